@@ -1,0 +1,97 @@
+//! The 40 hex digits that stand for a mail.
+
+use core::fmt;
+
+/// Length of a digest in hex digits.
+const HEX_LEN: usize = 40;
+
+/// The SHA-1 digest of a normalised mail, as clients compute it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 20]);
+
+impl Digest {
+    /// The digest with these 20 bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 20]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads exactly 40 hex digits, of either case. `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text: &[u8; HEX_LEN] = text.try_into().ok()?;
+        let mut bytes = [0; 20];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_chunks().0) {
+            let [high, low] = *pair;
+            *byte = hex_value(high)? << 4 | hex_value(low)?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// The 20 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 20] {
+        &self.0
+    }
+
+    /// The 40 hex digits in lower case, as databases store them.
+    #[must_use]
+    pub fn hex(&self) -> [u8; HEX_LEN] {
+        hex(&self.0)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.hex().iter().try_for_each(|&digit| fmt::Write::write_char(f, char::from(digit)))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The lower-case hex digits of a SHA-1 hash.
+pub(crate) fn hex(bytes: &[u8; 20]) -> [u8; HEX_LEN] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; HEX_LEN];
+    for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [byte >> 4, byte & 15].map(|nibble| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0'));
+    }
+    text
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    const HEX: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+
+    #[test]
+    fn upper_case_is_read_and_lower_case_written() {
+        let digest = Digest::parse(HEX.to_uppercase().as_bytes()).unwrap();
+        assert_eq!(digest, Digest::parse(HEX.as_bytes()).unwrap());
+        assert_eq!(digest.to_string(), HEX);
+        assert_eq!(digest.as_bytes()[..3], [0xda, 0x39, 0xa3]);
+    }
+
+    #[test]
+    fn anything_but_40_hex_digits_is_refused() {
+        let almost = [&HEX[..39], &[HEX, "0"].concat(), "", &HEX.replace('d', "g"), &HEX.replace('d', " ")];
+        for text in almost {
+            assert_eq!(Digest::parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+#![no_std]
+#![forbid(unsafe_code)]
+#![doc = include_str!("manual.md")]
+
+extern crate alloc;
+
+mod accept;
+mod access;
+mod accounts;
+mod backoff;
+mod batch;
+mod decimal;
+mod digest;
+mod header;
+mod operation;
+mod policy;
+mod record;
+mod reply;
+mod request;
+mod schedule;
+mod signature;
+mod store;
+mod time;
+mod usage;
+
+pub use accept::{Pending, Reason, Reply, Step, accept};
+pub use backoff::Backoff;
+pub use batch::Batch;
+pub use digest::Digest;
+pub use header::{Header, HeaderBlock, lines};
+pub use operation::Operation;
+pub use policy::{AccessOrder, File, Policy, Warning};
+pub use record::{Record, Tally};
+pub use reply::Refusal;
+pub use request::{ANONYMOUS, MAX_REQUEST, Request};
+pub use schedule::Schedule;
+pub use signature::{BadSignature, HashedKey, MAX_CLOCK_DIFFERENCE, verify};
+pub use store::{
+    CleanupAge, MemoryStore, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
+};
+pub use time::{Now, Tick, UnixTime};
+pub use usage::Usage;

@@ -1,0 +1,97 @@
+//! A datagram read as a request: its headers by name, not yet judged.
+
+use crate::header::{Header, HeaderBlock};
+
+/// The largest request, in bytes. The Python server read no more of a datagram either.
+pub const MAX_REQUEST: usize = 8192;
+
+/// The user of requests that name none; there is no account for it and its requests are not signed.
+pub const ANONYMOUS: &[u8] = b"anonymous";
+
+/// The headers that mean something to a server, as they were sent. The first of a repeated header counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    block: HeaderBlock<'a>,
+    /// `Op`: the operation's name.
+    pub op: &'a [u8],
+    /// `Thread`: the client's mark for this request, which the reply repeats.
+    pub thread: Option<&'a [u8]>,
+    /// `PV`: the protocol version.
+    pub version: Option<&'a [u8]>,
+    /// `User`, or `anonymous` where it is absent or empty.
+    pub user: &'a [u8],
+    /// `Time`: when the request was signed, in Unix seconds.
+    pub time: Option<&'a [u8]>,
+    /// `Sig`: the signature, 40 hex digits in lower case.
+    pub signature: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads `datagram`. `None` when it has no header `Op`.
+    ///
+    /// A datagram without `Op` is not a request, and so is never answered. The replies have no `Op`: two
+    /// servers, or one and itself, cannot be made to answer each other for ever by one spoofed datagram.
+    #[must_use]
+    pub fn parse(datagram: &'a [u8]) -> Option<Self> {
+        let block = HeaderBlock::new(datagram);
+        let [mut op, mut thread, mut version, mut user, mut time, mut signature] = [None; 6];
+        for Header { name, value } in block.iter() {
+            // The length tells the headers apart, so most names are compared once.
+            let slot = match name.len() {
+                2 if name.eq_ignore_ascii_case(b"Op") => &mut op,
+                2 if name.eq_ignore_ascii_case(b"PV") => &mut version,
+                3 if name.eq_ignore_ascii_case(b"Sig") => &mut signature,
+                4 if name.eq_ignore_ascii_case(b"User") => &mut user,
+                4 if name.eq_ignore_ascii_case(b"Time") => &mut time,
+                6 if name.eq_ignore_ascii_case(b"Thread") => &mut thread,
+                _ => continue,
+            };
+            slot.get_or_insert(value);
+        }
+        let user = user.filter(|user| !user.is_empty()).unwrap_or(ANONYMOUS);
+        Some(Self { block, op: op?, thread, version, user, time, signature })
+    }
+
+    /// All headers, in their order.
+    #[must_use]
+    pub const fn headers(&self) -> HeaderBlock<'a> {
+        self.block
+    }
+
+    /// The values of `Op-Digest`, in their order.
+    pub fn digests(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.block.iter().filter(|header| header.is("Op-Digest")).map(|header| header.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn names_have_no_case_and_the_first_of_a_repeated_header_counts() {
+        let request =
+            Request::parse(b"oP: check\nTHREAD: 1\nThread: 2\nop-digest: a\nOp-Digest: b\n").unwrap();
+        assert_eq!((request.op, request.thread), (&b"check"[..], Some(&b"1"[..])));
+        assert_eq!(request.digests().collect::<Vec<_>>(), [b"a", b"b"]);
+        assert_eq!((request.version, request.time, request.signature), (None, None, None));
+    }
+
+    #[test]
+    fn no_user_and_an_empty_user_are_anonymous() {
+        for datagram in [&b"Op: ping\n"[..], b"Op: ping\nUser:\n", b"Op: ping\nUser: \t\n"] {
+            assert_eq!(Request::parse(datagram).unwrap().user, ANONYMOUS);
+        }
+        assert_eq!(Request::parse(b"Op: ping\nUser: bob \n").unwrap().user, b"bob ");
+    }
+
+    /// One spoofed packet made two Python servers answer each other for ever.
+    #[test]
+    fn a_reply_is_not_a_request() {
+        let reply = b"Code: 200\nDiag: OK\nPV: 2.1\nThread: 5\n\n";
+        for datagram in [&b""[..], b"\n", b"Thread: 5\nPV: 2.1\n", b"\0\0\0\0", reply] {
+            assert!(Request::parse(datagram).is_none());
+        }
+    }
+}

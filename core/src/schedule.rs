@@ -1,0 +1,114 @@
+//! When a store's upkeep is due. Pure: a runtime asks, sleeps, does the task and says how it went.
+
+use core::time::Duration;
+
+use crate::store::{CleanupAge, Progress, Task};
+use crate::time::{Now, Tick};
+
+/// Acknowledged counts are on stable storage at the latest after this long.
+const SYNC_PERIOD: Duration = Duration::from_secs(60);
+/// From the end of one round of expiry to the start of the next.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(24 * 3600);
+/// After a failed task: neither a busy loop nor a day lost.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// The timetable of one server: [`Task::Sync`] every 60 seconds, a round of [`Task::Expire`] at the start
+/// and then daily.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    cleanup: CleanupAge,
+    sync_at: Tick,
+    expire_at: Tick,
+}
+
+impl Schedule {
+    /// A timetable that starts at `now`.
+    #[must_use]
+    pub fn new(cleanup: CleanupAge, now: Tick) -> Self {
+        Self { cleanup, sync_at: now.after(SYNC_PERIOD), expire_at: now }
+    }
+
+    /// When [`poll`](Self::poll) will next have a task.
+    #[must_use]
+    pub fn next_deadline(&self) -> Tick {
+        if self.cleanup.0 == 0 { self.sync_at } else { self.sync_at.min(self.expire_at) }
+    }
+
+    /// The task that is due at `now`, if one is. Say how it went with [`done`](Self::done), else it stays due.
+    #[must_use]
+    pub fn poll(&self, now: Now) -> Option<Task> {
+        if self.sync_at <= now.tick {
+            return Some(Task::Sync);
+        }
+        let limit = self.cleanup.limit(now.wall)?;
+        (self.expire_at <= now.tick).then_some(Task::Expire(limit))
+    }
+
+    /// Takes note that `task` was begun at `began`, ended at `now`, and how.
+    ///
+    /// A slice of expiry is followed by a pause as long as the slice took, so that upkeep never takes more
+    /// than half of a store's time. `None` says that the task failed.
+    pub fn done(&mut self, task: Task, progress: Option<Progress>, began: Tick, now: Tick) {
+        let pause = now.since(began).max(Duration::from_millis(1));
+        match (task, progress) {
+            (Task::Sync, Some(_)) => self.sync_at = now.after(SYNC_PERIOD),
+            (Task::Sync, None) => self.sync_at = now.after(RETRY),
+            (Task::Expire(_), Some(Progress::More)) => self.expire_at = now.after(pause),
+            (Task::Expire(_), Some(Progress::Done)) => self.expire_at = now.after(EXPIRY_PERIOD),
+            (Task::Expire(_), None) => self.expire_at = now.after(RETRY),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::UnixTime;
+
+    fn at(millis: u64) -> Now {
+        let wall = UnixTime::from_seconds(1_000_000 + i64::try_from(millis / 1000).unwrap());
+        Now { wall, tick: Tick::new(Duration::from_millis(millis)) }
+    }
+
+    #[test]
+    fn a_day_has_one_round_of_expiry_and_a_sync_a_minute() {
+        let mut schedule = Schedule::new(CleanupAge(100), at(0).tick);
+        let (mut syncs, mut slices, mut now) = (0, 0, at(0));
+        while now.tick < at(86_400_000).tick {
+            now = at(u64::try_from(schedule.next_deadline().since(Tick::default()).as_millis()).unwrap());
+            let task = schedule.poll(now).expect("a task is due at its deadline");
+            let progress = match task {
+                Task::Sync => {
+                    syncs += 1;
+                    Progress::Done
+                }
+                Task::Expire(limit) => {
+                    assert_eq!(limit, now.wall.before(Duration::from_secs(100)));
+                    slices += 1;
+                    if slices % 5 == 0 { Progress::Done } else { Progress::More }
+                }
+            };
+            schedule.done(task, Some(progress), now.tick, now.tick);
+            assert!(schedule.next_deadline() > now.tick, "never a busy loop");
+        }
+        // Five slices at the start; the next round begins a day after the last of them.
+        assert_eq!((syncs, slices), (1440, 5));
+    }
+
+    #[test]
+    fn without_a_cleanup_age_nothing_expires() {
+        let schedule = Schedule::new(CleanupAge(0), at(0).tick);
+        assert_eq!(schedule.poll(at(59_999)), None);
+        assert_eq!(schedule.poll(at(60_000)), Some(Task::Sync));
+    }
+
+    #[test]
+    fn a_failed_task_is_tried_again_after_a_minute_and_a_slice_pauses_as_long_as_it_took() {
+        let mut schedule = Schedule::new(CleanupAge(1), at(0).tick);
+        let task = schedule.poll(at(0)).unwrap();
+        schedule.done(task, Some(Progress::More), at(0).tick, at(4).tick);
+        assert_eq!(schedule.next_deadline(), at(8).tick);
+        schedule.done(task, None, at(8).tick, at(9).tick);
+        assert_eq!(schedule.next_deadline(), at(60_000).tick);
+    }
+}
