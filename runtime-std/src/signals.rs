@@ -1,0 +1,46 @@
+//! Signals without handlers: they are blocked in every thread, and one thread waits for them.
+
+use std::io;
+use std::sync::mpsc::Sender;
+use std::thread;
+
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::server::Command;
+
+/// TERM, INT, USR1 and HUP, held back from killing the process.
+#[derive(Debug)]
+pub struct Signals(SigSet);
+
+impl Signals {
+    /// Blocks the signals in this thread and those it will start. Call it before any thread exists; a signal that
+    /// comes before [`forward`](Self::forward) waits.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn block() -> io::Result<Self> {
+        let mut signals = SigSet::empty();
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGHUP] {
+            signals.add(signal);
+        }
+        signals.thread_block()?;
+        Ok(Self(signals))
+    }
+
+    /// Starts the thread that turns signals into commands: TERM and INT stop, USR1 and HUP reload. It ends with the
+    /// process.
+    pub fn forward(self, commands: Sender<Command>) {
+        thread::spawn(move || {
+            while let Ok(signal) = self.0.wait() {
+                let (command, consequence) = match signal {
+                    Signal::SIGUSR1 | Signal::SIGHUP => (Command::Reload, "Reloading configuration."),
+                    _ => (Command::Stop, "Shutting down."),
+                };
+                log::info!("{signal} received. {consequence}");
+                if commands.send(command).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,156 @@
+//! What one worker does with the datagrams that have come in.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use pyzord_core::{Batch, Now, Policy, Store, StoreAnswer};
+
+use crate::answer::Answerer;
+use crate::clock::Clock;
+use crate::counters::Tally;
+use crate::datagrams::{Inbox, Wait};
+use crate::live::Watcher;
+use crate::pool::Pool;
+
+/// An idle worker looks at the stop flag this often, should nothing wake it.
+const IDLE: Duration = Duration::from_secs(1);
+/// After an error of the socket itself, which would come again at once.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Batches that are still answered after a stop: more than the receive buffer holds, so only a flood is cut off.
+const LAST_BATCHES: usize = 4096;
+
+/// Who asks the store.
+pub(crate) enum Backend<'a, S> {
+    /// The worker itself: the store answers at once.
+    Local { store: S, answers: Vec<StoreAnswer> },
+    /// A thread that may be kept waiting. The batch collects the requests for it.
+    Remote { pool: &'a Pool, waiting: Batch },
+}
+
+pub(crate) struct Worker<'a, S> {
+    answerer: Answerer<'a>,
+    policy: Watcher<'a, Policy>,
+    clock: Clock,
+    backend: Backend<'a, S>,
+    stop: &'a AtomicBool,
+    /// When the batch was received.
+    now: Now,
+    inbox: Inbox,
+    batch: Batch,
+}
+
+impl<'a, S: Store> Worker<'a, S> {
+    pub(crate) fn new(
+        answerer: Answerer<'a>,
+        policy: Watcher<'a, Policy>,
+        clock: Clock,
+        backend: Backend<'a, S>,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        let (now, inbox, batch) = (clock.now(), Inbox::new(), Batch::new());
+        Self { answerer, policy, clock, backend, stop, now, inbox, batch }
+    }
+
+    /// Serves until the flag is set, then answers what is left in the receive buffer.
+    pub(crate) fn run(&mut self) {
+        if let Err(error) = self.answerer.socket.set_read_timeout(Some(IDLE)) {
+            log::error!("a stop may take until the next datagram: {error}");
+        }
+        while !self.stop.load(Ordering::Relaxed) {
+            self.serve_batch(Wait::ForOne);
+        }
+        let mut left = LAST_BATCHES;
+        while left > 0 && self.serve_batch(Wait::No) {
+            left -= 1;
+        }
+    }
+
+    /// Receives, judges and answers one batch. Whether there was anything to receive.
+    fn serve_batch(&mut self, wait: Wait) -> bool {
+        // A bug must not end a worker, or the server goes on with fewer of them and nobody knows. The buffers are
+        // cleared before they are used again, so nothing half-done is seen.
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            let received = self.receive(wait);
+            if received {
+                self.answer();
+            }
+            received
+        }));
+        self.batch.clear();
+        if let Backend::Remote { waiting, .. } = &mut self.backend {
+            waiting.clear();
+        }
+        served.unwrap_or_else(|_| {
+            log::error!("a batch of requests was dropped after an internal error");
+            true
+        })
+    }
+
+    fn receive(&mut self, wait: Wait) -> bool {
+        let mut tally = Tally::default();
+        let (batch, policy, clock) = (&mut self.batch, &mut self.policy, self.clock);
+        let mut waiting = match &mut self.backend {
+            Backend::Local { .. } => None,
+            Backend::Remote { waiting, .. } => Some(waiting),
+        };
+        // The clock is read once the first datagram is there, and the rules are those of that moment, not those of
+        // the one at which the wait for it began.
+        let mut moment = None;
+        let stop = self.stop;
+        let received = self.inbox.receive(self.answerer.socket, wait, |peer, datagram| {
+            if datagram.is_empty() && stop.load(Ordering::Relaxed) {
+                // One that woke this worker.
+                return;
+            }
+            tally.received += 1;
+            let now = *moment.get_or_insert_with(|| clock.now());
+            let policy = policy.current();
+            if let Err(reason) = batch.accept_apart(waiting.as_deref_mut(), policy, peer, datagram, now.wall)
+            {
+                tally.ignored(reason);
+            }
+        });
+        self.now = moment.unwrap_or(self.now);
+        self.answerer.counters.add(&tally);
+        if let Err(error) = &received {
+            self.survive(error);
+        }
+        tally.received > 0
+    }
+
+    fn answer(&mut self) {
+        match &mut self.backend {
+            Backend::Local { store, answers } => {
+                answers.clear();
+                if !self.batch.calls().is_empty() {
+                    store.execute(self.now, self.batch.calls(), answers);
+                }
+                self.answerer.answer(&mut self.batch, answers);
+            }
+            Backend::Remote { pool, waiting } => {
+                // Handed over first: the database works on it while the others are answered.
+                let refused = !waiting.is_empty() && !pool.submit(waiting);
+                if !self.batch.is_empty() {
+                    self.answerer.answer(&mut self.batch, &[]);
+                }
+                if refused {
+                    // No answer from a store is `temporarily unavailable`.
+                    self.answerer.answer(waiting, &[]);
+                }
+            }
+        }
+    }
+
+    /// A time-out is no error; after any other the socket may well go on, so the server does.
+    fn survive(&self, error: &io::Error) {
+        let expected = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut, io::ErrorKind::Interrupted];
+        if !expected.contains(&error.kind()) {
+            self.answerer.counters.receive_error();
+            log::debug!("receiving failed: {error}");
+            thread::sleep(PAUSE);
+        }
+    }
+}

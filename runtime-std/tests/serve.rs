@@ -1,0 +1,224 @@
+//! The server as a library: real sockets, commands instead of signals.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use pyzord_core::{
+    AccessOrder, CleanupAge, MemoryStore, Now, Policy, Progress, Store, StoreAnswer, StoreCall, StoreFailure,
+    Task,
+};
+use pyzord_runtime_std::{Command, Counters, Live, Server, Stores, bind, serve};
+
+const PING: &[u8] = b"Op: ping\nThread: 5\nPV: 2.1\n\n";
+const DIGEST: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+
+/// A store that all workers share, that counts syncs, and that panics when it is asked about the digest of zeros.
+#[derive(Clone)]
+struct Shared<'a>(&'a Mutex<MemoryStore>, &'a AtomicUsize);
+
+impl Store for Shared<'_> {
+    fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+        assert!(calls.iter().all(|call| call.digest.as_bytes() != &[0; 20]), "a bug in a store");
+        self.0.lock().unwrap().execute(now, calls, answers);
+    }
+
+    fn upkeep(&mut self, _now: Now, task: Task) -> Result<Progress, StoreFailure> {
+        self.1.fetch_add(usize::from(task == Task::Sync), Ordering::Relaxed);
+        Ok(Progress::Done)
+    }
+}
+
+fn client(socket: &UdpSocket) -> UdpSocket {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(("127.0.0.1", socket.local_addr().unwrap().port())).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client
+}
+
+fn ask(client: &UdpSocket, request: &[u8]) -> String {
+    client.send(request).unwrap();
+    receive(client)
+}
+
+fn receive(client: &UdpSocket) -> String {
+    let mut buffer = [0; 2000];
+    let length = client.recv(&mut buffer).unwrap();
+    String::from_utf8_lossy(buffer.get(..length).unwrap()).into_owned()
+}
+
+/// Both ways to ask a store, with so many workers.
+const KINDS: [fn(Shared<'_>, usize) -> Stores<Shared<'_>>; 2] = [
+    |store, workers| Stores::Local(vec![store; workers]),
+    |store, workers| Stores::Remote { workers, stores: vec![store; 2] },
+];
+
+/// Runs a server for as long as `test` takes, then stops it; returns its counters, its records and its syncs.
+fn with_server(
+    stores: impl FnOnce(Shared<'_>) -> Stores<Shared<'_>> + Send,
+    test: impl FnOnce(&UdpSocket, &mpsc::Sender<Command>),
+) -> (String, MemoryStore, usize) {
+    let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
+    let store = Shared(&records, &syncs);
+    let (socket, _) = bind("127.0.0.1", 0).unwrap();
+    let (commands, receiver) = mpsc::channel();
+    let (policy, counters) = (Live::new(Policy::default()), Counters::default());
+    thread::scope(|scope| {
+        // Dropped when the test fails, which stops the server, too.
+        let commands = commands;
+        scope.spawn(|| {
+            let receiver = receiver;
+            serve(Server {
+                socket: &socket,
+                policy: &policy,
+                counters: &counters,
+                stores: stores(store.clone()),
+                upkeep: store.clone(),
+                cleanup: CleanupAge(0),
+                commands: receiver,
+                reload: &mut || {
+                    Policy::parse(None, Some(b"ping : anonymous : deny"), AccessOrder::FirstMatch).0
+                },
+                usage: &|_| (),
+            });
+        });
+        test(&socket, &commands);
+        commands.send(Command::Stop).unwrap();
+    });
+    let syncs = syncs.load(Ordering::Relaxed);
+    (counters.to_string(), records.into_inner().unwrap(), syncs)
+}
+
+#[test]
+fn a_stop_answers_what_was_received_and_syncs() {
+    let report = format!("Op: report\nOp-Digest: {DIGEST}\nThread: 5\nPV: 2.1\n\n");
+    for kind in KINDS {
+        let mut waiting = None;
+        let (counters, records, syncs) = with_server(
+            |store| kind(store, 2),
+            |socket, _| {
+                let client = client(socket);
+                for _ in 0..100 {
+                    client.send(report.as_bytes()).unwrap();
+                }
+                waiting = Some(client);
+            },
+        );
+        for _ in 0..100 {
+            assert!(receive(waiting.as_ref().unwrap()).starts_with("Code: 200\n"));
+        }
+        assert_eq!(records.records().next().unwrap().1.reports.count, 100);
+        assert_eq!(syncs, 1);
+        assert!(counters.contains(" 100 answered"), "{counters}");
+    }
+}
+
+#[test]
+fn a_reload_changes_the_rules_of_every_worker() {
+    for kind in KINDS {
+        with_server(
+            |store| kind(store, 3),
+            |socket, commands| {
+                let client = client(socket);
+                assert!(ask(&client, PING).starts_with("Code: 200\n"));
+                commands.send(Command::Reload).unwrap();
+                // Workers take turns, so each of them is asked often enough; none may use the old rules for long.
+                let mut denied = 0;
+                let denied_everywhere = (0..100_000).any(|_| {
+                    denied = if ask(&client, PING).starts_with("Code: 403\n") { denied + 1 } else { 0 };
+                    denied == 100
+                });
+                assert!(denied_everywhere, "some worker still has the old rules");
+            },
+        );
+    }
+}
+
+/// A thread that ended with a panic would leave a server that serves less and less, and nobody would know.
+#[test]
+fn a_bug_in_a_store_costs_its_batch_and_nothing_else() {
+    for kind in KINDS {
+        let test = |socket: &UdpSocket, _: &mpsc::Sender<Command>| {
+            let client = client(socket);
+            // A request may be in the batch that was dropped, so it is asked again.
+            client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            let check = format!("Op: check\nOp-Digest: {DIGEST}\nPV: 2.1\n\n");
+            for _ in 0..5 {
+                client.send(check.replace(DIGEST, &"0".repeat(40)).as_bytes()).unwrap();
+                let answered =
+                    |_: &i32| client.send(check.as_bytes()).is_ok() && client.recv(&mut [0; 100]).is_ok();
+                assert!((0..100).find(answered).is_some(), "the thread is gone");
+            }
+        };
+        with_server(|store| kind(store, 1), test);
+    }
+}
+
+#[test]
+fn what_is_no_request_is_counted() {
+    for kind in KINDS {
+        let (counters, ..) = with_server(
+            |store| kind(store, 1),
+            |socket, _| {
+                let client = client(socket);
+                for datagram in [&b""[..], b"Code: 200\nDiag: OK\nPV: 2.1\n\n", &[0; 60_000]] {
+                    client.send(datagram).unwrap();
+                }
+                assert!(ask(&client, PING).starts_with("Code: 200\n"));
+            },
+        );
+        // The datagrams that wake workers for the stop are counted as well.
+        let count = counters.split(" were no requests").next().unwrap().rsplit(' ').next().unwrap();
+        assert!(count.parse::<u64>().unwrap() >= 3, "{counters}");
+    }
+}
+
+/// Python's server answered nothing at all while its database hung.
+#[test]
+fn a_store_that_hangs_keeps_nobody_from_a_ping() {
+    let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
+    let hung = records.lock().unwrap();
+    let check = format!("Op: check\nOp-Digest: {DIGEST}\nThread: 6\nPV: 2.1\n\n");
+    let (socket, _) = bind("127.0.0.1", 0).unwrap();
+    let client = client(&socket);
+    let (commands, receiver) = mpsc::channel();
+    let (policy, counters) = (Live::new(Policy::default()), Counters::default());
+    thread::scope(|scope| {
+        let store = Shared(&records, &syncs);
+        let (socket, policy, counters) = (&socket, &policy, &counters);
+        scope.spawn(move || {
+            serve(Server {
+                socket,
+                policy,
+                counters,
+                stores: Stores::Remote { workers: 1, stores: vec![store.clone(); 2] },
+                upkeep: store,
+                cleanup: CleanupAge(0),
+                commands: receiver,
+                reload: &mut Policy::default,
+                usage: &|_| (),
+            });
+        });
+        // With each check a ping: the pings are answered, and so are the checks that nothing has room for.
+        let mut unavailable = 0;
+        for _ in 0..1000 {
+            client.send(check.as_bytes()).unwrap();
+            client.send(PING).unwrap();
+            while !receive(&client).starts_with("Code: 200\n") {
+                unavailable += 1;
+            }
+        }
+        assert!(unavailable > 0, "waiting requests are bounded");
+        drop(hung);
+        let mut answered = 0;
+        client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        while let Ok(length) = client.recv(&mut [0; 200]) {
+            answered += usize::from(length > 0);
+        }
+        assert_eq!(answered + unavailable, 1000, "each is answered once");
+        commands.send(Command::Stop).unwrap();
+    });
+}
