@@ -1,0 +1,55 @@
+//! Finds the system's GNU dbm library when the feature `gdbm` asks for it.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The oldest libgdbm whose structures have the layout that the engine relies on.
+const OLDEST: &str = "1.18";
+
+/// Compiles and links only where `gdbm.h` and `libgdbm` are installed and recent enough.
+const TRIAL: &str = "#include <gdbm.h>
+int main(void) { return sizeof ((gdbm_recovery *) 0)->duplicate_keys + gdbm_needs_recovery(0); }
+";
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    if env::var_os("CARGO_FEATURE_GDBM").is_none() || found_by_pkg_config() {
+        return;
+    }
+    for variable in ["CC", "CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    if found_by_compiler() {
+        println!("cargo::rustc-link-lib=gdbm");
+    } else {
+        println!(
+            "cargo::error=the GNU dbm library (libgdbm {OLDEST} or later) was not found: \
+             `apt install libgdbm-dev`, or build with `--no-default-features`"
+        );
+    }
+}
+
+fn found_by_pkg_config() -> bool {
+    pkg_config::Config::new().atleast_version(OLDEST).probe("gdbm").is_ok()
+}
+
+/// Some distributions, Debian 12 among them, install no gdbm.pc; the compiler finds the library all the same.
+fn found_by_compiler() -> bool {
+    let Some(directory) = env::var_os("OUT_DIR") else { return false };
+    let source = Path::new(&directory).join("trial.c");
+    if fs::write(&source, TRIAL).is_err() {
+        return false;
+    }
+    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
+    Command::new(compiler)
+        .arg(&source)
+        .arg("-o")
+        .arg(Path::new(&directory).join("trial"))
+        .arg("-lgdbm")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

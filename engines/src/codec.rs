@@ -1,0 +1,5 @@
+//! How engines write a record, and how they read it back: pure functions from bytes to records.
+
+mod date;
+pub mod gdbm;
+pub(crate) mod number;

@@ -1,0 +1,291 @@
+//! The text of one record in a gdbm file.
+//!
+//! ```text
+//! value   = v1 / v0
+//! v1      = "1" "," tally "," tally          reports, then whitelistings
+//! v0      = tally                            reports alone, as the first Pyzor servers wrote them
+//! tally   = count "," date "," date          how often, when first, when last
+//! date    = "None" / seconds / local
+//! seconds = 1*DIGIT                          Unix time; 0 is never
+//! local   = YYYY-MM-DD HH:MM:SS [ "." 1*6DIGIT ]
+//! ```
+//!
+//! All of these are read; v1 with local dates is written. Local dates say nothing about their time zone: the
+//! engine's is assumed. In the hour that a change of the clocks repeats, the first pass is meant; a time that
+//! a change skipped is moved on by as much.
+
+use core::fmt;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pyzord_core::{Record, Tally, UnixTime};
+
+use super::date;
+use super::number::{number, push_number};
+
+/// Why a value is no record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// Neither the three fields of v0 nor the seven of v1.
+    Fields,
+    /// Seven fields, but not of version 1.
+    Version,
+    /// A count is not a decimal number from 0 to [`Tally::MAX`].
+    Count,
+    /// A date is none of the known forms, or no day of the calendar.
+    Date,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fields => "it has neither 3 nor 7 fields",
+            Self::Version => "its version is not 1",
+            Self::Count => "a count is not a number from 0 to 9223372036854775807",
+            Self::Date => "a date is not of a known form",
+        })
+    }
+}
+
+impl core::error::Error for Unreadable {}
+
+/// Reads a stored value.
+///
+/// # Errors
+/// When nobody can say what the value means. It should then be left as it is.
+pub fn decode(value: &[u8], zone: &TimeZone) -> Result<Record, Unreadable> {
+    let mut fields = value.split(|&byte| byte == b',');
+    let mut next = || fields.next().ok_or(Unreadable::Fields);
+    let (first, second, third) = (next()?, next()?, next()?);
+    let Ok(fourth) = next() else {
+        return Ok(Record { reports: tally([first, second, third], zone)?, ..Record::default() });
+    };
+    let rest = [next()?, next()?, next()?];
+    if next().is_ok() {
+        return Err(Unreadable::Fields);
+    }
+    if first != b"1" {
+        return Err(Unreadable::Version);
+    }
+    Ok(Record { reports: tally([second, third, fourth], zone)?, whitelists: tally(rest, zone)? })
+}
+
+/// Writes a record into `out` in place of what is there. Years beyond 1 to 9999 are written as the nearest.
+pub fn encode(record: &Record, zone: &TimeZone, out: &mut Vec<u8>) {
+    out.clear();
+    out.push(b'1');
+    for tally in [&record.reports, &record.whitelists] {
+        out.push(b',');
+        push_number(tally.count.min(Tally::MAX), out);
+        for date in [tally.entered, tally.updated] {
+            out.push(b',');
+            push_date(date, zone, out);
+        }
+    }
+}
+
+fn tally([count, entered, updated]: [&[u8]; 3], zone: &TimeZone) -> Result<Tally, Unreadable> {
+    Ok(Tally {
+        count: number(count).ok_or(Unreadable::Count)?,
+        entered: date(entered, zone).ok_or(Unreadable::Date)?,
+        updated: date(updated, zone).ok_or(Unreadable::Date)?,
+    })
+}
+
+/// `Some(None)` is a date that says never, `None` is no date at all.
+#[expect(
+    clippy::option_option,
+    reason = "the outer says whether it could be read, the inner is what was read"
+)]
+fn date(field: &[u8], zone: &TimeZone) -> Option<Option<UnixTime>> {
+    if field == b"None" {
+        return Some(None);
+    }
+    let instant = match number(field) {
+        Some(0) => return Some(None),
+        Some(seconds) => Timestamp::from_second(seconds.cast_signed()).ok()?,
+        None => return date::parse_local(field, zone).map(Some),
+    };
+    Some(Some(UnixTime::from_micros(instant.as_microsecond())))
+}
+
+fn push_date(date: Option<UnixTime>, zone: &TimeZone, out: &mut Vec<u8>) {
+    let Some(date) = date else { return out.extend_from_slice(b"None") };
+    date::push_local(date, zone, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Microseconds in a second.
+    const MICROS: i64 = 1_000_000;
+
+    const ZONES: [&str; 6] =
+        ["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Apia", "Australia/Lord_Howe", "Asia/Kathmandu"];
+
+    fn zone(name: &str) -> TimeZone {
+        TimeZone::get(name).unwrap()
+    }
+
+    fn text(record: &Record, zone: &TimeZone) -> String {
+        let mut out = b"what was there".to_vec();
+        encode(record, zone, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn at(micros: i64) -> Option<UnixTime> {
+        Some(UnixTime::from_micros(micros))
+    }
+
+    fn reports(count: u64, entered: Option<UnixTime>, updated: Option<UnixTime>) -> Record {
+        Record { reports: Tally { count, entered, updated }, ..Record::default() }
+    }
+
+    #[test]
+    fn every_known_form_is_read() {
+        let day = 1_700_000_000_000_000; // 2023-11-14 22:13:20 UTC
+        let table: &[(&str, Record)] = &[
+            ("1,0,None,None,0,None,None", Record::default()),
+            ("1,3,2023-11-14 22:13:20,None,0,None,None", reports(3, at(day), None)),
+            ("1,3,2023-11-14 22:13:20.000001,None,0,None,None", reports(3, at(day + 1), None)),
+            (
+                "1,3,2023-11-14 22:13:20.5,2023-11-14 22:13:20.25,0,None,None",
+                reports(3, at(day + 500_000), at(day + 250_000)),
+            ),
+            ("1,3,1700000000,0,0,None,0", reports(3, at(day), None)),
+            ("1,9223372036854775807,None,None,0,None,None", reports(Tally::MAX, None, None)),
+            ("3,1700000000,1700000001", reports(3, at(day), at(day + MICROS))),
+            ("3,0,0", reports(3, None, None)),
+            ("3,None,2023-11-14 22:13:20", reports(3, None, at(day))),
+            ("1,0,1969-12-31 23:59:59.999999,None,0,None,None", reports(0, at(-1), None)),
+            ("1,0,2024-02-29 00:00:00,None,0,None,None", reports(0, at(1_709_164_800_000_000), None)),
+            ("1,007,None,None,0,None,None", reports(7, None, None)),
+        ];
+        for (value, record) in table {
+            assert_eq!(decode(value.as_bytes(), &TimeZone::UTC), Ok(*record), "{value}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_unreadable() {
+        use Unreadable::{Count, Date, Fields, Version};
+        let table: &[(&[u8], Unreadable)] = &[
+            (b"", Fields),
+            (b"1", Fields),
+            (b"1,2,3,4", Fields),
+            (b"1,0,None,None,0,None", Fields),
+            (b"1,0,None,None,0,None,None,", Fields),
+            (b"2,0,None,None,0,None,None", Version),
+            (b",0,None,None,0,None,None", Version),
+            (b"1,,None,None,0,None,None", Count),
+            (b"1,-1,None,None,0,None,None", Count),
+            (b"1,+1,None,None,0,None,None", Count),
+            (b"1,9223372036854775808,None,None,0,None,None", Count),
+            (b"1,99999999999999999999999,None,None,0,None,None", Count),
+            (b"1, 1,None,None,0,None,None", Count),
+            (b"\xff,0,0", Count),
+            (b"None,0,0", Count),
+            (b"1,0,none,None,0,None,None", Date),
+            (b"1,0,,None,0,None,None", Date),
+            (b"1,0,-5,None,0,None,None", Date),
+            (b"1,0,9223372036854775807,None,0,None,None", Date),
+            (b"1,0,2023-02-29 00:00:00,None,0,None,None", Date),
+            (b"1,0,2023-13-01 00:00:00,None,0,None,None", Date),
+            (b"1,0,0000-01-01 00:00:00,None,0,None,None", Date),
+            (b"1,0,2023-01-01 24:00:00,None,0,None,None", Date),
+            (b"1,0,2023-01-01 00:00:60,None,0,None,None", Date),
+            (b"1,0,2023-01-01 00:00:00.,None,0,None,None", Date),
+            (b"1,0,2023-01-01 00:00:00.1234567,None,0,None,None", Date),
+            (b"1,0,2023-01-01 00:00:00 ,None,0,None,None", Date),
+            (b"1,0,2023-01-01T00:00:00,None,0,None,None", Date),
+            (b"1,0,2023-01-01,None,0,None,None", Date),
+            (b"1,0,2023-01-01 00:00:0\xd9,None,0,None,None", Date),
+            (b"\0\0\0", Fields),
+        ];
+        for (value, cause) in table {
+            assert_eq!(decode(value, &TimeZone::UTC), Err(*cause), "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn dates_are_written_as_python_writes_them() {
+        let table = [
+            ("UTC", 0, "1970-01-01 00:00:00"),
+            ("UTC", 1, "1970-01-01 00:00:00.000001"),
+            ("UTC", -1, "1969-12-31 23:59:59.999999"),
+            ("Europe/Berlin", 1_700_000_000_500_000, "2023-11-14 23:13:20.500000"),
+            ("America/St_Johns", 1_700_000_000_000_000, "2023-11-14 18:43:20"),
+            ("UTC", i64::MAX, "9999-12-30 22:00:00"),
+            ("UTC", i64::MIN, "0001-01-01 00:00:00"),
+        ];
+        for (name, micros, expected) in table {
+            let written = text(&reports(1, at(micros), None), &zone(name));
+            let field = written.split(',').nth(2).unwrap();
+            assert_eq!(field.get(..expected.len()), Some(expected), "{name} {micros}");
+        }
+    }
+
+    /// The clocks of Berlin skipped 02:00 to 03:00 on 2023-03-26 and repeated it on 2023-10-29.
+    #[test]
+    fn skipped_and_repeated_hours_are_some_instant() {
+        let table = [("2023-03-26 02:30:00", 1_679_794_200), ("2023-10-29 02:30:00", 1_698_539_400)];
+        for (field, seconds) in table {
+            let read =
+                decode(format!("1,0,{field},None,0,None,None").as_bytes(), &zone("Europe/Berlin")).unwrap();
+            assert_eq!(read.reports.entered, Some(UnixTime::from_seconds(seconds)), "{field}");
+        }
+    }
+
+    fn date() -> impl Strategy<Value = Option<UnixTime>> {
+        // 1970 to 2106, with and without a fraction.
+        let second = 1_i64..4_294_967_296;
+        let micros = prop_oneof![Just(0), 0..MICROS];
+        proptest::option::of((second, micros).prop_map(|(s, m)| UnixTime::from_micros(s * MICROS + m)))
+    }
+
+    fn tallies() -> impl Strategy<Value = Tally> {
+        (0..=Tally::MAX, date(), date()).prop_map(|(count, entered, updated)| Tally {
+            count,
+            entered,
+            updated,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(name in proptest::sample::select(&ZONES[..]), reports in tallies(), whitelists in tallies()) {
+            let (zone, record) = (zone(name), Record { reports, whitelists });
+            let written = text(&record, &zone);
+            let read = decode(written.as_bytes(), &zone).unwrap();
+            // In a repeated hour the instant may differ, the text never does.
+            prop_assert_eq!(&text(&read, &zone), &written);
+            for (then, now) in [(record.reports, read.reports), (record.whitelists, read.whitelists)] {
+                prop_assert_eq!(then.count, now.count);
+                for (then, now) in [(then.entered, now.entered), (then.updated, now.updated)] {
+                    let apart = then.zip(now).map_or(0, |(then, now)| then.micros() - now.micros());
+                    prop_assert!(then.is_some() == now.is_some() && (apart == 0 || apart == 3600 * MICROS || apart == 1800 * MICROS), "{then:?} {now:?}");
+                }
+            }
+        }
+
+        #[test]
+        fn utc_is_exact(reports in tallies(), whitelists in tallies()) {
+            let record = Record { reports, whitelists };
+            prop_assert_eq!(decode(text(&record, &TimeZone::UTC).as_bytes(), &TimeZone::UTC), Ok(record));
+        }
+
+        #[test]
+        fn no_value_panics(value in proptest::collection::vec(any::<u8>(), 0..80), near in "[0-9,: .\\-None]{0,120}") {
+            let zone = zone("Europe/Berlin");
+            for value in [&value[..], near.as_bytes()] {
+                if let Ok(record) = decode(value, &zone) {
+                    prop_assert!(decode(text(&record, &zone).as_bytes(), &zone).is_ok());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Numbers as decimal text.
+
+use pyzord_core::Tally;
+
+/// A decimal number from 0 to [`Tally::MAX`].
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
+    let value = digits.iter().try_fold(0_u64, |value, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })?;
+    (!digits.is_empty() && value <= Tally::MAX).then_some(value)
+}
+
+/// Writes a number without leading zeros.
+pub(crate) fn push_number(mut value: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    loop {
+        out.push(last_digit(value));
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(start..) {
+        digits.reverse();
+    }
+}
+
+/// The last `WIDTH` digits of a number, zeros in front.
+pub(super) fn push_digits<const WIDTH: usize>(mut value: u64, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; WIDTH];
+    for digit in digits.iter_mut().rev() {
+        *digit = last_digit(value);
+        value /= 10;
+    }
+    out.extend_from_slice(&digits);
+}
+
+fn last_digit(value: u64) -> u8 {
+    b'0' + (value % 10) as u8
+}

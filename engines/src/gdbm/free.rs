@@ -1,0 +1,73 @@
+//! The free space of a gdbm file, to find out whether something else lies in it.
+//!
+//! libgdbm writes the bucket with a new key first and the table of free space last. A process killed in between
+//! leaves a file in which the key's space is still free: nothing looks wrong, until a later key is written over it.
+
+use super::header::{Mismatch, Rule, check};
+
+/// Extents of free space, begun with [`add`](Self::add) and closed with [`settle`](Self::settle).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct FreeSpace(Vec<Extent>);
+
+/// Bytes of the file: the first, and the first after them.
+type Extent = (i64, i64);
+
+impl FreeSpace {
+    pub(super) fn add(&mut self, address: i64, size: i64) {
+        if size > 0 {
+            self.0.push((address, address.saturating_add(size)));
+        }
+    }
+
+    /// Sorts the extents; they must not overlap each other.
+    pub(super) fn settle(&mut self) -> Result<(), Mismatch> {
+        self.0.sort_unstable();
+        self.0.windows(2).try_for_each(|pair| match pair {
+            [(_, end), (next, _)] => check("the address of free space", *next, Rule::Within(*end, i64::MAX)),
+            _ => Ok(()),
+        })
+    }
+
+    /// What is in use must not be free.
+    pub(super) fn check_used(&self, field: &'static str, address: i64, size: i64) -> Result<(), Mismatch> {
+        let after = self.0.partition_point(|(start, _)| *start < address.saturating_add(size));
+        let before = after.checked_sub(1).and_then(|last| self.0.get(last));
+        before.map_or(Ok(()), |(_, end)| check(field, address, Rule::Within(*end, i64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_in_free_space_is_refused() {
+        let mut free = FreeSpace::default();
+        for (address, size) in [(300, 50), (100, 50), (150, 10), (200, 0)] {
+            free.add(address, size);
+        }
+        assert_eq!(free.settle(), Ok(()));
+        let table = [
+            (0, 100, true),
+            (0, 101, false),
+            (99, 2, false),
+            (120, 5, false),
+            (159, 1, false),
+            (160, 140, true),
+            (160, 141, false),
+            (350, 9, true),
+            (90, 400, false),
+        ];
+        for (address, size, fits) in table {
+            assert_eq!(free.check_used("it", address, size).is_ok(), fits, "{address} {size}");
+        }
+    }
+
+    #[test]
+    fn free_space_must_not_be_free_twice() {
+        let mut free = FreeSpace::default();
+        free.add(100, 50);
+        free.add(149, 5);
+        assert!(free.settle().is_err());
+    }
+}

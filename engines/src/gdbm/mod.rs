@@ -1,0 +1,204 @@
+//! Records in one file in the format of the GNU dbm library.
+//!
+//! Every change is in the page cache when its answer is given: a killed process loses nothing that it
+//! acknowledged, and a sync puts the same pages on the disk.
+
+mod bucket;
+mod complaint;
+mod expire;
+mod ffi;
+mod free;
+mod header;
+mod inspect;
+mod open;
+mod shared;
+mod walk;
+
+use std::fs::File;
+use std::path::{self, Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use pyzord_core::{
+    Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
+};
+
+use crate::codec;
+use complaint::Complaint;
+use expire::Round;
+use ffi::{Database, Fault};
+pub use open::{Access, OpenCause, OpenError};
+use shared::Shared;
+pub use walk::Entries;
+
+/// A gdbm file. Clones stand for the same open file, which the last of them closes.
+#[derive(Clone, Debug)]
+pub struct Gdbm {
+    shared: Arc<Shared>,
+}
+
+impl Gdbm {
+    /// Opens a database for reading and writing, and creates it when there is none.
+    ///
+    /// A database that a killed process left damaged is recovered, and a backup of it kept beside it.
+    ///
+    /// # Errors
+    /// When another process has it open, when it is no gdbm file, or none that can be read and written.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        open::open(path, ffi::Mode::Create).map(Self::new)
+    }
+
+    /// Opens a database that must exist. With [`Access::Read`] nothing is changed, not even to repair it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when there is no database, or a damaged one that may not be changed.
+    pub fn open_existing(path: &Path, access: Access) -> Result<Self, OpenError> {
+        open::open(path, access.mode()).map(Self::new)
+    }
+
+    /// Stores a record whole, in place of the one that the digest may have.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn put(&self, digest: Digest, record: &Record) -> Result<(), StoreFailure> {
+        self.shared.with(|engine| engine.put(digest, record).map_err(|fault| engine.failure(&fault)))
+    }
+
+    /// Removes a key, whether a digest or not, and says whether it was there.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn remove(&self, key: &[u8]) -> Result<bool, StoreFailure> {
+        self.shared.with(|engine| engine.remove(key).map_err(|fault| engine.failure(&fault)))
+    }
+
+    /// All keys and values, in no order, one at a time; keys that are no digests and unreadable values too.
+    ///
+    /// Removing a key moves others, so a walk during which something is removed may miss a few; a walk that
+    /// finds nothing more to remove has seen them all.
+    #[must_use]
+    pub fn entries(&self) -> Entries {
+        Entries::new(Arc::clone(&self.shared))
+    }
+
+    fn new(engine: Engine) -> Self {
+        Self { shared: Arc::new(Shared::new(engine)) }
+    }
+}
+
+impl Store for Gdbm {
+    fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+        match self.shared.lock() {
+            Some(mut engine) => answers.extend(calls.iter().map(|call| engine.call(now, *call))),
+            None => answers.extend(calls.iter().map(|_| Err(StoreError::Unavailable))),
+        }
+    }
+
+    fn upkeep(&mut self, _now: Now, task: Task) -> Result<Progress, StoreFailure> {
+        self.shared.recover_once()?;
+        match task {
+            Task::Sync => self.shared.sync().map(|()| Progress::Done),
+            Task::Expire(limit) => self.shared.expire(limit),
+        }
+    }
+}
+
+/// The open file and what belongs to it.
+#[derive(Debug)]
+struct Engine {
+    database: Database,
+    path: PathBuf,
+    zone: TimeZone,
+    /// The value being written; kept for its memory.
+    value: Vec<u8>,
+    /// Something was written since the last sync.
+    dirty: bool,
+    /// libgdbm refuses every call until the database is recovered.
+    damaged: bool,
+    /// A recovery while serving is tried once: a disk that breaks files again and again would be filled with
+    /// their backups.
+    recovered: bool,
+    /// Another descriptor of the open file, to sync it without the lock. Its closing must come after the
+    /// database's: where the lock is a POSIX one, closing any descriptor gives the lock up. Fields are dropped in
+    /// the order in which they stand.
+    file: Arc<File>,
+    round: Round,
+    unreadable: Complaint,
+    failing: Complaint,
+}
+
+impl Engine {
+    fn call(&mut self, now: Now, call: StoreCall) -> StoreAnswer {
+        let key = call.digest.hex();
+        let stored = match self.database.fetch(&key) {
+            Ok(stored) => stored,
+            Err(fault) => return Err(self.unavailable(now, &fault)),
+        };
+        let decoded =
+            stored.as_deref().map_or(Ok(Record::default()), |value| codec::gdbm::decode(value, &self.zone));
+        let mut record = match decoded {
+            Ok(record) => record,
+            Err(why) => return Err(self.unreadable(now, call.digest, why)),
+        };
+        if call.op != StoreOp::Read {
+            call.op.apply(&mut record, now.wall);
+            if let Err(fault) = self.put(call.digest, &record) {
+                return Err(self.unavailable(now, &fault));
+            }
+        }
+        Ok(record)
+    }
+
+    fn put(&mut self, digest: Digest, record: &Record) -> Result<(), Fault> {
+        codec::gdbm::encode(record, &self.zone, &mut self.value);
+        self.dirty = true;
+        self.database.store(&digest.hex(), &self.value)
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<bool, Fault> {
+        self.dirty = true;
+        self.database.delete(key)
+    }
+
+    fn unreadable(&mut self, now: Now, digest: Digest, why: codec::gdbm::Unreadable) -> StoreError {
+        if let Some(more) = self.unreadable.due(now.tick) {
+            log::warn!(
+                "database {}: the record of {digest} is left as it is, unreadable: {why}{more}",
+                self.name()
+            );
+        }
+        StoreError::Unreadable
+    }
+
+    fn unavailable(&mut self, now: Now, fault: &Fault) -> StoreError {
+        self.note(fault);
+        if let Some(more) = self.failing.due(now.tick) {
+            log::error!("database {}: {fault}{more}", self.name());
+        }
+        StoreError::Unavailable
+    }
+
+    fn failure(&mut self, fault: &Fault) -> StoreFailure {
+        self.note(fault);
+        StoreFailure(format!("database {}: {fault}", self.name()))
+    }
+
+    /// The database as the log names it.
+    fn name(&self) -> path::Display<'_> {
+        self.path.display()
+    }
+
+    fn note(&mut self, fault: &Fault) {
+        self.damaged |= fault.needs_recovery;
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.dirty
+            && let Err(error) = self.file.sync_data()
+        {
+            log::error!("database {}: the last changes may be lost, syncing it failed: {error}", self.name());
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Opening a database: everything that can be wrong with it is found here, not by a request.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use super::complaint::Complaint;
+use super::expire::Round;
+use super::ffi::{Database, Mode, Salvage};
+use super::header::Header;
+use super::shared::sync_directory;
+use super::{Engine, inspect};
+
+/// What may be done with a database that must exist.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Read it, beside other readers.
+    Read,
+    /// Read and change it, alone.
+    Write,
+}
+
+impl Access {
+    pub(super) fn mode(self) -> Mode {
+        match self {
+            Self::Read => Mode::Read,
+            Self::Write => Mode::Write,
+        }
+    }
+}
+
+/// Why a database could not be opened: one line that names it.
+#[derive(Debug)]
+pub struct OpenError {
+    /// The database.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub cause: OpenCause,
+}
+
+/// What is wrong with a database.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenCause {
+    /// Another process has it open.
+    InUse,
+    /// It is a directory, a device or a socket.
+    NotAFile,
+    /// It has no byte, and nothing may be created.
+    Empty,
+    /// The system cannot open or read it.
+    Io(io::Error),
+    /// It is no gdbm file, or a corrupt one; why.
+    NotADatabase(String),
+    /// It is damaged and was not, or could not be, recovered; why.
+    Damaged(String),
+    /// libgdbm refuses it; why.
+    Refused(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "database {} ", self.path.display())?;
+        match &self.cause {
+            OpenCause::InUse => f.write_str("is in use by another process (a running pyzord?)"),
+            OpenCause::NotAFile => f.write_str("is not a file"),
+            OpenCause::Empty => f.write_str("is empty"),
+            OpenCause::Io(error) => write!(f, "cannot be opened: {error}"),
+            OpenCause::NotADatabase(why) => write!(f, "is not a usable gdbm file: {why}"),
+            OpenCause::Damaged(why) => write!(f, "is damaged: {why}"),
+            OpenCause::Refused(why) => write!(f, "is refused by libgdbm: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+pub(super) fn open(path: &Path, mode: Mode) -> Result<Engine, OpenError> {
+    let opened = open_checked(path, mode);
+    opened.map_err(|cause| OpenError { path: path.to_owned(), cause })
+}
+
+fn open_checked(path: &Path, mode: Mode) -> Result<Engine, OpenCause> {
+    let header = header(path, mode)?;
+    warn_of_leftovers(path);
+    let mut database = Database::open(path, mode).map_err(cause)?;
+    let mut file = database.file()?;
+    let damage = match &header {
+        Some(header) => inspect::body(&file, header).map_err(hopeless)?.map(|fault| fault.to_string()),
+        None => None,
+    };
+    let (records, rewritten) = sound(&mut database, path, mode, damage)?;
+    if rewritten {
+        file = database.file()?;
+    }
+    if rewritten || header.is_none() {
+        sync_directory(path)?;
+    }
+    log::info!("database {}: {records} records", path.display());
+    Ok(engine(path, database, file))
+}
+
+fn engine(path: &Path, database: Database, file: File) -> Engine {
+    Engine {
+        database,
+        path: path.to_owned(),
+        zone: TimeZone::system(),
+        value: Vec::new(),
+        dirty: false,
+        damaged: false,
+        recovered: false,
+        file: Arc::new(file),
+        round: Round::default(),
+        unreadable: Complaint::default(),
+        failing: Complaint::default(),
+    }
+}
+
+/// The header of the file, checked; `None` when there is no file yet, or an empty one.
+///
+/// The descriptor used here is closed before libgdbm opens the file, see `Engine::file`.
+fn header(path: &Path, mode: Mode) -> Result<Option<Header>, OpenCause> {
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && mode == Mode::Create => return Ok(None),
+        metadata => metadata?,
+    };
+    match (metadata.is_file(), metadata.len(), mode) {
+        (false, ..) => Err(OpenCause::NotAFile),
+        (true, 0, Mode::Create) => Ok(None),
+        (true, 0, _) => Err(OpenCause::Empty),
+        (true, ..) => inspect::header(&File::open(path)?).map(Some).map_err(hopeless),
+    }
+}
+
+/// Recovers the database when it needs it; says how many records it has, and whether it is a new file now.
+fn sound(
+    database: &mut Database,
+    path: &Path,
+    mode: Mode,
+    damage: Option<String>,
+) -> Result<(u64, bool), OpenCause> {
+    let (why, force) = match (damage, database.count()) {
+        (None, Ok(records)) => return Ok((records, false)),
+        (None, Err(fault)) if fault.needs_recovery => (fault.to_string(), false),
+        (None, Err(fault)) => return Err(cause(fault)),
+        (Some(damage), _) => (damage, true),
+    };
+    if mode == Mode::Read {
+        return Err(OpenCause::Damaged(format!("{why}; pyzord recovers it when it starts")));
+    }
+    log::warn!("database {}: it is damaged and will be recovered: {why}", path.display());
+    let failed = |fault| OpenCause::Damaged(format!("{why}; recovering it failed: {fault}"));
+    let salvage = database.recover(force).map_err(failed)?;
+    report(path, &salvage);
+    Ok((database.count().map_err(cause)?, salvage.backup.is_some()))
+}
+
+/// Tells the operator what a recovery saved.
+pub(super) fn report(path: &Path, salvage: &Salvage) {
+    let Salvage { keys, failed_keys, failed_buckets, duplicate_keys, backup } = salvage;
+    let name = path.display();
+    let Some(backup) = backup else { return log::warn!("database {name}: nothing had to be recovered") };
+    let backup = backup.display();
+    log::warn!(
+        "database {name}: recovered {keys} records; lost {failed_keys} records, {failed_buckets} buckets of records \
+         and {duplicate_keys} duplicates; the file as it was is {backup}"
+    );
+}
+
+/// Names the files that a reorganization or recovery leaves when it is cut short.
+fn warn_of_leftovers(path: &Path) {
+    let advice = if path.exists() {
+        "left by a reorganization that was cut short; it can be deleted"
+    } else {
+        "left when the database was being rewritten; the database itself is missing, and this may be all of it"
+    };
+    for leftover in leftovers(path).unwrap_or_default() {
+        log::warn!("{}: {advice}", leftover.display());
+    }
+}
+
+fn leftovers(path: &Path) -> Option<Vec<PathBuf>> {
+    let mut prefix = OsString::from(path.file_name()?);
+    prefix.push(".");
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names = fs::read_dir(parent).ok()?.filter_map(|entry| Some(entry.ok()?.file_name()));
+    let left = names.filter(|name| {
+        let suffix = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+        suffix.is_some_and(|suffix| suffix.len() == 6 && suffix.iter().all(u8::is_ascii_alphanumeric))
+    });
+    Some(left.map(|name| parent.join(name)).collect())
+}
+
+fn hopeless(hopeless: inspect::Hopeless) -> OpenCause {
+    match hopeless {
+        inspect::Hopeless::Io(error) => OpenCause::Io(error),
+        hopeless => OpenCause::NotADatabase(hopeless.to_string()),
+    }
+}
+
+fn cause(fault: super::Fault) -> OpenCause {
+    if fault.in_use() {
+        return OpenCause::InUse;
+    }
+    match fault.into_open_failure() {
+        Ok(error) => OpenCause::Io(error),
+        Err(fault) => OpenCause::Refused(fault.to_string()),
+    }
+}
+
+impl From<io::Error> for OpenCause {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}

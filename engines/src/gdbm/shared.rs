@@ -1,0 +1,175 @@
+//! One engine for many workers: a lock for short work, a loan for long work.
+
+use std::fs;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyzord_core::{Progress, StoreFailure, UnixTime};
+
+use super::Engine;
+use super::expire::{Round, Slice};
+use super::open;
+
+/// A call that waited this long for the engine is answered without it.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// The engine, or nothing while a long task has it.
+///
+/// Rewriting a large file takes seconds. Such a task takes the engine out and leaves the lock, so those who
+/// wait for the engine can stop waiting.
+#[derive(Debug)]
+pub(super) struct Shared {
+    slot: Mutex<Option<Engine>>,
+    returned: Condvar,
+}
+
+impl Shared {
+    pub(super) fn new(engine: Engine) -> Self {
+        Self { slot: Mutex::new(Some(engine)), returned: Condvar::new() }
+    }
+
+    /// The engine; `None` when a long task kept it for longer than a request can wait.
+    pub(super) fn lock(&self) -> Option<Borrowed<'_>> {
+        let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let (slot, _) = self
+            .returned
+            .wait_timeout_while(slot, PATIENCE, |slot| slot.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        slot.is_some().then_some(Borrowed(slot))
+    }
+
+    /// Does something short with the engine.
+    pub(super) fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Engine) -> Result<T, StoreFailure>,
+    ) -> Result<T, StoreFailure> {
+        let mut engine = self.lock().ok_or_else(busy)?;
+        work(&mut engine)
+    }
+
+    /// Does something long with the engine, while nobody else holds or waits for the lock.
+    fn alone<T>(&self, work: impl FnOnce(&mut Engine) -> Result<T, StoreFailure>) -> Result<T, StoreFailure> {
+        let taken = self.lock().and_then(|mut borrowed| borrowed.0.take());
+        let mut loan = Loan { shared: self, engine: taken };
+        work(loan.engine.as_mut().ok_or_else(busy)?)
+    }
+
+    /// Puts on the disk what was written since the last time.
+    ///
+    /// libgdbm's own sync keeps the engine until the disk is done, however slow it is. But all that libgdbm
+    /// wrote is in the file's pages already, through a shared mapping, and syncing any descriptor of the file
+    /// writes those to the disk. So the requests go on meanwhile, and what they change is the next sync's.
+    pub(super) fn sync(&self) -> Result<(), StoreFailure> {
+        let file =
+            self.with(|engine| Ok(std::mem::take(&mut engine.dirty).then(|| Arc::clone(&engine.file))))?;
+        let Some(file) = file else { return Ok(()) };
+        file.sync_data().or_else(|error| {
+            self.with(|engine| {
+                engine.dirty = true;
+                Err(StoreFailure(format!("database {}: syncing it failed: {error}", engine.name())))
+            })
+        })
+    }
+
+    /// Removes the expired records of one slice, and ends the round when it was the last.
+    pub(super) fn expire(&self, limit: UnixTime) -> Result<Progress, StoreFailure> {
+        match self.with(|engine| engine.expire_slice(limit).map_err(|fault| engine.failure(&fault)))? {
+            Slice::More => Ok(Progress::More),
+            Slice::Last { worth_reorganizing: false } => Ok(Progress::Done),
+            Slice::Last { worth_reorganizing: true } => {
+                self.alone(Engine::reorganize).map(|()| Progress::Done)
+            }
+        }
+    }
+
+    /// Recovers the database if a fault while serving asked for it.
+    pub(super) fn recover_once(&self) -> Result<(), StoreFailure> {
+        let due = self.with(|engine| match (engine.damaged, engine.recovered) {
+            (true, true) => Err(StoreFailure(format!(
+                "database {} is damaged again after a recovery; pyzord must be restarted to try once more",
+                engine.name()
+            ))),
+            (damaged, _) => Ok(damaged),
+        })?;
+        if due { self.alone(Engine::recover) } else { Ok(()) }
+    }
+}
+
+impl Engine {
+    fn reorganize(&mut self) -> Result<(), StoreFailure> {
+        self.database.reorganize().map_err(|fault| self.failure(&fault))?;
+        log::info!("database {}: reorganized, to give the freed space back", self.name());
+        self.new_file()
+    }
+
+    fn recover(&mut self) -> Result<(), StoreFailure> {
+        self.recovered = true;
+        log::warn!("database {}: it is damaged and will be recovered", self.name());
+        let salvage = self.database.recover(false).map_err(|fault| self.failure(&fault))?;
+        self.damaged = false;
+        self.round = Round::default();
+        open::report(&self.path, &salvage);
+        if salvage.backup.is_some() { self.new_file() } else { Ok(()) }
+    }
+
+    /// The database is a new file under the old name: the next sync must be of that one.
+    fn new_file(&mut self) -> Result<(), StoreFailure> {
+        let renewed = self.database.file().map(|file| self.file = Arc::new(file));
+        renewed
+            .and_then(|()| sync_directory(&self.path))
+            .map_err(|error| StoreFailure(format!("database {}: {error}", self.name())))
+    }
+}
+
+/// Makes the name of a new file durable; without it a crash of the system could bring the old file back.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(parent)?.sync_all()
+}
+
+fn busy() -> StoreFailure {
+    StoreFailure("the database is being rewritten".to_owned())
+}
+
+/// The lock, held by one who knows that the engine is there.
+pub(super) struct Borrowed<'a>(MutexGuard<'a, Option<Engine>>);
+
+impl Deref for Borrowed<'_> {
+    type Target = Engine;
+
+    #[expect(
+        clippy::expect_used,
+        reason = "made only of a slot that holds the engine, and gone when it is taken"
+    )]
+    fn deref(&self) -> &Engine {
+        self.0.as_ref().expect("the slot holds the engine")
+    }
+}
+
+impl DerefMut for Borrowed<'_> {
+    #[expect(
+        clippy::expect_used,
+        reason = "made only of a slot that holds the engine, and gone when it is taken"
+    )]
+    fn deref_mut(&mut self) -> &mut Engine {
+        self.0.as_mut().expect("the slot holds the engine")
+    }
+}
+
+/// The engine taken out; it goes back when the task ends, however it ends.
+struct Loan<'a> {
+    shared: &'a Shared,
+    engine: Option<Engine>,
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            *self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
+            self.shared.returned.notify_all();
+        }
+    }
+}

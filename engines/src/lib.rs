@@ -1,0 +1,30 @@
+//! Where a Pyzor server keeps its records.
+//!
+//! An engine implements [`pyzord_core::Store`]: it is given a batch of calls and answers each of them. It never
+//! panics, and it never stalls: what it cannot do soon it answers with
+//! [`Unavailable`](pyzord_core::StoreError::Unavailable). Each engine has a feature of its own.
+//!
+//! - feature `gdbm`: `Gdbm`, a file in the format of the GNU dbm library, as the Python server wrote it.
+//!
+//! The codecs are pure functions from a stored value to a [`Record`](pyzord_core::Record) and back; they are in
+//! [`codec`].
+//!
+#![cfg_attr(feature = "gdbm", doc = "```no_run")]
+#![cfg_attr(not(feature = "gdbm"), doc = "```ignore")]
+//! use pyzord_core::{Digest, Now, Store, StoreCall, StoreOp, Tick, UnixTime};
+//!
+//! let mut store = pyzord_engines::Gdbm::open("/var/lib/pyzord/pyzord.db".as_ref())?;
+//! let digest = Digest::parse(b"da39a3ee5e6b4b0d3255bfef95601890afd80709").ok_or("no digest")?;
+//! let now = Now { wall: UnixTime::from_seconds(1_700_000_000), tick: Tick::default() };
+//! let mut answers = Vec::new();
+//! store.execute(now, &[StoreCall { digest, op: StoreOp::Report }], &mut answers);
+//! assert_eq!(answers[0]?.reports.count, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod codec;
+#[cfg(feature = "gdbm")]
+mod gdbm;
+
+#[cfg(feature = "gdbm")]
+pub use gdbm::{Access, Entries, Gdbm, OpenCause, OpenError};

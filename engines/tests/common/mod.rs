@@ -1,0 +1,148 @@
+//! What the tests of the gdbm engine share.
+#![expect(dead_code, reason = "each test uses a part of it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use pyzord_core::{
+    Digest, Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, StoreOp, Task, Tick, UnixTime,
+};
+use pyzord_engines::Gdbm;
+use tempfile::TempDir;
+
+/// A directory of its own, and the path of a database in it.
+pub(crate) fn scratch() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pyzord.db");
+    (directory, path)
+}
+
+pub(crate) fn digest(n: u64) -> Digest {
+    // Spread over all bytes, as the hashes of mails are.
+    let mut bytes = [0; 20];
+    for (index, chunk) in bytes.chunks_mut(8).enumerate() {
+        let word =
+            (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.rotate_left(u32::try_from(index).unwrap() * 9));
+        chunk.copy_from_slice(&word.to_be_bytes()[..chunk.len()]);
+    }
+    Digest::new(bytes)
+}
+
+pub(crate) fn at(seconds: i64) -> Now {
+    Now { wall: UnixTime::from_seconds(seconds), tick: Tick::default() }
+}
+
+pub(crate) fn call(op: StoreOp, n: u64) -> StoreCall {
+    StoreCall { digest: digest(n), op }
+}
+
+pub(crate) fn execute(store: &mut impl Store, now: Now, calls: &[StoreCall]) -> Vec<StoreAnswer> {
+    let mut answers = Vec::new();
+    store.execute(now, calls, &mut answers);
+    answers
+}
+
+/// Reports the digests numbered `range`, in batches.
+pub(crate) fn report(store: &mut impl Store, now: Now, range: std::ops::Range<u64>) {
+    let calls: Vec<_> = range.map(|n| call(StoreOp::Report, n)).collect();
+    for batch in calls.chunks(64) {
+        let answers = execute(store, now, batch);
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+}
+
+/// A whole round of expiry; says how many slices it took.
+pub(crate) fn expire(store: &mut impl Store, limit: i64) -> Result<u32, StoreFailure> {
+    let mut slices = 1;
+    while store.upkeep(at(limit), Task::Expire(UnixTime::from_seconds(limit)))? == Progress::More {
+        slices += 1;
+    }
+    Ok(slices)
+}
+
+pub(crate) fn entries(db: &Gdbm) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut entries: Vec<_> = db.entries().map(Result::unwrap).collect();
+    entries.sort();
+    entries
+}
+
+/// Files of the database's directory other than itself.
+pub(crate) fn others(path: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|file| file != path).collect()
+}
+
+/// The name of the variable that tells a test process what to do.
+pub(crate) const ROLE: &str = "PYZORD_TEST_ROLE";
+
+/// Starts this test program again, to do in a process of its own what its ignored test `child` does.
+pub(crate) fn start(role: &str, path: &Path) -> Child {
+    // A limit to the size of its files: should libgdbm run wild in a damaged one, it must not fill the disk.
+    Command::new("sh")
+        .args(["-c", "ulimit -f 524288; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .env("PYZORD_TEST_PATH", path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap()
+}
+
+/// What this process was started for, and with which path; `None` is an ordinary run of the tests.
+pub(crate) fn role() -> Option<(String, PathBuf)> {
+    Some((std::env::var(ROLE).ok()?, std::env::var_os("PYZORD_TEST_PATH")?.into()))
+}
+
+/// The Python of the virtual environment that `make test` builds, with the Python server installed.
+pub(crate) fn python() -> PathBuf {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/pyzor-venv");
+    let environment = std::env::var_os("PYZOR_VENV").map_or(built, PathBuf::from);
+    let python = environment.join("bin/python");
+    assert!(python.exists(), "{} is missing: run `make test`", python.display());
+    python
+}
+
+/// Runs a Python script to its end and returns what it printed.
+pub(crate) fn run_python(script: &str, path: &Path, zone: &str) -> String {
+    let mut python = Command::new(python());
+    let output = python.arg("-c").arg(script).arg(path).env("TZ", zone).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Waits for a process to end; kills it and fails when it does not in time.
+pub(crate) fn wait(mut child: Child, limit: Duration) -> (ExitStatus, String) {
+    let deadline = now() + limit;
+    let mut output = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).map(|_| text)
+    });
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status, reader.join().unwrap().unwrap());
+        }
+        if now() > deadline {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("a process hung; it printed: {}", reader.join().unwrap().unwrap());
+        }
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a deadline for a process that may hang")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,298 @@
+//! Processes that are killed, processes that hold the file, and files that were damaged.
+#![cfg(feature = "gdbm")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use common::{at, call, digest, entries, execute, expire, others, report, role, scratch, start, wait};
+use pyzord_core::{Store, StoreCall, StoreOp, Task};
+use pyzord_engines::{Access, Gdbm, OpenCause};
+
+const NOW: i64 = 1_704_800_000;
+/// Calls of one batch of the process that is killed.
+const BATCH: u64 = 16;
+
+/// Does what another test wants done in a process of its own.
+#[test]
+#[ignore = "run by the other tests as a process of its own"]
+fn child() {
+    let Some((role, path)) = role() else { return };
+    // The test runner has begun a line with this test's name.
+    say("");
+    match role.split_once(' ').unwrap_or((&role, "")) {
+        ("hold", _) => hold(&path),
+        ("write", first) => write(&path, first.parse().unwrap()),
+        ("mutate", rounds) => mutate(&path, rounds),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).unwrap();
+}
+
+fn hold(path: &Path) {
+    let _db = Gdbm::open(path).unwrap();
+    say("open");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[test]
+fn a_database_that_another_process_has_open_is_refused() {
+    let (_directory, path) = scratch();
+    let mut holder = start("hold", &path);
+    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap() == "open"));
+    for result in [Gdbm::open(&path), Gdbm::open_existing(&path, Access::Read)] {
+        let error = result.unwrap_err();
+        assert!(matches!(error.cause, OpenCause::InUse));
+        let expected =
+            format!("database {} is in use by another process (a running pyzord?)", path.display());
+        assert_eq!(error.to_string(), expected);
+    }
+    drop(holder.stdin.take());
+    assert!(lines.all(|line| line.is_ok()));
+    assert!(holder.wait().unwrap().success());
+    Gdbm::open(&path).unwrap();
+}
+
+/// The lock must not be lost to a descriptor that the engine opens and closes beside libgdbm's own.
+#[test]
+fn the_lock_outlives_syncs_recoveries_and_reorganizations() {
+    let (_directory, path) = scratch();
+    let mut db = Gdbm::open(&path).unwrap();
+    report(&mut db, at(NOW), 0..2000);
+    db.upkeep(at(NOW), Task::Sync).unwrap();
+    assert!(matches!(Gdbm::open(&path).unwrap_err().cause, OpenCause::InUse));
+    expire(&mut db, NOW + 1).unwrap();
+    assert_eq!(entries(&db).len(), 0);
+    assert!(matches!(Gdbm::open(&path).unwrap_err().cause, OpenCause::InUse));
+    drop(db);
+    Gdbm::open(&path).unwrap();
+}
+
+/// Reports batch after batch: some digests that are there, and some new ones, so that the file grows. Batch `n`
+/// reports the digests from `n * BATCH / 2` on.
+fn write(path: &Path, first: u64) {
+    let mut db = Gdbm::open(path).unwrap();
+    for batch in first.. {
+        let calls: Vec<StoreCall> = batch_digests(batch).map(|n| call(StoreOp::Report, n)).collect();
+        assert!(execute(&mut db, at(NOW), &calls).iter().all(Result::is_ok));
+        say(&format!("done {batch}"));
+        if batch % 50 == 49 {
+            db.upkeep(at(NOW), Task::Sync).unwrap();
+        }
+    }
+}
+
+fn batch_digests(batch: u64) -> std::ops::Range<u64> {
+    batch * BATCH / 2..batch * BATCH / 2 + BATCH
+}
+
+/// "Each kill -9 at any moment leaves a database that opens by itself, and every acknowledged count is in it."
+#[test]
+fn a_killed_process_loses_nothing_that_it_acknowledged() {
+    let kills = std::env::var("PYZORD_TEST_KILLS").map_or(60, |count| count.parse().unwrap());
+    let (_directory, path) = scratch();
+    let (mut next, mut recoveries) = (0, 0);
+    let mut least: Vec<u64> = Vec::new();
+    let mut most: Vec<u64> = Vec::new();
+    for round in 0..kills {
+        let mut writer = start(&format!("write {next}"), &path);
+        let lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+        let wanted = next + 1 + round * 37 % 101;
+        let mut last = None;
+        // The kill comes while the writer is in some later batch; what it said until then is read after.
+        for line in lines {
+            let Some(batch) = line.unwrap().strip_prefix("done ").map(|batch| batch.parse::<u64>().unwrap())
+            else {
+                continue;
+            };
+            last = Some(batch);
+            if batch == wanted {
+                writer.kill().unwrap();
+            }
+        }
+        assert!(!writer.wait().unwrap().success());
+        let last = last.expect("a batch was acknowledged");
+        for batch in next..=last + 1 {
+            for n in batch_digests(batch).map(|n| usize::try_from(n).unwrap()) {
+                let size = most.len().max(n + 1);
+                most.resize(size, 0);
+                least.resize(size, 0);
+                most[n] += 1;
+                least[n] += u64::from(batch <= last);
+            }
+        }
+        next = last + 2;
+        let backups = others(&path).len();
+        let mut db = Gdbm::open(&path).unwrap();
+        recoveries += others(&path).len() - backups;
+        for (n, (least, most)) in (0..).zip(least.iter_mut().zip(&mut most)) {
+            let count = execute(&mut db, at(NOW), &[call(StoreOp::Read, n)])[0].unwrap().reports.count;
+            assert!(
+                (*least..=*most).contains(&count),
+                "round {round}, digest {n}: {count}, not {least} to {most}"
+            );
+            (*least, *most) = (count, count);
+        }
+    }
+    println!("{recoveries} of {kills} kills left a file that was recovered");
+}
+
+/// A file as the mutations begin with it: large enough for several buckets and a list of free space.
+fn specimen(path: &Path, records: u64) {
+    let mut db = Gdbm::open(path).unwrap();
+    report(&mut db, at(NOW), 0..records);
+    for n in (0..records).step_by(3) {
+        assert_eq!(db.remove(&digest(n).hex()), Ok(true));
+    }
+}
+
+/// A small generator of numbers, so that a mutation can be repeated from its seed.
+struct Seeded(u64);
+
+impl Seeded {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from((self.0 >> 33) % limit as u64).unwrap()
+    }
+}
+
+/// Spoils a file in one of the ways that disks, crashes and people do.
+fn spoil(bytes: &mut Vec<u8>, seed: u64) -> String {
+    let mut random = Seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    random.below(2);
+    let length = bytes.len();
+    let address =
+        |at: usize| usize::try_from(u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap();
+    let directory = address(8);
+    let bucket = address(directory + 8 * random.below(512));
+    match seed % 10 {
+        0 => flip(bytes, 0, 56, &mut random),
+        1 => flip(bytes, 0, 4096, &mut random),
+        2 => flip(bytes, directory, 4096, &mut random),
+        3 => flip(bytes, bucket, 112, &mut random),
+        4 => flip(bytes, bucket, 4096, &mut random),
+        5 => flip(bytes, 0, length, &mut random),
+        6 => cut(bytes, random.below(length)),
+        7 => fill(bytes, random.below(length), 1 + random.below(8192)),
+        8 => overwrite(bytes, [0, bucket][random.below(2)], &mut random),
+        _ => copy_block(bytes, &mut random),
+    }
+}
+
+fn flip(bytes: &mut [u8], from: usize, size: usize, random: &mut Seeded) -> String {
+    let at = from + random.below(size);
+    bytes[at] ^= 1 << random.below(8);
+    format!("a bit at {at}")
+}
+
+fn cut(bytes: &mut Vec<u8>, keep: usize) -> String {
+    bytes.truncate(keep);
+    format!("cut to {keep}")
+}
+
+fn fill(bytes: &mut [u8], from: usize, size: usize) -> String {
+    let end = bytes.len().min(from + size);
+    bytes[from..end].fill(0);
+    format!("zeros from {from} to {end}")
+}
+
+fn overwrite(bytes: &mut [u8], block: usize, random: &mut Seeded) -> String {
+    let at = block + 4 * random.below(28);
+    let value = [0_u32, 1, u32::MAX, 0x7fff_ffff, 0x8000_0000][random.below(5)];
+    bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    format!("{value:#x} at {at}")
+}
+
+fn copy_block(bytes: &mut [u8], random: &mut Seeded) -> String {
+    let blocks = bytes.len() / 4096;
+    let (from, to) = (4096 * random.below(blocks), 4096 * random.below(blocks));
+    bytes.copy_within(from..from + 4096, to);
+    format!("the block at {from} over that at {to}")
+}
+
+/// Opens mutated files and works on them as a server would; says before each which it is.
+fn mutate(specimen: &Path, seeds: &str) {
+    let (from, to) = seeds.split_once('-').unwrap();
+    let sound = fs::read(specimen).unwrap();
+    for seed in from.parse::<u64>().unwrap()..to.parse().unwrap() {
+        let (_directory, path) = scratch();
+        let mut bytes = sound.clone();
+        let what = spoil(&mut bytes, seed);
+        fs::write(&path, &bytes).unwrap();
+        say(&format!("try {seed}: {what}"));
+        let (verdict, kept) = match Gdbm::open(&path) {
+            Err(error) => {
+                assert_eq!(fs::read(&path).unwrap(), bytes, "a file that is refused is left as it is");
+                assert!(!error.to_string().contains('\n'));
+                (format!("refused: {error}"), 0)
+            }
+            Ok(db) => (
+                if others(&path).is_empty() { "opened".to_owned() } else { "recovered".to_owned() },
+                work(db),
+            ),
+        };
+        say(&format!("done {seed}: {verdict}, {kept} records"));
+    }
+}
+
+/// Everything that a server does with a database; says how many records it had.
+fn work(mut db: Gdbm) -> usize {
+    let kept = db.entries().filter(Result::is_ok).count();
+    let calls: Vec<StoreCall> = (0..1500).map(|n| call(StoreOp::Report, n)).collect();
+    for batch in calls.chunks(64) {
+        assert_eq!(execute(&mut db, at(NOW), batch).len(), batch.len());
+    }
+    let _ = db.upkeep(at(NOW), Task::Sync);
+    // Twice, as the first may find the damage that the second recovers.
+    for _ in 0..3 {
+        let _ = expire(&mut db, NOW + 1);
+    }
+    for batch in calls.chunks(64) {
+        assert_eq!(execute(&mut db, at(NOW), batch).len(), batch.len());
+    }
+    kept
+}
+
+/// "Every mutated file gives a clean error, or opens and serves and expires, without a crash or a hang."
+#[test]
+fn mutated_files_neither_crash_nor_hang() {
+    const PROCESSES: u64 = 12;
+    let each =
+        std::env::var("PYZORD_TEST_MUTATIONS").map_or(100, |count| count.parse::<u64>().unwrap() / PROCESSES);
+    let (_directory, path) = scratch();
+    specimen(&path, 1000);
+    let mut tally = [("refused", 0), ("opened", 0), ("recovered", 0)];
+    for process in 0..PROCESSES {
+        let seeds = format!("mutate {}-{}", process * each, (process + 1) * each);
+        let (status, printed) = wait(start(&seeds, &path), Duration::from_secs(120 + each / 4));
+        assert!(
+            status.success(),
+            "{status}: {}",
+            printed.lines().rfind(|line| line.starts_with("try ")).unwrap_or("?")
+        );
+        for (verdict, count) in &mut tally {
+            *count += printed
+                .lines()
+                .filter(|line| line.starts_with("done ") && line.contains(&format!(": {verdict}")))
+                .count();
+        }
+        if std::env::var_os("PYZORD_TEST_SHOW").is_some() {
+            println!("{printed}");
+        }
+    }
+    println!("{tally:?}");
+    assert_eq!(tally.iter().map(|(_, count)| *count as u64).sum::<u64>(), PROCESSES * each);
+}
