@@ -1,0 +1,56 @@
+# Two commands do everything on a Debian machine with Rust: `make run` and `make test`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# Debian's own Python: its standard library has dbm.gnu, which the tests compare files with.
+PYTHON := /usr/bin/python3
+VENV := $(CURDIR)/target/pyzor-venv
+PYZOR_VERSION := 1.1.2
+RUN_HOME := $(CURDIR)/.run
+
+BUILD_PACKAGES := gcc libc6-dev libgdbm-dev pkg-config
+TEST_PACKAGES := python3 python3-gdbm python3-venv
+
+# apt-get as root, through sudo for anybody else; and only for what is missing.
+APT := $(if $(filter 0,$(shell id -u)),,sudo) env DEBIAN_FRONTEND=noninteractive apt-get
+define install
+	@missing=$$(for package in $(1); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
+	if [ -n "$$missing" ]; then \
+		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
+endef
+
+.PHONY: run test build lint build-packages test-packages client clean
+
+# pyzord in the foreground, on gdbm, in a home directory of its own.
+run: build-packages
+	cargo run --release --locked --bin pyzord -- --homedir $(RUN_HOME)
+
+build: build-packages
+	cargo build --release --locked
+
+# All tests: unit, property, documentation and black-box, with the real Python client and server as the peer.
+test: build-packages test-packages client
+	PYZOR_VENV=$(VENV) cargo test --workspace --locked
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+
+build-packages:
+	$(call install,$(BUILD_PACKAGES))
+
+test-packages:
+	$(call install,$(TEST_PACKAGES))
+
+# The Python client and server, in an environment of their own.
+client: $(VENV)/pyzor-$(PYZOR_VERSION)
+$(VENV)/pyzor-$(PYZOR_VERSION): | test-packages
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet pyzor==$(PYZOR_VERSION)
+	touch $@
+
+clean:
+	rm -rf target $(RUN_HOME)

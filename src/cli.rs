@@ -1,0 +1,178 @@
+//! The command line: all options of the Python server, and ours.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser};
+
+use crate::settings::Name;
+
+/// Listen for and answer Pyzor requests.
+#[derive(Parser, Debug)]
+#[command(name = "pyzord", version, infer_long_args = true, disable_version_flag = true)]
+pub(crate) struct Options {
+    /// Add this to the process's niceness.
+    #[arg(short, long, default_value_t = 0, allow_negative_numbers = true, value_name = "N")]
+    pub(crate) nice: i32,
+    /// Log debugging output, also on the terminal.
+    #[arg(short, long)]
+    pub(crate) debug: bool,
+    /// Configuration directory [default: $HOME/.pyzor, or /etc/pyzor]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) homedir: Option<PathBuf>,
+    /// Leave the terminal, write the pid file and send all output to FILE.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) detach: Option<PathBuf>,
+    /// Read everything a start would read, print what was found and every warning, and exit.
+    #[arg(long)]
+    pub(crate) check_config: bool,
+    /// Print version.
+    #[arg(short = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Options that stand for a setting of the configuration file; they are checked together with it.
+#[derive(clap::Args, Debug)]
+struct Settings {
+    /// Listen on this address; :: serves IPv6 and IPv4 [default: 0.0.0.0]
+    #[arg(short, long, value_name = "IP")]
+    address: Option<String>,
+    /// Listen on this UDP port [default: 24441]
+    #[arg(short, long)]
+    port: Option<String>,
+    /// Keep the records in this engine: gdbm [default: gdbm]
+    #[arg(short = 'e', long, value_name = "ENGINE")]
+    database_engine: Option<String>,
+    /// Where the engine keeps them: a file's name for gdbm [default: pyzord.db]
+    #[arg(long)]
+    dsn: Option<String>,
+    /// Seconds after its latest activity until a record expires; 0 is never [default: 10368000]
+    #[arg(long, value_name = "SECONDS")]
+    cleanup_age: Option<String>,
+    /// Runtime that drives the server: std
+    #[arg(long)]
+    runtime: Option<String>,
+    /// Threads that answer requests; 0 is one for each CPU [default: 0]
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// Line of the access file that decides: first-match or last-match [default: first-match]
+    #[arg(long, value_name = "ORDER")]
+    access_order: Option<String>,
+    /// Accounts file [default: pyzord.passwd]
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<String>,
+    /// Access file [default: pyzord.access]
+    #[arg(long, value_name = "FILE")]
+    access_file: Option<String>,
+    /// Log file [default: the terminal]
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<String>,
+    /// Log of requests [default: none]
+    #[arg(long, value_name = "FILE")]
+    usage_log_file: Option<String>,
+    /// Pid file, written with --detach [default: pyzord.pid]
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<String>,
+    /// Taken as a wish for workers, for compatibility.
+    #[arg(long, value_name = "BOOL")]
+    threads: Option<String>,
+    /// An upper bound of workers, for compatibility.
+    #[arg(long, value_name = "N")]
+    max_threads: Option<String>,
+    /// Taken as a wish for workers, for compatibility.
+    #[arg(long, value_name = "BOOL")]
+    processes: Option<String>,
+    /// An upper bound of workers, for compatibility.
+    #[arg(long, value_name = "N")]
+    max_processes: Option<String>,
+    /// An upper bound of connections to a database server; 0 is one for each worker.
+    #[arg(long, value_name = "N")]
+    db_connections: Option<String>,
+    /// An upper bound of workers, for compatibility.
+    #[arg(long, value_name = "N")]
+    pre_fork: Option<String>,
+    /// Accepted for compatibility; has no effect.
+    #[arg(long, value_name = "BOOL")]
+    gevent: Option<String>,
+    /// Accepted for compatibility; this version forwards nothing.
+    #[arg(long, value_name = "DIR")]
+    forward_client_homedir: Option<String>,
+}
+
+impl Options {
+    /// The settings that the command line gives, each with the option it came from.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (Name, &'static str, &str)> {
+        let Settings {
+            address,
+            port,
+            database_engine,
+            dsn,
+            cleanup_age,
+            runtime,
+            workers,
+            access_order,
+            password_file,
+            access_file,
+            log_file,
+            usage_log_file,
+            pid_file,
+            threads,
+            max_threads,
+            processes,
+            max_processes,
+            db_connections,
+            pre_fork,
+            gevent,
+            forward_client_homedir,
+        } = &self.settings;
+        [
+            (Name::ListenAddress, "--address", address),
+            (Name::Port, "--port", port),
+            (Name::Engine, "--database-engine", database_engine),
+            (Name::DigestDB, "--dsn", dsn),
+            (Name::CleanupAge, "--cleanup-age", cleanup_age),
+            (Name::Runtime, "--runtime", runtime),
+            (Name::Workers, "--workers", workers),
+            (Name::AccessOrder, "--access-order", access_order),
+            (Name::PasswdFile, "--password-file", password_file),
+            (Name::AccessFile, "--access-file", access_file),
+            (Name::LogFile, "--log-file", log_file),
+            (Name::UsageLogFile, "--usage-log-file", usage_log_file),
+            (Name::PidFile, "--pid-file", pid_file),
+            (Name::Threads, "--threads", threads),
+            (Name::MaxThreads, "--max-threads", max_threads),
+            (Name::Processes, "--processes", processes),
+            (Name::MaxProcesses, "--max-processes", max_processes),
+            (Name::DBConnections, "--db-connections", db_connections),
+            (Name::PreFork, "--pre-fork", pre_fork),
+            (Name::Gevent, "--gevent", gevent),
+            (Name::ForwardClientHomeDir, "--forward-client-homedir", forward_client_homedir),
+        ]
+        .into_iter()
+        .filter_map(|(name, option, value)| Some((name, option, value.as_deref()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    /// Python's optparse takes `--x=v`, `--x v`, `-xv` and unambiguous beginnings of a name.
+    #[test]
+    fn options_are_taken_in_every_form_that_python_takes() {
+        for arguments in [&["--port=5"][..], &["--port", "5"], &["-p5"], &["-p", "5"], &["--po", "5"]] {
+            let options = Options::try_parse_from(["pyzord"].iter().chain(arguments)).unwrap();
+            let settings: Vec<_> = options.settings().collect();
+            assert_eq!(settings, [(Name::Port, "--port", "5")], "{arguments:?}");
+        }
+        assert_eq!(Options::try_parse_from(["pyzord", "-n", "-5"]).unwrap().nice, -5);
+    }
+}

@@ -1,0 +1,155 @@
+//! The configuration file: what Python's `configparser` reads, with the lines' numbers for messages.
+//!
+//! Own code, because no well-kept INI crate tells on which line a setting stands.
+
+/// One setting of a section.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
+    /// The line's number, from 1.
+    pub(crate) line: usize,
+    /// The name as it was written.
+    pub(crate) name: String,
+    /// The value, without blanks around it; lines that continue it follow after a line feed.
+    pub(crate) value: String,
+}
+
+/// A line that is nothing that could stand there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SyntaxError {
+    pub(crate) line: usize,
+    pub(crate) cause: &'static str,
+}
+
+/// The entries of one section, in their order. Other sections are for other programs.
+///
+/// `#` and `;` begin a comment line, never a comment behind a value. `=` and `:` both stand between name and value.
+/// An indented line continues the value above it.
+pub(crate) fn parse(text: &str, section: &str) -> Result<Vec<Entry>, SyntaxError> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut inside = None;
+    let mut continuable = false;
+    for (line, raw) in (1..).zip(text.lines()) {
+        let content = raw.trim();
+        if content.is_empty() || content.starts_with(['#', ';']) {
+            continue;
+        }
+        let indented = raw.starts_with([' ', '\t']);
+        if indented && continuable {
+            if let (Some(true), Some(entry)) = (inside, entries.last_mut()) {
+                entry.value.push('\n');
+                entry.value.push_str(content);
+            }
+        } else if let Some(name) = content.strip_prefix('[') {
+            let name =
+                name.split_once(']').ok_or(SyntaxError { line, cause: "a section's name ends with `]`" })?.0;
+            inside = Some(name == section);
+            continuable = false;
+        } else {
+            let (name, value) = content
+                .split_once(['=', ':'])
+                .ok_or(SyntaxError { line, cause: "this is neither `[section]` nor `name = value`" })?;
+            let inside =
+                inside.ok_or(SyntaxError { line, cause: "there is no `[section]` above this line" })?;
+            continuable = true;
+            if inside {
+                entries.push(Entry { line, name: name.trim().into(), value: value.trim().into() });
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// What Python makes of `%` in a value: `%%` is `%`, and `%(name)s` the value of that name.
+///
+/// Any other `%` was an error there and stands for itself here.
+pub(crate) fn interpolate(value: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let reference = after.strip_prefix('(').and_then(|after| after.split_once(")s"));
+        let found = reference.and_then(|(name, after)| Some((lookup(&name.to_ascii_lowercase())?, after)));
+        if let Some(after) = after.strip_prefix('%') {
+            out.push('%');
+            rest = after;
+        } else if let Some((found, after)) = found {
+            out.push_str(&found);
+            rest = after;
+        } else {
+            out.push('%');
+            rest = after;
+        }
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pairs(text: &str) -> Vec<(usize, String, String)> {
+        parse(text, "server")
+            .unwrap()
+            .into_iter()
+            .map(|entry| (entry.line, entry.name, entry.value))
+            .collect()
+    }
+
+    fn owned(pairs: &[(usize, &str, &str)]) -> Vec<(usize, String, String)> {
+        pairs.iter().map(|(line, name, value)| (*line, (*name).into(), (*value).into())).collect()
+    }
+
+    #[test]
+    fn reads_what_configparser_reads() {
+        for (text, expected) in [
+            ("", &[][..]),
+            ("[client]\nPort = 1\n[server]\n", &[]),
+            ("[server]\nPort = 1\n", &[(2, "Port", "1")]),
+            ("\u{20}[server]\n  Port:1\n", &[(2, "Port", "1")]),
+            ("[server]\r\nDigestDB = a = b ; c # d\r\n", &[(2, "DigestDB", "a = b ; c # d")]),
+            ("# x\n[server]\n; y\n  # z\nPort=1", &[(5, "Port", "1")]),
+            ("[server]\nDigestDB = redis://host:1/0", &[(2, "DigestDB", "redis://host:1/0")]),
+            ("[server]\nA = 1\n  more\n# no\n\n  text\nB =", &[(2, "A", "1\nmore\ntext"), (7, "B", "")]),
+            ("[server]\nA = 1\n[other]\nB = 2\n[server]\nC = 3", &[(2, "A", "1"), (6, "C", "3")]),
+        ] {
+            assert_eq!(pairs(text), owned(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_configparser_refuses_is_refused_with_its_line() {
+        for (text, line) in [("Port = 1", 1), ("[server]\n\nPort", 3), ("[server\nPort = 1", 1)] {
+            assert_eq!(parse(text, "server").unwrap_err().line, line, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn percent_signs_mean_what_they_mean_to_python() {
+        let lookup = |name: &str| (name == "port").then(|| "24441".to_owned());
+        for (value, expected) in [
+            ("a%%b", "a%b"),
+            ("x%(Port)s", "x24441"),
+            ("50%", "50%"),
+            ("%(none)s", "%(none)s"),
+            ("%%(port)s", "%(port)s"),
+        ] {
+            assert_eq!(interpolate(value, &lookup), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text: String) {
+            let _ = parse(&text, "server");
+            let _ = interpolate(&text, &|_| None);
+        }
+
+        #[test]
+        fn what_was_written_is_read_back(values in prop::collection::vec("[!-~]([ -~]{0,20}[!-~])?", 0..5)) {
+            let text: String = values.iter().map(|value| format!("name = {value}\n")).collect();
+            let read: Vec<String> = pairs(&format!("[server]\n{text}")).into_iter().map(|(_, _, value)| value).collect();
+            prop_assert_eq!(read, values);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The settings: defaults, overridden by the configuration file, overridden by the command line.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use pyzord_core::{AccessOrder, CleanupAge};
+
+use crate::cli::Options;
+use crate::home::Home;
+use crate::ini;
+
+macro_rules! names {
+    ($($name:ident = $default:literal,)*) => {
+        /// The names of the settings, as the configuration file has them.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub(crate) enum Name { $($name,)* }
+
+        impl Name {
+            const ALL: &[Self] = &[$(Self::$name,)*];
+
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            const fn default(self) -> &'static str {
+                match self { $(Self::$name => $default,)* }
+            }
+        }
+    };
+}
+
+names! {
+    Port = "24441",
+    ListenAddress = "0.0.0.0",
+    Engine = "gdbm",
+    DigestDB = "pyzord.db",
+    CleanupAge = "10368000",
+    Runtime = "std",
+    Workers = "0",
+    Threads = "False",
+    MaxThreads = "0",
+    Processes = "False",
+    MaxProcesses = "40",
+    DBConnections = "0",
+    PreFork = "0",
+    Gevent = "False",
+    ForwardClientHomeDir = "",
+    PasswdFile = "pyzord.passwd",
+    AccessFile = "pyzord.access",
+    AccessOrder = "first-match",
+    LogFile = "",
+    UsageLogFile = "",
+    PidFile = "pyzord.pid",
+    SentryDSN = "",
+    SentryLogLevel = "WARN",
+    UsageSentryDSN = "",
+    UsageSentryLogLevel = "WARN",
+}
+
+impl Name {
+    fn find(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|known| known.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// The known name that a misspelt one is nearest to.
+    fn nearest(name: &str) -> Option<Self> {
+        let distance =
+            |known: &Self| strsim::damerau_levenshtein(&known.as_str().to_lowercase(), &name.to_lowercase());
+        Self::ALL.iter().copied().min_by_key(distance).filter(|known| distance(known) <= name.len() / 2)
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Source {
+    Default,
+    File { line: usize },
+    Option(&'static str),
+}
+
+/// All values as text, each with its source.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    file: PathBuf,
+    values: BTreeMap<Name, (String, Source)>,
+    warnings: Vec<String>,
+}
+
+impl Sources {
+    /// Reads the configuration file of `home`, which may be absent, and adds what the command line says.
+    pub(crate) fn read(home: &Home, options: &Options) -> Result<Self, String> {
+        let file = home.resolve("config");
+        let defaults = Name::ALL.iter().map(|name| (*name, (name.default().to_owned(), Source::Default)));
+        let mut sources = Self { file, values: defaults.collect(), warnings: Vec::new() };
+        match std::fs::read(&sources.file) {
+            Ok(bytes) => sources.add_file(&String::from_utf8_lossy(&bytes))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (),
+            Err(error) => return Err(format!("configuration file {}: {error}", sources.file.display())),
+        }
+        for (name, option, value) in options.settings() {
+            sources.values.insert(name, (value.to_owned(), Source::Option(option)));
+        }
+        Ok(sources)
+    }
+
+    fn add_file(&mut self, text: &str) -> Result<(), String> {
+        let entries = ini::parse(text, "server").map_err(|error| self.at(error.line, error.cause))?;
+        for entry in &entries {
+            let Some(name) = Name::find(&entry.name) else {
+                let hint =
+                    Name::nearest(&entry.name).map(|name| format!("; did you mean {}?", name.as_str()));
+                let cause = format!("there is no setting {}{}", entry.name, hint.unwrap_or_default());
+                self.warnings.push(self.at(entry.line, &cause));
+                continue;
+            };
+            let value = ini::interpolate(&entry.value, &|reference| {
+                let same = |entry: &&ini::Entry| entry.name.eq_ignore_ascii_case(reference);
+                let default = || Some(Name::find(reference)?.default().to_owned());
+                entries.iter().rfind(same).map(|entry| entry.value.clone()).or_else(default)
+            });
+            let old = self.values.insert(name, (value, Source::File { line: entry.line }));
+            if let Some((_, Source::File { line })) = old {
+                let cause = format!("{} stands on line {line}, too: this line counts", name.as_str());
+                self.warnings.push(self.at(entry.line, &cause));
+            }
+        }
+        Ok(())
+    }
+
+    fn at(&self, line: usize, cause: &str) -> String {
+        format!("configuration file {}, line {line}: {cause}", self.file.display())
+    }
+
+    /// What was in the configuration file and is not known.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Whether the value is not the default.
+    pub(crate) fn is_set(&self, name: Name) -> bool {
+        self.values.get(&name).is_some_and(|(value, _)| value != name.default())
+    }
+
+    fn text(&self, name: Name) -> &str {
+        self.values.get(&name).map_or(name.default(), |(value, _)| value)
+    }
+
+    /// A value read as what it stands for; an error names its source.
+    fn read_as<T>(
+        &self,
+        name: Name,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, String> {
+        let (value, source) = self.values.get(&name).ok_or("a setting without a default")?;
+        read(value.trim()).ok_or_else(|| {
+            let cause = format!("{}: `{}` is not {expected}", name.as_str(), value.escape_default());
+            match source {
+                Source::Default => cause,
+                Source::File { line } => self.at(*line, &cause),
+                Source::Option(option) => {
+                    format!("option {option}: `{}` is not {expected}", value.escape_default())
+                }
+            }
+        })
+    }
+
+    fn number(&self, name: Name) -> Result<usize, String> {
+        self.read_as(name, "a whole number from 0", |text| text.parse().ok())
+    }
+
+    /// "True" in any case; anything else is false, as it was to Python.
+    fn flag(&self, name: Name) -> bool {
+        self.text(name).eq_ignore_ascii_case("true")
+    }
+
+    /// A file's name, resolved against the home directory; `None` for an empty one.
+    fn path(&self, name: Name, home: &Home) -> Option<PathBuf> {
+        let text = self.text(name);
+        (!text.is_empty()).then(|| home.resolve(text))
+    }
+}
+
+/// One line a setting, for `--check-config`: its value and where that comes from.
+impl fmt::Display for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, (value, source)) in &self.values {
+            let value = if is_secret(*name, value) { "(hidden)" } else { value };
+            match source {
+                Source::Default => writeln!(f, "{} = {value} (default)", name.as_str())?,
+                Source::File { line } => writeln!(f, "{} = {value} (line {line})", name.as_str())?,
+                Source::Option(option) => writeln!(f, "{} = {value} ({option})", name.as_str())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A database's DSN and Sentry's may hold a password or a key.
+fn is_secret(name: Name, value: &str) -> bool {
+    let dsn = matches!(name, Name::DigestDB) && (value.contains(',') || value.contains('@'));
+    dsn || matches!(name, Name::SentryDSN | Name::UsageSentryDSN) && !value.is_empty()
+}
+
+/// What drives the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Runtime {
+    /// Blocking threads.
+    Std,
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Std => "std",
+        })
+    }
+}
+
+/// The settings as the server uses them.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    pub(crate) engine: String,
+    pub(crate) dsn: String,
+    pub(crate) cleanup: CleanupAge,
+    pub(crate) runtime: Runtime,
+    pub(crate) workers: usize,
+    pub(crate) passwd_file: Option<PathBuf>,
+    pub(crate) access_file: Option<PathBuf>,
+    pub(crate) access_order: AccessOrder,
+    pub(crate) log_file: Option<PathBuf>,
+    pub(crate) usage_log_file: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
+    /// What was asked for that is done otherwise here, or not at all.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Settings {
+    /// Checks every value. `cpus` is how many workers there are unless something says otherwise.
+    pub(crate) fn new(sources: &Sources, home: &Home, cpus: usize) -> Result<Self, String> {
+        let mut notes = Vec::new();
+        let workers = workers(sources, cpus, &mut notes)?;
+        note_ignored(sources, &mut notes);
+        let age = "a whole number of seconds, 0 for never";
+        Ok(Self {
+            address: sources.text(Name::ListenAddress).trim().to_owned(),
+            port: sources.read_as(Name::Port, "a port from 0 to 65535", |text| text.parse().ok())?,
+            engine: sources.text(Name::Engine).trim().to_lowercase(),
+            dsn: sources.text(Name::DigestDB).to_owned(),
+            cleanup: sources.read_as(Name::CleanupAge, age, |text| text.parse().ok().map(CleanupAge))?,
+            runtime: sources.read_as(Name::Runtime, "a runtime of this build: std", runtime)?,
+            workers,
+            passwd_file: sources.path(Name::PasswdFile, home),
+            access_file: sources.path(Name::AccessFile, home),
+            access_order: sources.read_as(Name::AccessOrder, "first-match or last-match", access_order)?,
+            log_file: sources.path(Name::LogFile, home),
+            usage_log_file: sources.path(Name::UsageLogFile, home),
+            pid_file: sources.path(Name::PidFile, home),
+            notes,
+        })
+    }
+
+    /// Where the gdbm engine keeps its file.
+    pub(crate) fn database_path(&self, home: &Home) -> PathBuf {
+        home.resolve(&self.dsn)
+    }
+}
+
+fn runtime(text: &str) -> Option<Runtime> {
+    text.eq_ignore_ascii_case("std").then_some(Runtime::Std)
+}
+
+fn access_order(text: &str) -> Option<AccessOrder> {
+    match text.to_ascii_lowercase().as_str() {
+        "first-match" => Some(AccessOrder::FirstMatch),
+        "last-match" => Some(AccessOrder::LastMatch),
+        _ => None,
+    }
+}
+
+/// How many workers there are. Python's servers were asked for concurrency in four ways, and real configurations
+/// combine them: each one that gives a number bounds ours.
+fn workers(sources: &Sources, cpus: usize, notes: &mut Vec<String>) -> Result<usize, String> {
+    let limit = "a whole number from 0 to 1024";
+    let in_range = |text: &str| text.parse().ok().filter(|number| *number <= 1024);
+    let wanted = sources.read_as(Name::Workers, limit, in_range)?;
+    let pre_fork = sources.number(Name::PreFork)?;
+    let [max_threads, max_processes] =
+        [sources.number(Name::MaxThreads)?, sources.number(Name::MaxProcesses)?];
+    let _checked_later = sources.number(Name::DBConnections)?;
+    let bounds = [
+        (Name::Threads, sources.flag(Name::Threads), max_threads),
+        (Name::Processes, sources.flag(Name::Processes), max_processes),
+        (Name::PreFork, pre_fork > 0, pre_fork),
+        (Name::Gevent, sources.flag(Name::Gevent), 0),
+    ];
+    let asked: Vec<&str> = bounds.iter().filter(|(_, on, _)| *on).map(|(name, ..)| name.as_str()).collect();
+    let bounded = bounds.iter().filter(|(_, on, bound)| *on && *bound > 0).map(|(.., bound)| *bound).min();
+    let workers = if wanted > 0 { wanted } else { bounded.map_or(cpus, |bound| bound.min(cpus)) };
+    if !asked.is_empty() {
+        notes.push(format!("{}: served by {workers} worker threads; see Workers", asked.join(", ")));
+    }
+    Ok(workers)
+}
+
+/// Names what has no meaning here; a file that worked with Python must not keep the server from starting.
+fn note_ignored(sources: &Sources, notes: &mut Vec<String>) {
+    let ignored = [
+        (Name::ForwardClientHomeDir, "this version forwards nothing to other servers"),
+        (Name::SentryDSN, "errors are written to the log, not sent to Sentry"),
+        (Name::UsageSentryDSN, "errors are written to the log, not sent to Sentry"),
+    ];
+    for (name, consequence) in ignored {
+        if sources.is_set(name) {
+            notes.push(format!("{} is set and ignored: {consequence}", name.as_str()));
+        }
+    }
+}
+
+/// Displays a path or, for an absent one, that it is not set.
+pub(crate) fn shown(path: Option<&Path>) -> String {
+    path.map_or_else(|| "(not set)".to_owned(), |path| path.display().to_string())
+}

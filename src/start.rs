@@ -1,0 +1,120 @@
+//! From the settings to a serving server, and back to nothing.
+
+use std::net::UdpSocket;
+use std::sync::mpsc;
+use std::thread;
+
+use pyzord_core::Policy;
+use pyzord_runtime_std::{Counters, Live, Server, Signals, bind, serve};
+
+use crate::cli::Options;
+use crate::engine::{self, Engine};
+use crate::home::Home;
+use crate::logs::Logs;
+use crate::pidfile::PidFile;
+use crate::settings::{Settings, Sources};
+use crate::{detach, rules};
+
+/// The least receive buffer, in bytes, that is not worth a warning: room for some hundred requests.
+const ENOUGH_BUFFER: usize = 1 << 20;
+
+/// Serves until a signal says stop. An error is a start that failed, in one line.
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    // Before any thread exists, so that no signal is lost from here on.
+    let signals = Signals::block().map_err(|error| format!("signals: {error}"))?;
+    if options.detach.is_some() {
+        detach::leave_terminal()?;
+    }
+    be_nice(options.nice)?;
+    let home = Home::new(options.homedir.as_deref())?;
+    home.create()?;
+    let sources = Sources::read(&home, options)?;
+    let settings = Settings::new(&sources, &home, cpus())?;
+    let logs =
+        Logs::install(settings.log_file.as_deref(), settings.usage_log_file.as_deref(), options.debug)?;
+    log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
+    sources.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+    settings.notes.iter().for_each(|note| log::info!("{note}"));
+
+    let pid_file = settings.pid_file.clone().filter(|_| options.detach.is_some());
+    pid_file.as_deref().map_or(Ok(()), PidFile::check)?;
+    let policy = rules::load(&settings)?;
+    // The socket first: who starts a second server by mistake should read that the port is in use.
+    let socket = listen(&settings)?;
+    let engine = engine::open(&settings, &home)?;
+    let pid_file = pid_file.map(PidFile::write).transpose()?;
+    if let Err(error) = options.detach.as_deref().map_or(Ok(()), detach::serving) {
+        pid_file.into_iter().for_each(PidFile::remove);
+        return Err(error);
+    }
+    drive(&settings, logs, signals, &socket, policy, engine);
+    log::info!("Server shutdown.");
+    pid_file.into_iter().for_each(PidFile::remove);
+    Ok(())
+}
+
+/// Tells why nothing is served: on the terminal, and in the log file if it is open already.
+pub(crate) fn fail(error: &str) {
+    if log::max_level() == log::LevelFilter::Off {
+        eprintln!("pyzord: {error}");
+    } else {
+        log::error!("{error}");
+    }
+}
+
+/// How many CPUs this process may use.
+pub(crate) fn cpus() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn be_nice(increment: i32) -> Result<(), String> {
+    if increment == 0 {
+        return Ok(());
+    }
+    rustix::process::nice(increment).map(drop).map_err(|error| format!("option --nice: {error}"))
+}
+
+fn listen(settings: &Settings) -> Result<UdpSocket, String> {
+    let (socket, buffer) = bind(&settings.address, settings.port).map_err(|error| error.to_string())?;
+    let address = socket.local_addr().map_err(|error| format!("socket: {error}"))?;
+    log::info!(
+        "Listening on {address} with the {} engine, the {} runtime and {} workers; receive buffer {} KiB.",
+        settings.engine,
+        settings.runtime,
+        settings.workers,
+        buffer / 1024
+    );
+    if buffer < ENOUGH_BUFFER {
+        log::warn!("the receive buffer loses bursts: raise the system's limit (Linux: net.core.rmem_max)");
+    }
+    Ok(socket)
+}
+
+fn drive(
+    settings: &Settings,
+    logs: &Logs,
+    signals: Signals,
+    socket: &UdpSocket,
+    policy: Policy,
+    engine: Engine,
+) {
+    let (commands, receiver) = mpsc::channel();
+    signals.forward(commands);
+    let (policy, counters) = (Live::new(policy), Counters::default());
+    serve(Server {
+        socket,
+        policy: &policy,
+        counters: &counters,
+        stores: engine.stores,
+        upkeep: engine.upkeep,
+        cleanup: settings.cleanup,
+        commands: receiver,
+        reload: &mut || {
+            logs.reopen();
+            log::info!("{counters}");
+            rules::reload(settings, &policy.snapshot())
+        },
+        usage: &|batch| logs.usage(batch),
+    });
+    log::info!("{counters}");
+}

@@ -1,0 +1,73 @@
+//! Signals under load.
+
+use std::thread;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Server, digest, field, request, wait_for};
+
+const BURST: usize = 150;
+
+#[test]
+fn term_and_int_stop_with_nothing_lost() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let server = Server::start(&[]);
+        let client = server.client();
+        let spam = digest(3);
+        // As many as this end's receive buffer holds replies.
+        for _ in 0..BURST {
+            client.send(request("report", &[&spam]));
+        }
+        server.signal(signal);
+        // What the kernel had received when the signal came is answered, and what is answered is counted.
+        let acknowledged = (0..BURST).map_while(|_| client.receive_within(2000)).count();
+        server.wait_for_log("Server shutdown.");
+        let server = Server::on(server.stop_after_signal(), &[]);
+        let (counted, _) = server.client().check(&spam);
+        assert_eq!(counted, acknowledged as u64);
+        assert_eq!(acknowledged, BURST, "the datagrams were there before the signal");
+    }
+}
+
+/// The Rust port of the Python server died of its own reload signal.
+#[test]
+fn twenty_reloads_under_load_lose_no_datagram() {
+    let server = Server::start(&["--workers", "2"]);
+    let spam = digest(4);
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let client = server.client();
+            for _ in 0..4000 {
+                assert_eq!(field(&client.ask(request("report", &[&spam])), "Code"), "200");
+            }
+        });
+        for reloads in 1..=20 {
+            server.signal(if reloads % 2 == 0 { Signal::SIGUSR1 } else { Signal::SIGHUP });
+            wait_for("a reload", || {
+                (server.log().matches("Reloading configuration.").count() == reloads).then_some(())
+            });
+        }
+        load.join().unwrap();
+    });
+    assert_eq!(server.client().check(&spam), (4000, 0));
+}
+
+#[test]
+fn a_reload_takes_the_new_rules_and_a_broken_file_keeps_the_old() {
+    let server = Server::start(&[]);
+    let client = server.client();
+    let ping = || field(&client.ask(request("ping", &[])), "Code").to_owned();
+    assert_eq!(ping(), "200");
+    server.home.write("pyzord.access", "ping : anonymous : deny\n");
+    server.signal(Signal::SIGUSR1);
+    wait_for("the new rules", || (ping() == "403").then_some(()));
+    // A directory cannot be read as a file, not even by root.
+    std::fs::remove_file(server.home.path("pyzord.access")).unwrap();
+    std::fs::create_dir(server.home.path("pyzord.access")).unwrap();
+    server.signal(Signal::SIGUSR1);
+    server.wait_for_log("the old rules still hold");
+    assert_eq!(ping(), "403");
+    std::fs::remove_dir(server.home.path("pyzord.access")).unwrap();
+    server.signal(Signal::SIGHUP);
+    wait_for("the default rules", || (ping() == "200").then_some(()));
+}
