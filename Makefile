@@ -10,7 +10,8 @@ PYZOR_VERSION := 1.1.2
 RUN_HOME := $(CURDIR)/.run
 
 BUILD_PACKAGES := gcc libc6-dev libgdbm-dev pkg-config
-TEST_PACKAGES := python3 python3-gdbm python3-venv
+TEST_PACKAGES := python3 python3-gdbm python3-venv python3-redis python3-mysqldb openssl \
+	redis-server mariadb-server-core mariadb-client-core
 
 # apt-get as root, through sudo for anybody else; and only for what is missing.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) env DEBIAN_FRONTEND=noninteractive apt-get
@@ -30,7 +31,8 @@ run: build-packages
 build: build-packages
 	cargo build --release --locked
 
-# All tests: unit, property, documentation and black-box, with the real Python client and server as the peer.
+# All tests: unit, property, documentation and black-box, with the real Python client and server as the peer, and
+# with database servers of their own, which they start on free ports and end again.
 test: build-packages test-packages client
 	PYZOR_VENV=$(VENV) cargo test --workspace --locked
 
@@ -48,7 +50,7 @@ test-packages:
 # The Python client and server, in an environment of their own.
 client: $(VENV)/pyzor-$(PYZOR_VERSION)
 $(VENV)/pyzor-$(PYZOR_VERSION): | test-packages
-	$(PYTHON) -m venv --clear $(VENV)
+	$(PYTHON) -m venv --clear --system-site-packages $(VENV)
 	$(VENV)/bin/pip install --quiet pyzor==$(PYZOR_VERSION)
 	touch $@
 

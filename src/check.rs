@@ -1,4 +1,4 @@
-//! `--check-config`: everything that a start would read, and what it would say to it.
+//! `--create-table`, and `--check-config`: everything that a start would read, and what it would say to it.
 
 use std::process::ExitCode;
 
@@ -40,4 +40,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
     }
     errors.iter().for_each(|error| println!("error: {error}"));
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Creates the table that the settings name.
+pub(crate) fn create_table(options: &Options) -> Result<ExitCode, String> {
+    let home = Home::new(options.homedir.as_deref())?;
+    let settings = Settings::new(&Sources::read(&home, options)?, &home, start::cpus())?;
+    engine::create_table(&settings)?;
+    println!("the table is there");
+    Ok(ExitCode::SUCCESS)
 }

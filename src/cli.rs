@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// Read everything a start would read, print what was found and every warning, and exit.
     #[arg(long)]
     pub(crate) check_config: bool,
+    /// Create the table of the mysql engine, and exit.
+    #[arg(long)]
+    pub(crate) create_table: bool,
     /// Print version.
     #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
@@ -41,10 +44,11 @@ struct Settings {
     /// Listen on this UDP port [default: 24441]
     #[arg(short, long)]
     port: Option<String>,
-    /// Keep the records in this engine: gdbm [default: gdbm]
+    /// Keep the records in this engine: gdbm, redis, redis_v0 or mysql [default: gdbm]
     #[arg(short = 'e', long, value_name = "ENGINE")]
     database_engine: Option<String>,
-    /// Where the engine keeps them: a file's name for gdbm [default: pyzord.db]
+    /// Where the engine keeps them: a file for gdbm, `host,port,password,db` for redis,
+    /// `host,user,password,db,table` for mysql, or a URL [default: pyzord.db]
     #[arg(long)]
     dsn: Option<String>,
     /// Seconds after its latest activity until a record expires; 0 is never [default: 10368000]
@@ -86,7 +90,7 @@ struct Settings {
     /// An upper bound of workers, for compatibility.
     #[arg(long, value_name = "N")]
     max_processes: Option<String>,
-    /// An upper bound of connections to a database server; 0 is one for each worker.
+    /// Connections to a database server; 0 is one for each worker [default: 0]
     #[arg(long, value_name = "N")]
     db_connections: Option<String>,
     /// An upper bound of workers, for compatibility.

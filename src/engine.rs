@@ -1,7 +1,8 @@
 //! Opens the engine that the settings name.
 
 use pyzord_core::Store;
-use pyzord_runtime_std::Stores;
+use pyzord_engines::registry;
+use pyzord_runtime::Stores;
 
 use crate::home::Home;
 use crate::settings::Settings;
@@ -12,7 +13,8 @@ pub(crate) struct Engine {
     pub(crate) upkeep: Box<dyn Store>,
 }
 
-/// Opens the database, or says in one line why it cannot be.
+/// Opens the database, or says in one line why it cannot be. One on a server is connected to when it is first used:
+/// pyzord starts without it and waits for it.
 pub(crate) fn open(settings: &Settings, home: &Home) -> Result<Engine, String> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
@@ -20,6 +22,20 @@ pub(crate) fn open(settings: &Settings, home: &Home) -> Result<Engine, String> {
             let store = pyzord_engines::Gdbm::open(&settings.database_path(home))
                 .map_err(|error| error.to_string())?;
             Ok(shared(&store, settings.workers))
+        }
+        #[cfg(feature = "redis")]
+        "redis" | "redis_v0" => {
+            use pyzord_engines::redis::{Dsn, Options, Redis};
+            let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
+            let options = Options::serving(settings.cleanup);
+            let connect = if settings.engine == "redis" { Redis::new } else { Redis::v0 };
+            Ok(remote(settings, || connect(&dsn, options)))
+        }
+        #[cfg(feature = "mysql")]
+        "mysql" => {
+            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
+            Ok(remote(settings, || Mysql::new(&dsn, Patience::SERVING)))
         }
         other => Err(unknown(other)),
     }
@@ -30,6 +46,32 @@ pub(crate) fn check(settings: &Settings, home: &Home) -> Result<String, String> 
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
         "gdbm" => check_gdbm(&settings.database_path(home)),
+        #[cfg(feature = "mysql")]
+        "mysql" => {
+            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
+            // A server that is away does not keep pyzord from starting.
+            let found = Mysql::new(&dsn, Patience::MIGRATING).check();
+            Ok(found.unwrap_or_else(|failure| format!("warning: {failure}")))
+        }
+        #[cfg(feature = "redis")]
+        engine @ ("redis" | "redis_v0") => check_redis(engine, &settings.dsn),
+        other => Err(unknown(other)),
+    }
+}
+
+/// Creates the table of the mysql engine, for `--create-table`.
+pub(crate) fn create_table(settings: &Settings) -> Result<(), String> {
+    match settings.engine.as_str() {
+        #[cfg(feature = "mysql")]
+        "mysql" => {
+            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
+            Mysql::new(&dsn, Patience::MIGRATING).create_table().map_err(|failure| failure.to_string())
+        }
+        other if registry::NAMES.contains(&other) => {
+            Err(format!("option --create-table: the engine {other} has no table"))
+        }
         other => Err(unknown(other)),
     }
 }
@@ -51,6 +93,19 @@ fn check_gdbm(path: &std::path::Path) -> Result<String, String> {
     }
 }
 
+#[cfg(feature = "redis")]
+fn check_redis(engine: &str, dsn: &str) -> Result<String, String> {
+    let parsed = pyzord_engines::redis::Dsn::parse(dsn).map_err(|error| dsn_error(&error))?;
+    let access = registry::Access::Read;
+    let mut database = registry::open_bulk(engine, dsn, access, pyzord_core::CleanupAge(0))?;
+    let mut answer = Vec::new();
+    database.fetch(&[pyzord_core::Digest::new([0; 20])], &mut answer);
+    Ok(match answer.pop() {
+        Some(Err(failure)) => format!("warning: {failure}"),
+        _ => format!("{} answers", parsed.name()),
+    })
+}
+
 /// All workers use one open file.
 #[cfg(feature = "gdbm")]
 fn shared<S: Store + Clone + 'static>(store: &S, workers: usize) -> Engine {
@@ -58,10 +113,19 @@ fn shared<S: Store + Clone + 'static>(store: &S, workers: usize) -> Engine {
     Engine { stores: Stores::Local((0..workers).map(|_| boxed()).collect()), upkeep: boxed() }
 }
 
+/// Each store has a connection of its own.
+#[cfg(any(feature = "redis", feature = "mysql"))]
+fn remote<S: Store + 'static>(settings: &Settings, connect: impl Fn() -> S) -> Engine {
+    let boxed = || -> Box<dyn Store> { Box::new(connect()) };
+    let stores = (0..settings.connections).map(|_| boxed()).collect();
+    Engine { stores: Stores::Remote { workers: settings.workers, stores }, upkeep: boxed() }
+}
+
+#[cfg(any(feature = "redis", feature = "mysql"))]
+fn dsn_error(error: &dyn std::fmt::Display) -> String {
+    format!("DigestDB: {error}")
+}
+
 fn unknown(engine: &str) -> String {
-    const BUILT_IN: &[&str] = &[
-        #[cfg(feature = "gdbm")]
-        "gdbm",
-    ];
-    format!("Engine: this build has no engine `{}`; it has: {}", engine.escape_default(), BUILT_IN.join(", "))
+    format!("Engine: {}", registry::unknown(engine))
 }

@@ -23,7 +23,9 @@ fn main() -> ExitCode {
     // Nothing that this process creates is anybody else's business.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let options = Options::parse();
-    let result = if options.check_config {
+    let result = if options.create_table {
+        check::create_table(&options)
+    } else if options.check_config {
         check::run(&options)
     } else if options.detach.is_some() && !detach::is_child() {
         detach::start_child()

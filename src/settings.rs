@@ -228,6 +228,8 @@ pub(crate) struct Settings {
     pub(crate) cleanup: CleanupAge,
     pub(crate) runtime: Runtime,
     pub(crate) workers: usize,
+    /// How many connections to a database server there are.
+    pub(crate) connections: usize,
     pub(crate) passwd_file: Option<PathBuf>,
     pub(crate) access_file: Option<PathBuf>,
     pub(crate) access_order: AccessOrder,
@@ -253,6 +255,7 @@ impl Settings {
             cleanup: sources.read_as(Name::CleanupAge, age, |text| text.parse().ok().map(CleanupAge))?,
             runtime: sources.read_as(Name::Runtime, "a runtime of this build: std", runtime)?,
             workers,
+            connections: connections(sources, workers)?,
             passwd_file: sources.path(Name::PasswdFile, home),
             access_file: sources.path(Name::AccessFile, home),
             access_order: sources.read_as(Name::AccessOrder, "first-match or last-match", access_order)?,
@@ -290,7 +293,6 @@ fn workers(sources: &Sources, cpus: usize, notes: &mut Vec<String>) -> Result<us
     let pre_fork = sources.number(Name::PreFork)?;
     let [max_threads, max_processes] =
         [sources.number(Name::MaxThreads)?, sources.number(Name::MaxProcesses)?];
-    let _checked_later = sources.number(Name::DBConnections)?;
     let bounds = [
         (Name::Threads, sources.flag(Name::Threads), max_threads),
         (Name::Processes, sources.flag(Name::Processes), max_processes),
@@ -304,6 +306,14 @@ fn workers(sources: &Sources, cpus: usize, notes: &mut Vec<String>) -> Result<us
         notes.push(format!("{}: served by {workers} worker threads; see Workers", asked.join(", ")));
     }
     Ok(workers)
+}
+
+/// "The number of db connections that will be kept by the server", as Python had it; one for each worker unless set.
+fn connections(sources: &Sources, workers: usize) -> Result<usize, String> {
+    let limit = "a whole number from 0 to 1024";
+    let in_range = |text: &str| text.parse().ok().filter(|number| *number <= 1024);
+    let wanted = sources.read_as(Name::DBConnections, limit, in_range)?;
+    Ok(if wanted == 0 { workers } else { wanted })
 }
 
 /// Names what has no meaning here; a file that worked with Python must not keep the server from starting.

@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use pyzord_core::Policy;
-use pyzord_runtime_std::{Counters, Live, Server, Signals, bind, serve};
+use pyzord_runtime::{Counters, Live, Server, bind};
+use pyzord_runtime_std::{Signals, serve};
 
 use crate::cli::Options;
 use crate::engine::{self, Engine};
@@ -40,8 +41,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     pid_file.as_deref().map_or(Ok(()), PidFile::check)?;
     let policy = rules::load(&settings)?;
     // The socket first: who starts a second server by mistake should read that the port is in use.
-    let socket = listen(&settings)?;
+    let (socket, buffer) = bind(&settings.address, settings.port).map_err(|error| error.to_string())?;
     let engine = engine::open(&settings, &home)?;
+    announce(&settings, &socket, buffer)?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     if let Err(error) = options.detach.as_deref().map_or(Ok(()), detach::serving) {
         pid_file.into_iter().for_each(PidFile::remove);
@@ -74,8 +76,8 @@ fn be_nice(increment: i32) -> Result<(), String> {
     rustix::process::nice(increment).map(drop).map_err(|error| format!("option --nice: {error}"))
 }
 
-fn listen(settings: &Settings) -> Result<UdpSocket, String> {
-    let (socket, buffer) = bind(&settings.address, settings.port).map_err(|error| error.to_string())?;
+/// Says that everything is open, and where requests go now.
+fn announce(settings: &Settings, socket: &UdpSocket, buffer: usize) -> Result<(), String> {
     let address = socket.local_addr().map_err(|error| format!("socket: {error}"))?;
     log::info!(
         "Listening on {address} with the {} engine, the {} runtime and {} workers; receive buffer {} KiB.",
@@ -87,7 +89,7 @@ fn listen(settings: &Settings) -> Result<UdpSocket, String> {
     if buffer < ENOUGH_BUFFER {
         log::warn!("the receive buffer loses bursts: raise the system's limit (Linux: net.core.rmem_max)");
     }
-    Ok(socket)
+    Ok(())
 }
 
 fn drive(
@@ -101,20 +103,20 @@ fn drive(
     let (commands, receiver) = mpsc::channel();
     signals.forward(commands);
     let (policy, counters) = (Live::new(policy), Counters::default());
-    serve(Server {
+    let server = Server {
         socket,
         policy: &policy,
         counters: &counters,
         stores: engine.stores,
         upkeep: engine.upkeep,
         cleanup: settings.cleanup,
-        commands: receiver,
         reload: &mut || {
             logs.reopen();
             log::info!("{counters}");
             rules::reload(settings, &policy.snapshot())
         },
         usage: &|batch| logs.usage(batch),
-    });
+    };
+    serve(server, &receiver);
     log::info!("{counters}");
 }

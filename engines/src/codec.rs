@@ -3,3 +3,5 @@
 mod date;
 pub mod gdbm;
 pub(crate) mod number;
+pub mod redis;
+pub mod redis_v0;

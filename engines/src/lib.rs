@@ -5,6 +5,8 @@
 //! [`Unavailable`](pyzord_core::StoreError::Unavailable). Each engine has a feature of its own.
 //!
 //! - feature `gdbm`: `Gdbm`, a file in the format of the GNU dbm library, as the Python server wrote it.
+//! - feature `redis`: `redis::Redis`, in both layouts that the Python server had.
+//! - feature `mysql`: `mysql::Mysql`, a table of MariaDB or MySQL, as the Python server used it.
 //!
 //! The codecs are pure functions from a stored value to a [`Record`](pyzord_core::Record) and back; they are in
 //! [`codec`].
@@ -22,9 +24,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bulk;
 pub mod codec;
+#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+mod complaint;
 #[cfg(feature = "gdbm")]
 mod gdbm;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+mod link;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod registry;
+
+pub use bulk::{Bulk, Found};
 
 #[cfg(feature = "gdbm")]
 pub use gdbm::{Access, Entries, Gdbm, OpenCause, OpenError};

@@ -1,112 +1,61 @@
-//! The threads: workers, and the one that waits for commands and keeps the store up.
+//! The threads: workers, those with a remote store, and the one that waits for commands and keeps the store up.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use pyzord_core::{Batch, CleanupAge, Policy, Schedule, Store, Task};
+use pyzord_core::{Schedule, Store, Task};
+use pyzord_runtime::{Clock, Command, Parts, Server, Wait, Worker, run_task};
 
-use crate::answer::Answerer;
-use crate::clock::Clock;
-use crate::counters::Counters;
-use crate::live::Live;
-use crate::pool::Pool;
-use crate::worker::{Backend, Worker};
-
+/// An idle worker looks at the stop flag this often, should nothing wake it.
+const IDLE: Duration = Duration::from_secs(1);
 /// How often a stop wakes the workers that still wait.
 const WAKE_PERIOD: Duration = Duration::from_millis(5);
 
-/// Something that the server is told from outside.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Command {
-    /// Read the accounts and access files again.
-    Reload,
-    /// Answer what was received, sync the store, and return.
-    Stop,
-}
-
-/// Stores, by how long they may keep a request waiting.
-#[derive(Clone, Debug)]
-pub enum Stores<S> {
-    /// Those that answer at once, from memory or a file: one for each worker, which asks it itself.
-    Local(Vec<S>),
-    /// Those that wait for a network: each has a thread of its own, so that a database that hangs keeps nobody from
-    /// what needs no database.
-    Remote {
-        /// How many threads receive.
-        workers: usize,
-        /// One for each connection.
-        stores: Vec<S>,
-    },
-}
-
-/// All that a server is made of.
-pub struct Server<'a, S> {
-    /// Where requests come in; all workers read it.
-    pub socket: &'a UdpSocket,
-    /// The access rules; a reload replaces them.
-    pub policy: &'a Live<Policy>,
-    /// What happened so far.
-    pub counters: &'a Counters,
-    /// The stores, and with them the number of workers.
-    pub stores: Stores<S>,
-    /// The store that upkeep is done with, in the calling thread.
-    pub upkeep: S,
-    /// When records expire.
-    pub cleanup: CleanupAge,
-    /// Where commands come from. When nobody can send any more, the server stops.
-    pub commands: Receiver<Command>,
-    /// Gives the policy that replaces the current one. Called in the calling thread; serving goes on meanwhile.
-    pub reload: &'a mut dyn FnMut() -> Policy,
-    /// Logs the usage of a batch; called by each worker, once for a batch, after its replies were sent.
-    pub usage: &'a (dyn Fn(&Batch) + Sync),
-}
-
-impl<S> fmt::Debug for Server<'_, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("socket", self.socket).finish_non_exhaustive()
+/// Serves until it is told to stop, or nobody is left who could. What was received by then is answered, and the store
+/// synced. The reload is called, and upkeep done, in the calling thread.
+pub fn serve<S: Store>(server: Server<'_, S>, commands: &Receiver<Command>) {
+    let parts = &Parts::new(&server);
+    let Server { socket, policy, stores, mut upkeep, cleanup, reload, .. } = server;
+    if let Err(error) = socket.set_read_timeout(Some(IDLE)) {
+        log::error!("a stop may take until the next datagram: {error}");
     }
-}
-
-/// Serves until it is told to stop. What was received by then is answered, and the store synced.
-pub fn serve<S: Store>(server: Server<'_, S>) {
-    let Server { socket, policy, counters, stores, mut upkeep, cleanup, commands, reload, usage } = server;
-    let (clock, stop, answerer) =
-        (Clock::start(), AtomicBool::new(false), Answerer { socket, counters, usage });
-    let (local, workers, remote) = match stores {
-        Stores::Local(stores) => (stores, 0, Vec::new()),
-        Stores::Remote { workers, stores } => (Vec::new(), workers, stores),
-    };
-    let (pool, stop) = (&Pool::new(remote.len()), &stop);
+    let (backends, remote) = parts.split(stores);
     thread::scope(|scope| {
         for store in remote {
-            scope.spawn(move || pool.run(store, answerer, clock));
+            scope.spawn(move || parts.serve_remote(store));
         }
-        let local = local.into_iter().map(|store| Backend::Local { store, answers: Vec::new() });
-        let backends = local.chain((0..workers).map(|_| Backend::Remote { pool, waiting: Batch::new() }));
-        let run = |backend| move || Worker::new(answerer, policy.watch(), clock, backend, stop).run();
-        let workers: Vec<_> = backends.map(|backend| scope.spawn(run(backend))).collect();
-
-        let mut schedule = Schedule::new(cleanup, clock.tick());
-        while let Some(command) = next_command(&commands, &mut schedule, &mut upkeep, clock) {
+        let workers: Vec<_> = backends
+            .into_iter()
+            .map(|backend| scope.spawn(move || run(parts.worker(backend), parts)))
+            .collect();
+        let mut schedule = parts.schedule(cleanup);
+        while let Some(command) = next_command(commands, &mut schedule, &mut upkeep, parts.clock) {
             match command {
                 Command::Reload => policy.replace(reload()),
                 Command::Stop => break,
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        parts.stop.store(true, Ordering::Relaxed);
         while !workers.iter().all(ScopedJoinHandle::is_finished) {
             wake(socket);
             thread::sleep(WAKE_PERIOD);
         }
-        pool.close();
+        parts.pool.close();
     });
-    if let Err(failure) = upkeep.upkeep(clock.now(), Task::Sync) {
+    if let Err(failure) = upkeep.upkeep(parts.clock.now(), Task::Sync) {
         log::error!("the last sync failed: {failure}");
     }
+}
+
+/// What a worker's thread does: serve until the stop flag is set, then answer what is left.
+fn run<S: Store>(mut worker: Worker<'_, S>, parts: &Parts<'_>) {
+    while !parts.stop.load(Ordering::Relaxed) {
+        worker.serve(Wait::ForOne);
+    }
+    worker.drain();
 }
 
 /// Does the upkeep that is due until there is a command. `None` when there will never be one again.
@@ -117,14 +66,7 @@ fn next_command(
     clock: Clock,
 ) -> Option<Command> {
     loop {
-        let began = clock.now();
-        if let Some(task) = schedule.poll(began) {
-            let progress = store.upkeep(began, task);
-            if let Err(failure) = &progress {
-                log::error!("upkeep failed and will be tried again in a minute: {failure}");
-            }
-            schedule.done(task, progress.ok(), began.tick, clock.tick());
-        }
+        run_task(schedule, store, clock);
         match commands.recv_timeout(schedule.next_deadline().since(clock.tick())) {
             Ok(command) => return Some(command),
             Err(RecvTimeoutError::Timeout) => (),

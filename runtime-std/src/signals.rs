@@ -6,7 +6,7 @@ use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::server::Command;
+use pyzord_runtime::Command;
 
 /// TERM, INT, USR1 and HUP, held back from killing the process.
 #[derive(Debug)]

@@ -157,13 +157,12 @@ impl Drop for Server {
     }
 }
 
-/// The address in the log, once the database is open, too: the last thing that could fail.
+/// The address in the log, which is there once all is open that could fail.
 fn ready_address(home: &Home) -> Option<SocketAddr> {
     let log = home.read("stderr") + &home.read("pyzord.log");
-    let ready = log.contains("records") || log.contains("database");
     let line = log.lines().find(|line| line.contains("Listening on "))?;
     let address = line.split("Listening on ").nth(1)?.split_whitespace().next()?;
-    ready.then(|| address.parse().unwrap())
+    line.ends_with(" KiB.").then(|| address.parse().unwrap())
 }
 
 /// A client's socket.
@@ -267,10 +266,20 @@ impl Drop for Guarded {
 }
 
 /// Runs Python's server on this home directory while `test` runs.
-pub(crate) fn with_python_server(home: &Home, test: impl FnOnce(&Client)) {
+pub(crate) fn with_python_server(
+    home: &Home,
+    arguments: &[&str],
+    environment: &[(&str, String)],
+    test: impl FnOnce(&Client),
+) {
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = python("pyzord");
-    command.arg("--homedir").arg(home.dir()).args(["-a", "127.0.0.1", "-p", &port.to_string()]);
+    command
+        .arg("--homedir")
+        .arg(home.dir())
+        .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+        .args(arguments);
+    command.envs(environment.iter().map(|(name, value)| (*name, value)));
     let log = fs::File::create(home.path("python.log")).unwrap();
     let mut server = Guarded(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
     let client = Client::new(SocketAddr::from(([127, 0, 0, 1], port)));

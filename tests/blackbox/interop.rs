@@ -23,7 +23,7 @@ fn both_servers_take_turns_on_one_file_and_lose_nothing() {
     // Neither server removes anything, so that every difference is a loss.
     home.write("config", "[server]\nCleanupAge = 0\n");
     home.write("pyzord.access", "all : anonymous : allow\n");
-    with_python_server(&home, |client| {
+    with_python_server(&home, &[], &[], |client| {
         (0..50).for_each(|number| report(client, &digest(number), 1 + number % 3));
         assert_eq!(field(&client.ask(request("whitelist", &[&digest(1)])), "Code"), "200");
     });
@@ -61,7 +61,7 @@ fn both_servers_take_turns_on_one_file_and_lose_nothing() {
             .collect()
     };
     assert_eq!(untouched(&after), untouched(&before), "what was not reported is as it was, byte for byte");
-    with_python_server(&home, |client| {
+    with_python_server(&home, &[], &[], |client| {
         assert_eq!(client.check(&digest(7)), (2 + 5, 0));
         assert_eq!(client.check(&digest(1000)), (18, 0));
         assert_eq!(client.check(&digest(2000)), (1, 0));

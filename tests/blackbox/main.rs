@@ -15,4 +15,5 @@ mod hostile;
 mod interop;
 mod logging;
 mod protocol;
+mod remote;
 mod signals;

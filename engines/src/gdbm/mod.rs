@@ -4,7 +4,7 @@
 //! acknowledged, and a sync puts the same pages on the disk.
 
 mod bucket;
-mod complaint;
+mod bulk;
 mod expire;
 mod ffi;
 mod free;
@@ -24,7 +24,8 @@ use pyzord_core::{
 };
 
 use crate::codec;
-use complaint::Complaint;
+use crate::complaint::Complaint;
+use bulk::Scan;
 use expire::Round;
 use ffi::{Database, Fault};
 pub use open::{Access, OpenCause, OpenError};
@@ -35,6 +36,8 @@ pub use walk::Entries;
 #[derive(Clone, Debug)]
 pub struct Gdbm {
     shared: Arc<Shared>,
+    zone: TimeZone,
+    scan: Scan,
 }
 
 impl Gdbm {
@@ -82,7 +85,8 @@ impl Gdbm {
     }
 
     fn new(engine: Engine) -> Self {
-        Self { shared: Arc::new(Shared::new(engine)) }
+        let zone = engine.zone.clone();
+        Self { shared: Arc::new(Shared::new(engine)), zone, scan: Scan::default() }
     }
 }
 

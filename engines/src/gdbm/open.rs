@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use super::complaint::Complaint;
 use super::expire::Round;
 use super::ffi::{Database, Mode, Salvage};
 use super::header::Header;
 use super::shared::sync_directory;
 use super::{Engine, inspect};
+use crate::complaint::Complaint;
 
 /// What may be done with a database that must exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -17,8 +17,8 @@ const BATCH: usize = 64;
 type Buffer = [u8; pyzord_core::MAX_REQUEST + 1];
 
 /// Whether to wait when nothing has come in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wait {
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Wait {
     /// For the first datagram, until the socket's time-out; never for a second one.
     ForOne,
     /// Not at all.

@@ -6,6 +6,7 @@
 //! database that hangs keeps nobody from a ping and fills no memory.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -18,7 +19,7 @@ use crate::clock::Clock;
 const BATCHES_PER_STORE: usize = 4;
 
 /// Batches on their way between the workers and the threads with a store.
-pub(crate) struct Pool {
+pub struct Pool {
     state: Mutex<State>,
     work: Condvar,
 }
@@ -27,6 +28,12 @@ struct State {
     waiting: VecDeque<Batch>,
     free: Vec<Batch>,
     closed: bool,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").finish_non_exhaustive()
+    }
 }
 
 impl Pool {
@@ -50,7 +57,7 @@ impl Pool {
     }
 
     /// No more batches will come: the threads end when none is left.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.lock().closed = true;
         self.work.notify_all();
     }

@@ -1,5 +1,6 @@
 //! What one worker does with the datagrams that have come in.
 
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,31 +16,50 @@ use crate::datagrams::{Inbox, Wait};
 use crate::live::Watcher;
 use crate::pool::Pool;
 
-/// An idle worker looks at the stop flag this often, should nothing wake it.
-const IDLE: Duration = Duration::from_secs(1);
 /// After an error of the socket itself, which would come again at once.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Batches that are still answered after a stop: more than the receive buffer holds, so only a flood is cut off.
 const LAST_BATCHES: usize = 4096;
 
-/// Who asks the store.
-pub(crate) enum Backend<'a, S> {
+/// Who asks the store for a worker.
+#[derive(Debug)]
+pub struct Backend<'a, S>(Kind<'a, S>);
+
+#[derive(Debug)]
+enum Kind<'a, S> {
     /// The worker itself: the store answers at once.
     Local { store: S, answers: Vec<StoreAnswer> },
     /// A thread that may be kept waiting. The batch collects the requests for it.
     Remote { pool: &'a Pool, waiting: Batch },
 }
 
-pub(crate) struct Worker<'a, S> {
+impl<'a, S> Backend<'a, S> {
+    pub(crate) fn local(store: S) -> Self {
+        Self(Kind::Local { store, answers: Vec::new() })
+    }
+
+    pub(crate) fn remote(pool: &'a Pool) -> Self {
+        Self(Kind::Remote { pool, waiting: Batch::new() })
+    }
+}
+
+/// One of those who receive, and answer what they received.
+pub struct Worker<'a, S> {
     answerer: Answerer<'a>,
     policy: Watcher<'a, Policy>,
     clock: Clock,
-    backend: Backend<'a, S>,
+    backend: Kind<'a, S>,
     stop: &'a AtomicBool,
     /// When the batch was received.
     now: Now,
     inbox: Inbox,
     batch: Batch,
+}
+
+impl<S> fmt::Debug for Worker<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("answerer", &self.answerer).finish_non_exhaustive()
+    }
 }
 
 impl<'a, S: Store> Worker<'a, S> {
@@ -50,26 +70,23 @@ impl<'a, S: Store> Worker<'a, S> {
         backend: Backend<'a, S>,
         stop: &'a AtomicBool,
     ) -> Self {
+        let Backend(backend) = backend;
         let (now, inbox, batch) = (clock.now(), Inbox::new(), Batch::new());
         Self { answerer, policy, clock, backend, stop, now, inbox, batch }
     }
 
-    /// Serves until the flag is set, then answers what is left in the receive buffer.
-    pub(crate) fn run(&mut self) {
-        if let Err(error) = self.answerer.socket.set_read_timeout(Some(IDLE)) {
-            log::error!("a stop may take until the next datagram: {error}");
-        }
-        while !self.stop.load(Ordering::Relaxed) {
-            self.serve_batch(Wait::ForOne);
-        }
+    /// Answers what is left in the receive buffer: what a stop does last.
+    pub fn drain(&mut self) {
         let mut left = LAST_BATCHES;
-        while left > 0 && self.serve_batch(Wait::No) {
+        while left > 0 && self.serve(Wait::No) {
             left -= 1;
         }
     }
 
     /// Receives, judges and answers one batch. Whether there was anything to receive.
-    fn serve_batch(&mut self, wait: Wait) -> bool {
+    ///
+    /// Every error that a peer could provoke is counted and survived, and so is a panic in a store.
+    pub fn serve(&mut self, wait: Wait) -> bool {
         // A bug must not end a worker, or the server goes on with fewer of them and nobody knows. The buffers are
         // cleared before they are used again, so nothing half-done is seen.
         let served = catch_unwind(AssertUnwindSafe(|| {
@@ -80,7 +97,7 @@ impl<'a, S: Store> Worker<'a, S> {
             received
         }));
         self.batch.clear();
-        if let Backend::Remote { waiting, .. } = &mut self.backend {
+        if let Kind::Remote { waiting, .. } = &mut self.backend {
             waiting.clear();
         }
         served.unwrap_or_else(|_| {
@@ -93,8 +110,8 @@ impl<'a, S: Store> Worker<'a, S> {
         let mut tally = Tally::default();
         let (batch, policy, clock) = (&mut self.batch, &mut self.policy, self.clock);
         let mut waiting = match &mut self.backend {
-            Backend::Local { .. } => None,
-            Backend::Remote { waiting, .. } => Some(waiting),
+            Kind::Local { .. } => None,
+            Kind::Remote { waiting, .. } => Some(waiting),
         };
         // The clock is read once the first datagram is there, and the rules are those of that moment, not those of
         // the one at which the wait for it began.
@@ -123,14 +140,14 @@ impl<'a, S: Store> Worker<'a, S> {
 
     fn answer(&mut self) {
         match &mut self.backend {
-            Backend::Local { store, answers } => {
+            Kind::Local { store, answers } => {
                 answers.clear();
                 if !self.batch.calls().is_empty() {
                     store.execute(self.now, self.batch.calls(), answers);
                 }
                 self.answerer.answer(&mut self.batch, answers);
             }
-            Backend::Remote { pool, waiting } => {
+            Kind::Remote { pool, waiting } => {
                 // Handed over first: the database works on it while the others are answered.
                 let refused = !waiting.is_empty() && !pool.submit(waiting);
                 if !self.batch.is_empty() {

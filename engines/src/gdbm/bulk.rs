@@ -1,0 +1,85 @@
+//! Whole records and all of them, for migrations.
+
+use pyzord_core::{Digest, Progress, Record, StoreFailure};
+
+use super::{Entries, Gdbm};
+use crate::bulk::{Bulk, Found};
+use crate::codec;
+
+/// How many entries one call of a scan finds.
+const SLICE: usize = 512;
+
+/// A scan on its way through the file. A clone begins its own.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    walk: Option<Entries>,
+    /// Something was removed since the walk began. That moves other keys, and the walk may have missed some.
+    removed: bool,
+}
+
+impl Clone for Scan {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Gdbm {
+    fn found(&self, key: &[u8], value: &[u8]) -> Found {
+        let record = Digest::parse(key).ok_or("the key is not a digest".to_owned()).and_then(|digest| {
+            let decoded = codec::gdbm::decode(value, &self.zone);
+            decoded.map(|record| (digest, record)).map_err(|why| format!("the record is unreadable: {why}"))
+        });
+        Found { key: String::from_utf8_lossy(key).into_owned(), record }
+    }
+}
+
+impl Bulk for Gdbm {
+    fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
+        let mut walk = self.scan.walk.take().unwrap_or_else(|| {
+            self.scan.removed = false;
+            self.entries()
+        });
+        for _ in 0..SLICE {
+            match walk.next() {
+                Some(entry) => {
+                    let (key, value) = entry?;
+                    found.push(self.found(&key, &value));
+                }
+                // After removals another walk finds what this one missed; without any it has seen all.
+                None if std::mem::take(&mut self.scan.removed) => return Ok(Progress::More),
+                None => return Ok(Progress::Done),
+            }
+        }
+        self.scan.walk = Some(walk);
+        Ok(Progress::More)
+    }
+
+    fn put(&mut self, records: &[(Digest, Record)], results: &mut Vec<Result<(), StoreFailure>>) {
+        results.extend(records.iter().map(|(digest, record)| Gdbm::put(self, *digest, record)));
+    }
+
+    fn fetch(&mut self, digests: &[Digest], results: &mut Vec<Result<Record, StoreFailure>>) {
+        let fetch = |digest: &Digest| {
+            self.shared.with(|engine| {
+                let stored = engine.database.fetch(&digest.hex()).map_err(|fault| engine.failure(&fault))?;
+                let decoded =
+                    stored.map_or(Ok(Record::default()), |value| codec::gdbm::decode(&value, &engine.zone));
+                decoded.map_err(|why| StoreFailure(format!("the record is unreadable: {why}")))
+            })
+        };
+        results.extend(digests.iter().map(fetch));
+    }
+
+    fn remove(&mut self, digests: &[Digest]) -> Result<(), StoreFailure> {
+        self.scan.removed = true;
+        digests.iter().try_for_each(|digest| Gdbm::remove(self, &digest.hex()).map(drop))
+    }
+
+    fn estimate(&mut self) -> Option<u64> {
+        self.shared.with(|engine| engine.database.count().map_err(|fault| engine.failure(&fault))).ok()
+    }
+
+    fn rounded(&self, record: &Record) -> Record {
+        *record
+    }
+}

@@ -1,0 +1,134 @@
+//! A connection to a database server, which comes and goes.
+
+use std::time::Duration;
+
+use pyzord_core::{Backoff, Tick};
+
+/// A connection that has lived for this long is one: one that breaks sooner, each time it is made, is made ever less
+/// often, and the log does not repeat itself.
+const TRIAL: Duration = Duration::from_secs(1);
+
+/// At most one connection, made when it is wanted and made again, not too often, when it was lost.
+#[derive(Debug)]
+pub(crate) struct Link<C> {
+    /// How the log names the database; no password in it.
+    name: String,
+    connection: Option<C>,
+    /// When it was made.
+    made: Tick,
+    backoff: Backoff,
+}
+
+impl<C> Link<C> {
+    /// A link that is not connected yet.
+    pub(crate) fn new(name: String) -> Self {
+        Self { name, connection: None, made: Tick::default(), backoff: Backoff::new() }
+    }
+
+    /// How the log names the database.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The connection, made by `connect` if there is none and an attempt is due. `None` at once when it is not, so
+    /// that a database that is away costs its clients no time.
+    pub(crate) fn connection(
+        &mut self,
+        now: Tick,
+        connect: impl FnOnce() -> Result<C, String>,
+    ) -> Option<&mut C> {
+        if self.connection.is_some() {
+            self.prove(now);
+        } else if self.backoff.ready(now) {
+            match connect() {
+                Ok(connection) => (self.connection, self.made) = (Some(connection), now),
+                Err(cause) => self.lost(now, &cause),
+            }
+        }
+        self.connection.as_mut()
+    }
+
+    /// The connection, made now if there is none: for those who have time, and nobody to answer meanwhile.
+    pub(crate) fn wait(&mut self, connect: impl FnOnce() -> Result<C, String>) -> Result<&mut C, String> {
+        match self.connection {
+            Some(ref mut connection) => Ok(connection),
+            None => Ok(self.connection.insert(connect()?)),
+        }
+    }
+
+    /// Gives the connection up after an error that the caller tells of.
+    pub(crate) fn close(&mut self) {
+        self.connection = None;
+    }
+
+    /// The connection that there is.
+    pub(crate) fn current(&mut self) -> Option<&mut C> {
+        self.connection.as_mut()
+    }
+
+    /// Gives the connection up after an error. `began` is when the failed call was begun.
+    pub(crate) fn lost(&mut self, began: Tick, cause: &str) {
+        self.connection = None;
+        if self.backoff.failures() == 0 {
+            log::error!(
+                "{}: {cause}; requests are answered with `temporarily unavailable` until it is back",
+                self.name
+            );
+        } else {
+            log::debug!("{}: {cause}", self.name);
+        }
+        self.backoff.failed(began);
+    }
+
+    fn prove(&mut self, now: Tick) {
+        if self.backoff.failures() > 0 && now.since(self.made) >= TRIAL {
+            log::info!("{} is back after {} failures", self.name, self.backoff.failures());
+            self.backoff.succeeded();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_tried_again_after_a_pause_and_not_before() {
+        let mut link: Link<u32> = Link::new("test".into());
+        let at = |millis| Tick::new(Duration::from_millis(millis));
+        assert_eq!(link.connection(at(0), || Err("refused".into())), None);
+        assert_eq!(link.connection(at(99), || panic!("too early")), None);
+        assert_eq!(link.connection(at(100), || Ok(1)), Some(&mut 1));
+        assert_eq!(link.connection(at(1100), || panic!("there is one")), Some(&mut 1));
+        link.lost(at(2000), "reset");
+        assert_eq!(link.connection(at(2099), || panic!("too early")), None);
+        assert_eq!(link.connection(at(2100), || Ok(2)), Some(&mut 2));
+    }
+
+    /// A server that lets clients in and then fails them would otherwise be tried ten times a second, and each
+    /// time written about.
+    #[test]
+    fn a_connection_that_breaks_at_once_is_made_ever_less_often() {
+        let mut link: Link<u32> = Link::new("test".into());
+        let mut now = Tick::default();
+        for pause in [100, 200, 400, 800, 1000, 1000] {
+            assert_eq!(link.connection(now, || Ok(1)), Some(&mut 1));
+            link.lost(now, "read only");
+            let early = now.after(Duration::from_millis(pause - 1));
+            assert_eq!(link.connection(early, || panic!("too early")), None);
+            now = now.after(Duration::from_millis(pause));
+        }
+    }
+
+    #[test]
+    fn who_has_time_gets_a_connection_at_once() {
+        let mut link: Link<u32> = Link::new("test".into());
+        assert_eq!(link.wait(|| Err("refused".into())), Err("refused".into()));
+        assert_eq!(link.wait(|| Ok(1)), Ok(&mut 1));
+        assert_eq!(link.wait(|| panic!("there is one")), Ok(&mut 1));
+        link.close();
+        assert_eq!(link.wait(|| Ok(2)), Ok(&mut 2));
+    }
+}

@@ -1,0 +1,145 @@
+//! A batch of calls as few statements: one that reads, one for each kind of write.
+//!
+//! All is read before anything is written, and what the batch itself adds to a record before it reads it is added
+//! to the answer here. Additions commute, so this is what the calls would have seen one after another, and the
+//! number of statements is bounded however the calls are mixed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pyzord_core::{Digest, Record, StoreAnswer, StoreCall, StoreError, StoreOp, UnixTime};
+
+use super::row::Unreadable;
+
+/// What a batch asks for, each digest once in each statement. All are in the order of the digests: two servers that
+/// lock rows in the same order do not wait for each other.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) reads: BTreeSet<Digest>,
+    /// How many reports to add.
+    pub(super) reports: BTreeMap<Digest, u64>,
+    /// How many whitelistings to add.
+    pub(super) whitelists: BTreeMap<Digest, u64>,
+}
+
+impl Plan {
+    pub(super) fn new(calls: &[StoreCall]) -> Self {
+        let mut plan = Self::default();
+        for StoreCall { digest, op } in calls {
+            match op {
+                StoreOp::Read => drop(plan.reads.insert(*digest)),
+                StoreOp::Report => *plan.reports.entry(*digest).or_default() += 1,
+                StoreOp::Whitelist => *plan.whitelists.entry(*digest).or_default() += 1,
+            }
+        }
+        plan
+    }
+}
+
+/// What came of a plan. What is missing failed.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// One for each digest that was read, with or without a row.
+    pub(super) found: BTreeMap<Digest, Result<Record, StoreError>>,
+    pub(super) reported: BTreeSet<Digest>,
+    pub(super) whitelisted: BTreeSet<Digest>,
+    /// One of the records that nobody can read.
+    pub(super) unreadable: Option<(Digest, Unreadable)>,
+}
+
+impl Outcome {
+    /// The answer to each call, in order. `rounded` is a record as the table has room for it.
+    pub(super) fn answers(
+        mut self,
+        calls: &[StoreCall],
+        now: UnixTime,
+        rounded: impl Fn(&Record) -> Record,
+        answers: &mut Vec<StoreAnswer>,
+    ) {
+        for call in calls {
+            answers.push(match call.op {
+                StoreOp::Read => {
+                    self.found.get(&call.digest).copied().unwrap_or(Err(StoreError::Unavailable))
+                }
+                StoreOp::Report | StoreOp::Whitelist => self.written(*call, now, &rounded),
+            });
+        }
+    }
+
+    /// The answer to a write; reads of the digest that follow see it, or fail as it failed.
+    fn written(
+        &mut self,
+        call: StoreCall,
+        now: UnixTime,
+        rounded: impl Fn(&Record) -> Record,
+    ) -> StoreAnswer {
+        let done = if call.op == StoreOp::Report { &self.reported } else { &self.whitelisted };
+        let done = done.contains(&call.digest);
+        if let Some(found) = self.found.get_mut(&call.digest) {
+            match found {
+                Ok(_) if !done => *found = Err(StoreError::Unavailable),
+                Ok(record) => {
+                    call.op.apply(record, now);
+                    *record = rounded(record);
+                }
+                Err(_) => (),
+            }
+        }
+        // Nobody asks what a record is after a write.
+        if done { Ok(Record::default()) } else { Err(StoreError::Unavailable) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call((op, n): (StoreOp, u8)) -> StoreCall {
+        StoreCall { digest: Digest::new([n; 20]), op }
+    }
+
+    #[test]
+    fn reads_see_the_writes_before_them_in_the_batch() {
+        use StoreOp::{Read, Report, Whitelist};
+        let calls = [
+            (Read, 1),
+            (Report, 1),
+            (Read, 1),
+            (Report, 1),
+            (Whitelist, 1),
+            (Read, 1),
+            (Read, 2),
+            (Report, 3),
+        ]
+        .map(call);
+        let plan = Plan::new(&calls);
+        assert_eq!(plan.reads.len(), 2);
+        assert_eq!(plan.reports.into_values().collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(plan.whitelists.into_values().collect::<Vec<_>>(), [1]);
+
+        let one = Digest::new([1; 20]);
+        let mut record = Record::default();
+        record.reports.count = 5;
+        let outcome = Outcome {
+            found: [(one, Ok(record)), (Digest::new([2; 20]), Ok(Record::default()))].into(),
+            reported: [one, Digest::new([3; 20])].into(),
+            whitelisted: [one].into(),
+            unreadable: None,
+        };
+        let mut answers = Vec::new();
+        outcome.answers(&calls, UnixTime::from_seconds(9), |record| *record, &mut answers);
+        let counts = |n: usize| answers[n].map(|record| (record.reports.count, record.whitelists.count));
+        assert_eq!([0, 2, 5, 6].map(counts), [Ok((5, 0)), Ok((6, 0)), Ok((7, 1)), Ok((0, 0))]);
+        assert_eq!(answers[5].unwrap().reports.updated, Some(UnixTime::from_seconds(9)));
+    }
+
+    #[test]
+    fn what_failed_is_unavailable_and_so_is_what_depends_on_it() {
+        use StoreOp::{Read, Report, Whitelist};
+        let calls = [(Read, 1), (Report, 1), (Read, 1), (Whitelist, 2), (Read, 3)].map(call);
+        let outcome =
+            Outcome { found: [(Digest::new([1; 20]), Ok(Record::default()))].into(), ..Outcome::default() };
+        let mut answers = Vec::new();
+        outcome.answers(&calls, UnixTime::from_seconds(9), |record| *record, &mut answers);
+        assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, false, false]);
+    }
+}

@@ -1,0 +1,201 @@
+//! What the table is like: found out once for each connection.
+
+use pyzord_core::Tally;
+
+/// Where to read how the table should be.
+const ADVICE: &str = "see docs/engines.md";
+/// Length of a digest in hex digits.
+const DIGEST_LEN: u32 = 40;
+
+/// What the columns have room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Shape {
+    /// The largest `r_count`.
+    pub(super) most_reports: u64,
+    /// The largest `wl_count`.
+    pub(super) most_whitelists: u64,
+    /// The smallest difference of two dates, in microseconds.
+    pub(super) unit: i64,
+    /// Whether a digest in upper case is the same key as in lower case.
+    pub(super) any_case: bool,
+}
+
+impl Default for Shape {
+    /// The table of the user's guide.
+    fn default() -> Self {
+        Self { most_reports: INT, most_whitelists: INT, unit: 1_000_000, any_case: true }
+    }
+}
+
+/// The largest value of an `int`.
+const INT: u64 = (1 << 31) - 1;
+
+/// A row of `SHOW FULL COLUMNS`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// As in `bigint(20) unsigned`.
+    pub(super) kind: String,
+    pub(super) collation: String,
+    pub(super) nullable: bool,
+    /// `PRI` for a part of the primary key, `UNI` for a unique key.
+    pub(super) key: String,
+}
+
+impl Shape {
+    /// Judges the columns of a table.
+    ///
+    /// # Errors
+    /// What keeps the table from being used.
+    pub(super) fn of(columns: &[Column]) -> Result<Self, String> {
+        let column = |name: &str| {
+            let found = columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
+            found.ok_or_else(|| format!("it has no column {name}; {ADVICE}"))
+        };
+        let digest = column("digest")?;
+        check_digest(digest, columns)?;
+        let dates = ["r_entered", "r_updated", "wl_entered", "wl_updated"];
+        let units: Vec<i64> = dates.iter().map(|name| unit(column(name)?)).collect::<Result<_, String>>()?;
+        Ok(Self {
+            most_reports: most(column("r_count")?)?,
+            most_whitelists: most(column("wl_count")?)?,
+            unit: units.into_iter().max().unwrap_or(1),
+            any_case: digest.collation.ends_with("_ci"),
+        })
+    }
+}
+
+/// Without a unique key on the digest alone, each report would be a row of its own.
+fn check_digest(digest: &Column, columns: &[Column]) -> Result<(), String> {
+    let (kind, length, _) = kind(&digest.kind);
+    if !["char", "varchar"].contains(&kind) || length.is_none_or(|length| length < DIGEST_LEN) {
+        return Err(unfit(digest, "char(40)"));
+    }
+    let primary = columns.iter().filter(|column| column.key == "PRI").count();
+    if digest.key == "UNI" || digest.key == "PRI" && primary == 1 {
+        return Ok(());
+    }
+    Err(format!("its column digest is not the primary key; {ADVICE}"))
+}
+
+/// The largest count that a column has room for, and that the replies have.
+fn most(column: &Column) -> Result<u64, String> {
+    let (kind, _, unsigned) = kind(&column.kind);
+    let bits = match kind {
+        "tinyint" => 8,
+        "smallint" => 16,
+        "mediumint" => 24,
+        "int" => 32,
+        "bigint" => 64,
+        _ => return Err(unfit(column, "int")),
+    };
+    let largest = u64::MAX >> (64 - bits + u32::from(!unsigned));
+    Ok(largest.min(Tally::MAX))
+}
+
+/// The microseconds between one date and the next.
+fn unit(column: &Column) -> Result<i64, String> {
+    let (kind, digits, _) = kind(&column.kind);
+    let digits = digits.unwrap_or(0);
+    if kind != "datetime" || digits > 6 {
+        return Err(unfit(column, "datetime"));
+    }
+    if !column.nullable {
+        return Err(format!("its column {} does not allow NULL; {ADVICE}", column.name));
+    }
+    Ok(10_i64.pow(6 - digits))
+}
+
+fn unfit(column: &Column, expected: &str) -> String {
+    format!("its column {} is {}, not {expected}; {ADVICE}", column.name, column.kind)
+}
+
+/// The name, the number in brackets, and whether it is unsigned, of a type such as `int(11) unsigned`.
+fn kind(text: &str) -> (&str, Option<u32>, bool) {
+    let name = text.split(['(', ' ']).next().unwrap_or_default();
+    let number = text.split_once('(').and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
+    (name, number, text.split(' ').any(|word| word == "unsigned"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, kind: &str, key: &str) -> Column {
+        let collation = if name == "digest" { "latin1_swedish_ci" } else { "" };
+        Column {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            collation: collation.to_owned(),
+            nullable: true,
+            key: key.to_owned(),
+        }
+    }
+
+    fn columns(digest: &str, count: &str, date: &str) -> Vec<Column> {
+        let mut columns = vec![column("digest", digest, "PRI")];
+        columns.extend(["r_count", "wl_count"].map(|name| column(name, count, "")));
+        columns.extend(
+            ["r_entered", "wl_entered", "r_updated", "wl_updated"].map(|name| column(name, date, "")),
+        );
+        columns
+    }
+
+    #[test]
+    fn room_is_what_the_types_have() {
+        let table = [
+            (columns("char(40)", "int(11)", "datetime"), INT, 1_000_000),
+            (columns("varchar(64)", "int", "datetime(6)"), INT, 1),
+            (columns("char(40)", "int(10) unsigned", "datetime(3)"), u64::from(u32::MAX), 1000),
+            (columns("char(40)", "bigint(20)", "datetime"), Tally::MAX, 1_000_000),
+            (columns("char(40)", "bigint(20) unsigned zerofill", "datetime"), Tally::MAX, 1_000_000),
+            (columns("char(40)", "tinyint(4)", "datetime"), 127, 1_000_000),
+            (columns("char(40)", "smallint(5) unsigned", "datetime"), 65535, 1_000_000),
+            (columns("char(40)", "mediumint(9)", "datetime"), 8_388_607, 1_000_000),
+        ];
+        for (columns, most, unit) in table {
+            let expected = Shape { most_reports: most, most_whitelists: most, unit, any_case: true };
+            assert_eq!(Shape::of(&columns), Ok(expected), "{columns:?}");
+        }
+    }
+
+    #[test]
+    fn the_least_exact_date_and_the_collation_count() {
+        let mut columns = columns("char(40)", "int(11)", "datetime(6)");
+        columns[3].kind = "datetime(2)".into();
+        columns[0].collation = "latin1_bin".into();
+        columns[0].key = "UNI".into();
+        columns[0].name = "Digest".into();
+        let shape = Shape::of(&columns).unwrap();
+        assert_eq!((shape.unit, shape.any_case), (10_000, false));
+    }
+
+    #[test]
+    fn a_table_of_another_kind_is_refused_with_its_fault() {
+        let changed = |change: fn(&mut Vec<Column>)| {
+            let mut columns = columns("char(40)", "int(11)", "datetime");
+            change(&mut columns);
+            Shape::of(&columns).unwrap_err()
+        };
+        let table = [
+            (changed(Vec::clear), "it has no column digest"),
+            (changed(|columns| drop(columns.remove(1))), "it has no column r_count"),
+            (
+                changed(|columns| columns[0].kind = "char(39)".into()),
+                "its column digest is char(39), not char(40)",
+            ),
+            (changed(|columns| columns[0].kind = "text".into()), "its column digest is text, not char(40)"),
+            (changed(|columns| columns[0].key.clear()), "its column digest is not the primary key"),
+            (changed(|columns| columns[1].key = "PRI".into()), "its column digest is not the primary key"),
+            (changed(|columns| columns[2].kind = "double".into()), "its column wl_count is double, not int"),
+            (
+                changed(|columns| columns[4].kind = "timestamp".into()),
+                "its column wl_entered is timestamp, not",
+            ),
+            (changed(|columns| columns[4].nullable = false), "its column wl_entered does not allow NULL"),
+        ];
+        for (error, expected) in table {
+            assert!(error.starts_with(expected) && error.ends_with(ADVICE), "{error}");
+        }
+    }
+}

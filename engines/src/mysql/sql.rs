@@ -1,0 +1,148 @@
+//! The texts of the statements.
+//!
+//! `VALUES(column)` in an update is the only way to name the row that would have been inserted which MariaDB and
+//! MySQL share. MySQL 8 calls it deprecated and keeps it.
+
+use super::row::FIELDS;
+use super::shape::Shape;
+
+/// The most rows of one statement.
+pub(super) const MOST_ROWS: usize = 128;
+
+/// How many rows a statement for `count` rows has: the next power of two, so that few statements have to be
+/// prepared.
+pub(super) fn padded(count: usize) -> usize {
+    count.next_power_of_two()
+}
+
+/// The statements on one table; `table` is its name between backticks.
+#[derive(Clone, Debug)]
+pub(super) struct Sql {
+    pub(super) table: String,
+}
+
+impl Sql {
+    /// Reads the rows of so many digests.
+    pub(super) fn read(&self, rows: usize) -> String {
+        format!("SELECT {FIELDS} FROM {} WHERE digest IN ({})", self.table, list("?", rows))
+    }
+
+    /// Removes the rows of so many digests.
+    pub(super) fn remove(&self, rows: usize) -> String {
+        format!("DELETE FROM {} WHERE digest IN ({})", self.table, list("?", rows))
+    }
+
+    /// Adds to the reports of so many digests: digest, how many, now, now.
+    pub(super) fn report(&self, rows: usize, shape: &Shape) -> String {
+        self.add(rows, "r", "wl", shape.most_reports)
+    }
+
+    /// Adds to the whitelistings, as [`report`](Self::report) does.
+    pub(super) fn whitelist(&self, rows: usize, shape: &Shape) -> String {
+        self.add(rows, "wl", "r", shape.most_whitelists)
+    }
+
+    /// The count stops at the largest that its column has room for. A zero date, as some servers let in, is none:
+    /// its year is 0.
+    fn add(&self, rows: usize, kind: &str, other: &str, most: u64) -> String {
+        let rows = list("(?,?,?,?,0,NULL,NULL)", rows);
+        format!(
+            "INSERT INTO {table} (digest, {kind}_count, {kind}_entered, {kind}_updated, {other}_count, \
+             {other}_entered, {other}_updated) VALUES {rows} ON DUPLICATE KEY UPDATE \
+             {kind}_count = IF(COALESCE({kind}_count, 0) > {most} - VALUES({kind}_count), {most}, \
+             COALESCE({kind}_count, 0) + VALUES({kind}_count)), \
+             {kind}_entered = IF(YEAR({kind}_entered) > 0, {kind}_entered, VALUES({kind}_entered)), \
+             {kind}_updated = VALUES({kind}_updated)",
+            table = self.table
+        )
+    }
+
+    /// Stores so many rows whole.
+    pub(super) fn put(&self, rows: usize) -> String {
+        let columns: Vec<&str> = FIELDS.split(", ").skip(1).collect();
+        let updates: Vec<String> =
+            columns.iter().map(|column| format!("{column} = VALUES({column})")).collect();
+        format!(
+            "INSERT INTO {} ({FIELDS}) VALUES {} ON DUPLICATE KEY UPDATE {}",
+            self.table,
+            list("(?,?,?,?,?,?,?)", rows),
+            updates.join(", ")
+        )
+    }
+
+    /// Reads the rows that follow a key, or all from the first one.
+    pub(super) fn scan(&self, first: bool, rows: usize) -> String {
+        let after = if first { ">=" } else { ">" };
+        format!("SELECT {FIELDS} FROM {} WHERE digest {after} ? ORDER BY digest LIMIT {rows}", self.table)
+    }
+
+    /// The key that is `rows` rows after another one, if there are so many.
+    pub(super) fn bound(&self, rows: usize) -> String {
+        let offset = rows.saturating_sub(1);
+        format!("SELECT digest FROM {} WHERE digest > ? ORDER BY digest LIMIT 1 OFFSET {offset}", self.table)
+    }
+
+    /// Removes what has expired between two keys, or after one: key, key, limit, or key, limit.
+    ///
+    /// A row whose dates are all missing or zero has no age and stays.
+    pub(super) fn expire(&self, bounded: bool) -> String {
+        let latest = "GREATEST(COALESCE(r_updated, wl_updated), COALESCE(wl_updated, r_updated))";
+        let bound = if bounded { " AND digest <= ?" } else { "" };
+        format!("DELETE FROM {} WHERE digest > ?{bound} AND {latest} < ? AND YEAR({latest}) > 0", self.table)
+    }
+
+    /// How many rows there are, when there are fewer than `most`.
+    pub(super) fn count(&self, most: usize) -> String {
+        format!("SELECT COUNT(*) FROM (SELECT 1 FROM {} LIMIT {most}) AS counted", self.table)
+    }
+
+    /// The columns of the table.
+    pub(super) fn columns(&self) -> String {
+        format!("SHOW FULL COLUMNS FROM {}", self.table)
+    }
+
+    /// Makes the table. Keys are ASCII: a character of one byte makes the index small.
+    pub(super) fn create(&self) -> String {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (digest CHAR(40) CHARACTER SET ascii NOT NULL, r_count INT, wl_count INT, \
+             r_entered DATETIME NULL, wl_entered DATETIME NULL, r_updated DATETIME NULL, wl_updated DATETIME NULL, \
+             PRIMARY KEY (digest))",
+            self.table
+        )
+    }
+}
+
+fn list(item: &str, count: usize) -> String {
+    vec![item; count].join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_sizes_serve_any_number_of_rows() {
+        let sizes: std::collections::BTreeSet<usize> = (1..=MOST_ROWS).map(padded).collect();
+        assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 128]);
+    }
+
+    #[test]
+    fn statements_name_the_table_and_as_many_values_as_rows() {
+        let sql = Sql { table: "`a`.`b-c`".into() };
+        assert!(sql.read(3).ends_with("FROM `a`.`b-c` WHERE digest IN (?,?,?)"), "{}", sql.read(3));
+        let shape = Shape::default();
+        for (text, values) in [
+            (sql.report(4, &shape), 16),
+            (sql.whitelist(1, &shape), 4),
+            (sql.put(2), 14),
+            (sql.remove(8), 8),
+            (sql.expire(true), 3),
+            (sql.expire(false), 2),
+            (sql.scan(true, 5), 1),
+            (sql.bound(5), 1),
+        ] {
+            assert_eq!(text.matches('?').count(), values, "{text}");
+            assert!(text.contains("`a`.`b-c`"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The URL form of a [`Dsn`].
+
+use std::path::PathBuf;
+
+use super::dsn::{Dsn, DsnError, Host, TableName, Tls, Verify};
+
+/// Reads what follows `mysql://`.
+pub(super) fn parse(rest: &str) -> Result<Dsn, DsnError> {
+    let (address, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, database) = address.split_once('/').ok_or(DsnError::Url)?;
+    // The last one, so that a password with a bare `@` is still read as it was meant.
+    let (user, host) = authority.rsplit_once('@').ok_or(DsnError::Url)?;
+    let (user, password) = user.split_once(':').unwrap_or((user, ""));
+    let options = Options::parse(options)?;
+    let host = match &options.socket {
+        Some(_) if !host.is_empty() => return Err(DsnError::Host),
+        Some(path) if !path.starts_with('/') => return Err(DsnError::Host),
+        Some(path) => Host::Socket(PathBuf::from(path)),
+        None => Host::parse(&decoded(host)?)?,
+    };
+    Dsn {
+        host,
+        user: decoded(user)?,
+        password: decoded(password)?,
+        database: decoded(database)?,
+        table: TableName::parse(options.table.as_deref().unwrap_or("digests"))?,
+        tls: options.tls()?,
+    }
+    .checked()
+}
+
+#[derive(Default)]
+struct Options {
+    table: Option<String>,
+    socket: Option<String>,
+    mode: Option<String>,
+    authorities: Option<String>,
+}
+
+impl Options {
+    fn parse(text: &str) -> Result<Self, DsnError> {
+        let mut options = Self::default();
+        for option in text.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').ok_or(DsnError::Option)?;
+            let place = match name {
+                "table" => &mut options.table,
+                "socket" => &mut options.socket,
+                "ssl-mode" => &mut options.mode,
+                "ssl-ca" => &mut options.authorities,
+                _ => return Err(DsnError::Option),
+            };
+            if place.replace(decoded(value)?).is_some() {
+                return Err(DsnError::Option);
+            }
+        }
+        Ok(options)
+    }
+
+    fn tls(self) -> Result<Option<Tls>, DsnError> {
+        let verify = match (self.mode.as_deref(), &self.authorities) {
+            (None | Some("disabled"), None) => return Ok(None),
+            (Some("required"), _) => Verify::Nothing,
+            (Some("verify-ca"), _) => Verify::Authority,
+            (Some("verify-identity"), _) | (None, Some(_)) => Verify::Identity,
+            (Some(_), _) => return Err(DsnError::TlsMode),
+        };
+        Ok(Some(Tls { verify, authorities: self.authorities.map(PathBuf::from) }))
+    }
+}
+
+/// A text with each `%` and two hex digits replaced by the byte they stand for.
+fn decoded(text: &str) -> Result<String, DsnError> {
+    let mut pieces = text.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let (hex, rest) = piece.as_bytes().split_at_checked(2).ok_or(DsnError::Url)?;
+        let digits = hex.iter().map(|digit| char::from(*digit).to_digit(16));
+        let value = digits.into_iter().try_fold(0, |value, digit| Some(value << 4 | digit?));
+        bytes.push(value.and_then(|value| u8::try_from(value).ok()).ok_or(DsnError::Url)?);
+        bytes.extend_from_slice(rest);
+    }
+    String::from_utf8(bytes).map_err(|_| DsnError::Url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dsn(rest: &str) -> Dsn {
+        Dsn::parse(&format!("mysql://{rest}")).unwrap()
+    }
+
+    #[test]
+    fn every_part_is_read_and_decoded() {
+        let table = [
+            ("user@/pyzor", "localhost", "", "digests"),
+            ("user:pass@localhost/pyzor", "localhost", "pass", "digests"),
+            ("user:a%2Cb%25%40@db.example/pyzor?table=public", "db.example:3306", "a,b%@", "public"),
+            ("user:a@b:c@db.example:3307/pyzor", "db.example:3307", "a@b:c", "digests"),
+            ("user:%C3%A4,,@[::1]:3307/pyzor?table=x.public", "[::1]:3307", "ä,,", "x.public"),
+            ("user@/pyzor?socket=/run/my%20sql.sock&table=public", "/run/my sql.sock", "", "public"),
+            ("user@%2Frun%2Fmy.sock/pyzor", "/run/my.sock", "", "digests"),
+        ];
+        for (rest, host, password, table) in table {
+            let dsn = dsn(rest);
+            let read = (dsn.host.to_string(), dsn.password, dsn.table.to_string());
+            assert_eq!(read, (host.to_owned(), password.to_owned(), table.to_owned()), "{rest}");
+            assert_eq!((dsn.user.as_str(), dsn.database.as_str()), ("user", "pyzor"), "{rest}");
+        }
+    }
+
+    #[test]
+    fn tls_is_what_its_options_say() {
+        let table = [
+            ("", None),
+            ("?ssl-mode=disabled", None),
+            ("?ssl-mode=required", Some((Verify::Nothing, None))),
+            ("?ssl-mode=verify-ca&ssl-ca=/ca.pem", Some((Verify::Authority, Some("/ca.pem")))),
+            ("?ssl-mode=verify-identity", Some((Verify::Identity, None))),
+            ("?ssl-ca=/ca.pem", Some((Verify::Identity, Some("/ca.pem")))),
+        ];
+        for (options, expected) in table {
+            let expected =
+                expected.map(|(verify, path)| Tls { verify, authorities: path.map(PathBuf::from) });
+            assert_eq!(dsn(&format!("user@host/pyzor{options}")).tls, expected, "{options}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let table = [
+            ("", DsnError::Url),
+            ("user:pass@host", DsnError::Url),
+            ("host/pyzor", DsnError::Url),
+            ("user:pa%ss@host/pyzor", DsnError::Url),
+            ("user:pa%2@host/pyzor", DsnError::Url),
+            ("user:%+1@host/pyzor", DsnError::Url),
+            ("user:%ff@host/pyzor", DsnError::Url),
+            ("user@host/", DsnError::Database),
+            ("user@host/pyzor/digests", DsnError::Database),
+            ("@host/pyzor", DsnError::User),
+            ("user@host:x/pyzor", DsnError::Host),
+            ("user@host/pyzor?socket=/a", DsnError::Host),
+            ("user@/pyzor?socket=a", DsnError::Host),
+            ("user@host/pyzor?table=a%60b", DsnError::Table),
+            ("user@host/pyzor?tabel=a", DsnError::Option),
+            ("user@host/pyzor?table", DsnError::Option),
+            ("user@host/pyzor?table=a&table=b", DsnError::Option),
+            ("user@host/pyzor?ssl-mode=preferred", DsnError::TlsMode),
+            ("user@host/pyzor?ssl-mode=disabled&ssl-ca=/a", DsnError::TlsMode),
+            ("user@/pyzor?ssl-mode=required&socket=/a", DsnError::TlsOnSocket),
+        ];
+        for (rest, error) in table {
+            assert_eq!(Dsn::parse(&format!("mysql://{rest}")), Err(error), "{rest}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+-- Counts one report or whitelisting in a hash. A record that cannot be read is left as it is.
+-- KEYS: the record. ARGV: r or wl, now in Unix seconds, seconds to live or 0 for ever.
+-- Returns 1 when it counted, 0 when the record cannot be read.
+local MOST = '9223372036854775807'
+local record = redis.pcall('HMGET', KEYS[1],
+  'r_count', 'wl_count', 'r_entered', 'r_updated', 'wl_entered', 'wl_updated')
+if record.err then return record end
+
+local function is_number(digits)
+  return digits == '0' or string.find(digits, '^[1-9]%d*$')
+end
+
+-- Counts stay text: Lua's numbers are exact only to 2^53.
+local function is_count(text)
+  return is_number(text) and (#text < #MOST or #text == #MOST and text <= MOST)
+end
+
+local function is_date(text)
+  if string.sub(text, 1, 1) == '-' then text = string.sub(text, 2) end
+  return is_number(text) and tonumber(text) <= 9223372036854
+end
+
+-- One more, as on paper; the largest count stays.
+local function add_one(digits)
+  if digits == MOST then return digits end
+  local kept = #digits
+  while kept > 0 and string.sub(digits, kept, kept) == '9' do kept = kept - 1 end
+  local zeros = string.rep('0', #digits - kept)
+  if kept == 0 then return '1' .. zeros end
+  return string.sub(digits, 1, kept - 1) .. (string.byte(digits, kept) - 47) .. zeros
+end
+
+for i = 1, 6 do
+  local value = record[i]
+  if value then
+    if i <= 2 then
+      if not is_count(value) then return 0 end
+    elseif not is_date(value) then
+      return 0
+    end
+  end
+end
+
+local kind, now, age = ARGV[1], ARGV[2], ARGV[3]
+local count, entered = record[1], record[3]
+if kind == 'wl' then count, entered = record[2], record[5] end
+if not entered or entered == '0' or entered == '-0' then entered = now end
+local stored = redis.pcall('HSET', KEYS[1],
+  kind .. '_count', add_one(count or '0'), kind .. '_entered', entered, kind .. '_updated', now)
+if type(stored) == 'table' then return stored end
+if age ~= '0' then redis.call('EXPIRE', KEYS[1], age) end
+return 1

@@ -1,0 +1,45 @@
+-- Counts one report or whitelisting in a text. A record that cannot be read is left as it is.
+-- KEYS: the record. ARGV: r or wl, now as YYYY-MM-DD HH:MM:SS, seconds to live or 0 for ever.
+-- Returns 1 when it counted, 0 when the record cannot be read.
+local MOST = '9223372036854775807'
+local DATE = '^%d%d%d%d%-[01]%d%-[0-3]%d [0-2]%d:[0-5]%d:[0-5]%d$'
+local value = redis.pcall('GET', KEYS[1])
+if type(value) == 'table' then return value end
+
+local fields = {}
+for field in string.gmatch((value or '0,,,0,,') .. ',', '([^,]*),') do
+  fields[#fields + 1] = field
+end
+if #fields ~= 6 then return 0 end
+for i, field in ipairs(fields) do
+  if i % 3 == 1 then
+    if not string.find(field, '^%d+$') or #field > #MOST or #field == #MOST and field > MOST then return 0 end
+  elseif field ~= '' and not string.find(field, DATE) then
+    return 0
+  end
+end
+
+-- One more, as on paper; the largest count stays. Lua's numbers are exact only to 2^53.
+local function add_one(digits)
+  if digits == MOST then return digits end
+  local kept = #digits
+  while kept > 0 and string.sub(digits, kept, kept) == '9' do kept = kept - 1 end
+  local zeros = string.rep('0', #digits - kept)
+  if kept == 0 then return '1' .. zeros end
+  return string.sub(digits, 1, kept - 1) .. (string.byte(digits, kept) - 47) .. zeros
+end
+
+local kind, now, age = ARGV[1], ARGV[2], ARGV[3]
+local first = 1
+if kind == 'wl' then first = 4 end
+fields[first] = add_one(fields[first])
+if fields[first + 1] == '' then fields[first + 1] = now end
+fields[first + 2] = now
+local stored
+if age == '0' then
+  stored = redis.pcall('SET', KEYS[1], table.concat(fields, ','))
+else
+  stored = redis.pcall('SETEX', KEYS[1], age, table.concat(fields, ','))
+end
+if stored.err then return stored end
+return 1

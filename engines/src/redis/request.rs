@@ -1,0 +1,122 @@
+//! Commands in redis's wire format, packed into one buffer that is used again.
+
+use sha1::{Digest as _, Sha1};
+
+use crate::codec::number::push_number;
+
+/// Commands to be sent together, each of which is answered by one reply.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    bytes: Vec<u8>,
+    replies: usize,
+    /// The request holds a script's text already.
+    scripted: bool,
+}
+
+impl Request {
+    /// Forgets the commands, not the memory.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        (self.replies, self.scripted) = (0, false);
+    }
+
+    /// What to send.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many replies it will have.
+    pub(super) fn replies(&self) -> usize {
+        self.replies
+    }
+
+    /// Adds a command: an array of binary-safe strings.
+    pub(super) fn command(&mut self, parts: &[&[u8]]) {
+        self.head(parts.len());
+        parts.iter().for_each(|part| self.part(part));
+    }
+
+    /// Adds a call of a script on one key.
+    ///
+    /// The first one of a request carries the script's text, which makes it known to the server, and the others
+    /// only its name: no request depends on what the server knew before. All of a request's calls are of one script.
+    pub(super) fn script(&mut self, script: &Script, key: &[u8], arguments: &[&[u8]]) {
+        self.head(4 + arguments.len());
+        if self.scripted {
+            self.command_name(b"EVALSHA", &script.name);
+        } else {
+            self.command_name(b"EVAL", script.text.as_bytes());
+        }
+        self.scripted = true;
+        self.part(b"1");
+        self.part(key);
+        arguments.iter().for_each(|argument| self.part(argument));
+    }
+
+    fn command_name(&mut self, name: &[u8], script: &[u8]) {
+        self.part(name);
+        self.part(script);
+    }
+
+    fn head(&mut self, parts: usize) {
+        self.replies += 1;
+        self.length(b'*', parts);
+    }
+
+    fn part(&mut self, part: &[u8]) {
+        self.length(b'$', part.len());
+        self.bytes.extend_from_slice(part);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    fn length(&mut self, kind: u8, length: usize) {
+        self.bytes.push(kind);
+        push_number(length as u64, &mut self.bytes);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+/// A script that the server runs as one step, so that nobody sees a record half changed.
+#[derive(Debug)]
+pub(super) struct Script {
+    text: &'static str,
+    /// The SHA-1 of its text in hex, by which a server knows it.
+    name: [u8; 40],
+}
+
+impl Script {
+    pub(super) fn new(text: &'static str) -> Self {
+        let hash = Sha1::digest(text.as_bytes());
+        Self { text, name: pyzord_core::Digest::new(hash.into()).hex() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_packed_one_behind_the_other() {
+        let mut request = Request::default();
+        request.command(&[b"GET", b"0123456789"]);
+        request.command(&[b"SET", b"k", b"\r\n\0"]);
+        assert_eq!(request.replies(), 2);
+        let expected =
+            "*2\r\n$3\r\nGET\r\n$10\r\n0123456789\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3\r\n\r\n\0\r\n";
+        assert_eq!(request.bytes(), expected.as_bytes());
+        request.clear();
+        assert_eq!((request.bytes(), request.replies()), (&b""[..], 0));
+    }
+
+    #[test]
+    fn a_script_is_sent_once_and_then_named() {
+        let script = Script::new("return 1");
+        let mut request = Request::default();
+        request.script(&script, b"key", &[b"r"]);
+        request.script(&script, b"key", &[b"wl"]);
+        let expected = "*5\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n1\r\n$3\r\nkey\r\n$1\r\nr\r\n\
+            *5\r\n$7\r\nEVALSHA\r\n$40\r\ne0e1f9fabfc9d4800c877a703b823ac0578ff8db\r\n$1\r\n1\r\n$3\r\nkey\r\n$2\r\nwl\r\n";
+        assert_eq!(str::from_utf8(request.bytes()), Ok(expected));
+        assert_eq!(request.replies(), 2);
+    }
+}

@@ -1,0 +1,22 @@
+//! The engine on a real MariaDB server.
+#![cfg(feature = "mysql")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod bulk;
+mod outage;
+mod python;
+mod serving;
+mod support;
+mod table;
+
+use pyzord_testkit::MariadbServer;
+
+/// Starting a server takes seconds, so these share one, each with tables of its own.
+#[test]
+fn on_one_server() {
+    let server = MariadbServer::start();
+    for (name, case) in [serving::CASES, table::CASES, bulk::CASES, python::CASES].concat() {
+        println!("{name}");
+        case(&server);
+    }
+}

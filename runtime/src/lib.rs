@@ -1,0 +1,25 @@
+//! What the runtimes of pyzord share, so that each of them is only a way to wait.
+//!
+//! A [`Worker`] does all that is done with the datagrams that have come in: it receives a batch, has it judged, asks
+//! the store or hands over to the [`Pool`], sends the replies and logs. A runtime decides when it does so: the blocking
+//! one lets it wait in the system call, the asynchronous one waits for the socket and then lets it receive what is
+//! there. There is no queue and no lock between a datagram and its reply but the store's own.
+
+mod answer;
+mod clock;
+mod counters;
+mod datagrams;
+mod live;
+mod pool;
+mod server;
+mod socket;
+mod worker;
+
+pub use clock::Clock;
+pub use counters::Counters;
+pub use datagrams::Wait;
+pub use live::{Live, Watcher};
+pub use pool::Pool;
+pub use server::{Command, Parts, Server, Stores, run_task};
+pub use socket::{BindError, bind};
+pub use worker::{Backend, Worker};

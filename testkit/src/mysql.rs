@@ -1,0 +1,159 @@
+//! A MariaDB server with data of its own.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::process::{Server, free_port, wait_for};
+
+/// How often another free port is tried, when somebody took the one that was free.
+const TRIES: usize = 5;
+
+/// A running MariaDB with the database `pyzor`, and the user `pyzor` with the password `secret`. Killed, and its data
+/// deleted, when it is dropped.
+#[derive(Debug)]
+pub struct MariadbServer {
+    server: Server,
+    port: u16,
+    options: Vec<String>,
+    directory: TempDir,
+}
+
+impl MariadbServer {
+    /// Starts one. Takes a few seconds: let tests share it.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with more options.
+    #[must_use]
+    pub fn start_with(options: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        initialize(directory.path());
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let (server, port) = (0..TRIES)
+            .find_map(|_| {
+                let port = free_port();
+                launch(directory.path(), port, &options).map(|server| (server, port))
+            })
+            .expect("a MariaDB server that starts");
+        let this = Self { server, port, options, directory };
+        this.query(
+            "CREATE DATABASE pyzor; CREATE USER pyzor@'%' IDENTIFIED BY 'secret'; GRANT ALL ON pyzor.* TO pyzor@'%'",
+        );
+        this
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The unix socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        socket(self.directory.path())
+    }
+
+    /// The setting that names a table in the database `pyzor`, in the form of the Python server.
+    #[must_use]
+    pub fn dsn(&self, table: &str) -> String {
+        format!("127.0.0.1:{},pyzor,secret,pyzor,{table}", self.port)
+    }
+
+    /// Runs statements as the database's administrator: rows a line each, columns with tabs between.
+    #[must_use]
+    pub fn rows(&self, sql: &str) -> String {
+        let output = client(self.directory.path()).arg("-e").arg(sql).output().unwrap();
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs statements as [`rows`](Self::rows) does, for their effect.
+    pub fn query(&self, sql: &str) {
+        let _ = self.rows(sql);
+    }
+
+    /// Stops its execution: connections stay open, and nothing is answered.
+    pub fn hang(&self) {
+        self.server.hang();
+    }
+
+    /// Lets it go on after a [`hang`](Self::hang).
+    pub fn go_on(&self) {
+        self.server.go_on();
+    }
+
+    /// Kills it. Its data stays.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    /// Starts it again, after a [`kill`](Self::kill) or a [`stop`](Self::stop), with the same data on the same port.
+    pub fn restart(&mut self) {
+        self.server = launch(self.directory.path(), self.port, &self.options).expect("a restart");
+    }
+}
+
+fn initialize(directory: &Path) {
+    let output = Command::new("mariadb-install-db")
+        .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
+        .args(user())
+        .arg(format!("--datadir={}", data(directory).display()))
+        // Servers that start at the same time would remove each other's temporary files.
+        .env("TMPDIR", directory)
+        .output()
+        .expect("mariadb-install-db: is mariadb-server installed?");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Starts the server and waits until it answers; `None` when it ends before.
+fn launch(directory: &Path, port: u16, options: &[String]) -> Option<Server> {
+    let path = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
+    let mut command = Command::new("/usr/sbin/mariadbd");
+    command
+        .args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"])
+        .args(["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=2"])
+        .args([path("datadir", data(directory)), path("socket", socket(directory))])
+        .arg(path("tmpdir", directory.to_owned()))
+        .args([path("pid-file", directory.join("pid")), path("log-error", directory.join("log"))])
+        .arg(format!("--port={port}"))
+        .args(user())
+        .args(options);
+    let mut server = Server::start(&mut command);
+    let up = wait_for("the start of MariaDB", || match client(directory).args(["-e", "SELECT 1"]).output() {
+        Ok(output) if output.status.success() => Some(true),
+        _ => server.ended().then_some(false),
+    });
+    up.then_some(server)
+}
+
+fn client(directory: &Path) -> Command {
+    let mut client = Command::new("mariadb");
+    client
+        .args(["--no-defaults", "--user=root", "--batch", "--skip-column-names"])
+        .arg(format!("--socket={}", socket(directory).display()));
+    client
+}
+
+/// Servers that root starts have to be told that this is meant.
+fn user() -> Option<&'static str> {
+    (Path::new("/proc/self").metadata().unwrap().uid() == 0).then_some("--user=root")
+}
+
+fn data(directory: &Path) -> PathBuf {
+    directory.join("data")
+}
+
+fn socket(directory: &Path) -> PathBuf {
+    directory.join("socket")
+}

@@ -1,0 +1,142 @@
+//! A redis server for one test.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::{Server, free_port, wait_for};
+
+/// A redis server on the loopback address and on a local socket, in a temporary folder.
+#[derive(Debug)]
+pub struct RedisServer {
+    server: Server,
+    port: u16,
+    arguments: Vec<String>,
+    directory: TempDir,
+}
+
+impl RedisServer {
+    /// Starts one that forgets everything when it ends, and waits until it answers.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::with(&["--appendonly", "no"])
+    }
+
+    /// Starts one that has everything it acknowledged after a [`kill`](Self::kill) and a [`restart`](Self::restart).
+    #[must_use]
+    pub fn durable() -> Self {
+        Self::with(&["--appendonly", "yes"])
+    }
+
+    /// Starts one that lets nobody in without this password.
+    #[must_use]
+    pub fn with_password(password: &str) -> Self {
+        Self::with(&["--appendonly", "no", "--requirepass", password])
+    }
+
+    /// Starts one with more arguments of `redis-server`.
+    #[must_use]
+    pub fn with(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        // Somebody else may take the free port first.
+        let (server, port) = wait_for("the start of a redis server", || {
+            let port = free_port();
+            let mut server = Server::start(&mut command(port, &directory, &arguments));
+            answers(&mut server, port).then_some((server, port))
+        });
+        Self { server, port, arguments, directory }
+    }
+
+    /// Its TCP port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path of its local socket.
+    #[must_use]
+    pub fn unix_socket(&self) -> PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    /// Stops its execution: connections stay open and new ones are accepted, and nothing is answered.
+    pub fn hang(&self) {
+        self.server.hang();
+    }
+
+    /// Lets it go on after a [`hang`](Self::hang).
+    pub fn go_on(&self) {
+        self.server.go_on();
+    }
+
+    /// Kills it and waits for its end.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Asks it to end and waits until it has.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+
+    /// Starts it again on the same port and in the same folder, and waits until it answers.
+    pub fn restart(&mut self) {
+        self.server.kill();
+        wait_for("the restart of a redis server", || {
+            self.server = Server::start(&mut command(self.port, &self.directory, &self.arguments));
+            answers(&mut self.server, self.port).then_some(())
+        });
+    }
+
+    /// Sends one command of words, and returns the first line of its reply: enough to prepare and to look.
+    #[must_use]
+    pub fn ask(&self, words: &[&str]) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            request += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        stream.write_all(request.as_bytes()).unwrap();
+        first_line(&mut stream).unwrap()
+    }
+}
+
+fn command(port: u16, directory: &TempDir, arguments: &[String]) -> Command {
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+    command.arg("--unixsocket").arg(directory.path().join("redis.sock"));
+    command.arg("--dir").arg(directory.path()).args(arguments);
+    command
+}
+
+/// Waits until it answers; false when it ended instead.
+fn answers(server: &mut Server, port: u16) -> bool {
+    wait_for("the first answer of a redis server", || {
+        if server.ended() {
+            return Some(false);
+        }
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+        stream.write_all(b"PING\r\n").ok()?;
+        let line = first_line(&mut stream)?;
+        (line.starts_with("+PONG") || line.starts_with("-NOAUTH")).then_some(true)
+    })
+}
+
+fn first_line(stream: &mut TcpStream) -> Option<String> {
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).ok()? == 1 {
+        match byte {
+            [b'\n'] => return String::from_utf8(line).ok(),
+            [b'\r'] => (),
+            [other] => line.push(other),
+        }
+    }
+    None
+}
