@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod interop;
 mod logging;
+mod migrate;
 mod protocol;
 mod remote;
 mod signals;

@@ -1,0 +1,211 @@
+//! `pyzor-migrate` between all engines.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output, Stdio};
+
+use pyzord_core::{CleanupAge, Digest, Progress, Record, Tally, UnixTime};
+use pyzord_engines::Gdbm;
+use pyzord_engines::registry::{Access, open_bulk};
+use pyzord_testkit::{MariadbServer, RedisServer};
+
+use crate::harness::{Home, Server, digest, python, run_python};
+
+fn migrate(source: (&str, &str), destination: (&str, &str), options: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pyzor-migrate"));
+    command.args(["--se", source.0, "--sd", source.1, "--de", destination.0, "--dd", destination.1]);
+    command.args(options).stdin(Stdio::null()).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A migration without a failure, of so many records.
+fn migrate_all(source: (&str, &str), destination: (&str, &str), options: &[&str], count: usize) {
+    let output = migrate(source, destination, options);
+    let expected = format!("Migration complete, {count} records transferred successfully, 0 records failed");
+    assert_eq!(stdout(&output).lines().last().unwrap_or_default(), expected, "{output:?}");
+    assert!(output.status.success());
+}
+
+/// All readable records of a database.
+fn records(database: (&str, &str)) -> BTreeMap<Digest, Record> {
+    let mut database = open_bulk(database.0, database.1, Access::Read, CleanupAge(0)).unwrap();
+    let (mut found, mut all) = (Vec::new(), BTreeMap::new());
+    while database.scan(&mut found).unwrap() == Progress::More {}
+    all.extend(found.drain(..).filter_map(|entry| entry.record.ok()));
+    all
+}
+
+/// A record of the kind that a server has, and some that it rarely has.
+fn record(number: u64) -> Record {
+    let time =
+        |micros: u64| Some(UnixTime::from_micros(1_600_000_000_000_000 + i64::try_from(micros).unwrap()));
+    let tally = |count: u64| match count {
+        0 => Tally::default(),
+        _ => Tally {
+            count,
+            entered: time(number * 1_000_003),
+            updated: time(number * 1_000_003 + count * 1_000_000),
+        },
+    };
+    Record { reports: tally(number % 5 * number), whitelists: tally(number % 3) }
+}
+
+fn whole_seconds(record: Record) -> Record {
+    let cut = |time: Option<UnixTime>| time.map(|time| UnixTime::from_seconds(time.seconds()));
+    let tally = |tally: Tally| Tally { entered: cut(tally.entered), updated: cut(tally.updated), ..tally };
+    Record { reports: tally(record.reports), whitelists: tally(record.whitelists) }
+}
+
+/// A gdbm file with so many records.
+fn gdbm(home: &Home, name: &str, count: u64) -> (String, BTreeMap<Digest, Record>) {
+    let path = home.path(name);
+    let store = Gdbm::open(&path).unwrap();
+    let mut all = BTreeMap::new();
+    for number in 1..=count {
+        let key = Digest::parse(digest(u32::try_from(number).unwrap()).as_bytes()).unwrap();
+        store.put(key, &record(number)).unwrap();
+        all.insert(key, record(number));
+    }
+    (path.to_str().unwrap().to_owned(), all)
+}
+
+#[test]
+fn a_hundred_thousand_records_go_through_every_engine_and_come_back_equal() {
+    const COUNT: u64 = 100_000;
+    let (home, redis, mysql) = (Home::new(), RedisServer::start(), MariadbServer::start());
+    let (first, expected) = gdbm(&home, "first.db", COUNT);
+    let odd = "import dbm.gnu, sys\n\
+        db = dbm.gnu.open(sys.argv[1], 'w')\n\
+        db['%040x' % 1000000] = 'nonsense'\n\
+        db['not a digest'] = '1,5,None,None,0,None,None'";
+    run_python(odd, &[&first]);
+    let redis_at = |db: u32| format!("127.0.0.1,{},,{db}", redis.port());
+    let (redis_1, redis_2, redis_3) = (redis_at(1), redis_at(2), redis_at(3));
+    let (table, second) = (mysql.dsn("digests"), home.path("second.db").to_str().unwrap().to_owned());
+    assert!(Home::new().run(&["-e", "mysql", "--dsn", &table, "--create-table"]).status.success());
+
+    let output = migrate(("gdbm", &first), ("redis", &redis_1), &[]);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "two records cannot be read: {said}");
+    assert!(said.contains("100000 records transferred...\n"), "{said}");
+    assert!(said.contains("Record not a digest failed: the key is not a digest\n"), "{said}");
+    assert!(
+        said.contains(&format!("Record {} failed: the record is unreadable: ", digest(1_000_000))),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("Migration complete, 100000 records transferred successfully, 2 records failed\n")
+    );
+
+    let count = expected.len();
+    migrate_all(("redis", &redis_1), ("mysql", &table), &[], count);
+    migrate_all(("mysql", &table), ("gdbm", &second), &[], count);
+    migrate_all(("gdbm", &second), ("redis_v0", &redis_2), &[], count);
+    migrate_all(("redis_v0", &redis_2), ("redis", &redis_3), &[], count);
+    let expected: BTreeMap<Digest, Record> =
+        expected.into_iter().map(|(key, record)| (key, whole_seconds(record))).collect();
+    for database in [
+        ("redis", &redis_1),
+        ("mysql", &table),
+        ("gdbm", &second),
+        ("redis_v0", &redis_2),
+        ("redis", &redis_3),
+    ] {
+        assert!(records((database.0, database.1)) == expected, "{}", database.0);
+    }
+    // Again, into what is there already: nothing is counted twice.
+    migrate_all(("gdbm", &second), ("redis", &redis_3), &[], count);
+    assert!(records(("redis", &redis_3)) == expected);
+}
+
+#[test]
+fn fractions_of_a_second_survive_between_files() {
+    let home = Home::new();
+    let (source, expected) = gdbm(&home, "source.db", 500);
+    let destination = home.path("destination.db").to_str().unwrap().to_owned();
+    migrate_all(("gdbm", &source), ("gdbm", &destination), &[], 500);
+    assert_eq!(records(("gdbm", &destination)), expected);
+}
+
+#[test]
+fn what_was_moved_is_removed_and_what_failed_stays() {
+    let home = Home::new();
+    let (source, expected) = gdbm(&home, "source.db", 5000);
+    run_python("import dbm.gnu, sys; dbm.gnu.open(sys.argv[1], 'w')['0' * 40] = 'nonsense'", &[&source]);
+    let destination = home.path("destination.db").to_str().unwrap().to_owned();
+    let output = migrate(("gdbm", &source), ("gdbm", &destination), &["--delete"]);
+    let said = stdout(&output);
+    assert!(
+        said.ends_with("Migration complete, 5000 records transferred successfully, 1 records failed\n"),
+        "{said}"
+    );
+    assert_eq!(said.matches(" failed: ").count(), 1, "{said}");
+    assert_eq!(records(("gdbm", &destination)), expected);
+    let left = run_python("import dbm.gnu, sys; print(dbm.gnu.open(sys.argv[1]).keys())", &[&source]);
+    assert_eq!(left.trim(), format!("[b'{}']", "0".repeat(40)));
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let home = Home::new();
+    let (source, _) = gdbm(&home, "source.db", 10);
+    let destination = home.path("destination.db");
+    let output = migrate(("gdbm", &source), ("gdbm", destination.to_str().unwrap()), &["--dry-run"]);
+    assert_eq!(stdout(&output), "Dry run complete, 10 records would be transferred, 0 records failed\n");
+    assert!(output.status.success() && !destination.exists());
+}
+
+#[test]
+fn errors_are_one_line_and_create_no_source() {
+    let home = Home::new();
+    let (source, _) = gdbm(&home, "source.db", 10);
+    let missing = home.path("missing.db").to_str().unwrap().to_owned();
+    let table = "127.0.0.1:1,user,secret,db,table";
+    for (from, to, cause) in [
+        (("gdbm", &*missing), ("gdbm", "x"), "source: database"),
+        (("gdbm", &*source), ("gdbm", &*source), "are the same database"),
+        (("oracle", "x"), ("gdbm", "x"), "this build has no engine `oracle`"),
+        (("gdbm", &*source), ("mysql", "a,b"), "destination: "),
+        (("gdbm", &*source), ("mysql", table), "destination: "),
+        (("gdbm", &*source), ("redis", "127.0.0.1,1,secret,0"), "destination: "),
+    ] {
+        let output = migrate(from, to, &[]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.lines().last().unwrap_or_default().contains(cause), "{cause} is not in {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+    assert!(!home.path("missing.db").exists());
+    assert_eq!(Command::new(env!("CARGO_BIN_EXE_pyzor-migrate")).output().unwrap().status.code(), Some(2));
+}
+
+/// Python's own tool and ours, each on what the other wrote.
+#[test]
+fn pythons_migration_and_ours_agree() {
+    let (home, redis) = (Home::new(), RedisServer::start());
+    let (source, expected) = gdbm(&home, "source.db", 300);
+    let [ours, theirs] = [1, 2].map(|db| format!("127.0.0.1,{},,{db}", redis.port()));
+    migrate_all(("gdbm", &source), ("redis", &ours), &["--cleanup-age", "1000"], 300);
+    let mut command = python("pyzor-migrate");
+    let arguments = ["--se", "gdbm", "--sd", &source, "--de", "redis", "--dd", &theirs];
+    let output = command.args(arguments).output().unwrap();
+    // Python's walk gives keys as bytes, and its redis engine writes them as text: b'...'.
+    let said = stdout(&output);
+    assert!(said.contains("Migration complete, 300 records transferred"), "{output:?}");
+    let ours = records(("redis", &ours));
+    let expected: BTreeMap<Digest, Record> =
+        expected.into_iter().map(|(key, record)| (key, whole_seconds(record))).collect();
+    assert!(ours == expected);
+    // What Python's server reads in our copy is what it would read in its own.
+    let lifetime = format!(
+        "import redis, sys; print(redis.Redis(port={}, db=1).ttl('pyzord.digest_v1.{}'))",
+        redis.port(),
+        digest(7)
+    );
+    let lifetime: i64 = run_python(&lifetime, &[]).trim().parse().unwrap();
+    assert!((1..=1000).contains(&lifetime), "{lifetime}");
+    let server = Server::start(&["-e", "redis", "--dsn", &format!("127.0.0.1,{},,1", redis.port())]);
+    assert_eq!(server.client().check(&digest(4)), (16, 1));
+}
