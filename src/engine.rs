@@ -86,9 +86,7 @@ fn check_gdbm(path: &std::path::Path) -> Result<String, String> {
         Ok(_) => Ok(format!("database {} can be opened", path.display())),
         // A check beside a running server is the usual one, and a start would recover what is damaged.
         Err(error) if matches!(error.cause, OpenCause::InUse) => Ok(format!("warning: {error}")),
-        Err(error) if matches!(error.cause, OpenCause::Damaged(_)) => {
-            Ok(format!("warning: {error}; a start will try to recover it"))
-        }
+        Err(error) if matches!(error.cause, OpenCause::Damaged(_)) => Ok(format!("warning: {error}")),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -61,9 +61,15 @@ impl<C> Link<C> {
         self.connection = None;
     }
 
-    /// The connection that there is.
-    pub(crate) fn current(&mut self) -> Option<&mut C> {
-        self.connection.as_mut()
+    /// Finds out whether a connection that was idle is still there, before a batch is lost on it. One that was closed
+    /// is made again by the next call, at once; a server that hangs is [lost](Self::lost), as the check itself took
+    /// all the time there is.
+    pub(crate) fn refresh(&mut self, now: Tick, is_open: impl FnOnce(&mut C) -> Result<bool, String>) {
+        match self.connection.as_mut().map(is_open) {
+            Some(Ok(false)) => self.connection = None,
+            Some(Err(cause)) => self.lost(now, &cause),
+            Some(Ok(true)) | None => (),
+        }
     }
 
     /// Gives the connection up after an error. `began` is when the failed call was begun.
@@ -82,7 +88,7 @@ impl<C> Link<C> {
 
     fn prove(&mut self, now: Tick) {
         if self.backoff.failures() > 0 && now.since(self.made) >= TRIAL {
-            log::info!("{} is back after {} failures", self.name, self.backoff.failures());
+            log::info!("{} is back; failed attempts: {}", self.name, self.backoff.failures());
             self.backoff.succeeded();
         }
     }
@@ -93,6 +99,19 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn an_idle_connection_is_made_again_at_once_unless_the_server_hangs() {
+        let at = |millis| Tick::new(Duration::from_millis(millis));
+        let mut link: Link<u32> = Link::new("test".into());
+        assert_eq!(link.connection(at(0), || Ok(1)), Some(&mut 1));
+        link.refresh(at(20_000), |_| Ok(true));
+        assert_eq!(link.connection(at(20_000), || Ok(2)), Some(&mut 1));
+        link.refresh(at(40_000), |_| Ok(false));
+        assert_eq!(link.connection(at(40_000), || Ok(3)), Some(&mut 3));
+        link.refresh(at(60_000), |_| Err("no answer in time".into()));
+        assert_eq!(link.connection(at(60_000), || panic!("too early")), None);
+    }
 
     #[test]
     fn a_lost_connection_is_tried_again_after_a_pause_and_not_before() {

@@ -181,6 +181,22 @@ fn errors_are_one_line_and_create_no_source() {
     assert_eq!(Command::new(env!("CARGO_BIN_EXE_pyzor-migrate")).output().unwrap().status.code(), Some(2));
 }
 
+/// A server has many names; taken for two databases, one would be emptied.
+#[test]
+fn one_database_under_two_names_is_found_out() {
+    let redis = RedisServer::start();
+    let home = Home::new();
+    let (source, expected) = gdbm(&home, "source.db", 10);
+    let (name, other) = (format!("127.0.0.1,{},,1", redis.port()), format!("redis://localhost:{}/1", redis.port()));
+    migrate_all(("gdbm", &source), ("redis", &name), &[], 10);
+    for options in [&["--delete"][..], &[]] {
+        let output = migrate(("redis", &name), ("redis", &other), options);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains("are the same database"), "{error}");
+    }
+    assert_eq!(records(("redis", &name)).len(), expected.len());
+}
+
 /// Python's own tool and ours, each on what the other wrote.
 #[test]
 fn pythons_migration_and_ours_agree() {

@@ -192,7 +192,7 @@ fn a_database_that_is_away_is_waited_for(database: &mut dyn Database) {
     // A connection that lasted for a second is told of with the next request.
     wait_for("the log", || {
         settle(&client);
-        server.log().contains("is back after").then_some(())
+        server.log().contains("is back; failed attempts: ").then_some(())
     });
 }
 

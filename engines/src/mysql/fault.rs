@@ -11,6 +11,9 @@ const LOCK_WAIT: u16 = 1205;
 /// again, a killed connection, a server that is not available, an idle connection.
 const ENDED: [u16; 10] = [1049, 1047, 1053, 1054, 1146, 1243, 1615, 1927, 3168, 4031];
 
+/// The cause of a failure that took all the time there is.
+pub(super) const TIMED_OUT: &str = "it does not answer in time";
+
 /// Why a statement failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
@@ -57,7 +60,7 @@ pub(super) fn cause(error: &Error) -> String {
     };
     // What a socket's time-out is called by the system.
     if text.contains("(os error 11)") {
-        return "it does not answer in time".to_owned();
+        return TIMED_OUT.to_owned();
     }
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }

@@ -39,9 +39,6 @@ use session::Session;
 use shape::Shape;
 use sql::Sql;
 
-/// A connection that was idle for longer may have been closed by the server or a firewall.
-const IDLE: Duration = Duration::from_secs(10);
-
 /// How long to wait for the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Patience {
@@ -119,11 +116,7 @@ impl Mysql {
 
     /// The connection for a batch or a task: `None` at once while the server is away.
     fn session(&mut self, now: Tick) -> Option<&mut Session> {
-        let idle =
-            self.link.current().is_some_and(|session| now.since(session.used) >= IDLE && !session.ping());
-        if idle {
-            self.link.close();
-        }
+        self.link.refresh(now, |session| session.is_open(now));
         let session = self.link.connection(now, || self.dial.call())?;
         session.used = now;
         self.codec.shape = session.codec.shape;

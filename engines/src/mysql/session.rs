@@ -1,6 +1,7 @@
 //! A connection whose table has been found to fit, and what it is asked to do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use mysql::prelude::Queryable;
@@ -8,11 +9,14 @@ use mysql::{Conn, Error, Params, Row, Value};
 use pyzord_core::{Digest, Record, StoreError, StoreOp, Tick, UnixTime};
 
 use super::dsn::Dsn;
-use super::fault::{Fault, cause};
+use super::fault::{Fault, TIMED_OUT, cause};
 use super::plan::{Outcome, Plan};
 use super::row::{self, Codec, Unreadable};
 use super::shape::{Column, Shape};
 use super::sql::{self, MOST_ROWS, Sql};
+
+/// A connection that was idle for longer may have been closed by the server or a firewall.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// How often a statement that met another one's locks is tried.
 const TRIES: u32 = 6;
@@ -48,9 +52,17 @@ impl Session {
         Ok(Self { conn, sql, codec: Codec { zone, shape }, used: Tick::default() })
     }
 
-    /// Whether the server is still there.
-    pub(super) fn ping(&mut self) -> bool {
-        self.conn.ping().is_ok()
+    /// Whether the connection is still there, asked for only when it was idle. An error is a server that does not
+    /// answer in time.
+    pub(super) fn is_open(&mut self, now: Tick) -> Result<bool, String> {
+        if now.since(self.used) < IDLE {
+            return Ok(true);
+        }
+        match self.conn.ping() {
+            Ok(()) => Ok(true),
+            Err(error) if cause(&error) == TIMED_OUT => Err(TIMED_OUT.to_owned()),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Does all that a batch asks for. When it fails, the outcome has what was done before.

@@ -32,11 +32,15 @@ impl Client {
             .map_err(|error| if error.is_timeout() { "no answer in time".into() } else { cause(&error) })
     }
 
-    /// Whether the server answers at all.
-    pub(super) fn answers(&mut self, deadline: Deadline) -> bool {
+    /// Whether the connection is still there. An error is a server that does not answer in time.
+    pub(super) fn is_open(&mut self, deadline: Deadline) -> Result<bool, String> {
         let mut ping = Request::default();
         ping.command(&[b"PING"]);
-        self.exchange(&ping, deadline, &mut Vec::new()).is_ok()
+        match self.try_exchange(&ping, deadline, &mut Vec::new()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_timeout() => Err("no answer in time".into()),
+            Err(_) => Ok(false),
+        }
     }
 
     fn try_exchange(

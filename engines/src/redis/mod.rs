@@ -60,19 +60,31 @@ pub struct Options {
     pub connect: Duration,
     /// How long all replies of one trip may take together, a twentieth of a second more or less.
     pub exchange: Duration,
+    /// Whether to look for records of the old layout, and to tell of them.
+    pub search_old: bool,
 }
 
 impl Options {
     /// For a server, whose clients wait: answers come within half a second.
     #[must_use]
     pub const fn serving(cleanup_age: CleanupAge) -> Self {
-        Self { cleanup_age, connect: Duration::from_millis(300), exchange: Duration::from_millis(400) }
+        Self {
+            cleanup_age,
+            connect: Duration::from_millis(300),
+            exchange: Duration::from_millis(400),
+            search_old: true,
+        }
     }
 
     /// For moving whole databases, where a slow server is better than none.
     #[must_use]
     pub const fn migrating(cleanup_age: CleanupAge) -> Self {
-        Self { cleanup_age, connect: Duration::from_secs(10), exchange: Duration::from_secs(60) }
+        Self {
+            cleanup_age,
+            connect: Duration::from_secs(10),
+            exchange: Duration::from_secs(60),
+            search_old: false,
+        }
     }
 }
 
@@ -99,7 +111,8 @@ impl Redis {
     /// the connection was lost.
     #[must_use]
     pub fn new(dsn: &Dsn, options: Options) -> Self {
-        Self::with(dsn, options, Layout::hash(options.cleanup_age), OldRecords::unknown())
+        let old = if options.search_old { OldRecords::unknown() } else { OldRecords::known() };
+        Self::with(dsn, options, Layout::hash(options.cleanup_age), old)
     }
 
     /// An engine for the deprecated layout `redis_v0`: a text for each record, with dates in the system's local time.
@@ -156,10 +169,8 @@ impl Redis {
     /// Sends the request and reads its replies, or tells the link why that cannot be.
     fn trip(&mut self, now: Now, deadline: Deadline) -> Option<()> {
         self.replies.clear();
-        let idle = now.tick.since(self.used) >= IDLE;
-        self.used = now.tick;
-        if idle && self.link.current().is_some_and(|client| !client.answers(deadline)) {
-            self.link.close();
+        if now.tick.since(std::mem::replace(&mut self.used, now.tick)) >= IDLE {
+            self.link.refresh(now.tick, |client| client.is_open(deadline));
         }
         let client = self.link.connection(now.tick, || self.dial.connect())?;
         let outcome = client.exchange(&self.request, deadline, &mut self.replies);

@@ -100,7 +100,12 @@ impl Run<'_> {
         }
         let (mut held, mut failures) = (Vec::new(), Vec::new());
         for (index, (digest, record)) in records.iter().enumerate() {
-            match verdict(put.get(index), fetched.get(index), &destination.rounded(record)) {
+            let rounded = destination.rounded(record);
+            if counts(&rounded) != counts(record) {
+                let cut = format!("Record {digest}: its counts are cut to what the destination can hold");
+                self.migration.progress.say(&cut);
+            }
+            match verdict(put.get(index), fetched.get(index), &rounded) {
                 Ok(()) => held.push(*digest),
                 Err(cause) => failures.push((digest.to_string(), cause)),
             }
@@ -126,6 +131,10 @@ impl Run<'_> {
         let now = Now { wall: UnixTime::from_seconds(0), tick: Tick::default() };
         destination.upkeep(now, Task::Sync).map(drop)
     }
+}
+
+fn counts(record: &Record) -> [u64; 2] {
+    [record.reports.count, record.whitelists.count]
 }
 
 /// Whether the destination holds the record as it was sent.

@@ -1,8 +1,11 @@
 //! The command line: Python's options, and ours.
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use clap::Parser;
-use pyzord_core::CleanupAge;
-use pyzord_engines::{Bulk, registry};
+use pyzord_core::{CleanupAge, Digest, Record, StoreFailure, Tally, UnixTime};
+use pyzord_engines::Bulk;
+use pyzord_engines::registry::{Access, check, open_bulk};
 
 /// Move the records of one database to another.
 ///
@@ -38,25 +41,52 @@ type Databases = (Box<dyn Bulk>, Option<Box<dyn Bulk>>);
 impl Options {
     /// Opens both databases; in a dry run, the source alone.
     pub(crate) fn open(&self) -> Result<Databases, String> {
-        let same = self.source_engine == self.destination_engine && self.source_dsn == self.destination_dsn;
-        if same {
-            return Err("the source and the destination are the same database".to_owned());
+        let [from, to] = [&self.source_engine, &self.destination_engine].map(|engine| engine.to_lowercase());
+        if from == to && self.source_dsn == self.destination_dsn {
+            return Err(SAME.to_owned());
         }
-        let access = if self.delete { registry::Access::Change } else { registry::Access::Read };
-        let cleanup = CleanupAge(self.cleanup_age);
-        let source = registry::open_bulk(&self.source_engine, &self.source_dsn, access, CleanupAge(0))
-            .map_err(|error| format!("source: {error}"))?;
-        let destination = if self.dry_run {
-            registry::check(&self.destination_engine, &self.destination_dsn).map(|()| None)
-        } else {
-            registry::open_bulk(
-                &self.destination_engine,
-                &self.destination_dsn,
-                registry::Access::Create,
-                cleanup,
-            )
-            .map(Some)
-        };
-        Ok((source, destination.map_err(|error| format!("destination: {error}"))?))
+        let access = if self.delete { Access::Change } else { Access::Read };
+        let mut source =
+            open_bulk(&from, &self.source_dsn, access, CleanupAge(0)).map_err(|e| format!("source: {e}"))?;
+        check(&to, &self.destination_dsn).map_err(|error| format!("destination: {error}"))?;
+        // A source that is away must not leave an empty destination behind.
+        fetch_one(&mut *source, random_digest()).map_err(|failure| format!("source: {failure}"))?;
+        if self.dry_run {
+            return Ok((source, None));
+        }
+        let destination = open_bulk(&to, &self.destination_dsn, Access::Create, CleanupAge(self.cleanup_age));
+        let mut destination = destination.map_err(|error| format!("destination: {error}"))?;
+        if from == to && is_same(&mut *source, &mut *destination)? {
+            return Err(SAME.to_owned());
+        }
+        Ok((source, Some(destination)))
     }
+}
+
+const SAME: &str = "the source and the destination are the same database";
+
+/// Whether two databases of one engine are one: a server has many names, so a mark is put into the destination and
+/// looked for in the source. With `--delete` a mistake here would remove everything.
+fn is_same(source: &mut dyn Bulk, destination: &mut dyn Bulk) -> Result<bool, String> {
+    let mark = random_digest();
+    let time = Some(UnixTime::from_seconds(1));
+    let reports = Tally { count: 1, entered: time, updated: time };
+    let mut put = Vec::new();
+    destination.put(&[(mark, Record { reports, ..Record::default() })], &mut put);
+    let seen = fetch_one(source, mark);
+    let removed = destination.remove(&[mark]);
+    put.pop().unwrap_or(Ok(())).and(removed).map_err(|failure| format!("destination: {failure}"))?;
+    seen.map(|record| record != Record::default()).map_err(|failure| format!("source: {failure}"))
+}
+
+/// A digest that no mail has.
+fn random_digest() -> Digest {
+    let hasher = RandomState::new();
+    Digest::new(std::array::from_fn(|index| hasher.hash_one(index).to_le_bytes()[0]))
+}
+
+fn fetch_one(database: &mut dyn Bulk, digest: Digest) -> Result<Record, StoreFailure> {
+    let mut fetched = Vec::new();
+    database.fetch(&[digest], &mut fetched);
+    fetched.pop().unwrap_or_else(|| Err(StoreFailure("no answer".to_owned())))
 }
