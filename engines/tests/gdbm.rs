@@ -1,140 +1,25 @@
-//! The gdbm engine against the model, and what it does with values that are not its own.
+//! What the gdbm engine alone does: old values, slices of expiry, files that shrink, and files that are none.
 #![cfg(feature = "gdbm")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod common;
 
 use std::fs;
 use std::io;
 
-use common::{at, call, digest, entries, execute, expire, others, report, scratch};
-use proptest::prelude::*;
-use pyzord_core::{
-    Digest, MemoryStore, Progress, Record, Store, StoreCall, StoreError, StoreOp, Task, UnixTime,
-};
+use common::{at, call, digest, entries, execute, expire, others, report, scratch, write_raw};
+use pyzord_core::{Progress, Record, Store, StoreError, StoreOp, Task, UnixTime};
 use pyzord_engines::{Access, Gdbm, OpenCause};
 
 /// A January day: local time is unambiguous then, wherever the tests run.
 const NOW: i64 = 1_704_800_000;
 
-fn ops() -> impl Strategy<Value = Vec<StoreCall>> {
-    let op = prop_oneof![Just(StoreOp::Read), Just(StoreOp::Report), Just(StoreOp::Whitelist)];
-    proptest::collection::vec((op, 0_u64..40).prop_map(|(op, n)| call(op, n)), 0..64)
-}
-
-/// One thing that happens to a store.
-#[derive(Clone, Debug)]
-enum Event {
-    Batch(Vec<StoreCall>),
-    Sync,
-    /// Everything older than this many seconds.
-    Expire(i64),
-    Reopen,
-}
-
-fn events() -> impl Strategy<Value = Vec<Event>> {
-    let event = prop_oneof![
-        8 => ops().prop_map(Event::Batch),
-        1 => Just(Event::Sync),
-        1 => (0_i64..2000).prop_map(Event::Expire),
-        1 => Just(Event::Reopen),
-    ];
-    proptest::collection::vec(event, 0..40)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-    #[test]
-    fn it_does_what_the_model_does(events in events()) {
-        let (_directory, path) = scratch();
-        let (mut db, mut model) = (Some(Gdbm::open(&path).unwrap()), MemoryStore::new());
-        for (second, event) in (NOW..).step_by(100).zip(events) {
-            let open = db.as_mut().unwrap();
-            match event {
-                Event::Batch(calls) => {
-                    prop_assert_eq!(execute(open, at(second), &calls), execute(&mut model, at(second), &calls));
-                }
-                Event::Sync => prop_assert!(open.upkeep(at(second), Task::Sync).is_ok()),
-                Event::Expire(age) => {
-                    expire(open, second - age).unwrap();
-                    expire(&mut model, second - age).unwrap();
-                }
-                Event::Reopen => {
-                    drop(db.take());
-                    db = Some(Gdbm::open(&path).unwrap());
-                }
-            }
-        }
-        let mut db = db.unwrap();
-        let expected: Vec<(Digest, Record)> = model.records().collect();
-        prop_assert_eq!(entries(&db).len(), expected.len());
-        for (digest, record) in expected {
-            let read = execute(&mut db, at(NOW), &[StoreCall { digest, op: StoreOp::Read }]);
-            prop_assert_eq!(read, [Ok(record)]);
-        }
-    }
-}
-
-#[test]
-fn clones_are_one_database() {
-    let (_directory, path) = scratch();
-    let db = Gdbm::open(&path).unwrap();
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            let mut clone = db.clone();
-            scope.spawn(move || (0..100).for_each(|_| report(&mut clone, at(NOW), 0..64)));
-        }
-    });
-    let mut clone = db.clone();
-    drop(db);
-    let record = execute(&mut clone, at(NOW), &[call(StoreOp::Read, 63)])[0].unwrap();
-    assert_eq!(record.reports.count, 400);
-}
-
-/// Opens a database that holds `values`, the first under the digest numbered 0 and so on.
-fn holding(path: &std::path::Path, values: &[&[u8]]) -> Gdbm {
-    const SCRIPT: &str = "
-import sys, dbm.gnu
-with dbm.gnu.open(sys.argv[1].split('|')[0], 'c') as db:
-    for pair in sys.argv[1].split('|')[1:]:
-        key, value = pair.split('=')
-        db[bytes.fromhex(key)] = bytes.fromhex(value)
-";
-    let mut argument = path.as_os_str().to_owned();
-    for (n, value) in (0..).zip(values) {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        argument.push(format!("|{}={}", hex(&digest(n).hex()), hex(value)));
-    }
-    common::run_python(SCRIPT, argument.as_ref(), "UTC");
-    Gdbm::open(path).unwrap()
-}
-
-#[test]
-fn junk_is_answered_as_unreadable_and_left_as_it_is() {
-    let (_directory, path) = scratch();
-    let junk: [&[u8]; 6] = [
-        b"",
-        b"junk",
-        b"\xff\x00\xfe",
-        b"1,-1,None,None,0,None,None",
-        b"7,1,2,3,4,5,6",
-        b"1,1,2023-02-30 00:00:00,None,0,None,None",
-    ];
-    let mut db = holding(&path, &junk);
-    let before = entries(&db);
-    for op in [StoreOp::Read, StoreOp::Report, StoreOp::Whitelist] {
-        let calls: Vec<_> = (0..6).map(|n| call(op, n)).collect();
-        assert_eq!(execute(&mut db, at(NOW), &calls), [Err(StoreError::Unreadable); 6]);
-    }
-    expire(&mut db, NOW * 2).unwrap();
-    assert_eq!(entries(&db), before);
-}
-
 /// Python turned a v0 record that was reported again into a v1 record with Unix seconds.
 #[test]
 fn old_records_are_read_and_written_as_v1() {
     let (_directory, path) = scratch();
-    let mut db = holding(&path, &[b"3,1000000000,1000000001", b"1,3,1000000000,1000000001,1,0,0"]);
+    let values: [&[u8]; 2] = [b"3,1000000000,1000000001", b"1,3,1000000000,1000000001,1,0,0"];
+    write_raw(&path, (0..).zip(values).map(|(n, value)| (digest(n).to_string(), value)));
+    let mut db = Gdbm::open(&path).unwrap();
     for n in [0, 1] {
         let record = execute(&mut db, at(NOW), &[call(StoreOp::Report, n)])[0].unwrap();
         assert_eq!(record.reports.count, 4);

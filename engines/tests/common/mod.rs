@@ -1,4 +1,4 @@
-//! What the tests of the gdbm engine share.
+//! What the tests of the engines share.
 #![expect(dead_code, reason = "each test uses a part of it")]
 #![expect(
     clippy::unwrap_used,
@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use pyzord_core::{
     Digest, Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, StoreOp, Task, Tick, UnixTime,
 };
-use pyzord_engines::Gdbm;
 use tempfile::TempDir;
 
 /// A directory of its own, and the path of a database in it.
@@ -47,6 +46,7 @@ pub(crate) fn call(op: StoreOp, n: u64) -> StoreCall {
 pub(crate) fn execute(store: &mut impl Store, now: Now, calls: &[StoreCall]) -> Vec<StoreAnswer> {
     let mut answers = Vec::new();
     store.execute(now, calls, &mut answers);
+    assert_eq!(answers.len(), calls.len());
     answers
 }
 
@@ -68,7 +68,9 @@ pub(crate) fn expire(store: &mut impl Store, limit: i64) -> Result<u32, StoreFai
     Ok(slices)
 }
 
-pub(crate) fn entries(db: &Gdbm) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// All keys and values of a database, sorted.
+#[cfg(feature = "gdbm")]
+pub(crate) fn entries(db: &pyzord_engines::Gdbm) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut entries: Vec<_> = db.entries().map(Result::unwrap).collect();
     entries.sort();
     entries
@@ -121,6 +123,24 @@ pub(crate) fn run_python(script: &str, path: &Path, zone: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Writes keys and values into a gdbm file as they are.
+pub(crate) fn write_raw<'a>(path: &Path, entries: impl IntoIterator<Item = (String, &'a [u8])>) {
+    const SCRIPT: &str = "
+import sys, dbm.gnu
+path, *pairs = sys.argv[1].split('|')
+with dbm.gnu.open(path, 'c') as db:
+    for pair in pairs:
+        key, value = map(bytes.fromhex, pair.split('='))
+        db[key] = value
+";
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut argument = path.as_os_str().to_owned();
+    for (key, value) in entries {
+        argument.push(format!("|{}={}", hex(key.as_bytes()), hex(value)));
+    }
+    run_python(SCRIPT, argument.as_ref(), "UTC");
+}
+
 /// Waits for a process to end; kills it and fails when it does not in time.
 pub(crate) fn wait(mut child: Child, limit: Duration) -> (ExitStatus, String) {
     let deadline = now() + limit;
@@ -142,7 +162,7 @@ pub(crate) fn wait(mut child: Child, limit: Duration) -> (ExitStatus, String) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a deadline for a process that may hang")]
+#[expect(clippy::disallowed_methods, reason = "a deadline for what may hang, and how long something took")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod bulk;
+#[path = "../common/mod.rs"]
+mod common;
 mod outage;
 mod python;
 mod serving;

@@ -8,14 +8,15 @@ use pyzord_core::{Store, StoreError, StoreOp};
 use pyzord_engines::mysql::{Mysql, Patience};
 use pyzord_testkit::{MariadbServer, wait_for};
 
-use crate::support::{CALM, call, clock, engine, execute, mysql, tick};
+use crate::common::now;
+use crate::support::{CALM, call, engine, execute, mysql, tick};
 
 /// Far above what is promised, as the machine may be slow; far below what a server that hangs would take.
 const BOUND: Duration = Duration::from_secs(4);
 
 /// Reports once, and says how many milliseconds it took.
 fn report(engine: &mut impl Store, millis: u64) -> (Result<(), StoreError>, Duration) {
-    let started = clock();
+    let started = now();
     let answer = execute(engine, tick(millis), &[call(StoreOp::Report, 1)])[0];
     (answer.map(drop), started.elapsed())
 }
@@ -58,7 +59,7 @@ fn a_server_that_hangs_costs_a_moment_and_then_nothing() {
         let (answer, took) = report(&mut engine, 100_000);
         assert_eq!(answer, Err(StoreError::Unavailable));
         assert!(took < BOUND, "{took:?}");
-        let started = clock();
+        let started = now();
         for _ in 0..1000 {
             assert_eq!(report(&mut engine, 100_001).0, Err(StoreError::Unavailable));
         }
@@ -69,7 +70,7 @@ fn a_server_that_hangs_costs_a_moment_and_then_nothing() {
             assert_eq!(answer, Err(StoreError::Unavailable));
             assert!(took < BOUND, "{took:?}");
         }
-        let started = clock();
+        let started = now();
         server.go_on();
         until_it_works(&mut engine, 300_000);
         server.hang();

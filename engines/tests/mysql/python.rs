@@ -1,12 +1,12 @@
 //! The Python server's engine on the same table.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pyzord_core::{Record, StoreOp, Tally};
 use pyzord_testkit::MariadbServer;
 
-use crate::support::{Case, at, call, digest, engine, execute, read, seconds};
+use crate::common;
+use crate::support::{Case, at, call, digest, engine, execute, read};
 
 pub(crate) const CASES: &[Case] = &[
     ("Python reads what is written here", python_reads),
@@ -29,11 +29,13 @@ db = Handle('%s,pyzor,secret,pyzor,%s' % (sys.argv[1], sys.argv[2]), None)
 ";
 
 fn python(server: &MariadbServer, table: &str, script: &str) -> String {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/pyzor-venv");
-    let python = std::env::var_os("PYZOR_VENV").map_or(built, PathBuf::from).join("bin/python");
-    assert!(python.exists(), "{} is missing: run `make test`", python.display());
     let script = format!("{HANDLE}{script}");
-    let output = Command::new(python).args(["-c", &script]).arg(server.socket()).arg(table).output().unwrap();
+    let output = Command::new(common::python())
+        .args(["-c", &script])
+        .arg(server.socket())
+        .arg(table)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -68,7 +70,7 @@ fn python_writes(server: &MariadbServer) {
     python(server, "pythons", &script);
     let counts = |record: Record| (record.reports.count, record.whitelists.count);
     assert_eq!([1, 2].map(|n| read(&mut engine, n).map(counts)), [Ok((2, 1)), Ok((0, 1))]);
-    let when = Some(seconds(1_700_000_000));
+    let when = Some(at(1_700_000_000).wall);
     let expected = Record {
         reports: Tally { count: 7, entered: when, updated: when },
         whitelists: Tally { count: 8, entered: None, updated: None },

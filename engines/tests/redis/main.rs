@@ -1,8 +1,10 @@
-//! The redis engines against real redis servers, the model, and Python's engines.
+//! The redis engines on real redis servers: connections, and what only redis does; and Python's engines.
 #![cfg(feature = "redis")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code fails by panicking")]
 
 mod bulk;
+#[path = "../common/mod.rs"]
+mod common;
 mod connection;
 mod counting;
 mod python;

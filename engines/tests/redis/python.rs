@@ -1,6 +1,6 @@
 //! Databases that go back and forth between these engines and Python's.
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
 use std::process::Command;
 
 use jiff::tz::TimeZone;
@@ -9,20 +9,13 @@ use pyzord_engines::redis::Redis;
 use pyzord_engines::{Bulk, codec};
 use pyzord_testkit::RedisServer;
 
+use crate::common::python;
 use crate::support::{LAYOUTS, at, call, digest, dsn, execute, key_v0, patient};
 
 const MODULES: [&str; 2] = ["redis_", "redis_v0"];
 
 /// Noon in UTC.
 const NOON: i64 = 1_704_801_600;
-
-/// The Python of the virtual environment that `make test` builds, with the Python server installed.
-fn python() -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/pyzor-venv");
-    let python = std::env::var_os("PYZOR_VENV").map_or(built, PathBuf::from).join("bin/python");
-    assert!(python.exists(), "{} is missing: run `make test`", python.display());
-    python
-}
 
 /// Runs a script with one of Python's engines as `db`, and returns what it printed.
 fn run(server: &RedisServer, module: &str, zone: &str, script: &str) -> String {
@@ -57,6 +50,13 @@ fn fetched(store: &mut Redis, n: u64) -> Record {
     results.remove(0).unwrap()
 }
 
+/// What Python shows of these records, in the order of their digests.
+fn all_shown(store: &mut Redis, numbers: Range<u64>) -> Vec<String> {
+    let mut all: Vec<_> = numbers.map(|n| format!("{}|{}", digest(n), shown(&fetched(store, n)))).collect();
+    all.sort();
+    all
+}
+
 /// This process's own zone, in which the engine for texts writes local time.
 fn own_zone() -> String {
     TimeZone::system().iana_name().unwrap_or("UTC").to_owned()
@@ -77,8 +77,7 @@ fn python_reads_what_is_written_here() {
                 execute(&mut store, at(NOON + 86_400), &calls[..calls.len() / 2]).iter().all(Result::is_ok)
             );
         }
-        let expected: Vec<_> =
-            (1..20).map(|n| format!("{}|{}", digest(n), shown(&fetched(&mut store, n)))).collect();
+        let expected = all_shown(&mut store, 1..20);
         assert_eq!(run(&server, module, &own_zone(), SHOW).lines().collect::<Vec<_>>(), expected, "{module}");
     }
 }
@@ -87,27 +86,29 @@ fn python_reads_what_is_written_here() {
 fn what_python_writes_is_read_and_gone_on_with_here() {
     const WRITE: &str = "
 from datetime import datetime
-for n in range(20):
+for n, key in enumerate(KEYS):
     r = Record()
     for _ in range(n): r.r_increment()
     if n % 2: r.wl_increment()
     if n % 3: r.r_entered = datetime.fromtimestamp(1704801600 + n)
-    db['ab' * 12 + '%016x' % n] = r
+    db[key] = r
 ";
     let server = RedisServer::start();
     for (layout, module) in LAYOUTS.into_iter().zip(MODULES) {
         assert_eq!(server.ask(&["FLUSHALL"]), "+OK");
-        run(&server, module, &own_zone(), WRITE);
+        let keys: Vec<_> = (0..20).map(|n| digest(n).to_string()).collect();
+        run(&server, module, &own_zone(), &format!("KEYS = {keys:?}{WRITE}"));
         let mut store = layout(&dsn(&server), patient(5000));
-        let expect = |store: &mut Redis| -> Vec<String> {
-            (0..20).map(|n| format!("{}|{}", digest(n), shown(&fetched(store, n)))).collect()
-        };
-        let expected = expect(&mut store);
-        assert!(expected[7].contains("|7|1704801607|"), "{}", expected[7]);
+        let seventh = shown(&fetched(&mut store, 7));
+        assert!(seventh.starts_with("7|1704801607|"), "{seventh}");
+        let expected = all_shown(&mut store, 0..20);
         assert_eq!(run(&server, module, &own_zone(), SHOW).lines().collect::<Vec<_>>(), expected, "{module}");
         let calls: Vec<_> = (0..20).map(|n| call(StoreOp::Whitelist, n)).collect();
         assert!(execute(&mut store, at(NOON), &calls).iter().all(Result::is_ok));
-        assert_eq!(run(&server, module, &own_zone(), SHOW).lines().collect::<Vec<_>>(), expect(&mut store));
+        assert_eq!(
+            run(&server, module, &own_zone(), SHOW).lines().collect::<Vec<_>>(),
+            all_shown(&mut store, 0..20)
+        );
     }
 }
 

@@ -1,10 +1,12 @@
 //! What the tests of the redis engines share.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use pyzord_core::{CleanupAge, Digest, Now, Store, StoreAnswer, StoreCall, StoreOp, Tick, UnixTime};
+use pyzord_core::{CleanupAge, Now, Store, StoreAnswer, StoreOp, Tick};
 use pyzord_engines::redis::{Dsn, Options, Redis};
 use pyzord_testkit::RedisServer;
+
+pub(crate) use crate::common::{at, call, digest, execute};
 
 /// A January day.
 pub(crate) const NOW: i64 = 1_704_800_000;
@@ -14,7 +16,7 @@ pub(crate) const LAYOUTS: [fn(&Dsn, Options) -> Redis; 2] = [Redis::new, Redis::
 
 /// Options that no slow machine can make fail.
 pub(crate) fn patient(cleanup_age: u64) -> Options {
-    Options::migrating(CleanupAge(cleanup_age))
+    Options { search_old: true, ..Options::migrating(CleanupAge(cleanup_age)) }
 }
 
 pub(crate) fn dsn(server: &RedisServer) -> Dsn {
@@ -23,12 +25,6 @@ pub(crate) fn dsn(server: &RedisServer) -> Dsn {
 
 pub(crate) fn engine(server: &RedisServer) -> Redis {
     Redis::new(&dsn(server), patient(0))
-}
-
-pub(crate) fn digest(n: u64) -> Digest {
-    let mut bytes = [0xab; 20];
-    bytes[12..].copy_from_slice(&n.to_be_bytes());
-    Digest::new(bytes)
 }
 
 /// The key of a record in the layout `redis`.
@@ -41,23 +37,9 @@ pub(crate) fn key_v0(n: u64) -> String {
     format!("pyzord.digest.{}", digest(n))
 }
 
-pub(crate) fn at(seconds: i64) -> Now {
-    Now { wall: UnixTime::from_seconds(seconds), tick: Tick::default() }
-}
-
 /// A moment of the monotonic clock.
 pub(crate) fn tick(millis: u64) -> Now {
-    Now { wall: UnixTime::from_seconds(NOW), tick: Tick::new(Duration::from_millis(millis)) }
-}
-
-pub(crate) fn call(op: StoreOp, n: u64) -> StoreCall {
-    StoreCall { digest: digest(n), op }
-}
-
-pub(crate) fn execute(store: &mut impl Store, now: Now, calls: &[StoreCall]) -> Vec<StoreAnswer> {
-    let mut answers = Vec::new();
-    store.execute(now, calls, &mut answers);
-    answers
+    Now { tick: Tick::new(Duration::from_millis(millis)), ..at(NOW) }
 }
 
 pub(crate) fn execute_one(store: &mut impl Store, now: Now, op: StoreOp, n: u64) -> StoreAnswer {
@@ -65,9 +47,8 @@ pub(crate) fn execute_one(store: &mut impl Store, now: Now, op: StoreOp, n: u64)
 }
 
 /// How long something took.
-#[expect(clippy::disallowed_methods, reason = "what is promised is how long it takes")]
 pub(crate) fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
-    let started = Instant::now();
+    let started = crate::common::now();
     let result = what();
     (result, started.elapsed())
 }

@@ -1,0 +1,198 @@
+//! Whole records, and all of them: what a migration does.
+
+use std::collections::BTreeMap;
+
+use pyzord_core::{Digest, Progress, Record, StoreFailure, StoreOp, Tally, UnixTime};
+use pyzord_engines::{Bulk, Found};
+
+use crate::common::{at, call, digest, execute};
+use crate::subject::{Case, Odd, Stored};
+
+/// A January day: local time is unambiguous then, wherever the tests run.
+const NOW: i64 = 1_704_800_000;
+const COUNT: u64 = 5000;
+/// More than this a step of a scan must not hold in memory.
+const STEP: usize = 1000;
+
+pub(crate) fn cases<S: Stored>() -> [Case<S>; 4] {
+    [
+        ("thousands of records go in and come out", thousands),
+        ("removing what a scan found hides nothing from it", removing_what_was_found),
+        ("removing what a scan has not found hides nothing else", removing_others),
+        ("odd entries are found with their cause, and give way to records", odd_entries),
+    ]
+}
+
+/// Counts of every size, and dates with fractions, or none.
+fn record(n: u64) -> Record {
+    let date = |k: u64| {
+        let micros = NOW * 1_000_000 + (n * k * 1_000_003).cast_signed();
+        (!n.is_multiple_of(k + 2)).then(|| UnixTime::from_micros(micros))
+    };
+    let large = if n.is_multiple_of(2) { n << 40 } else { Tally::MAX };
+    Record {
+        reports: Tally { count: n, entered: date(1), updated: date(2) },
+        whitelists: Tally { count: large, entered: date(3), updated: date(4) },
+    }
+}
+
+fn records() -> Vec<(Digest, Record)> {
+    (0..COUNT).map(|n| (digest(n), record(n))).collect()
+}
+
+fn digests() -> Vec<Digest> {
+    (0..COUNT).map(digest).collect()
+}
+
+fn put(store: &mut impl Bulk, records: &[(Digest, Record)]) {
+    let mut results = Vec::new();
+    store.put(records, &mut results);
+    assert_eq!(results, vec![Ok(()); records.len()]);
+}
+
+fn fetch(store: &mut impl Bulk, digests: &[Digest]) -> Vec<Result<Record, StoreFailure>> {
+    let mut results = Vec::new();
+    store.fetch(digests, &mut results);
+    assert_eq!(results.len(), digests.len());
+    results
+}
+
+/// What a whole scan finds, by key; `meanwhile` is told what each step found.
+fn scan<B: Bulk>(store: &mut B, mut meanwhile: impl FnMut(&mut B, &[Found])) -> BTreeMap<String, Found> {
+    let mut all = BTreeMap::new();
+    loop {
+        let mut found = Vec::new();
+        let progress = store.scan(&mut found).unwrap();
+        assert!(found.len() <= STEP, "{} at once", found.len());
+        meanwhile(store, &found);
+        all.extend(found.into_iter().map(|found| (found.key.clone(), found)));
+        if progress == Progress::Done {
+            return all;
+        }
+    }
+}
+
+/// What a whole scan finds where there are records alone.
+fn scan_records(store: &mut impl Bulk) -> BTreeMap<Digest, Record> {
+    let found = scan(store, |_, _| ());
+    found
+        .into_iter()
+        .map(|(key, found)| {
+            let (digest, record) = found.record.unwrap();
+            assert_eq!(key, digest.to_string());
+            (digest, record)
+        })
+        .collect()
+}
+
+fn thousands<S: Stored>(new: &dyn Fn() -> S) {
+    let database = new();
+    let (mut store, mut expected) = (database.store(), BTreeMap::new());
+    assert_eq!(scan(&mut store, |_, _| ()).len(), 0);
+    put(&mut store, &records());
+    for (digest, record) in records() {
+        assert_eq!(store.rounded(&record), S::rounded(&record), "{record:?}");
+        expected.insert(digest, S::rounded(&record));
+    }
+    let present = |store: &mut S::Store, expected: &BTreeMap<Digest, Record>| {
+        assert_eq!(scan_records(store), *expected);
+        assert_eq!(store.estimate(), Some(expected.len() as u64));
+        assert_eq!(database.count(store), expected.len());
+        let mut digests: Vec<Digest> = (0..COUNT + 1000).map(digest).collect();
+        digests.push(digest(1));
+        let known = |digest| expected.get(digest).copied().unwrap_or_default();
+        let known: Vec<_> = digests.iter().map(|digest| Ok(known(digest))).collect();
+        assert_eq!(fetch(store, &digests), known);
+    };
+    present(&mut store, &expected);
+    // Scans begin again where the last one ended, and in another store.
+    let mut store = database.reopen(store);
+    present(&mut store, &expected);
+    let reads: Vec<_> = (0..COUNT).map(|n| call(StoreOp::Read, n)).collect();
+    let read: Vec<_> = execute(&mut store, at(NOW), &reads).into_iter().map(Result::unwrap).collect();
+    assert_eq!(read, digests().iter().filter_map(|digest| expected.get(digest).copied()).collect::<Vec<_>>());
+
+    // In place of others, in place of what was removed, and where nothing was.
+    put(&mut store, &[(digest(0), record(9)), (digest(1), Record::default())]);
+    expected.extend([(digest(0), S::rounded(&record(9))), (digest(1), Record::default())]);
+    let removed: Vec<Digest> = (2..4321).chain(COUNT + 1..COUNT + 9).map(digest).collect();
+    for _ in 0..2 {
+        assert_eq!(store.remove(&removed), Ok(()));
+    }
+    expected.retain(|digest, _| !removed.contains(digest));
+    present(&mut store, &expected);
+    put(&mut store, &[(digest(7), record(8)), (digest(4900), record(4901))]);
+    expected.extend([(digest(7), S::rounded(&record(8))), (digest(4900), S::rounded(&record(4901)))]);
+    present(&mut store, &expected);
+    assert_eq!(store.remove(&[]), Ok(()));
+    assert_eq!(store.remove(&digests()), Ok(()));
+    assert_eq!(store.estimate(), Some(0));
+    present(&mut store, &BTreeMap::new());
+}
+
+fn removing_what_was_found<S: Stored>(new: &dyn Fn() -> S) {
+    let database = new();
+    let mut store = database.store();
+    put(&mut store, &records());
+    let all = scan(&mut store, |store, found| {
+        let digests: Vec<_> = found.iter().map(|found| found.record.clone().unwrap().0).collect();
+        store.remove(&digests).unwrap();
+    });
+    assert_eq!((all.len() as u64, store.estimate()), (COUNT, Some(0)));
+    assert_eq!(database.count(&store), 0);
+}
+
+fn removing_others<S: Stored>(new: &dyn Fn() -> S) {
+    let database = new();
+    let mut store = database.store();
+    put(&mut store, &records());
+    // They are all over the database, in the order in which no engine scans it.
+    let (victims, staying): (Vec<_>, Vec<_>) =
+        digests().into_iter().partition(|digest| digest.as_bytes()[19] & 1 == 0);
+    let mut batches = victims.chunks(victims.len() / 10);
+    let all = scan(&mut store, |store, _| {
+        if let Some(batch) = batches.next() {
+            store.remove(batch).unwrap();
+        }
+    });
+    let missed: Vec<_> = staying.iter().filter(|digest| !all.contains_key(&digest.to_string())).collect();
+    assert!(missed.is_empty(), "{missed:?}");
+}
+
+fn odd_entries<S: Stored>(new: &dyn Fn() -> S) {
+    let database = new();
+    let odd = database.spoil();
+    let mut store = database.store();
+    put(&mut store, &[(digest(0), record(3))]);
+    let found = scan(&mut store, |_, _| ());
+    let mut keys: Vec<_> = odd.iter().map(|odd| odd.key.clone()).collect();
+    keys.push(digest(0).to_string());
+    keys.sort();
+    assert_eq!(found.keys().cloned().collect::<Vec<_>>(), keys);
+    for Odd { key, cause } in &odd {
+        assert_eq!(found.get(key).unwrap().record, Err(cause.clone()), "{key}");
+    }
+    let sound = Ok(S::rounded(&record(3)));
+    assert_eq!(
+        found.get(&digest(0).to_string()).unwrap().record.clone().map(|(_, record)| record),
+        sound.clone()
+    );
+
+    // One that cannot be read fails for itself alone.
+    let unreadable: Vec<_> = odd.iter().filter_map(|odd| Some((odd.digest()?, odd))).collect();
+    let digests: Vec<_> = unreadable.iter().flat_map(|(odd, _)| [*odd, digest(0)]).collect();
+    let fetched = fetch(&mut store, &digests);
+    for ((_, odd), pair) in unreadable.iter().zip(fetched.chunks(2)) {
+        let [Err(failure), Ok(record)] = pair else { unreachable!("{pair:?}") };
+        assert!(failure.0.ends_with(odd.cause.rsplit(": ").next().unwrap()), "{failure}");
+        assert_eq!(Ok(*record), sound.clone());
+    }
+
+    let records: Vec<_> = unreadable.iter().zip(1..).map(|((digest, _), n)| (*digest, record(n))).collect();
+    put(&mut store, &records);
+    let digests: Vec<_> = unreadable.iter().map(|(digest, _)| *digest).collect();
+    let expected: Vec<_> = records.iter().map(|(_, record)| Ok(S::rounded(record))).collect();
+    assert_eq!(fetch(&mut store, &digests), expected);
+    assert_eq!(store.remove(&digests), Ok(()));
+    assert_eq!(scan(&mut store, |_, _| ()).len(), keys.len() - unreadable.len());
+}

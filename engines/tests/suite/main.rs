@@ -1,0 +1,80 @@
+//! What every engine promises, tried on every engine of this build.
+//!
+//! A case is a function on the databases of some [`Subject`]; an engine is one test, which runs all cases that concern
+//! it, one after another, and shares one database server among them. What only one engine does is tested beside this
+//! suite, in the engine's own tests.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+mod bulk;
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(feature = "gdbm")]
+mod gdbm;
+mod memory;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "redis")]
+mod redis;
+mod serving;
+#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+mod stored;
+mod subject;
+
+use subject::{Case, Subject};
+
+/// Runs cases, each on new databases.
+fn run<S: Subject>(cases: &[Case<S>], new: &dyn Fn() -> S) {
+    for (name, case) in cases {
+        println!("{name}");
+        case(new);
+    }
+}
+
+/// Runs all cases for an engine that keeps its records outside of this process.
+#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+fn run_all<S: subject::Stored>(new: &dyn Fn() -> S) {
+    run(&serving::cases(), new);
+    run(&stored::cases(), new);
+    run(&bulk::cases(), new);
+}
+
+#[test]
+fn memory() {
+    run(&serving::cases(), &memory::Memory::default);
+}
+
+#[cfg(feature = "gdbm")]
+#[test]
+fn gdbm() {
+    run_all(&gdbm::File::new);
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn redis() {
+    let server = pyzord_testkit::RedisServer::start();
+    for cleanup_age in redis::AGES {
+        run_all(&|| redis::Keys::hashes(&server, cleanup_age));
+    }
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn redis_v0() {
+    let server = pyzord_testkit::RedisServer::start();
+    for cleanup_age in redis::AGES {
+        run_all(&|| redis::Keys::texts(&server, cleanup_age));
+    }
+}
+
+#[cfg(feature = "mysql")]
+#[test]
+fn mysql() {
+    let server = pyzord_testkit::MariadbServer::start();
+    let tables = std::cell::Cell::new(0);
+    run_all(&|| {
+        tables.set(tables.get() + 1);
+        mysql::Table::new(&server, tables.get())
+    });
+}

@@ -1,0 +1,32 @@
+//! The store in memory, which is the model of all others: here it does what is written down.
+
+use pyzord_core::{Digest, MemoryStore, Record};
+
+use crate::subject::Subject;
+
+#[derive(Default)]
+pub(crate) struct Memory;
+
+impl Subject for Memory {
+    type Store = MemoryStore;
+    const TELLS: bool = true;
+    /// It is compared with itself.
+    const HISTORIES: u32 = 10;
+
+    fn store(&self) -> MemoryStore {
+        MemoryStore::new()
+    }
+
+    /// It dies when it is closed.
+    fn reopen(&self, store: MemoryStore) -> MemoryStore {
+        store
+    }
+
+    fn put(store: &mut MemoryStore, digest: Digest, record: &Record) {
+        store.put(digest, *record);
+    }
+
+    fn count(&self, store: &MemoryStore) -> usize {
+        store.records().count()
+    }
+}

@@ -1,0 +1,136 @@
+//! The keys of a redis database, in both layouts.
+
+use pyzord_core::{CleanupAge, Digest, Record};
+use pyzord_engines::Bulk;
+use pyzord_engines::redis::{Dsn, Options, Redis};
+use pyzord_testkit::RedisServer;
+
+use crate::common::digest;
+use crate::subject::{Odd, Stored, Subject};
+
+/// Records expire never, or later than any test takes: other commands write them.
+pub(crate) const AGES: [CleanupAge; 2] = [CleanupAge(0), CleanupAge(9000)];
+
+pub(crate) struct Keys<'a> {
+    server: &'a RedisServer,
+    cleanup_age: CleanupAge,
+    engine: fn(&Dsn, Options) -> Redis,
+    prefix: &'static str,
+    unreadable: &'static [Unreadable],
+}
+
+/// A command without its key, which makes something that is no record, and why that is none.
+type Unreadable = (&'static [&'static str], &'static str);
+
+const KEY: &str = "its key is not a digest of 40 hex digits in lower case";
+const TYPE: &str = "it is of another type";
+const COUNT: &str = "a count is not a number from 0 to 9223372036854775807";
+const SECONDS: &str = "a date is not a number of seconds since 1970";
+const FIELDS: &str = "it has not 6 fields";
+const DATE: &str = "a date is not of the form YYYY-MM-DD HH:MM:SS";
+
+const NO_HASHES: &[Unreadable] = &[
+    (&["SET", "a text"], TYPE),
+    (&["RPUSH", "a", "list"], TYPE),
+    (&["HSET", "r_count", "x"], COUNT),
+    (&["HSET", "r_count", "-1"], COUNT),
+    (&["HSET", "r_count", "007"], COUNT),
+    (&["HSET", "r_count", "9223372036854775808"], COUNT),
+    (&["HSET", "wl_count", "1.5"], COUNT),
+    (&["HSET", "r_entered", "None"], SECONDS),
+    (&["HSET", "wl_updated", "9999999999999999"], SECONDS),
+    (&["HSET", "r_updated", ""], SECONDS),
+];
+
+const NO_TEXTS: &[Unreadable] = &[
+    (&["HSET", "r_count", "1"], TYPE),
+    (&["RPUSH", "a", "list"], TYPE),
+    (&["SET", ""], FIELDS),
+    (&["SET", "x"], FIELDS),
+    (&["SET", "1,,,0,"], FIELDS),
+    (&["SET", "1,,,0,,,"], FIELDS),
+    (&["SET", "-1,,,0,,"], COUNT),
+    (&["SET", "1,None,,0,,"], DATE),
+    (&["SET", "1,,,9223372036854775808,,"], COUNT),
+    (&["SET", "1,1700000000,,0,,"], DATE),
+    (&["SET", "1,2023-11-14 22:13:20.5,,0,,"], DATE),
+    (&["SET", "1,2023-99-14 22:13:20,,0,,"], DATE),
+];
+
+impl<'a> Keys<'a> {
+    /// An empty database of the layout `redis`.
+    pub(crate) fn hashes(server: &'a RedisServer, cleanup_age: CleanupAge) -> Self {
+        Self::new(server, cleanup_age, Redis::new, "pyzord.digest_v1.", NO_HASHES)
+    }
+
+    /// An empty database of the layout `redis_v0`.
+    pub(crate) fn texts(server: &'a RedisServer, cleanup_age: CleanupAge) -> Self {
+        Self::new(server, cleanup_age, Redis::v0, "pyzord.digest.", NO_TEXTS)
+    }
+
+    fn new(
+        server: &'a RedisServer,
+        cleanup_age: CleanupAge,
+        engine: fn(&Dsn, Options) -> Redis,
+        prefix: &'static str,
+        unreadable: &'static [Unreadable],
+    ) -> Self {
+        assert_eq!(server.ask(&["FLUSHALL"]), "+OK");
+        Self { server, cleanup_age, engine, prefix, unreadable }
+    }
+
+    fn make(&self, key: &str, command: &[&str]) {
+        let (name, rest) = command.split_first().unwrap();
+        let key = format!("{}{key}", self.prefix);
+        let reply = self.server.ask(&[&[*name, &key], rest].concat());
+        assert!(!reply.starts_with('-'), "{reply}");
+    }
+}
+
+impl Subject for Keys<'_> {
+    type Store = Redis;
+    const UNIT: i64 = 1_000_000;
+    const EXPIRES: bool = false;
+    const HISTORIES: u32 = 50;
+
+    fn store(&self) -> Redis {
+        let dsn = Dsn::parse(&format!("127.0.0.1,{},,", self.server.port())).unwrap();
+        (self.engine)(&dsn, Options::migrating(self.cleanup_age))
+    }
+
+    fn put(store: &mut Redis, digest: Digest, record: &Record) {
+        let mut results = Vec::new();
+        store.put(&[(digest, *record)], &mut results);
+        assert_eq!(results, [Ok(())]);
+    }
+
+    fn count(&self, _: &Redis) -> usize {
+        self.server.ask(&["DBSIZE"]).trim_start_matches(':').parse().unwrap()
+    }
+}
+
+impl Stored for Keys<'_> {
+    fn another(&self, _: &Redis) -> Redis {
+        self.store()
+    }
+
+    fn spoil(&self) -> Vec<Odd> {
+        assert_eq!(self.server.ask(&["SET", "another", "x"]), "+OK");
+        let keys = ["short".to_owned(), digest(999).to_string().to_uppercase()];
+        keys.iter().for_each(|key| self.make(key, &["SET", "x"]));
+        let unreadable = (1000..).zip(self.unreadable).map(|(n, (command, why))| {
+            self.make(&digest(n).to_string(), command);
+            Odd::new(digest(n).to_string(), format!("it is unreadable: {why}"))
+        });
+        unreadable.chain(keys.into_iter().map(|key| Odd::new(key, KEY))).collect()
+    }
+
+    /// Its value and its time to live, which a command could set whatever the key holds.
+    fn raw(&self, _: &Redis, digest: Digest) -> String {
+        const SCRIPT: &str =
+            "return {ok = redis.sha1hex(redis.call('DUMP', KEYS[1])) .. ' ' .. redis.call('TTL', KEYS[1])}";
+        let reply = self.server.ask(&["EVAL", SCRIPT, "1", &format!("{}{digest}", self.prefix)]);
+        assert!(reply.starts_with('+') && reply.ends_with(" -1"), "{reply}");
+        reply
+    }
+}

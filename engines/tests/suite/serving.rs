@@ -1,0 +1,236 @@
+//! Batches and upkeep: what every store does.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use proptest::prelude::*;
+use pyzord_core::{
+    MemoryStore, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreOp, Tally, Task,
+    Tick, UnixTime,
+};
+
+use crate::common::{at, call, digest, execute, expire};
+use crate::subject::{Case, Subject};
+
+/// A January day: local time is unambiguous then, wherever the tests run.
+const NOW: i64 = 1_704_800_000;
+/// More digests than one statement or one slice of any engine has.
+const DIGESTS: u64 = 400;
+/// Of the expiry cases: what is older than the limit expires.
+const OLD: i64 = NOW;
+const LIMIT: i64 = NOW + 500;
+const NEW: i64 = NOW + 1000;
+/// So many that a round of expiry has several slices.
+const MANY: u64 = 5000;
+
+pub(crate) fn cases<S: Subject>() -> [Case<S>; 5] {
+    [
+        ("random histories are as the model's", as_the_model),
+        ("reads of unknown digests create nothing", reads_create_nothing),
+        ("counts stop at the largest, and dates go on", saturation),
+        ("records expire by their latest activity", expiry),
+        ("what is reported while others expire stays", expiry_among_requests),
+    ]
+}
+
+/// One thing that happens to a store.
+#[derive(Clone, Debug)]
+enum Event {
+    Batch(Vec<StoreCall>),
+    Sync,
+    /// Everything older than this many seconds.
+    Expire(i64),
+    Reopen,
+}
+
+/// Calls in any order: on a few digests, so that most of them are repeated, or on many.
+fn batch() -> impl Strategy<Value = Vec<StoreCall>> {
+    let calls = |digests: u64, sizes: Range<usize>| {
+        let op = prop_oneof![Just(StoreOp::Read), Just(StoreOp::Report), Just(StoreOp::Whitelist)];
+        proptest::collection::vec((op, 0..digests).prop_map(|(op, n)| call(op, n)), sizes)
+    };
+    prop_oneof![6 => calls(12, 0..64), 3 => calls(40, 0..64), 1 => calls(DIGESTS, 300..800)]
+}
+
+/// What happens, and when: clocks are set back, too.
+fn history() -> impl Strategy<Value = Vec<(Now, Event)>> {
+    let event = prop_oneof![
+        8 => batch().prop_map(Event::Batch),
+        1 => Just(Event::Sync),
+        1 => (0_i64..2000).prop_map(Event::Expire),
+        1 => Just(Event::Reopen),
+    ];
+    let wall = (NOW * 1_000_000..(NOW + 4000) * 1_000_000).prop_map(UnixTime::from_micros);
+    let now = wall.prop_map(|wall| Now { wall, tick: Tick::default() });
+    proptest::collection::vec((now, event), 0..40)
+}
+
+/// What the engine should have answered where the model answered so. The answer to a count that succeeded may be any
+/// record.
+fn comparable<S: Subject>(calls: &[StoreCall], answers: &[StoreAnswer]) -> Vec<StoreAnswer> {
+    let comparable = |(call, answer): (&StoreCall, &StoreAnswer)| {
+        let tells = S::TELLS || call.op == StoreOp::Read;
+        answer.map(|record| if tells { record } else { Record::default() })
+    };
+    calls.iter().zip(answers).map(comparable).collect()
+}
+
+fn rounded<S: Subject>(answers: &[StoreAnswer]) -> Vec<StoreAnswer> {
+    answers.iter().map(|answer| answer.map(|record| S::rounded(&record))).collect()
+}
+
+fn as_the_model<S: Subject>(new: &dyn Fn() -> S) {
+    proptest!(ProptestConfig::with_cases(S::HISTORIES), |(history in history())| {
+        let database = new();
+        let (mut store, mut model) = (database.store(), MemoryStore::new());
+        for (now, event) in history {
+            match event {
+                Event::Batch(calls) => {
+                    let (ours, models) = (execute(&mut store, now, &calls), execute(&mut model, now, &calls));
+                    prop_assert_eq!(ours.len(), calls.len());
+                    let expected = comparable::<S>(&calls, &rounded::<S>(&models));
+                    prop_assert_eq!(comparable::<S>(&calls, &ours), expected);
+                }
+                Event::Sync => prop_assert_eq!(store.upkeep(now, Task::Sync), Ok(Progress::Done)),
+                Event::Expire(age) => {
+                    let limit = now.wall.seconds() - age;
+                    prop_assert!(expire(&mut store, limit).is_ok());
+                    if S::EXPIRES {
+                        expire(&mut model, limit).unwrap();
+                    }
+                }
+                Event::Reopen => store = database.reopen(store),
+            }
+        }
+        let all: Vec<_> = (0..DIGESTS).map(|n| call(StoreOp::Read, n)).collect();
+        let expected = rounded::<S>(&execute(&mut model, at(NOW), &all));
+        prop_assert_eq!(execute(&mut store, at(NOW), &all), expected);
+        prop_assert_eq!(database.count(&store), model.records().count());
+    });
+}
+
+fn reads_create_nothing<S: Subject>(new: &dyn Fn() -> S) {
+    let database = new();
+    let mut store = database.store();
+    let reads: Vec<_> = (0..DIGESTS).map(|n| call(StoreOp::Read, n)).collect();
+    // The answers to an earlier batch are not ours to touch.
+    let mut answers = vec![Err(StoreError::Unavailable)];
+    store.execute(at(NOW), &reads, &mut answers);
+    assert_eq!(answers.remove(0), Err(StoreError::Unavailable));
+    assert_eq!(answers, vec![Ok(Record::default()); reads.len()]);
+    assert_eq!(database.count(&store), 0);
+    assert!(execute(&mut store, at(NOW), &[]).is_empty());
+    assert_eq!(database.count(&store), 0);
+}
+
+fn saturation<S: Subject>(new: &dyn Fn() -> S) {
+    use StoreOp::{Read, Report, Whitelist};
+    let database = new();
+    let mut store = database.store();
+    let full = |entered, updated| {
+        let tally = Tally { count: S::MOST, entered: Some(entered), updated: Some(updated) };
+        Record { reports: tally, whitelists: tally }
+    };
+    let (first, second) = (at(NOW), at(NOW + 7));
+    for (n, missing) in (0..).zip([0, 1, 2]) {
+        let tally = Tally { count: S::MOST - missing, entered: None, updated: None };
+        S::put(&mut store, digest(n), &Record { reports: tally, whitelists: tally });
+        let calls = [Report, Report, Whitelist, Whitelist, Read].map(|op| call(op, n));
+        assert_eq!(execute(&mut store, first, &calls).pop(), Some(Ok(full(first.wall, first.wall))));
+        assert_eq!(execute(&mut store, second, &calls).pop(), Some(Ok(full(first.wall, second.wall))));
+        let read = execute(&mut store, second, &[call(Read, n)]);
+        assert_eq!(read, [Ok(full(first.wall, second.wall))]);
+    }
+    // More of one kind in a batch than there is room for.
+    let tally = Tally { count: S::MOST - 100, entered: None, updated: None };
+    S::put(&mut store, digest(9), &Record { reports: tally, whitelists: tally });
+    let calls: Vec<_> = [Report, Whitelist].into_iter().flat_map(|op| [call(op, 9); 300]).collect();
+    assert!(execute(&mut store, first, &calls).iter().all(Result::is_ok));
+    assert_eq!(execute(&mut store, first, &[call(Read, 9)]), [Ok(full(first.wall, first.wall))]);
+}
+
+/// What is said of a digest of the expiry cases, and when. It depends on the digest's number.
+fn activities(n: u64) -> Vec<(i64, StoreOp)> {
+    use StoreOp::{Report, Whitelist};
+    match n % 6 {
+        0 => vec![(OLD, Report)],
+        1 => vec![(OLD, Whitelist)],
+        2 => vec![(OLD, Report), (NEW, Whitelist)],
+        3 => vec![(OLD, Whitelist), (NEW, Report)],
+        4 => vec![(LIMIT - 1, Report), (LIMIT - 1, Whitelist)],
+        _ => vec![(OLD, Report), (LIMIT, Report)],
+    }
+}
+
+fn stays(n: u64) -> bool {
+    activities(n).iter().any(|(second, _)| *second >= LIMIT)
+}
+
+fn fill(store: &mut impl Store) {
+    for second in [OLD, LIMIT - 1, LIMIT, NEW] {
+        let calls: Vec<StoreCall> = (0..MANY)
+            .flat_map(|n| activities(n).into_iter().map(move |activity| (n, activity)))
+            .filter(|(_, (when, _))| *when == second)
+            .map(|(n, (_, op))| call(op, n))
+            .collect();
+        for batch in calls.chunks(64) {
+            assert!(execute(store, at(second), batch).iter().all(Result::is_ok));
+        }
+    }
+}
+
+/// Which of these records there are.
+fn present(store: &mut impl Store) -> BTreeSet<u64> {
+    let calls: Vec<_> = (0..MANY).map(|n| call(StoreOp::Read, n)).collect();
+    let answers = execute(store, at(NEW), &calls);
+    (0..).zip(answers).filter(|(_, answer)| *answer != Ok(Record::default())).map(|(n, _)| n).collect()
+}
+
+fn expiry<S: Subject>(new: &dyn Fn() -> S) {
+    let database = new();
+    let mut store = database.store();
+    fill(&mut store);
+    // Without any date there is no age.
+    let dateless = Record { reports: Tally { count: 3, ..Tally::default() }, ..Record::default() };
+    S::put(&mut store, digest(MANY), &dateless);
+    let before = execute(&mut store, at(NEW), &[call(StoreOp::Read, 2)]);
+    let slices = expire(&mut store, LIMIT).unwrap();
+    if !S::EXPIRES {
+        assert_eq!(present(&mut store).len() as u64, MANY);
+        return;
+    }
+    assert!(slices > 4, "{slices} slices");
+    let expected: BTreeSet<u64> = (0..MANY).filter(|n| stays(*n)).collect();
+    assert_eq!(present(&mut store), expected);
+    assert_eq!(database.count(&store), expected.len() + 1);
+    assert_eq!(execute(&mut store, at(NEW), &[call(StoreOp::Read, 2)]), before);
+    // The next round begins at the start again, and finds nothing more.
+    let slices = expire(&mut store, LIMIT).unwrap();
+    assert!(slices > 2, "{slices} slices");
+    assert_eq!(database.count(&store), expected.len() + 1);
+    expire(&mut store, NEW + 1).unwrap();
+    assert_eq!(database.count(&store), 1);
+    assert_eq!(execute(&mut store, at(NEW), &[call(StoreOp::Read, MANY)]), [Ok(dateless)]);
+}
+
+/// Requests come between the slices; a record that is reported then is not old any more.
+fn expiry_among_requests<S: Subject>(new: &dyn Fn() -> S) {
+    let database = new();
+    let mut store = database.store();
+    fill(&mut store);
+    let mut reported = BTreeSet::new();
+    let task = Task::Expire(UnixTime::from_seconds(LIMIT));
+    // Those that expire are every sixth; from both ends, so that some were looked at already, and some not.
+    let old = (0..MANY).filter(|n| n % 6 == 0);
+    for n in old.clone().zip(old.rev()).flat_map(|(first, last)| [first, last]) {
+        let progress = store.upkeep(at(NEW), task).unwrap();
+        if progress == Progress::Done {
+            break;
+        }
+        assert!(execute(&mut store, at(NEW), &[call(StoreOp::Report, n)]).iter().all(Result::is_ok));
+        reported.insert(n);
+    }
+    assert!(!S::EXPIRES || reported.len() > 2, "{reported:?}");
+    let expected = (0..MANY).filter(|n| !S::EXPIRES || stays(*n) || reported.contains(n));
+    assert_eq!(present(&mut store), expected.collect());
+}

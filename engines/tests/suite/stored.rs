@@ -1,0 +1,130 @@
+//! Databases that others write to, too: several stores of one, and records that nobody can read.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use pyzord_core::{Digest, Store, StoreCall, StoreError, StoreOp};
+use pyzord_engines::Bulk;
+
+use crate::common::{at, call, digest, execute, expire};
+use crate::subject::{Case, Odd, Stored};
+
+const NOW: i64 = 1_704_800_000;
+
+pub(crate) fn cases<S: Stored>() -> [Case<S>; 2] {
+    [
+        ("stores of one database lose no increment", no_increment_is_lost),
+        ("what nobody can read answers so, and is left as it is", unreadable),
+    ]
+}
+
+/// How often each digest was reported and whitelisted.
+type Counts = BTreeMap<u64, (u64, u64)>;
+
+fn no_increment_is_lost<S: Stored>(new: &dyn Fn() -> S) {
+    let database = new();
+    let first = database.store();
+    let counts: Vec<Counts> = thread::scope(|scope| {
+        let workers: Vec<_> = (1..=8)
+            .map(|seed| {
+                let mut store = database.another(&first);
+                scope.spawn(move || work(&mut store, seed))
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    });
+    let mut last = database.another(&first);
+    drop(first);
+    let mut expected = Counts::new();
+    for (n, (reports, whitelists)) in counts.into_iter().flatten() {
+        let sum = expected.entry(n).or_default();
+        *sum = (sum.0 + reports, sum.1 + whitelists);
+    }
+    assert_eq!(database.count(&last), expected.len());
+    let mut fetched = Vec::new();
+    last.fetch(&expected.keys().map(|n| digest(*n)).collect::<Vec<_>>(), &mut fetched);
+    for ((n, counts), fetched) in expected.into_iter().zip(fetched) {
+        let answers = execute(&mut last, at(NOW), &[call(StoreOp::Read, n)]);
+        assert_eq!(answers, [Ok(fetched.unwrap())]);
+        let counted = answers.first().unwrap().map(|record| (record.reports.count, record.whitelists.count));
+        assert_eq!(counted, Ok(counts), "{n}");
+    }
+}
+
+/// Reports and whitelists the same few digests as everybody, and says how often.
+fn work(store: &mut impl Store, seed: u64) -> Counts {
+    let mut random = Random(seed);
+    let mut counts = Counts::new();
+    for _ in 0..60 {
+        let calls: Vec<_> = (0..64).map(|_| (random.op(), random.below(30))).collect();
+        for (op, n) in &calls {
+            let (reports, whitelists) = counts.entry(*n).or_default();
+            match op {
+                StoreOp::Read => (),
+                StoreOp::Report => *reports += 1,
+                StoreOp::Whitelist => *whitelists += 1,
+            }
+        }
+        let calls: Vec<_> = calls.into_iter().map(|(op, n)| call(op, n)).collect();
+        let answers = execute(store, at(NOW), &calls);
+        assert!(answers.len() == 64 && answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+    counts
+}
+
+fn unreadable<S: Stored>(new: &dyn Fn() -> S) {
+    let database = new();
+    let odd: Vec<_> = database.spoil().iter().filter_map(Odd::digest).collect();
+    assert!(odd.len() > 1);
+    let mut store = database.store();
+    let before: Vec<_> = odd.iter().map(|digest| database.raw(&store, *digest)).collect();
+    let ops: &[StoreOp] = if S::SPARES_UNREADABLE {
+        &[StoreOp::Read, StoreOp::Report, StoreOp::Whitelist]
+    } else {
+        &[StoreOp::Read]
+    };
+    let sound = [StoreOp::Report, StoreOp::Read].map(|op| call(op, 0));
+    let on = |digest: Digest| ops.iter().map(move |op| StoreCall { digest, op: *op }).chain(sound);
+    // All of them in one batch, and each in a batch of its own.
+    let together = odd.iter().flat_map(|digest| on(*digest)).collect();
+    let alone = odd.iter().map(|digest| on(*digest).collect::<Vec<_>>());
+    let mut count = 0;
+    for calls in alone.chain([together]) {
+        let answers = execute(&mut store, at(NOW), &calls);
+        assert_eq!(answers.len(), calls.len());
+        for (call, answer) in calls.iter().zip(answers) {
+            count += u64::from(*call == sound[0]);
+            match call.digest == digest(0) {
+                false => assert_eq!(answer, Err(StoreError::Unreadable), "{call:?}"),
+                true if call.op == StoreOp::Read => assert_eq!(answer.unwrap().reports.count, count),
+                true => assert!(answer.is_ok()),
+            }
+        }
+    }
+    assert_eq!(count, 2 * odd.len() as u64);
+    if S::SPARES_UNREADABLE {
+        expire(&mut store, NOW * 2).unwrap();
+    }
+    let after: Vec<_> = odd.iter().map(|digest| database.raw(&store, *digest)).collect();
+    assert_eq!(after, before);
+}
+
+/// Numbers that look random and are the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn op(&mut self) -> StoreOp {
+        match self.below(3) {
+            0 => StoreOp::Read,
+            1 => StoreOp::Report,
+            _ => StoreOp::Whitelist,
+        }
+    }
+}
