@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
         }
         Err(error) => errors.push(error),
     }
-    match engine::check(&settings, &home) {
+    match engine::check(&settings) {
         Ok(found) => println!("{found}"),
         Err(error) => errors.push(error),
     }

@@ -54,7 +54,7 @@ struct Settings {
     /// Seconds after its latest activity until a record expires; 0 is never [default: 10368000]
     #[arg(long, value_name = "SECONDS")]
     cleanup_age: Option<String>,
-    /// Runtime that drives the server: std
+    /// Runtime that drives the server, of those of this build: std or smol [default: std]
     #[arg(long)]
     runtime: Option<String>,
     /// Threads that answer requests; 0 is one for each CPU [default: 0]

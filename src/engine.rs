@@ -4,7 +4,6 @@ use pyzord_core::Store;
 use pyzord_engines::registry;
 use pyzord_runtime::Stores;
 
-use crate::home::Home;
 use crate::settings::Settings;
 
 /// The stores that requests ask, and one for upkeep.
@@ -15,12 +14,11 @@ pub(crate) struct Engine {
 
 /// Opens the database, or says in one line why it cannot be. One on a server is connected to when it is first used:
 /// pyzord starts without it and waits for it.
-pub(crate) fn open(settings: &Settings, home: &Home) -> Result<Engine, String> {
+pub(crate) fn open(settings: &Settings) -> Result<Engine, String> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
         "gdbm" => {
-            let store = pyzord_engines::Gdbm::open(&settings.database_path(home))
-                .map_err(|error| error.to_string())?;
+            let store = pyzord_engines::Gdbm::open(&settings.database).map_err(|error| error.to_string())?;
             Ok(shared(&store, settings.workers))
         }
         #[cfg(feature = "redis")]
@@ -42,10 +40,10 @@ pub(crate) fn open(settings: &Settings, home: &Home) -> Result<Engine, String> {
 }
 
 /// Looks at the database without changing it, for `--check-config`: what a start would find.
-pub(crate) fn check(settings: &Settings, home: &Home) -> Result<String, String> {
+pub(crate) fn check(settings: &Settings) -> Result<String, String> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
-        "gdbm" => check_gdbm(&settings.database_path(home)),
+        "gdbm" => check_gdbm(&settings.database),
         #[cfg(feature = "mysql")]
         "mysql" => {
             use pyzord_engines::mysql::{Dsn, Mysql, Patience};

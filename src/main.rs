@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod detach;
+mod driver;
 mod engine;
 mod home;
 mod ini;

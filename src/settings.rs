@@ -36,7 +36,7 @@ names! {
     Engine = "gdbm",
     DigestDB = "pyzord.db",
     CleanupAge = "10368000",
-    Runtime = "std",
+    Runtime = "",
     Workers = "0",
     Threads = "False",
     MaxThreads = "0",
@@ -199,22 +199,56 @@ impl fmt::Display for Sources {
 
 /// A database's DSN and Sentry's may hold a password or a key.
 fn is_secret(name: Name, value: &str) -> bool {
-    let dsn = matches!(name, Name::DigestDB) && (value.contains(',') || value.contains('@'));
-    dsn || matches!(name, Name::SentryDSN | Name::UsageSentryDSN) && !value.is_empty()
+    let dsn = || [",", "@", "://", "pass"].iter().any(|part| value.contains(part));
+    name == Name::DigestDB && dsn()
+        || matches!(name, Name::SentryDSN | Name::UsageSentryDSN) && !value.is_empty()
 }
 
 /// What drives the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Runtime {
     /// Blocking threads.
+    #[cfg(feature = "runtime-std")]
     Std,
+    /// smol's async sockets and timers.
+    #[cfg(feature = "runtime-smol")]
+    Smol,
+}
+
+impl Runtime {
+    /// Those of this build; the first is the default.
+    const ALL: &[Self] = &[
+        #[cfg(feature = "runtime-std")]
+        Self::Std,
+        #[cfg(feature = "runtime-smol")]
+        Self::Smol,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            #[cfg(feature = "runtime-std")]
+            Self::Std => "std",
+            #[cfg(feature = "runtime-smol")]
+            Self::Smol => "smol",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        // An empty value leaves the choice to the build.
+        let wanted = |runtime: &Self| text.is_empty() || runtime.name().eq_ignore_ascii_case(text);
+        Self::ALL.iter().copied().find(wanted)
+    }
+
+    /// What a value must be, for messages.
+    fn expected() -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|runtime| runtime.name()).collect();
+        format!("a runtime of this build: {}", names.join(", "))
+    }
 }
 
 impl fmt::Display for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Std => "std",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -224,11 +258,22 @@ pub(crate) struct Settings {
     pub(crate) address: String,
     pub(crate) port: u16,
     pub(crate) engine: String,
+    #[cfg_attr(
+        not(any(feature = "redis", feature = "mysql")),
+        expect(dead_code, reason = "for engines with a server")
+    )]
     pub(crate) dsn: String,
+    /// The same as the name of a file.
+    #[cfg_attr(not(feature = "gdbm"), expect(dead_code, reason = "for the engine with a file"))]
+    pub(crate) database: PathBuf,
     pub(crate) cleanup: CleanupAge,
     pub(crate) runtime: Runtime,
     pub(crate) workers: usize,
     /// How many connections to a database server there are.
+    #[cfg_attr(
+        not(any(feature = "redis", feature = "mysql")),
+        expect(dead_code, reason = "checked in every build, used by engines with a server")
+    )]
     pub(crate) connections: usize,
     pub(crate) passwd_file: Option<PathBuf>,
     pub(crate) access_file: Option<PathBuf>,
@@ -252,8 +297,9 @@ impl Settings {
             port: sources.read_as(Name::Port, "a port from 0 to 65535", |text| text.parse().ok())?,
             engine: sources.text(Name::Engine).trim().to_lowercase(),
             dsn: sources.text(Name::DigestDB).to_owned(),
+            database: home.resolve(sources.text(Name::DigestDB)),
             cleanup: sources.read_as(Name::CleanupAge, age, |text| text.parse().ok().map(CleanupAge))?,
-            runtime: sources.read_as(Name::Runtime, "a runtime of this build: std", runtime)?,
+            runtime: sources.read_as(Name::Runtime, &Runtime::expected(), Runtime::parse)?,
             workers,
             connections: connections(sources, workers)?,
             passwd_file: sources.path(Name::PasswdFile, home),
@@ -265,15 +311,6 @@ impl Settings {
             notes,
         })
     }
-
-    /// Where the gdbm engine keeps its file.
-    pub(crate) fn database_path(&self, home: &Home) -> PathBuf {
-        home.resolve(&self.dsn)
-    }
-}
-
-fn runtime(text: &str) -> Option<Runtime> {
-    text.eq_ignore_ascii_case("std").then_some(Runtime::Std)
 }
 
 fn access_order(text: &str) -> Option<AccessOrder> {

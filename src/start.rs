@@ -1,14 +1,13 @@
 //! From the settings to a serving server, and back to nothing.
 
 use std::net::UdpSocket;
-use std::sync::mpsc;
 use std::thread;
 
 use pyzord_core::Policy;
 use pyzord_runtime::{Counters, Live, Server, bind};
-use pyzord_runtime_std::{Signals, serve};
 
 use crate::cli::Options;
+use crate::driver::Driver;
 use crate::engine::{self, Engine};
 use crate::home::Home;
 use crate::logs::Logs;
@@ -21,8 +20,6 @@ const ENOUGH_BUFFER: usize = 1 << 20;
 
 /// Serves until a signal says stop. An error is a start that failed, in one line.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    // Before any thread exists, so that no signal is lost from here on.
-    let signals = Signals::block().map_err(|error| format!("signals: {error}"))?;
     if options.detach.is_some() {
         detach::leave_terminal()?;
     }
@@ -33,6 +30,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let settings = Settings::new(&sources, &home, cpus())?;
     let logs =
         Logs::install(settings.log_file.as_deref(), settings.usage_log_file.as_deref(), options.debug)?;
+    // Before any thread exists, so that no signal is lost from here on.
+    let driver = Driver::new(settings.runtime)?;
     log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
     sources.warnings().iter().for_each(|warning| log::warn!("{warning}"));
     settings.notes.iter().for_each(|note| log::info!("{note}"));
@@ -42,17 +41,17 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let policy = rules::load(&settings)?;
     // The socket first: who starts a second server by mistake should read that the port is in use.
     let (socket, buffer) = bind(&settings.address, settings.port).map_err(|error| error.to_string())?;
-    let engine = engine::open(&settings, &home)?;
+    let engine = engine::open(&settings)?;
     announce(&settings, &socket, buffer)?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     if let Err(error) = options.detach.as_deref().map_or(Ok(()), detach::serving) {
         pid_file.into_iter().for_each(PidFile::remove);
         return Err(error);
     }
-    drive(&settings, logs, signals, &socket, policy, engine);
+    let served = drive(&settings, logs, driver, &socket, policy, engine);
     log::info!("Server shutdown.");
     pid_file.into_iter().for_each(PidFile::remove);
-    Ok(())
+    served
 }
 
 /// Tells why nothing is served: on the terminal, and in the log file if it is open already.
@@ -92,18 +91,17 @@ fn announce(settings: &Settings, socket: &UdpSocket, buffer: usize) -> Result<()
     Ok(())
 }
 
+/// Serves until a signal says stop.
 fn drive(
     settings: &Settings,
     logs: &Logs,
-    signals: Signals,
+    driver: Driver,
     socket: &UdpSocket,
     policy: Policy,
     engine: Engine,
-) {
-    let (commands, receiver) = mpsc::channel();
-    signals.forward(commands);
+) -> Result<(), String> {
     let (policy, counters) = (Live::new(policy), Counters::default());
-    let server = Server {
+    let served = driver.serve(Server {
         socket,
         policy: &policy,
         counters: &counters,
@@ -116,7 +114,7 @@ fn drive(
             rules::reload(settings, &policy.snapshot())
         },
         usage: &|batch| logs.usage(batch),
-    };
-    serve(server, &receiver);
+    });
     log::info!("{counters}");
+    served
 }

@@ -32,11 +32,11 @@ impl Signals {
     pub fn forward(self, commands: Sender<Command>) {
         thread::spawn(move || {
             while let Ok(signal) = self.0.wait() {
-                let (command, consequence) = match signal {
-                    Signal::SIGUSR1 | Signal::SIGHUP => (Command::Reload, "Reloading configuration."),
-                    _ => (Command::Stop, "Shutting down."),
+                let command = match signal {
+                    Signal::SIGUSR1 | Signal::SIGHUP => Command::Reload,
+                    _ => Command::Stop,
                 };
-                log::info!("{signal} received. {consequence}");
+                log::info!("{signal} received. {command}");
                 if commands.send(command).is_err() {
                     return;
                 }

@@ -22,6 +22,16 @@ pub enum Command {
     Stop,
 }
 
+/// What the log says of a command: the consequence.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reload => "Reloading configuration.",
+            Self::Stop => "Shutting down.",
+        })
+    }
+}
+
 /// Stores, by how long they may keep a request waiting.
 #[derive(Clone, Debug)]
 pub enum Stores<S> {

@@ -57,6 +57,9 @@ impl Home {
     /// The command that runs the server on this home directory.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyzord"));
+        if !arguments.contains(&"--runtime") {
+            command.args(["--runtime", crate::RUNTIME]);
+        }
         command.arg("--homedir").arg(self.dir()).args(arguments).stdin(Stdio::null());
         command
     }

@@ -1,5 +1,4 @@
-//! The server as a library: real sockets, commands instead of signals.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! What every runtime must do.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +11,8 @@ use pyzord_core::{
     Task,
 };
 use pyzord_runtime::{Command, Counters, Live, Server, Stores, bind};
-use pyzord_runtime_std::serve;
+
+use crate::{Drive, for_every_runtime};
 
 const PING: &[u8] = b"Op: ping\nThread: 5\nPV: 2.1\n\n";
 const DIGEST: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
@@ -58,7 +58,7 @@ const KINDS: [fn(Shared<'_>, usize) -> Stores<Shared<'_>>; 2] = [
 ];
 
 /// Runs a server for as long as `test` takes, then stops it; returns its counters, its records and its syncs.
-fn with_server(
+fn with_server<D: Drive>(
     stores: impl FnOnce(Shared<'_>) -> Stores<Shared<'_>> + Send,
     test: impl FnOnce(&UdpSocket, &mpsc::Sender<Command>),
 ) -> (String, MemoryStore, usize) {
@@ -71,7 +71,6 @@ fn with_server(
         // Dropped when the test fails, which stops the server, too.
         let commands = commands;
         scope.spawn(|| {
-            let receiver = receiver;
             let server = Server {
                 socket: &socket,
                 policy: &policy,
@@ -84,7 +83,7 @@ fn with_server(
                 },
                 usage: &|_| (),
             };
-            serve(server, &receiver);
+            D::serve(server, receiver);
         });
         test(&socket, &commands);
         commands.send(Command::Stop).unwrap();
@@ -93,12 +92,11 @@ fn with_server(
     (counters.to_string(), records.into_inner().unwrap(), syncs)
 }
 
-#[test]
-fn a_stop_answers_what_was_received_and_syncs() {
+fn a_stop_answers_what_was_received_and_syncs<D: Drive>() {
     let report = format!("Op: report\nOp-Digest: {DIGEST}\nThread: 5\nPV: 2.1\n\n");
     for kind in KINDS {
         let mut waiting = None;
-        let (counters, records, syncs) = with_server(
+        let (counters, records, syncs) = with_server::<D>(
             |store| kind(store, 2),
             |socket, _| {
                 let client = client(socket);
@@ -117,10 +115,9 @@ fn a_stop_answers_what_was_received_and_syncs() {
     }
 }
 
-#[test]
-fn a_reload_changes_the_rules_of_every_worker() {
+fn a_reload_changes_the_rules_of_every_worker<D: Drive>() {
     for kind in KINDS {
-        with_server(
+        with_server::<D>(
             |store| kind(store, 3),
             |socket, commands| {
                 let client = client(socket);
@@ -139,8 +136,7 @@ fn a_reload_changes_the_rules_of_every_worker() {
 }
 
 /// A thread that ended with a panic would leave a server that serves less and less, and nobody would know.
-#[test]
-fn a_bug_in_a_store_costs_its_batch_and_nothing_else() {
+fn a_bug_in_a_store_costs_its_batch_and_nothing_else<D: Drive>() {
     for kind in KINDS {
         let test = |socket: &UdpSocket, _: &mpsc::Sender<Command>| {
             let client = client(socket);
@@ -154,14 +150,13 @@ fn a_bug_in_a_store_costs_its_batch_and_nothing_else() {
                 assert!((0..100).find(answered).is_some(), "the thread is gone");
             }
         };
-        with_server(|store| kind(store, 1), test);
+        with_server::<D>(|store| kind(store, 1), test);
     }
 }
 
-#[test]
-fn what_is_no_request_is_counted() {
+fn what_is_no_request_is_counted<D: Drive>() {
     for kind in KINDS {
-        let (counters, ..) = with_server(
+        let (counters, ..) = with_server::<D>(
             |store| kind(store, 1),
             |socket, _| {
                 let client = client(socket);
@@ -178,8 +173,7 @@ fn what_is_no_request_is_counted() {
 }
 
 /// Python's server answered nothing at all while its database hung.
-#[test]
-fn a_store_that_hangs_keeps_nobody_from_a_ping() {
+fn a_store_that_hangs_keeps_nobody_from_a_ping<D: Drive>() {
     let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
     let hung = records.lock().unwrap();
     let check = format!("Op: check\nOp-Digest: {DIGEST}\nThread: 6\nPV: 2.1\n\n");
@@ -188,6 +182,8 @@ fn a_store_that_hangs_keeps_nobody_from_a_ping() {
     let (commands, receiver) = mpsc::channel();
     let (policy, counters) = (Live::new(Policy::default()), Counters::default());
     thread::scope(|scope| {
+        // Dropped when the test fails, which stops the server, too.
+        let commands = commands;
         let store = Shared(&records, &syncs);
         let (socket, policy, counters) = (&socket, &policy, &counters);
         scope.spawn(move || {
@@ -201,7 +197,7 @@ fn a_store_that_hangs_keeps_nobody_from_a_ping() {
                 reload: &mut Policy::default,
                 usage: &|_| (),
             };
-            serve(server, &receiver);
+            D::serve(server, receiver);
         });
         // With each check a ping: the pings are answered, and so are the checks that nothing has room for.
         let mut unavailable = 0;
@@ -222,4 +218,12 @@ fn a_store_that_hangs_keeps_nobody_from_a_ping() {
         assert_eq!(answered + unavailable, 1000, "each is answered once");
         commands.send(Command::Stop).unwrap();
     });
+}
+
+for_every_runtime! {
+    a_stop_answers_what_was_received_and_syncs,
+    a_reload_changes_the_rules_of_every_worker,
+    a_bug_in_a_store_costs_its_batch_and_nothing_else,
+    what_is_no_request_is_counted,
+    a_store_that_hangs_keeps_nobody_from_a_ping,
 }

@@ -79,7 +79,10 @@ impl Bulk for Gdbm {
         self.shared.with(|engine| engine.database.count().map_err(|fault| engine.failure(&fault))).ok()
     }
 
+    /// A local date of the hour that a change of the clocks repeats comes back as the first of the two.
     fn rounded(&self, record: &Record) -> Record {
-        *record
+        let mut value = Vec::new();
+        codec::gdbm::encode(record, &self.zone, &mut value);
+        codec::gdbm::decode(&value, &self.zone).unwrap_or(*record)
     }
 }

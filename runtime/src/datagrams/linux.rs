@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg as _;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 
-use super::{BATCH, Buffer, Sent, Wait};
+use super::{BATCH, Buffer, Sent, Wait, room_to_send};
 
 /// Buffers to receive into.
 pub(crate) struct Inbox {
@@ -89,6 +89,7 @@ fn send_together(socket: &UdpSocket, messages: &[Message<'_>; BATCH], count: usi
         let accepted = match sendmmsg(socket, rest, SendFlags::empty()) {
             Ok(accepted) => accepted,
             Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) if room_to_send(socket) => continue,
             // The first one's own error: a network that is gone, a firewall that forbids it.
             Err(_) => {
                 sent.failed += 1;

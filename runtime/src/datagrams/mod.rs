@@ -10,6 +10,13 @@ pub(crate) use linux::{Inbox, send};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use portable::{Inbox, send};
 
+use std::net::UdpSocket;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How long replies may wait for room in a full send buffer.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
 /// How many datagrams are received at once.
 const BATCH: usize = 64;
 
@@ -30,6 +37,13 @@ pub enum Wait {
 pub(crate) struct Sent {
     pub(crate) accepted: u64,
     pub(crate) failed: u64,
+}
+
+/// Waits, where the socket itself does not, until it takes more. `false` when that takes too long to be worth it: the
+/// replies are given up then, as a network would.
+fn room_to_send(socket: &UdpSocket) -> bool {
+    let mut sockets = [PollFd::new(socket, PollFlags::OUT)];
+    matches!(poll(&mut sockets, Some(&PATIENCE)), Ok(1..))
 }
 
 #[cfg(test)]

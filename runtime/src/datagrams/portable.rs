@@ -3,7 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use super::{BATCH, Buffer, Sent, Wait};
+use rustix::net::{RecvFlags, recvfrom};
+
+use super::{BATCH, Buffer, Sent, Wait, room_to_send};
 
 /// A buffer to receive into.
 pub(crate) struct Inbox {
@@ -24,27 +26,22 @@ impl Inbox {
     ) -> io::Result<()> {
         let mut received = 0;
         if wait == Wait::ForOne {
-            self.receive_one(socket, &mut each)?;
+            let (length, peer) = socket.recv_from(&mut self.buffer[..])?;
+            each(peer, self.buffer.get(..length).unwrap_or_default());
             received += 1;
         }
-        // Other workers may read the same socket: what one of them finds in between, another does not wait for.
-        socket.set_nonblocking(true)?;
-        let mut result = Ok(());
-        while result.is_ok() && received < BATCH {
-            result = self.receive_one(socket, &mut each);
-            received += usize::from(result.is_ok());
+        while received < BATCH {
+            match recvfrom(socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+                Ok((length, _, peer)) => {
+                    if let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) {
+                        each(peer, self.buffer.get(..length).unwrap_or_default());
+                    }
+                    received += 1;
+                }
+                Err(error) if received == 0 => return Err(error.into()),
+                Err(_) => break,
+            }
         }
-        socket.set_nonblocking(false)?;
-        if received > 0 { Ok(()) } else { result }
-    }
-
-    fn receive_one(
-        &mut self,
-        socket: &UdpSocket,
-        each: &mut impl FnMut(SocketAddr, &[u8]),
-    ) -> io::Result<()> {
-        let (length, peer) = socket.recv_from(&mut self.buffer[..])?;
-        each(peer, self.buffer.get(..length).unwrap_or_default());
         Ok(())
     }
 }
@@ -53,7 +50,13 @@ impl Inbox {
 pub(crate) fn send<'a>(socket: &UdpSocket, replies: impl Iterator<Item = (SocketAddr, &'a [u8])>) -> Sent {
     let mut sent = Sent::default();
     for (peer, reply) in replies {
-        match socket.send_to(reply, peer) {
+        let mut outcome = socket.send_to(reply, peer);
+        while outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            && room_to_send(socket)
+        {
+            outcome = socket.send_to(reply, peer);
+        }
+        match outcome {
             Ok(_) => sent.accepted += 1,
             Err(_) => sent.failed += 1,
         }

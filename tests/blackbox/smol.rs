@@ -7,14 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-mod check_config;
-mod client;
-mod daemon;
-mod harness;
-mod hostile;
-mod interop;
-mod logging;
-mod migrate;
-mod protocol;
-mod remote;
-mod signals;
+/// The runtime that these tests run the server on.
+const RUNTIME: &str = "smol";
+
+include!("modules.rs");

@@ -1,0 +1,88 @@
+//! The tasks: workers, and the one that waits for commands and keeps the store up.
+
+use std::io;
+use std::net::UdpSocket;
+use std::thread;
+
+use async_io::{Async, Timer, block_on};
+use futures_lite::{Stream, StreamExt as _, future};
+use pyzord_core::{Schedule, Store, Task};
+use pyzord_runtime::{Clock, Command, Parts, Server, Wait, Worker, run_task};
+use smol::channel::{Receiver, bounded};
+
+/// Serves until it is told to stop, or nobody is left who could. What was received by then is answered, and the store
+/// synced. The reload is called, and upkeep done, in the calling thread, which no worker waits for.
+///
+/// # Errors
+/// When the socket cannot be watched.
+pub fn serve<S: Store>(
+    server: Server<'_, S>,
+    commands: impl Stream<Item = Command> + Unpin,
+) -> io::Result<()> {
+    let parts = &Parts::new(&server);
+    let Server { socket, policy, stores, mut upkeep, cleanup, reload, .. } = server;
+    let socket = &Async::new(socket.try_clone()?)?;
+    let (backends, remote) = parts.split(stores);
+    let (running, stopped) = bounded::<()>(1);
+    thread::scope(|scope| {
+        for store in remote {
+            scope.spawn(move || parts.serve_remote(store));
+        }
+        let run = |backend| {
+            let stopped = stopped.clone();
+            move || block_on(run(parts.worker(backend), socket, stopped))
+        };
+        let workers: Vec<_> = backends.into_iter().map(|backend| scope.spawn(run(backend))).collect();
+        let mut commands = commands;
+        let mut schedule = parts.schedule(cleanup);
+        while let Some(command) =
+            block_on(next_command(&mut commands, &mut schedule, &mut upkeep, parts.clock))
+        {
+            match command {
+                Command::Reload => policy.replace(reload()),
+                Command::Stop => break,
+            }
+        }
+        // Closing the channel wakes every worker.
+        drop(running);
+        workers.into_iter().for_each(|worker| drop(worker.join()));
+        parts.pool.close();
+    });
+    if let Err(failure) = upkeep.upkeep(parts.clock.now(), Task::Sync) {
+        log::error!("the last sync failed: {failure}");
+    }
+    Ok(())
+}
+
+/// What a worker's task does: take what is there, wait for more, and after a stop answer what is left.
+async fn run<S: Store>(mut worker: Worker<'_, S>, socket: &Async<UdpSocket>, stopped: Receiver<()>) {
+    while !stopped.is_closed() {
+        if !worker.serve(Wait::No) {
+            let readable = async { drop(socket.readable().await) };
+            let stop = async { stopped.recv().await.unwrap_or_default() };
+            future::or(readable, stop).await;
+        }
+    }
+    worker.drain();
+}
+
+/// Does the upkeep that is due until there is a command. `None` when there will never be one again.
+async fn next_command(
+    commands: &mut (impl Stream<Item = Command> + Unpin),
+    schedule: &mut Schedule,
+    store: &mut impl Store,
+    clock: Clock,
+) -> Option<Command> {
+    loop {
+        run_task(schedule, store, clock);
+        let timer = Timer::after(schedule.next_deadline().since(clock.tick()));
+        let command = async { Some(commands.next().await) };
+        let due = async {
+            timer.await;
+            None
+        };
+        if let Some(command) = future::or(command, due).await {
+            return command;
+        }
+    }
+}

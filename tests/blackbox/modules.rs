@@ -1,0 +1,15 @@
+// The black-box tests, the same for every runtime: each of them includes this file.
+
+mod check_config;
+mod client;
+mod daemon;
+mod harness;
+mod hostile;
+mod interop;
+mod logging;
+#[cfg(all(feature = "redis", feature = "mysql"))]
+mod migrate;
+mod protocol;
+#[cfg(all(feature = "redis", feature = "mysql"))]
+mod remote;
+mod signals;
