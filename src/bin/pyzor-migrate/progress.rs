@@ -1,12 +1,18 @@
 //! How far a migration is: a bar on a terminal, plain lines elsewhere.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// A plain line comes every so many records, as Python's does.
 const INTERVAL: u64 = 100_000;
+
+/// Records a second, whole ones.
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    let _ = write!(out, "{:.0}/s", state.per_sec());
+}
 
 /// Shows how far a migration is.
 pub(crate) struct Progress {
@@ -23,12 +29,12 @@ impl Progress {
         }
         let (bar, template) = match estimate {
             Some(count) => {
-                (ProgressBar::new(count), "{wide_bar} {human_pos}/{human_len} records, {per_sec}, {eta} left")
+                (ProgressBar::new(count), "{wide_bar} {human_pos}/{human_len} records, {rate}, {eta} left")
             }
-            None => (ProgressBar::new_spinner(), "{spinner} {human_pos} records, {per_sec}, {elapsed}"),
+            None => (ProgressBar::new_spinner(), "{spinner} {human_pos} records, {rate}, {elapsed}"),
         };
         let bar = match ProgressStyle::with_template(template) {
-            Ok(style) => bar.with_style(style),
+            Ok(style) => bar.with_style(style.with_key("rate", rate)),
             Err(_) => bar,
         };
         bar.enable_steady_tick(Duration::from_millis(200));
