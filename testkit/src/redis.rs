@@ -29,7 +29,8 @@ impl RedisServer {
     /// Starts one that has everything it acknowledged after a [`kill`](Self::kill) and a [`restart`](Self::restart).
     #[must_use]
     pub fn durable() -> Self {
-        Self::with(&["--appendonly", "yes"])
+        // Left to sync by itself, redis may acknowledge what it has not even written while a sync is under way.
+        Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
     /// Starts one that lets nobody in without this password.

@@ -1,7 +1,7 @@
 //! Servers on a real redis-server and a real mariadbd: shared, away, hung and killed.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use pyzord_testkit::{MariadbServer, RedisServer};
 
@@ -223,32 +223,43 @@ fn a_database_that_hangs_stops_no_ping(database: &dyn Database) {
     assert!(client.check(&spam).0 >= 1);
 }
 
+/// Sets a flag when it goes out of scope.
+struct Set<'a>(&'a AtomicBool);
+
+impl Drop for Set<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Killed under load: every report that was acknowledged is there, before and after.
 fn what_was_acknowledged_is_there_after_a_kill(database: &mut dyn Database) {
     let server = serve(database);
     let spam = digest(401);
     report(&server.client(), &spam);
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let acknowledged = thread::scope(|scope| {
-        let load = scope.spawn(|| {
+    let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(1));
+    thread::scope(|scope| {
+        scope.spawn(|| {
             let client = server.client();
-            let mut acknowledged = 1;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                acknowledged += u64::from(code(&client, "report", &spam) == "200");
+            while !stop.load(Ordering::Relaxed) {
+                let counted = code(&client, "report", &spam) == "200";
+                acknowledged.fetch_add(u64::from(counted), Ordering::Relaxed);
             }
-            acknowledged
         });
+        // However this ends, the load ends with it.
+        let _stop = Set(&stop);
         let pings = server.client();
         for _ in 0..3 {
-            thread::sleep(Duration::from_millis(100));
+            let before = acknowledged.load(Ordering::Relaxed);
+            let under_load = || (acknowledged.load(Ordering::Relaxed) > before + 50).then_some(());
+            wait_for("acknowledged reports", under_load);
             database.kill();
             (0..50).for_each(|_| assert_eq!(code(&pings, "ping", &spam), "200"));
             database.restart();
             settle(&pings);
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        load.join().unwrap()
     });
+    let acknowledged = acknowledged.into_inner();
     let (counted, _) = server.client().check(&spam);
     // A report that was cut off may have been counted without its acknowledgement, once for each kill and batch.
     assert!(counted >= acknowledged, "{counted} of {acknowledged}");
