@@ -68,12 +68,13 @@ pub(crate) fn send<'a>(
             count += 1;
             Some((peer.as_any(), [IoSlice::new(reply)]))
         });
-        if count == 0 {
+        send_together(socket, &messages, count, &mut sent);
+        if count < BATCH {
             return sent;
         }
-        send_together(socket, &messages, count, &mut sent);
     }
 }
+
 type Message<'a> = Option<(SocketAddrAny, [IoSlice<'a>; 1])>;
 
 /// Sends the first `count` messages.
