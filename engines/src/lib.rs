@@ -30,7 +30,6 @@ pub mod codec;
 mod complaint;
 #[cfg(feature = "gdbm")]
 mod gdbm;
-#[cfg(any(feature = "redis", feature = "mysql"))]
 mod link;
 #[cfg(feature = "mysql")]
 pub mod mysql;
@@ -39,6 +38,7 @@ pub mod redis;
 pub mod registry;
 
 pub use bulk::{Bulk, Found};
+pub use link::Link;
 
 #[cfg(feature = "gdbm")]
 pub use gdbm::{Access, Entries, Gdbm, OpenCause, OpenError};

@@ -10,7 +10,7 @@ const TRIAL: Duration = Duration::from_secs(1);
 
 /// At most one connection, made when it is wanted and made again, not too often, when it was lost.
 #[derive(Debug)]
-pub(crate) struct Link<C> {
+pub struct Link<C> {
     /// How the log names the database; no password in it.
     name: String,
     connection: Option<C>,
@@ -21,22 +21,20 @@ pub(crate) struct Link<C> {
 
 impl<C> Link<C> {
     /// A link that is not connected yet.
-    pub(crate) fn new(name: String) -> Self {
+    #[must_use]
+    pub fn new(name: String) -> Self {
         Self { name, connection: None, made: Tick::default(), backoff: Backoff::new() }
     }
 
     /// How the log names the database.
-    pub(crate) fn name(&self) -> &str {
+    #[must_use]
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The connection, made by `connect` if there is none and an attempt is due. `None` at once when it is not, so
     /// that a database that is away costs its clients no time.
-    pub(crate) fn connection(
-        &mut self,
-        now: Tick,
-        connect: impl FnOnce() -> Result<C, String>,
-    ) -> Option<&mut C> {
+    pub fn connection(&mut self, now: Tick, connect: impl FnOnce() -> Result<C, String>) -> Option<&mut C> {
         if self.connection.is_some() {
             self.prove(now);
         } else if self.backoff.ready(now) {
@@ -49,7 +47,10 @@ impl<C> Link<C> {
     }
 
     /// The connection, made now if there is none: for those who have time, and nobody to answer meanwhile.
-    pub(crate) fn wait(&mut self, connect: impl FnOnce() -> Result<C, String>) -> Result<&mut C, String> {
+    ///
+    /// # Errors
+    /// What `connect` says.
+    pub fn wait(&mut self, connect: impl FnOnce() -> Result<C, String>) -> Result<&mut C, String> {
         match self.connection {
             Some(ref mut connection) => Ok(connection),
             None => Ok(self.connection.insert(connect()?)),
@@ -57,14 +58,14 @@ impl<C> Link<C> {
     }
 
     /// Gives the connection up after an error that the caller tells of.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.connection = None;
     }
 
     /// Finds out whether a connection that was idle is still there, before a batch is lost on it. One that was closed
     /// is made again by the next call, at once; a server that hangs is [lost](Self::lost), as the check itself took
     /// all the time there is.
-    pub(crate) fn refresh(&mut self, now: Tick, is_open: impl FnOnce(&mut C) -> Result<bool, String>) {
+    pub fn refresh(&mut self, now: Tick, is_open: impl FnOnce(&mut C) -> Result<bool, String>) {
         match self.connection.as_mut().map(is_open) {
             Some(Ok(false)) => self.connection = None,
             Some(Err(cause)) => self.lost(now, &cause),
@@ -73,7 +74,7 @@ impl<C> Link<C> {
     }
 
     /// Gives the connection up after an error. `began` is when the failed call was begun.
-    pub(crate) fn lost(&mut self, began: Tick, cause: &str) {
+    pub fn lost(&mut self, began: Tick, cause: &str) {
         self.connection = None;
         if self.backoff.failures() == 0 {
             log::error!(
