@@ -5,7 +5,6 @@
 //! database is too slow for what is asked of it, and requests are answered `temporarily unavailable` at once. So a
 //! database that hangs keeps nobody from a ping and fills no memory.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,20 +13,12 @@ use pyzord_core::{Batch, Store};
 
 use crate::answer::Answerer;
 use crate::clock::Clock;
-
-/// Batches for each store: one that it works on and some that wait, so that it has always work under load.
-const BATCHES_PER_STORE: usize = 4;
+use crate::queue::{Next, Queue};
 
 /// Batches on their way between the workers and the threads with a store.
 pub struct Pool {
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
     work: Condvar,
-}
-
-struct State {
-    waiting: VecDeque<Batch>,
-    free: Vec<Batch>,
-    closed: bool,
 }
 
 impl fmt::Debug for Pool {
@@ -39,26 +30,21 @@ impl fmt::Debug for Pool {
 impl Pool {
     /// A pool for this many stores.
     pub(crate) fn new(stores: usize) -> Self {
-        let free = (0..stores * BATCHES_PER_STORE).map(|_| Batch::new()).collect();
-        Self {
-            state: Mutex::new(State { waiting: VecDeque::new(), free, closed: false }),
-            work: Condvar::new(),
-        }
+        Self { queue: Mutex::new(Queue::new(stores)), work: Condvar::new() }
     }
 
     /// Takes the requests of `batch` and leaves it empty. `false` when too many are in flight: it is as it was.
     pub(crate) fn submit(&self, batch: &mut Batch) -> bool {
-        let mut state = self.lock();
-        let Some(empty) = state.free.pop() else { return false };
-        state.waiting.push_back(std::mem::replace(batch, empty));
-        drop(state);
-        self.work.notify_one();
-        true
+        let taken = self.lock().submit(batch);
+        if taken {
+            self.work.notify_one();
+        }
+        taken
     }
 
     /// No more batches will come: the threads end when none is left.
     pub fn close(&self) {
-        self.lock().closed = true;
+        self.lock().close();
         self.work.notify_all();
     }
 
@@ -75,26 +61,23 @@ impl Pool {
             if answered.is_err() {
                 log::error!("a batch of requests was dropped after an internal error");
             }
-            batch.clear();
-            self.lock().free.push(batch);
+            self.lock().give_back(batch);
         }
     }
 
     fn next(&self) -> Option<Batch> {
-        let mut state = self.lock();
+        let mut queue = self.lock();
         loop {
-            if let Some(batch) = state.waiting.pop_front() {
-                return Some(batch);
+            match queue.take() {
+                Next::Batch(batch) => return Some(batch),
+                Next::End => return None,
+                Next::Nothing => queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
             }
-            if state.closed {
-                return None;
-            }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds this lock, and if it did, the queues would still be whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing panics while it holds this lock, and if it did, the queue would still be whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
