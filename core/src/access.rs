@@ -222,16 +222,15 @@ impl Rule {
     fn add_user(&mut self, name: &[u8], accounts: &Accounts, warn: &mut dyn FnMut(String)) {
         let known = |name: &[u8]| name == ANONYMOUS || accounts.contains_key(name);
         let lower = name.to_ascii_lowercase();
-        if known(name) {
+        if lower == b"all" {
+            self.everyone = true;
+        } else if known(name) {
             if *name != lower {
                 let text =
                     "names its account, which Python's pyzord 1.x, that lower-cased this file, did not find";
                 warn(format!("`{}` {text}", name.escape_ascii()));
             }
-            return self.users.push(name.into());
-        }
-        if lower == b"all" {
-            self.everyone = true;
+            self.users.push(name.into());
         } else if known(&lower) {
             warn(format!("`{}` is taken as `{}`", name.escape_ascii(), lower.escape_ascii()));
             self.users.push(lower.into());

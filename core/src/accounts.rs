@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &[u8], warnings: &mut Vec<Warning>) -> Accounts {
             continue;
         }
         if user == ANONYMOUS || user.eq_ignore_ascii_case(b"all") {
-            warn("`anonymous` and `all` are keywords of access files: nobody can use this account");
+            warn("`anonymous` and `all` are keywords of access files: no line there can name this account");
         }
         if key.contains(&b',') {
             warn(
