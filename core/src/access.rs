@@ -41,6 +41,11 @@ impl OpSet {
     const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
+
+    /// The operations that are in one of both sets alone. Other words are left out: a request for one is refused anyway.
+    const fn differences(self, other: Self) -> Self {
+        Self((self.0 ^ other.0) & Self::ALL.0)
+    }
 }
 
 /// The words that an access file has for operations which do not exist. Granted, they are answered with 501
@@ -179,11 +184,14 @@ impl Rules {
             [AccessOrder::FirstMatch, AccessOrder::LastMatch].map(|order| self.compile(order));
         let (mut told, mut untold) = (0, 0);
         for user in accounts.keys().map(|user| &**user).chain([ANONYMOUS]) {
-            let (a, b) = (first.allowed(user), last.allowed(user));
-            if a != b && told < MAX_DIFFERENCES {
+            let differences = first.allowed(user).differences(last.allowed(user));
+            if differences == OpSet::NONE {
+                continue;
+            }
+            if told < MAX_DIFFERENCES {
                 told += 1;
-                self.explain_difference(user, OpSet(a.0 ^ b.0), warnings);
-            } else if a != b {
+                self.explain_difference(user, differences, warnings);
+            } else {
                 untold += 1;
             }
         }

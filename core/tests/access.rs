@@ -160,6 +160,18 @@ fn all_is_the_keyword_even_where_an_account_has_its_name() {
     }
 }
 
+/// Such users took the places of those whose rights differ, of whom nothing but their number was told.
+#[test]
+fn a_word_that_is_no_operation_is_no_difference() {
+    let names: Vec<String> = (10..30).map(|number| format!("user{number}")).collect();
+    let accounts: Vec<&str> = names.iter().map(String::as_str).collect();
+    let text =
+        "frobnicate : all : deny\nfrobnicate : all : allow\nping : user29 : deny\nping : user29 : allow";
+    let (_, warnings) = policy(text, &accounts, AccessOrder::FirstMatch);
+    let told: Vec<&Warning> = warnings.iter().filter(|warning| warning.text.contains("match")).collect();
+    assert!(matches!(told[..], [warning] if warning.text.contains("`user29`")), "{told:?}");
+}
+
 /// 58 words are remembered; beyond that a granted one is forbidden, and no operation is touched.
 #[test]
 fn any_number_of_words_leaves_the_operations_alone() {
