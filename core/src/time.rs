@@ -41,7 +41,7 @@ impl UnixTime {
     /// This time, `age` earlier; saturating.
     #[must_use]
     pub fn before(self, age: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_sub_unsigned(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 
