@@ -9,6 +9,8 @@ use crate::time::{Now, Tick};
 const SYNC_PERIOD: Duration = Duration::from_secs(60);
 /// From the end of one round of expiry to the start of the next.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(24 * 3600);
+/// The shortest time between two slices of expiry.
+const SLICE_PAUSE: Duration = Duration::from_millis(1);
 /// After a failed task: neither a busy loop nor a day lost.
 const RETRY: Duration = Duration::from_secs(60);
 
@@ -46,16 +48,18 @@ impl Schedule {
 
     /// Takes note that `task` was begun at `began`, ended at `now`, and how.
     ///
-    /// A slice of expiry is followed by a pause as long as the slice took, so that upkeep never takes more
+    /// A slice of expiry is followed by a pause at least as long as the slice took, so that expiry never takes more
     /// than half of a store's time. `None` says that the task failed.
     pub fn done(&mut self, task: Task, progress: Option<Progress>, began: Tick, now: Tick) {
-        let pause = now.since(began).max(Duration::from_millis(1));
-        match (task, progress) {
-            (Task::Sync, Some(_)) => self.sync_at = now.after(SYNC_PERIOD),
-            (Task::Sync, None) => self.sync_at = now.after(RETRY),
-            (Task::Expire(_), Some(Progress::More)) => self.expire_at = now.after(pause),
-            (Task::Expire(_), Some(Progress::Done)) => self.expire_at = now.after(EXPIRY_PERIOD),
-            (Task::Expire(_), None) => self.expire_at = now.after(RETRY),
+        let pause = match (task, progress) {
+            (_, None) => RETRY,
+            (Task::Sync, Some(_)) => SYNC_PERIOD,
+            (Task::Expire(_), Some(Progress::More)) => SLICE_PAUSE,
+            (Task::Expire(_), Some(Progress::Done)) => EXPIRY_PERIOD,
+        };
+        match task {
+            Task::Sync => self.sync_at = now.after(pause),
+            Task::Expire(_) => self.expire_at = now.after(pause.max(now.since(began))),
         }
     }
 }
