@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 use pyzord_core::{
-    AccessOrder, Batch, HashedKey, HeaderBlock, MemoryStore, Now, Policy, Step, Store, StoreAnswer,
+    AccessOrder, Batch, HashedKey, HeaderBlock, MemoryStore, Now, Policy, Refusal, Step, Store, StoreAnswer,
     StoreCall, StoreError, Tick, UnixTime, accept,
 };
 
@@ -38,74 +38,159 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![9 => request, 1 => prop::collection::vec(any::<u8>(), 0..200)]
 }
 
-/// A store that has no answer for some calls, and sometimes too few answers.
-struct Failing<'a>(&'a [Option<StoreError>], MemoryStore, usize);
+/// A store that fails for some calls, and leaves out the last answers of a long trip.
+#[derive(Clone)]
+struct Failing<'a> {
+    /// What becomes of each call, again from the start after the last.
+    errors: &'a [Option<StoreError>],
+    asked: usize,
+    longest: usize,
+    records: MemoryStore,
+}
 
-impl Failing<'_> {
+impl<'a> Failing<'a> {
+    fn new(errors: &'a [Option<StoreError>], longest: usize) -> Self {
+        Self { errors, asked: 0, longest, records: MemoryStore::new() }
+    }
+
     fn ask(&mut self, calls: &[StoreCall]) -> Vec<StoreAnswer> {
         let mut answers = Vec::new();
         for call in calls {
-            let error = self.0.get(self.2 % self.0.len().max(1)).copied().flatten();
-            self.2 += 1;
+            let error = self.errors.get(self.asked % self.errors.len().max(1)).copied().flatten();
+            self.asked += 1;
             match error {
                 Some(error) => answers.push(Err(error)),
-                None => self.1.execute(now(), &[*call], &mut answers),
+                None => self.records.execute(now(), &[*call], &mut answers),
             }
         }
+        answers.truncate(self.longest);
         answers
     }
 }
 
-fn one_by_one(store: &mut Failing<'_>, datagrams: &[Vec<u8>]) -> Vec<Vec<u8>> {
+/// What one request comes to: the reply to whom, and why it was refused.
+type Answer = (SocketAddr, Vec<u8>, Option<Refusal>);
+
+/// The answers to the datagrams, each judged alone. The store's trip is theirs together: of its answers, each takes
+/// what is left for it.
+fn one_by_one(store: &mut Failing<'_>, datagrams: &[(SocketAddr, Vec<u8>)]) -> Vec<Answer> {
     let policy = policy();
-    let answer = |datagram: &Vec<u8>| {
-        let reply = match accept(&policy, datagram, now().wall) {
+    let steps = datagrams.iter().map(|(peer, datagram)| (*peer, accept(&policy, datagram, now().wall)));
+    let steps: Vec<_> = steps.collect();
+    let trip: Vec<StoreCall> = steps.iter().flat_map(|(_, step)| calls(step)).copied().collect();
+    let trip = store.ask(&trip);
+    let mut rest = &trip[..];
+    let answer = |(peer, step)| {
+        let own;
+        (own, rest) = rest.split_at(calls(&step).len().min(rest.len()));
+        let reply = match step {
             Step::Ignore(_) => return None,
             Step::Reply(reply) => reply,
-            Step::Store(pending) => {
-                let answers = store.ask(pending.calls());
-                pending.resume(&answers)
-            }
+            Step::Store(pending) => pending.resume(own),
         };
         let mut out = Vec::new();
         reply.write(&mut out);
-        Some(out)
+        Some((peer, out, reply.refusal()))
     };
-    datagrams.iter().filter_map(answer).collect()
+    steps.into_iter().filter_map(answer).collect()
+}
+
+fn calls(step: &Step) -> &[StoreCall] {
+    match step {
+        Step::Store(pending) => pending.calls(),
+        _ => &[],
+    }
+}
+
+/// The answers of a batch, which is empty behind it.
+fn flush(batch: &mut Batch, store: &mut Failing<'_>) -> Vec<Answer> {
+    let answers = store.ask(batch.calls());
+    batch.resolve(&answers);
+    assert_eq!(batch.is_empty(), batch.replies().next().is_none());
+    assert_eq!([batch.replies().count(), batch.usage().count()], [batch.len(); 2]);
+    let answer = |((peer, reply), usage): ((_, &[u8]), pyzord_core::Usage<'_>)| {
+        assert_eq!(usage.peer, peer);
+        (peer, reply.to_vec(), usage.refusal)
+    };
+    let answers = batch.replies().zip(batch.usage()).map(answer).collect();
+    batch.clear();
+    assert!(batch.is_empty() && batch.calls().is_empty());
+    answers
+}
+
+/// What happens to a pair of batches.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A datagram comes in, for whichever batch it belongs to.
+    Apart(Vec<u8>),
+    /// A datagram comes in, for the first batch.
+    Together(Vec<u8>),
+    Flush,
+    FlushWaiting,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => request().prop_map(Event::Apart),
+        4 => request().prop_map(Event::Together),
+        1 => Just(Event::Flush),
+        1 => Just(Event::FlushWaiting),
+    ]
+}
+
+fn is_request(datagram: &[u8]) -> bool {
+    !matches!(accept(&policy(), datagram, now().wall), Step::Ignore(_))
+}
+
+fn asks_store(datagram: &[u8]) -> bool {
+    matches!(accept(&policy(), datagram, now().wall), Step::Store(_))
 }
 
 proptest! {
     #[test]
-    fn a_batch_is_its_requests_one_by_one(
-        datagrams in prop::collection::vec(request(), 0..20),
-        split in 1..20_usize,
+    fn batches_are_their_requests_one_by_one(
+        events in prop::collection::vec(event(), 0..40),
         errors in prop::collection::vec(
             prop::option::weighted(0.2, prop::sample::select(vec![StoreError::Unavailable, StoreError::Unreadable])), 1..9),
+        longest in prop_oneof![3 => Just(usize::MAX), 1 => 0..30_usize],
     ) {
-        let mut model = Failing(&errors, MemoryStore::new(), 0);
-        let expected = one_by_one(&mut model, &datagrams);
-        let mut store = Failing(&errors, MemoryStore::new(), 0);
-        let mut batch = Batch::new();
-        let mut replies = Vec::new();
-        for chunk in datagrams.chunks(split) {
-            for (datagram, port) in chunk.iter().zip(1000..) {
-                let _ = batch.accept(&policy(), SocketAddr::from(([192, 0, 2, 1], port)), datagram, now().wall);
+        let mut model = Failing::new(&errors, longest);
+        let mut store = model.clone();
+        let (mut batch, mut waiting) = (Batch::new(), Batch::new());
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for (event, port) in events.into_iter().chain([Event::Flush, Event::FlushWaiting]).zip(1000..) {
+            let peer = SocketAddr::from(([192, 0, 2, 1], port));
+            match event {
+                Event::Apart(datagram) => {
+                    let accepted =
+                        batch.accept_apart(Some(&mut waiting), &policy(), peer, &datagram, now().wall);
+                    prop_assert_eq!(accepted.is_ok(), is_request(&datagram));
+                    if asks_store(&datagram) { &mut second } else { &mut first }.push((peer, datagram));
+                }
+                Event::Together(datagram) => {
+                    let accepted = batch.accept(&policy(), peer, &datagram, now().wall);
+                    prop_assert_eq!(accepted.is_ok(), is_request(&datagram));
+                    first.push((peer, datagram));
+                }
+                Event::Flush => {
+                    prop_assert_eq!(flush(&mut batch, &mut store), one_by_one(&mut model, &first));
+                    first.clear();
+                }
+                Event::FlushWaiting => {
+                    prop_assert_eq!(flush(&mut waiting, &mut store), one_by_one(&mut model, &second));
+                    second.clear();
+                }
             }
-            let answers = store.ask(batch.calls());
-            batch.resolve(&answers);
-            prop_assert_eq!(batch.replies().count(), batch.len());
-            prop_assert_eq!(batch.usage().count(), batch.len());
-            replies.extend(batch.replies().map(|(_, reply)| reply.to_vec()));
-            batch.clear();
         }
-        prop_assert_eq!(replies, expected);
-        prop_assert_eq!(store.1.records().collect::<Vec<_>>(), model.1.records().collect::<Vec<_>>());
+        prop_assert_eq!(store.records.records().collect::<Vec<_>>(), model.records.records().collect::<Vec<_>>());
     }
 
     #[test]
     fn no_reply_outweighs_three_requests_or_is_a_request(datagram in request(), cut in 0..600_usize) {
         let datagram = &datagram[..cut.min(datagram.len())];
-        if let Some(reply) = one_by_one(&mut Failing(&[], MemoryStore::new(), 0), &[datagram.to_vec()]).first() {
+        let mut store = Failing::new(&[], usize::MAX);
+        let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+        if let Some((_, reply, _)) = one_by_one(&mut store, &[(peer, datagram.to_vec())]).first() {
             prop_assert!(reply.len() + 28 <= 3 * (datagram.len() + 28));
             prop_assert!(reply.ends_with(b"\n\n"));
             prop_assert!(matches!(accept(&policy(), reply, now().wall), Step::Ignore(_)));
