@@ -1,22 +1,31 @@
 //! The pid file of a detached server.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process};
+
+/// More bytes than a process id takes, with its line feed and some blanks.
+const TOO_LONG: u64 = 64;
 
 /// A pid file that names this process. Removed by [`remove`](Self::remove) alone, so that a crash leaves it as a trace.
 #[derive(Debug)]
 pub(crate) struct PidFile(PathBuf);
 
 impl PidFile {
-    /// Fails when the file names a process that still runs. A stale one, of a dead process, is taken over.
+    /// Fails when the file names a process that still runs, or cannot be a pid file: it would be overwritten. A stale
+    /// one, of a dead process, is taken over.
     pub(crate) fn check(path: &Path) -> Result<(), String> {
-        let text = match fs::read_to_string(path) {
+        let mut text = String::new();
+        match fs::File::open(path).and_then(|file| file.take(TOO_LONG).read_to_string(&mut text)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            text => text.map_err(|error| format!("pid file {}: {error}", path.display()))?,
-        };
+            Err(error) => return Err(format!("pid file {}: {error}", path.display())),
+            Ok(_) if text.len() as u64 == TOO_LONG => {
+                return Err(format!("pid file {}: this file holds something else", path.display()));
+            }
+            Ok(_) => (),
+        }
         let pid = text.trim().parse().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
         match pid {
             Some(pid) if is_pyzord(pid) => {
@@ -58,6 +67,11 @@ fn is_pyzord(pid: Pid) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     #[test]
@@ -72,5 +86,81 @@ mod tests {
         }
         PidFile::write(path.clone()).unwrap().remove();
         assert!(!path.exists());
+    }
+
+    /// A process that is called pyzord.
+    struct Pyzord(Child);
+
+    impl Pyzord {
+        fn start(folder: &Path) -> Self {
+            let script = folder.join("pyzord");
+            fs::write(&script, "echo; read line\n").unwrap();
+            let mut command = Command::new("sh");
+            command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut process = Self(command.spawn().unwrap());
+            // Only once the script runs does the system tell what the process is called.
+            process.0.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+            process
+        }
+    }
+
+    impl Drop for Pyzord {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn content(live: u32) -> impl Strategy<Value = Vec<u8>> {
+        let blanks = || "[ \t\r\n]{0,3}";
+        let number = prop_oneof![
+            4 => Just(live.to_string()),
+            // Beyond what a system gives to a process, or to anything.
+            1 => (4_194_305..i32::MAX).prop_map(|pid| pid.to_string()),
+            1 => any::<u128>().prop_map(|number| format!("{number}00000000000")),
+            1 => Just(format!("-{live}")),
+            1 => Just(format!("{live}.5")),
+            1 => select(vec!["", "0", "-1", "1", "soon", "\0\0\0\0"]).prop_map(str::to_owned),
+        ];
+        let text =
+            (blanks(), number, blanks()).prop_map(|parts| [parts.0, parts.1, parts.2].concat().into_bytes());
+        // The id that a huge file begins with is none.
+        let huge = (60..70_usize, Just(format!("{live}\n")))
+            .prop_map(|(len, text)| [text.as_bytes(), &vec![b' '; len][text.len()..]].concat());
+        prop_oneof![6 => text, 1 => prop::collection::vec(any::<u8>(), 0..100), 2 => huge]
+    }
+
+    #[test]
+    fn only_a_live_pyzord_and_what_is_no_pid_file_keep_a_server_from_starting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pyzord.pid");
+        let process = Pyzord::start(folder.path());
+        let live = process.0.id();
+        proptest!(|(content in content(live))| {
+            fs::write(&path, &content).unwrap();
+            let text = std::str::from_utf8(&content).ok().filter(|text| text.len() < 64);
+            let expected = match text {
+                Some(text) if text.trim() == live.to_string() => "runs already",
+                Some(_) => "",
+                None if content.len() < 64 => "UTF-8",
+                None => "pid file",
+            };
+            let error = PidFile::check(&path).err().unwrap_or_default();
+            prop_assert!(error.contains(expected) && error.is_empty() == expected.is_empty(), "{}", error);
+            prop_assert_eq!(fs::read(&path).unwrap(), content);
+        });
+        drop(process);
+        fs::write(&path, live.to_string()).unwrap();
+        PidFile::check(&path).unwrap();
+    }
+
+    /// What `PidFile` named by mistake, a database, say, was read whole, logged in a warning, and overwritten.
+    #[test]
+    fn another_file_is_not_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pyzord.db");
+        fs::File::create(&path).unwrap().set_len(1 << 24).unwrap();
+        let error = PidFile::check(&path).unwrap_err();
+        assert!(error.ends_with("this file holds something else"), "{error}");
     }
 }
