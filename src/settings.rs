@@ -371,3 +371,153 @@ fn note_ignored(sources: &Sources, notes: &mut Vec<String>) {
 pub(crate) fn shown(path: Option<&Path>) -> String {
     path.map_or_else(|| "(not set)".to_owned(), |path| path.display().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use clap::{CommandFactory as _, Parser as _};
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    /// Each setting's option, found by trying all of them.
+    static OPTIONS: LazyLock<BTreeMap<Name, String>> = LazyLock::new(|| {
+        let command = Options::command();
+        let names = command.get_arguments().filter_map(clap::Arg::get_long);
+        let set_by = |option: &str| {
+            let parsed = Options::try_parse_from(["pyzord", &format!("--{option}=1")]).ok()?;
+            parsed.settings().next().map(|(name, ..)| (name, format!("--{option}")))
+        };
+        names.filter_map(set_by).collect()
+    });
+
+    #[test]
+    fn every_setting_of_python_has_its_option_but_those_of_sentry() {
+        let without = |name: &&Name| !OPTIONS.contains_key(*name);
+        let without: Vec<&str> = Name::ALL.iter().filter(without).map(|name| name.as_str()).collect();
+        assert_eq!(without, ["SentryDSN", "SentryLogLevel", "UsageSentryDSN", "UsageSentryLogLevel"]);
+    }
+
+    /// Values that a start takes.
+    fn value(name: Name) -> BoxedStrategy<String> {
+        match name {
+            Name::Port => any::<u16>().prop_map(|port| port.to_string()).boxed(),
+            Name::CleanupAge => any::<u64>().prop_map(|age| age.to_string()).boxed(),
+            Name::Workers | Name::DBConnections => (0..=1024_u16).prop_map(|count| count.to_string()).boxed(),
+            Name::MaxThreads | Name::MaxProcesses | Name::PreFork => {
+                any::<usize>().prop_map(|count| count.to_string()).boxed()
+            }
+            Name::Runtime => select(Runtime::ALL).prop_map(|runtime| runtime.to_string()).boxed(),
+            Name::AccessOrder => select(vec!["first-match", "Last-Match"]).prop_map(str::to_owned).boxed(),
+            _ => text(),
+        }
+    }
+
+    /// Any text on one line; a `%` has a meaning of its own in the file.
+    fn text() -> BoxedStrategy<String> {
+        prop_oneof![1 => Just(String::new()), 9 => "[!-$&-~]([ -$&-~]{0,20}[!-$&-~])?"].boxed()
+    }
+
+    /// For each setting: its value in the file, and on the command line. One that is overridden may be anything.
+    fn values() -> impl Strategy<Value = Vec<(Name, Option<String>, Option<String>)>> {
+        let of = |name: &Name| {
+            let name = *name;
+            let alone = || (prop::option::of(value(name)), Just(None)).boxed();
+            let both = (prop::option::of(text()), value(name).prop_map(Some));
+            let values =
+                if OPTIONS.contains_key(&name) { prop_oneof![alone(), both].boxed() } else { alone() };
+            values.prop_map(move |(file, option)| (name, file, option))
+        };
+        Name::ALL.iter().map(of).collect::<Vec<_>>().prop_shuffle()
+    }
+
+    proptest! {
+        #[test]
+        fn the_command_line_precedes_the_file_and_that_the_default(values in values(), lower in any::<bool>()) {
+            let folder = tempfile::tempdir().unwrap();
+            let home = Home::new(Some(folder.path())).unwrap();
+            let (mut file, mut arguments) = ("[server]\n".to_owned(), vec!["pyzord".to_owned()]);
+            let mut expected = BTreeMap::new();
+            for (name, in_file, option) in values {
+                let mut found = (name.default().to_owned(), Source::Default);
+                if let Some(value) = in_file {
+                    let written = if lower { name.as_str().to_lowercase() } else { name.as_str().to_owned() };
+                    file += &format!("{written} = {value}\n");
+                    found = (value, Source::File { line: file.lines().count() });
+                }
+                if let Some(value) = option {
+                    arguments.push(format!("{}={value}", OPTIONS[&name]));
+                    found = (value, Source::Option(""));
+                }
+                expected.insert(name, found);
+            }
+            std::fs::write(folder.path().join("config"), file).unwrap();
+            let sources = Sources::read(&home, &Options::try_parse_from(arguments).unwrap()).unwrap();
+            prop_assert!(sources.warnings().is_empty());
+            for (name, (value, source)) in &sources.values {
+                let (wanted, from) = &expected[name];
+                prop_assert_eq!(value, wanted);
+                match source {
+                    Source::Option(option) => {
+                        prop_assert_eq!(from, &Source::Option(""));
+                        prop_assert_eq!(*option, &OPTIONS[name]);
+                    }
+                    source => prop_assert_eq!(source, from),
+                }
+            }
+            prop_assert_eq!(sources.values.len(), Name::ALL.len());
+
+            let settings = Settings::new(&sources, &home, 4).unwrap();
+            let wanted = |name: Name| expected[&name].0.as_str();
+            let path = |name| Some(wanted(name)).filter(|name| !name.is_empty()).map(|name| home.resolve(name));
+            prop_assert_eq!(settings.port.to_string(), wanted(Name::Port));
+            prop_assert_eq!(settings.address, wanted(Name::ListenAddress));
+            prop_assert_eq!(settings.engine, wanted(Name::Engine).to_lowercase());
+            prop_assert_eq!(settings.dsn, wanted(Name::DigestDB));
+            prop_assert_eq!(settings.database, home.resolve(wanted(Name::DigestDB)));
+            prop_assert_eq!(settings.cleanup.0.to_string(), wanted(Name::CleanupAge));
+            prop_assert_eq!(settings.passwd_file, path(Name::PasswdFile));
+            prop_assert_eq!(settings.access_file, path(Name::AccessFile));
+            prop_assert_eq!(settings.log_file, path(Name::LogFile));
+            prop_assert_eq!(settings.usage_log_file, path(Name::UsageLogFile));
+            prop_assert_eq!(settings.pid_file, path(Name::PidFile));
+            let last_match = wanted(Name::AccessOrder) == "Last-Match";
+            prop_assert_eq!(settings.access_order == AccessOrder::LastMatch, last_match);
+            if let Ok(workers @ 1..) = wanted(Name::Workers).parse() {
+                prop_assert_eq!(settings.workers, workers);
+            }
+            match wanted(Name::DBConnections) {
+                "0" => prop_assert_eq!(settings.connections, settings.workers),
+                connections => prop_assert_eq!(settings.connections.to_string(), connections),
+            }
+        }
+
+        /// An error says where to look: at the line, or at the option.
+        #[test]
+        fn a_value_that_is_refused_is_named_with_its_source(
+            name in select(vec![Name::Port, Name::CleanupAge, Name::Workers, Name::DBConnections, Name::PreFork,
+                Name::MaxThreads, Name::MaxProcesses, Name::Runtime, Name::AccessOrder]),
+            value in "-[0-9a-z]{1,9}",
+            blank_lines in 0..9_usize,
+            on_command_line: bool,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let home = Home::new(Some(folder.path())).unwrap();
+            let mut arguments = vec!["pyzord".to_owned()];
+            let place = if on_command_line {
+                let option = &OPTIONS[&name];
+                arguments.push(format!("{option}={value}"));
+                format!("option {option}: `{value}` is not ")
+            } else {
+                let file = format!("[server]\n{}{} = {value}\n", "\n".repeat(blank_lines), name.as_str());
+                std::fs::write(folder.path().join("config"), file).unwrap();
+                format!("config, line {}: {}: `{value}` is not ", blank_lines + 2, name.as_str())
+            };
+            let sources = Sources::read(&home, &Options::try_parse_from(arguments).unwrap()).unwrap();
+            let error = Settings::new(&sources, &home, 4).unwrap_err();
+            prop_assert!(error.contains(&place), "{} in {}", place, error);
+        }
+    }
+}
