@@ -93,10 +93,11 @@ impl Line {
             return Self::Skipped;
         }
         let is_name = |byte: &u8| byte.is_ascii_graphic() && *byte != b':';
-        match line.iter().position(|byte| !is_name(byte)) {
-            Some(0) if line.starts_with(b":") => Self::Skipped,
-            Some(colon) if colon > 0 && line.get(colon) == Some(&b':') => Self::Field { colon },
-            _ => Self::End,
+        let end = line.iter().position(|byte| !is_name(byte));
+        match end.filter(|end| line.get(*end) == Some(&b':')) {
+            None => Self::End,
+            Some(0) => Self::Skipped,
+            Some(colon) => Self::Field { colon },
         }
     }
 }
@@ -121,14 +122,12 @@ fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
     let end = text.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(text.len());
     let (line, rest) = text.split_at_checked(end)?;
-    let rest = match rest {
-        [b'\r', b'\n', b'\n', rest @ ..]
-        | [b'\r', b'\n', rest @ ..]
-        | [b'\n', b'\n', rest @ ..]
-        | [b'\n' | b'\r', rest @ ..] => rest,
-        _ => rest,
+    let length = match rest {
+        [b'\r', b'\n', b'\n', ..] => 3,
+        [b'\r' | b'\n', b'\n', ..] => 2,
+        _ => 1,
     };
-    Some((line, rest))
+    Some((line, rest.get(length..).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -166,7 +165,7 @@ mod tests {
             (b"Op : ping\n", &[]),
             (b"Op: ping\n: empty\n dropped\nPV: 2.1\n", &[(b"Op", b"ping"), (b"PV", b"2.1")]),
             (b"Op: ping\nno colon\nPV: 2.1\n", &[(b"Op", b"ping")]),
-            (b"Op: ping\n\xff: b\n", &[(b"Op", b"ping")]),
+            (b"Op: ping\n\xff: b\nPV: 2.1\n", &[(b"Op", b"ping")]),
             (b"Op: a\0b\n", &[(b"Op", b"a\0b")]),
         ];
         for (datagram, expected) in table {
