@@ -79,6 +79,18 @@ mod tests {
     }
 
     #[test]
+    fn other_names_of_the_same_length_are_not_taken_for_ours() {
+        let others: Vec<u8> =
+            [2, 3, 4, 6].iter().flat_map(|len| [&b"abcdef"[..*len], b": x\n"].concat()).collect();
+        let ours = b"Op: a\nPV: b\nSig: c\nUser: d\nTime: e\nThread: f\n";
+        let datagram = [&others[..], ours].concat();
+        let request = Request::parse(&datagram).unwrap();
+        let Request { op, version, signature, user, time, thread, .. } = request;
+        assert_eq!((op, user), (&b"a"[..], &b"d"[..]));
+        assert_eq!([version, signature, time, thread].map(Option::unwrap), [b"b", b"c", b"e", b"f"]);
+    }
+
+    #[test]
     fn no_user_and_an_empty_user_are_anonymous() {
         for datagram in [&b"Op: ping\n"[..], b"Op: ping\nUser:\n", b"Op: ping\nUser: \t\n"] {
             assert_eq!(Request::parse(datagram).unwrap().user, ANONYMOUS);

@@ -233,6 +233,15 @@ mod tests {
     }
 
     #[test]
+    fn a_store_in_a_box_is_that_store() {
+        let mut store: Box<dyn Store> = Box::new(MemoryStore::new());
+        let mut answers = Vec::new();
+        store.execute(at(7), &[StoreCall { digest: digest(1), op: StoreOp::Report }], &mut answers);
+        assert_eq!(answers.len(), 1);
+        assert_eq!(store.upkeep(at(7), Task::Sync), Ok(Progress::Done));
+    }
+
+    #[test]
     fn reading_does_not_create_a_record() {
         let mut store = MemoryStore::new();
         store.execute(at(7), &[StoreCall { digest: digest(1), op: StoreOp::Read }], &mut Vec::new());
@@ -250,6 +259,7 @@ mod tests {
         let mut slices = 1;
         while store.upkeep(at(1000), task) == Ok(Progress::More) {
             slices += 1;
+            assert!(slices < 10, "expiry has an end");
         }
         assert!(slices > 2, "{slices} slices");
         assert_eq!(store.records().count(), 5000 - 5000_usize.div_ceil(3));

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use pyzord_core::{
-    AccessOrder, Batch, HashedKey, HeaderBlock, MemoryStore, Now, Policy, Reason, Step, Store, Tick,
-    UnixTime, accept,
+    AccessOrder, Batch, HashedKey, HeaderBlock, MemoryStore, Now, Operation, Policy, Reason, Refusal, Step,
+    Store, StoreError, StoreFailure, Tick, UnixTime, accept,
 };
 
 const NOW: i64 = 1_700_000_000;
@@ -169,6 +169,30 @@ fn a_datagram_over_8192_bytes_is_refused_whole() {
     assert_eq!(ask(&mut store, too_long.as_bytes()).as_deref(), Some(refused));
     assert_eq!(store.records().next().unwrap().1.reports.count, 1);
     assert_eq!(ask(&mut store, &[b'x'; 60_000]), None);
+}
+
+/// Half a `Thread` would be no mark of the client's.
+#[test]
+fn of_a_datagram_that_is_cut_only_whole_lines_are_read() {
+    let text = |thread: &str| format!("Op: ping\nPV: 2.1\nPad: {}\nThread: {thread}", "x".repeat(8150));
+    let cut = ask(&mut MemoryStore::new(), text("123456789012345\n").as_bytes());
+    let refused = "Code: 400\nDiag: Bad request: Request is longer than 8192 bytes\nPV: 2.1\n\n";
+    assert_eq!(cut.as_deref(), Some(refused));
+    let whole = ask(&mut MemoryStore::new(), text("1\nX: 123456789\n").as_bytes());
+    assert_eq!(whole, Some(refused.replace("2.1\n\n", "2.1\nThread: 1\n\n")));
+}
+
+/// Operators read them in logs: a policy is printed without its keys, an error says what the client is told.
+#[test]
+fn what_is_printed_says_enough_and_no_key() {
+    let key = HashedKey::new(b"bob", b"abcdef");
+    assert_eq!(format!("{key:?}"), "HashedKey(..)");
+    assert!(!format!("{:?}", policy()).contains("abcdef"));
+    for error in [StoreError::Unavailable, StoreError::Unreadable] {
+        assert_eq!(Refusal::Store(error).diag(), format!("Internal Server Error: {error}"));
+    }
+    assert_eq!(StoreFailure("disk full".into()).to_string(), "disk full");
+    assert!(Operation::ALL.iter().all(|operation| operation.to_string() == operation.name()));
 }
 
 #[test]
