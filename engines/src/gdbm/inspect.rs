@@ -23,7 +23,7 @@ use super::header::{self, Header, Malformed, Mismatch, OFFSET, Rule, check, offs
 pub(super) enum Hopeless {
     Io(io::Error),
     Malformed(Malformed),
-    /// Not one bucket is intact, so a recovery would save nothing; the first fault found.
+    /// No bucket is intact or has a record, so a recovery would save nothing; the first fault found.
     NoBucket(Fault),
 }
 
@@ -90,13 +90,17 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    /// A fault is worth a recovery only when one bucket at least can be read.
+    /// A fault is worth a recovery only when one bucket at least is intact, or has a record that can be read.
     fn hopeful(&self, fault: Fault) -> Result<Option<Fault>, Hopeless> {
-        let mut intact = false;
+        let mut worth = false;
         for place in self.places() {
-            intact |= self.bucket(&place, |bucket| place.check(bucket, &mut FreeSpace::default()))?.is_ok();
+            let judge = |bucket: &[u8]| match place.check(bucket, &mut FreeSpace::default()) {
+                Err(mismatch) if !place.has_records(bucket) => Err(mismatch),
+                _ => Ok(()),
+            };
+            worth |= self.bucket(&place, judge)?.is_ok();
         }
-        if intact { Ok(Some(fault)) } else { Err(Hopeless::NoBucket(fault)) }
+        if worth { Ok(Some(fault)) } else { Err(Hopeless::NoBucket(fault)) }
     }
 
     /// Space that the header claims beyond the file's end. Old libraries left some, and so does a process that
