@@ -11,6 +11,7 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{at, call, digest, entries, execute, expire, others, report, role, scratch, start, wait};
@@ -172,6 +173,54 @@ fn the_only_bucket_is_recovered() {
     damage(&path);
     assert_eq!(entries(&Gdbm::open(&path).unwrap()).len(), 50);
     assert_eq!(others(&path).len(), 1, "the backup");
+}
+
+/// A recovery renamed the file away and then the new one to its name. The next start of a server killed between them
+/// found nothing, and made an empty database.
+#[test]
+fn a_recovery_has_a_file_under_the_name_at_every_moment() {
+    const RECOVERIES: usize = 60;
+    let (_directory, path) = scratch();
+    report(&mut Gdbm::open(&path).unwrap(), at(NOW), 0..1000);
+    let watching = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let _stop = Unset(&watching);
+        let missing = scope.spawn(|| {
+            let looks = (0_u64..).take_while(|_| watching.load(Ordering::Relaxed));
+            looks.filter(|_| !path.exists()).count()
+        });
+        for recoveries in 1..=RECOVERIES {
+            damage(&path);
+            drop(Gdbm::open(&path).unwrap());
+            assert_eq!(others(&path).len(), recoveries, "a backup each");
+        }
+        watching.store(false, Ordering::Relaxed);
+        assert_eq!(missing.join().unwrap(), 0, "times without a file");
+    });
+}
+
+/// Clears a flag when it goes out of scope, as a failure makes it.
+struct Unset<'a>(&'a AtomicBool);
+
+impl Drop for Unset<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// What a process killed in a recovery leaves: a second name of the file, and a part of the new one.
+#[test]
+fn an_interrupted_recovery_is_begun_anew() {
+    let (directory, path) = scratch();
+    report(&mut Gdbm::open(&path).unwrap(), at(NOW), 0..2000);
+    damage(&path);
+    let backup = directory.path().join("pyzord.db.~1~");
+    fs::hard_link(&path, &backup).unwrap();
+    fs::write(directory.path().join("pyzord.db.a1B2c3"), &fs::read(&path).unwrap()[..10_000]).unwrap();
+    let before = fs::read(&path).unwrap();
+    assert_eq!(entries(&Gdbm::open(&path).unwrap()).len(), 2000);
+    assert_eq!(fs::read(&backup).unwrap(), before);
+    assert_eq!(others(&path).len(), 2, "no second backup");
 }
 
 /// A file as the mutations begin with it: large enough for several buckets and a list of free space.

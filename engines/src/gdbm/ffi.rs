@@ -1,14 +1,14 @@
 //! libgdbm behind safe calls: the only unsafe code of the project.
 #![expect(unsafe_code, reason = "libgdbm is a C library; nothing outside this file calls it")]
 
-use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::slice;
 
@@ -38,7 +38,6 @@ const CLOEXEC: c_int = 0x100;
 const XVERIFY: c_int = 0x800;
 
 const RECOVER_MAX_FAILURES: c_int = 0x08;
-const RECOVER_BACKUP: c_int = 0x10;
 const RECOVER_FORCE: c_int = 0x20;
 
 #[repr(C)]
@@ -152,8 +151,6 @@ pub(super) struct Salvage {
     pub(super) failed_keys: usize,
     pub(super) failed_buckets: usize,
     pub(super) duplicate_keys: usize,
-    /// The file as it was before; `None` when it turned out to be sound.
-    pub(super) backup: Option<PathBuf>,
 }
 
 /// Memory that libgdbm allocated for us: a key or a value.
@@ -258,10 +255,10 @@ impl Database {
         self.done(status).map(|()| count)
     }
 
-    /// Writes the file anew from every key that can be read, and keeps the old one as a backup. Unless it is
-    /// forced, a file in which libgdbm finds no fault is left alone.
+    /// Writes the file anew from every key that can be read, in place of the old one. Unless it is forced, a file
+    /// in which libgdbm finds no fault is left alone.
     pub(super) fn recover(&mut self, force: bool) -> Result<Salvage, Fault> {
-        self.rewrite(RECOVER_BACKUP | if force { RECOVER_FORCE } else { 0 })
+        self.rewrite(if force { RECOVER_FORCE } else { 0 })
     }
 
     /// Writes the file anew, without the space that deleted keys left.
@@ -296,14 +293,11 @@ impl Database {
         // SAFETY: the handle is open, and the structure has libgdbm's layout; its members that go in are read
         // only where a flag says that they are set.
         let status = unsafe { gdbm_recover(self.handle(), &raw mut recovery, flags) };
-        let result = self.done(status);
-        let backup = take_path(recovery.backup_name);
-        result.map(|()| Salvage {
+        self.done(status).map(|()| Salvage {
             keys: recovery.recovered_keys,
             failed_keys: recovery.failed_keys,
             failed_buckets: recovery.failed_buckets,
             duplicate_keys: recovery.duplicate_keys,
-            backup,
         })
     }
 
@@ -340,19 +334,10 @@ fn datum(bytes: &[u8]) -> Result<Datum, Fault> {
     Ok(Datum { data: bytes.as_ptr().cast_mut().cast(), size })
 }
 
-/// Takes over a string that libgdbm allocated.
-fn take_path(name: *mut c_char) -> Option<PathBuf> {
-    let name = NonNull::new(name)?;
-    // SAFETY: libgdbm left a string here that ends in NUL, allocated with malloc and ours to free, once.
-    unsafe {
-        let path = OsStr::from_bytes(CStr::from_ptr(name.as_ptr()).to_bytes()).to_owned();
-        free(name.as_ptr().cast());
-        Some(PathBuf::from(path))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn scratch() -> (tempfile::TempDir, PathBuf) {
@@ -392,14 +377,13 @@ mod tests {
     }
 
     #[test]
-    fn a_forced_recovery_keeps_the_keys_and_a_backup() {
+    fn a_forced_recovery_keeps_the_keys() {
         let (_directory, path) = scratch();
         let mut db = Database::open(&path, Mode::Create).unwrap();
         db.store(b"key", b"value").unwrap();
         assert_eq!(db.recover(false).unwrap(), Salvage::default());
         let salvage = db.recover(true).unwrap();
         assert_eq!((salvage.keys, salvage.failed_keys), (1, 0));
-        assert!(salvage.backup.is_some_and(|backup| backup.exists() && backup != path));
         db.reorganize().unwrap();
         assert_eq!(&*db.fetch(b"key").unwrap().unwrap(), b"value");
     }

@@ -11,6 +11,7 @@ mod free;
 mod header;
 mod inspect;
 mod open;
+mod rewrite;
 mod shared;
 mod walk;
 
@@ -119,8 +120,8 @@ struct Engine {
     dirty: bool,
     /// libgdbm refuses every call until the database is recovered.
     damaged: bool,
-    /// A recovery while serving is tried once: a disk that breaks files again and again would be filled with
-    /// their backups.
+    /// A recovery while serving is done once: a disk that breaks files again and again would be filled with their
+    /// backups. One that failed or had nothing to do leaves no backup, and may be tried again.
     recovered: bool,
     /// Another descriptor of the open file, to sync it without the lock. Its closing must come after the
     /// database's: where the lock is a POSIX one, closing any descriptor gives the lock up. Fields are dropped in

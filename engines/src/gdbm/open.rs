@@ -1,6 +1,5 @@
 //! Opening a database: everything that can be wrong with it is found here, not by a request.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::expire::Round;
 use super::ffi::{Database, Mode, Salvage};
 use super::header::Header;
-use super::shared::sync_directory;
+use super::rewrite::{leftovers, recover, sync_directory};
 use super::{Engine, inspect};
 use crate::complaint::Complaint;
 
@@ -94,11 +93,11 @@ fn open_checked(path: &Path, mode: Mode) -> Result<Engine, OpenCause> {
         Some(header) => inspect::body(&file, header).map_err(hopeless)?.map(|fault| fault.to_string()),
         None => None,
     };
-    let (records, rewritten) = sound(&mut database, path, mode, damage)?;
+    let (records, rewritten) = sound(&mut database, &file, path, mode, damage)?;
     if rewritten {
         file = database.file()?;
     }
-    if rewritten || header.is_none() {
+    if header.is_none() {
         sync_directory(path)?;
     }
     log::info!("database {}: {records} records", path.display());
@@ -140,6 +139,7 @@ fn header(path: &Path, mode: Mode) -> Result<Option<Header>, OpenCause> {
 /// Recovers the database when it needs it; says how many records it has, and whether it is a new file now.
 fn sound(
     database: &mut Database,
+    file: &File,
     path: &Path,
     mode: Mode,
     damage: Option<String>,
@@ -154,15 +154,15 @@ fn sound(
         return Err(OpenCause::Damaged(format!("{why}; pyzord recovers it when it starts")));
     }
     log::warn!("database {}: it is damaged and will be recovered: {why}", path.display());
-    let failed = |fault| OpenCause::Damaged(format!("{why}; recovering it failed: {fault}"));
-    let salvage = database.recover(force).map_err(failed)?;
-    report(path, &salvage);
-    Ok((database.count().map_err(cause)?, salvage.backup.is_some()))
+    let failed = |failed| OpenCause::Damaged(format!("{why}; recovering it failed: {failed}"));
+    let (salvage, backup) = recover(database, path, file, force).map_err(failed)?;
+    report(path, &salvage, backup.as_deref());
+    Ok((database.count().map_err(cause)?, backup.is_some()))
 }
 
 /// Tells the operator what a recovery saved.
-pub(super) fn report(path: &Path, salvage: &Salvage) {
-    let Salvage { keys, failed_keys, failed_buckets, duplicate_keys, backup } = salvage;
+pub(super) fn report(path: &Path, salvage: &Salvage, backup: Option<&Path>) {
+    let Salvage { keys, failed_keys, failed_buckets, duplicate_keys } = salvage;
     let name = path.display();
     let Some(backup) = backup else { return log::warn!("database {name}: nothing had to be recovered") };
     let backup = backup.display();
@@ -179,21 +179,9 @@ fn warn_of_leftovers(path: &Path) {
     } else {
         "left when the database was being rewritten; the database itself is missing, and this may be all of it"
     };
-    for leftover in leftovers(path).unwrap_or_default() {
+    for leftover in leftovers(path) {
         log::warn!("{}: {advice}", leftover.display());
     }
-}
-
-fn leftovers(path: &Path) -> Option<Vec<PathBuf>> {
-    let mut prefix = OsString::from(path.file_name()?);
-    prefix.push(".");
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let names = fs::read_dir(parent).ok()?.filter_map(|entry| Some(entry.ok()?.file_name()));
-    let left = names.filter(|name| {
-        let suffix = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
-        suffix.is_some_and(|suffix| suffix.len() == 6 && suffix.iter().all(u8::is_ascii_alphanumeric))
-    });
-    Some(left.map(|name| parent.join(name)).collect())
 }
 
 fn hopeless(hopeless: inspect::Hopeless) -> OpenCause {

@@ -1,17 +1,14 @@
 //! One engine for many workers: a lock for short work, a loan for long work.
 
-use std::fs;
-use std::io;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyzord_core::{Progress, StoreFailure, UnixTime};
 
-use super::Engine;
 use super::expire::{Round, Slice};
-use super::open;
+use super::rewrite::{self, Failed};
+use super::{Engine, open};
 
 /// A call that waited this long for the engine is answered without it.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -100,34 +97,38 @@ impl Shared {
 
 impl Engine {
     fn reorganize(&mut self) -> Result<(), StoreFailure> {
-        self.database.reorganize().map_err(|fault| self.failure(&fault))?;
+        rewrite::reorganize(&mut self.database, &self.path).map_err(|failed| self.failed(&failed))?;
         log::info!("database {}: reorganized, to give the freed space back", self.name());
         self.new_file()
     }
 
+    /// Recovers the database, or finds that libgdbm had no need to stop: a full disk ends in the same state as damage.
     fn recover(&mut self) -> Result<(), StoreFailure> {
-        self.recovered = true;
-        log::warn!("database {}: it is damaged and will be recovered", self.name());
-        let salvage = self.database.recover(false).map_err(|fault| self.failure(&fault))?;
+        log::warn!(
+            "database {}: libgdbm gave it up; it will be checked and, if damaged, recovered",
+            self.name()
+        );
+        let recovered = rewrite::recover(&mut self.database, &self.path, &self.file, false);
+        let (salvage, backup) = recovered.map_err(|failed| self.failed(&failed))?;
         self.damaged = false;
+        self.recovered = backup.is_some();
         self.round = Round::default();
-        open::report(&self.path, &salvage);
-        if salvage.backup.is_some() { self.new_file() } else { Ok(()) }
+        open::report(&self.path, &salvage, backup.as_deref());
+        if self.recovered { self.new_file() } else { Ok(()) }
     }
 
     /// The database is a new file under the old name: the next sync must be of that one.
     fn new_file(&mut self) -> Result<(), StoreFailure> {
-        let renewed = self.database.file().map(|file| self.file = Arc::new(file));
-        renewed
-            .and_then(|()| sync_directory(&self.path))
-            .map_err(|error| StoreFailure(format!("database {}: {error}", self.name())))
+        self.file = Arc::new(self.database.file().map_err(|error| self.failed(&error.into()))?);
+        Ok(())
     }
-}
 
-/// Makes the name of a new file durable; without it a crash of the system could bring the old file back.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(parent)?.sync_all()
+    fn failed(&mut self, failed: &Failed) -> StoreFailure {
+        if let Failed::Library(fault) = failed {
+            self.note(fault);
+        }
+        StoreFailure(format!("database {}: {failed}", self.name()))
+    }
 }
 
 fn busy() -> StoreFailure {
