@@ -1,40 +1,7 @@
-//! `pyzord`, the Pyzor server: command line, configuration, daemon, logs and wiring around `pyzord-core`.
-
-mod check;
-mod cli;
-mod detach;
-mod driver;
-mod engine;
-mod home;
-mod ini;
-mod logs;
-mod pidfile;
-mod rules;
-mod settings;
-mod start;
+//! `pyzord`, the Pyzor server.
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use rustix::fs::Mode;
-
-use crate::cli::Options;
-
 fn main() -> ExitCode {
-    // Nothing that this process creates is anybody else's business.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let options = Options::parse();
-    let result = if options.create_table {
-        check::create_table(&options)
-    } else if options.check_config {
-        check::run(&options)
-    } else if options.detach.is_some() && !detach::is_child() {
-        detach::start_child()
-    } else {
-        start::run(&options).map(|()| ExitCode::SUCCESS)
-    };
-    result.unwrap_or_else(|error| {
-        start::fail(&error);
-        ExitCode::FAILURE
-    })
+    pyzord::run()
 }

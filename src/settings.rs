@@ -81,7 +81,7 @@ enum Source {
 
 /// All values as text, each with its source.
 #[derive(Debug)]
-pub(crate) struct Sources {
+pub struct Sources {
     file: PathBuf,
     values: BTreeMap<Name, (String, Source)>,
     warnings: Vec<String>,
@@ -91,16 +91,22 @@ impl Sources {
     /// Reads the configuration file of `home`, which may be absent, and adds what the command line says.
     pub(crate) fn read(home: &Home, options: &Options) -> Result<Self, String> {
         let file = home.resolve("config");
-        let defaults = Name::ALL.iter().map(|name| (*name, (name.default().to_owned(), Source::Default)));
-        let mut sources = Self { file, values: defaults.collect(), warnings: Vec::new() };
-        match std::fs::read(&sources.file) {
-            Ok(bytes) => sources.add_file(&String::from_utf8_lossy(&bytes))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (),
-            Err(error) => return Err(format!("configuration file {}: {error}", sources.file.display())),
-        }
+        let bytes = match std::fs::read(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(|error| format!("configuration file {}: {error}", file.display()))?,
+        };
+        let mut sources = Self::of_file(file, &String::from_utf8_lossy(&bytes))?;
         for (name, option, value) in options.settings() {
             sources.values.insert(name, (value.to_owned(), Source::Option(option)));
         }
+        Ok(sources)
+    }
+
+    /// The defaults, and over them the configuration file `file`, which holds `text`.
+    pub fn of_file(file: PathBuf, text: &str) -> Result<Self, String> {
+        let defaults = Name::ALL.iter().map(|name| (*name, (name.default().to_owned(), Source::Default)));
+        let mut sources = Self { file, values: defaults.collect(), warnings: Vec::new() };
+        sources.add_file(text)?;
         Ok(sources)
     }
 
@@ -133,7 +139,7 @@ impl Sources {
     }
 
     /// What was in the configuration file and is not known.
-    pub(crate) fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
@@ -206,7 +212,7 @@ fn is_secret(name: Name, value: &str) -> bool {
 
 /// What drives the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Runtime {
+pub enum Runtime {
     /// Blocking threads.
     #[cfg(feature = "runtime-std")]
     Std,
@@ -254,40 +260,31 @@ impl fmt::Display for Runtime {
 
 /// The settings as the server uses them.
 #[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) address: String,
-    pub(crate) port: u16,
-    pub(crate) engine: String,
-    #[cfg_attr(
-        not(any(feature = "redis", feature = "mysql")),
-        expect(dead_code, reason = "for engines with a server")
-    )]
-    pub(crate) dsn: String,
+pub struct Settings {
+    pub address: String,
+    pub port: u16,
+    pub engine: String,
+    pub dsn: String,
     /// The same as the name of a file.
-    #[cfg_attr(not(feature = "gdbm"), expect(dead_code, reason = "for the engine with a file"))]
-    pub(crate) database: PathBuf,
-    pub(crate) cleanup: CleanupAge,
-    pub(crate) runtime: Runtime,
-    pub(crate) workers: usize,
+    pub database: PathBuf,
+    pub cleanup: CleanupAge,
+    pub runtime: Runtime,
+    pub workers: usize,
     /// How many connections to a database server there are.
-    #[cfg_attr(
-        not(any(feature = "redis", feature = "mysql")),
-        expect(dead_code, reason = "checked in every build, used by engines with a server")
-    )]
-    pub(crate) connections: usize,
-    pub(crate) passwd_file: Option<PathBuf>,
-    pub(crate) access_file: Option<PathBuf>,
-    pub(crate) access_order: AccessOrder,
-    pub(crate) log_file: Option<PathBuf>,
-    pub(crate) usage_log_file: Option<PathBuf>,
-    pub(crate) pid_file: Option<PathBuf>,
+    pub connections: usize,
+    pub passwd_file: Option<PathBuf>,
+    pub access_file: Option<PathBuf>,
+    pub access_order: AccessOrder,
+    pub log_file: Option<PathBuf>,
+    pub usage_log_file: Option<PathBuf>,
+    pub pid_file: Option<PathBuf>,
     /// What was asked for that is done otherwise here, or not at all.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 impl Settings {
     /// Checks every value. `cpus` is how many workers there are unless something says otherwise.
-    pub(crate) fn new(sources: &Sources, home: &Home, cpus: usize) -> Result<Self, String> {
+    pub fn new(sources: &Sources, home: &Home, cpus: usize) -> Result<Self, String> {
         let mut notes = Vec::new();
         let workers = workers(sources, cpus, &mut notes)?;
         note_ignored(sources, &mut notes);

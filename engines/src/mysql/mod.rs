@@ -13,7 +13,8 @@ mod dsn;
 mod expire;
 mod fault;
 mod plan;
-mod row;
+#[doc(hidden)]
+pub mod row;
 mod session;
 mod shape;
 mod sql;
@@ -36,7 +37,8 @@ use fault::{Fault, cause};
 use plan::{Outcome, Plan};
 use row::Codec;
 use session::Session;
-use shape::Shape;
+#[doc(hidden)]
+pub use shape::Shape;
 use sql::Sql;
 
 /// How long to wait for the server.

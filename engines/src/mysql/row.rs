@@ -18,7 +18,7 @@ pub(super) const FIELDS: &str = "digest, r_count, r_entered, r_updated, wl_count
 
 /// Why a row is no record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     Key,
     Case,
     Count,
@@ -38,14 +38,14 @@ impl fmt::Display for Unreadable {
 
 /// What rows are written and read with.
 #[derive(Clone, Debug)]
-pub(super) struct Codec {
-    pub(super) zone: TimeZone,
-    pub(super) shape: Shape,
+pub struct Codec {
+    pub zone: TimeZone,
+    pub shape: Shape,
 }
 
 impl Codec {
     /// The values of a whole row.
-    pub(super) fn row(&self, digest: Digest, record: &Record) -> [Value; 7] {
+    pub fn row(&self, digest: Digest, record: &Record) -> [Value; 7] {
         let Record { reports, whitelists } = record;
         [
             key(digest),
@@ -59,7 +59,7 @@ impl Codec {
     }
 
     /// The record in a row, without its key.
-    pub(super) fn record(&self, fields: &[Value]) -> Result<Record, Unreadable> {
+    pub fn record(&self, fields: &[Value]) -> Result<Record, Unreadable> {
         let [r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated] = fields else {
             return Err(Unreadable::Count);
         };
@@ -77,7 +77,7 @@ impl Codec {
     }
 
     /// The record as it is read back once it has been written.
-    pub(super) fn rounded(&self, record: &Record) -> Record {
+    pub fn rounded(&self, record: &Record) -> Record {
         let fields = self.row(Digest::new([0; 20]), record);
         // What is written is a record whatever it was made of, so nothing is lost here.
         fields.split_first().and_then(|(_, fields)| self.record(fields).ok()).unwrap_or(*record)
@@ -134,7 +134,7 @@ impl Codec {
     }
 
     /// The digest that a key stands for, when looking the digest up would find this key.
-    pub(super) fn digest(&self, key: &[u8]) -> Result<Digest, Unreadable> {
+    pub fn digest(&self, key: &[u8]) -> Result<Digest, Unreadable> {
         let digest = Digest::parse(key).ok_or(Unreadable::Key)?;
         if self.shape.any_case || digest.hex() == key { Ok(digest) } else { Err(Unreadable::Case) }
     }

@@ -9,15 +9,15 @@ const DIGEST_LEN: u32 = 40;
 
 /// What the columns have room for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Shape {
+pub struct Shape {
     /// The largest `r_count`.
-    pub(super) most_reports: u64,
+    pub most_reports: u64,
     /// The largest `wl_count`.
-    pub(super) most_whitelists: u64,
+    pub most_whitelists: u64,
     /// The smallest difference of two dates, in microseconds.
-    pub(super) unit: i64,
+    pub unit: i64,
     /// Whether a digest in upper case is the same key as in lower case.
-    pub(super) any_case: bool,
+    pub any_case: bool,
 }
 
 impl Default for Shape {

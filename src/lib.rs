@@ -1,0 +1,48 @@
+//! The parts of `pyzord`, the Pyzor server: command line, configuration, daemon, logs and wiring around
+//! `pyzord-core`.
+//!
+//! This is no public API. The program is here, and what is public beside [`run`] is so for the program's fuzzing.
+
+mod check;
+mod cli;
+mod detach;
+mod driver;
+mod engine;
+#[doc(hidden)]
+pub mod home;
+#[doc(hidden)]
+pub mod ini;
+mod logs;
+mod pidfile;
+mod rules;
+#[doc(hidden)]
+pub mod settings;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use rustix::fs::Mode;
+
+use crate::cli::Options;
+
+/// Does what the command line of this process says.
+#[must_use]
+pub fn run() -> ExitCode {
+    // Nothing that this process creates is anybody else's business.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let options = Options::parse();
+    let result = if options.create_table {
+        check::create_table(&options)
+    } else if options.check_config {
+        check::run(&options)
+    } else if options.detach.is_some() && !detach::is_child() {
+        detach::start_child()
+    } else {
+        start::run(&options).map(|()| ExitCode::SUCCESS)
+    };
+    result.unwrap_or_else(|error| {
+        start::fail(&error);
+        ExitCode::FAILURE
+    })
+}
