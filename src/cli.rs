@@ -7,7 +7,7 @@ use clap::{ArgAction, Parser};
 use crate::settings::Name;
 
 /// Listen for and answer Pyzor requests.
-#[derive(Parser, Debug)]
+#[derive(Parser)]
 #[command(name = "pyzord", version, infer_long_args = true, disable_version_flag = true)]
 pub(crate) struct Options {
     /// Add this to the process's niceness.
@@ -36,7 +36,7 @@ pub(crate) struct Options {
 }
 
 /// Options that stand for a setting of the configuration file; they are checked together with it.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args)]
 struct Settings {
     /// Listen on this address; :: serves IPv6 and IPv4 [default: 0.0.0.0]
     #[arg(short, long, value_name = "IP")]

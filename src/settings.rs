@@ -80,7 +80,6 @@ enum Source {
 }
 
 /// All values as text, each with its source.
-#[derive(Debug)]
 pub struct Sources {
     file: PathBuf,
     values: BTreeMap<Name, (String, Source)>,
@@ -203,6 +202,13 @@ impl fmt::Display for Sources {
     }
 }
 
+/// As displayed, so without secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// A database's DSN and Sentry's may hold a password or a key.
 fn is_secret(name: Name, value: &str) -> bool {
     let dsn = || [",", "@", "://", "pass"].iter().any(|part| value.contains(part));
@@ -259,7 +265,6 @@ impl fmt::Display for Runtime {
 }
 
 /// The settings as the server uses them.
-#[derive(Debug)]
 pub struct Settings {
     pub address: String,
     pub port: u16,
@@ -307,6 +312,14 @@ impl Settings {
             pid_file: sources.path(Name::PidFile, home),
             notes,
         })
+    }
+}
+
+/// Without the database, whose DSN may hold a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, port, engine, runtime, workers, .. } = self;
+        write!(f, "Settings({address}, port {port}, {engine}, {runtime}, {workers} workers, ..)")
     }
 }
 
@@ -515,6 +528,21 @@ mod tests {
             let sources = Sources::read(&home, &Options::try_parse_from(arguments).unwrap()).unwrap();
             let error = Settings::new(&sources, &home, 4).unwrap_err();
             prop_assert!(error.contains(&place), "{} in {}", place, error);
+        }
+    }
+
+    /// `Debug` output of both was derived, and showed the password of a DSN to whoever would print it.
+    #[test]
+    fn no_password_is_shown() {
+        let home = Home::new(Some(Path::new("/etc/pyzor"))).unwrap();
+        for dsn in
+            ["localhost,6379,hunter2,0", "h,u,hunter2,d,t", "redis://:hunter2@h", "mysql://u:hunter2@h/d"]
+        {
+            let sources =
+                Sources::of_file(home.resolve("config"), &format!("[server]\nDigestDB = {dsn}")).unwrap();
+            let settings = Settings::new(&sources, &home, 4).unwrap();
+            let shown = format!("{sources}{sources:?}{settings:?}");
+            assert!(!shown.contains("hunter2"), "{shown}");
         }
     }
 }

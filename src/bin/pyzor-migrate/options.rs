@@ -10,7 +10,7 @@ use pyzord_engines::registry::{Access, check, open_bulk};
 /// Move the records of one database to another.
 ///
 /// The destination's record of a digest is replaced, so an interrupted run can simply be repeated.
-#[derive(Parser, Debug)]
+#[derive(Parser)]
 #[command(name = "pyzor-migrate", version, infer_long_args = true)]
 pub(crate) struct Options {
     /// Engine of the source: gdbm, redis, redis_v0 or mysql.
