@@ -1,6 +1,7 @@
 //! Signatures: `sha1( sha1(text) ":" time ":" sha1(user ":" key) )`.
 
 use core::fmt;
+use core::num::{IntErrorKind, ParseIntError};
 use core::time::Duration;
 
 use sha1::{Digest as _, Sha1};
@@ -71,18 +72,27 @@ pub enum BadSignature {
 /// Says which of them is wrong.
 pub fn verify(request: &Request<'_>, key: &HashedKey, now: UnixTime) -> Result<(), BadSignature> {
     let time = request.time.and_then(parse_time).ok_or(BadSignature::Invalid)?;
-    let signature = request.signature.ok_or(BadSignature::Invalid)?;
-    if now.seconds().abs_diff(time) > MAX_CLOCK_DIFFERENCE.as_secs() {
+    let difference = now.micros().abs_diff(UnixTime::from_seconds(time).micros());
+    if Duration::from_micros(difference) > MAX_CLOCK_DIFFERENCE {
         return Err(BadSignature::Timestamp);
     }
+    let signature = request.signature.ok_or(BadSignature::Invalid)?;
     // In constant time, so that an attacker cannot find a signature digit by digit.
     let valid = key.sign(request.headers(), time).ct_eq(signature);
     if valid.into() { Ok(()) } else { Err(BadSignature::Invalid) }
 }
 
-/// The integer in `Time`, as Python's `int()` reads it: a sign and blanks around it are allowed.
+/// The integer in `Time`, as Python's `int()` reads it: a sign and blanks around it are allowed. One that is too large
+/// is some time that is out of range, as it was for Python, whose integers have no end.
 fn parse_time(value: &[u8]) -> Option<i64> {
-    core::str::from_utf8(value.trim_ascii()).ok()?.parse().ok()
+    let number = core::str::from_utf8(value.trim_ascii()).ok()?.parse();
+    number
+        .or_else(|error: ParseIntError| match error.kind() {
+            IntErrorKind::PosOverflow => Ok(i64::MAX),
+            IntErrorKind::NegOverflow => Ok(i64::MIN),
+            _ => Err(error),
+        })
+        .ok()
 }
 
 /// The hash of the text that was signed: each header but `Sig` as `Name: value`, joined by line feeds, stripped.
@@ -182,13 +192,32 @@ mod tests {
             signed.replace("Sig: ", "Sig: 0"),
             signed.replace("Time: 1700000000\n", ""),
             signed.replace("Time: 1700000000", "Time: soon"),
-            signed.replace("Time: 1700000000", "Time: 99999999999999999999"),
             signed.to_uppercase(),
         ] {
             assert_eq!(check(&datagram, TIME), Err(BadSignature::Invalid), "{datagram}");
         }
         let earliest = signed.replace("Time: 1700000000", "Time: -9223372036854775808");
         assert_eq!(check(&earliest, TIME), Err(BadSignature::Timestamp));
+    }
+
+    /// They were said to have an invalid signature, which Python looks at only when the time is in range.
+    #[test]
+    fn a_time_out_of_range_comes_before_the_signature() {
+        for time in ["1600000000", "99999999999999999999", "-99999999999999999999"] {
+            let datagram = TEXT.replace("1700000000", time);
+            assert_eq!(check(&datagram, TIME), Err(BadSignature::Timestamp), "{datagram}");
+        }
+    }
+
+    /// The clock was cut to its second, so that almost 301 seconds passed for 300.
+    #[test]
+    fn the_window_ends_within_a_second() {
+        let datagram = [TEXT, "Sig: ", &sign(TEXT), "\n"].concat();
+        let request = Request::parse(datagram.as_bytes()).unwrap();
+        let verified = |now| verify(&request, &HashedKey::new(b"bob", KEY), UnixTime::from_micros(now));
+        assert_eq!(verified((TIME + 300) * 1_000_000), Ok(()));
+        assert_eq!(verified((TIME + 300) * 1_000_000 + 1), Err(BadSignature::Timestamp));
+        assert_eq!(verified((TIME - 300) * 1_000_000 - 1), Err(BadSignature::Timestamp));
     }
 
     fn content(text: &[u8]) -> Vec<(&[u8], Vec<&[u8]>)> {
