@@ -39,10 +39,14 @@ pub(crate) fn parse(text: &[u8], warnings: &mut Vec<Warning>) -> Accounts {
     accounts
 }
 
-/// The lines that say something, with their numbers from 1: neither blank nor with `#` in the first column.
+/// The lines that say something, with their numbers from 1: neither blank nor with `#` in the first column. They end
+/// with LF, CR LF or CR.
 pub(crate) fn content_lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let is_content = |line: &&[u8]| !line.starts_with(b"#") && !line.trim_ascii().is_empty();
-    (1..).zip(text.split(|byte| *byte == b'\n')).filter(move |(_, line)| is_content(line))
+    let lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    (1..)
+        .zip(lines.flat_map(|line| line.split(|byte| *byte == b'\r')))
+        .filter(move |(_, line)| is_content(line))
 }
 
 fn split_pair(line: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -66,6 +70,16 @@ mod tests {
         let numbers: Vec<usize> = warnings.iter().map(|warning| warning.line).collect();
         assert_eq!(numbers, [5, 6, 7, 8, 9, 10, 11]);
         assert!(warnings.iter().all(|warning| !warning.to_string().contains("5Ecre7")));
+    }
+
+    /// A file whose lines end with CR alone was one bad line, where Python reads as many as there are: its users could do
+    /// nothing, and lines that deny were lost.
+    #[test]
+    fn lines_end_with_lf_cr_lf_or_cr() {
+        for text in ["a\n#\n\nb\n", "a\r\n#\r\n\r\nb\r\n", "a\r#\r\rb\r"] {
+            let lines: Vec<_> = content_lines(text.as_bytes()).collect();
+            assert_eq!(lines, [(1, &b"a"[..]), (4, b"b")], "{text:?}");
+        }
     }
 
     #[test]
