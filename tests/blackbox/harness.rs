@@ -189,9 +189,13 @@ impl Client {
 
     /// The next reply. Loopback loses none while buffers have room.
     pub(crate) fn receive(&self) -> String {
+        String::from_utf8_lossy(&self.receive_bytes()).into_owned()
+    }
+
+    pub(crate) fn receive_bytes(&self) -> Vec<u8> {
         let mut buffer = [0; 10_000];
         let length = self.socket.recv(&mut buffer).expect("a reply");
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
+        buffer[..length].to_vec()
     }
 
     /// A reply if there is one within so many milliseconds.

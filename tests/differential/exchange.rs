@@ -1,0 +1,141 @@
+//! Datagrams to a server and what it answers, one after the other.
+
+use std::ops::Range;
+
+use crate::harness::Client;
+
+/// How many bytes of requests are on their way at once: less than any socket's buffer holds.
+const WINDOW_BYTES: usize = 40_000;
+const WINDOW: usize = 16;
+
+/// A ping that follows each request. Its reply says that the request before it was handled, answered or not, and
+/// its digest marks the place in the usage log.
+#[derive(Clone, Debug)]
+pub(crate) struct Marker {
+    pub(crate) datagram: Vec<u8>,
+    pub(crate) reply: Vec<u8>,
+}
+
+impl Marker {
+    /// The number of the one that comes before all requests: what was sent until then was to see the server start.
+    pub(crate) const OPENING: usize = usize::MAX;
+
+    pub(crate) fn digest(number: usize) -> String {
+        format!("ffffffff{number:032x}")
+    }
+
+    pub(crate) fn thread(number: usize) -> String {
+        format!("marker-{number}")
+    }
+
+    pub(crate) fn reply(number: usize) -> Vec<u8> {
+        format!("Code: 200\nDiag: OK\nPV: 2.1\nThread: {}\n\n", Self::thread(number)).into_bytes()
+    }
+}
+
+/// Sends each request and its marker, and returns the reply to each request; `None` where there was none.
+///
+/// The server must answer in the order of the requests, which one thread or one worker does.
+pub(crate) fn converse(client: &Client, cases: &[(Vec<u8>, Marker)]) -> Vec<Option<Vec<u8>>> {
+    let mut replies = Vec::new();
+    for window in windows(cases) {
+        let window = &cases[window];
+        for (request, marker) in window {
+            client.send(request);
+            client.send(&marker.datagram);
+        }
+        for (request, marker) in window {
+            let mut reply = None;
+            loop {
+                let received = client.receive_bytes();
+                if received == marker.reply {
+                    break;
+                }
+                let earlier = reply.replace(received);
+                assert_eq!(earlier, None, "two replies to {}", request.escape_ascii());
+            }
+            replies.push(reply);
+        }
+    }
+    replies
+}
+
+/// Sends the opening marker, and forgets all that was answered before it.
+pub(crate) fn open(client: &Client, marker: &Marker) {
+    client.send(&marker.datagram);
+    while client.receive_bytes() != marker.reply {}
+}
+
+/// Cuts the cases into runs that fit into a window.
+fn windows(cases: &[(Vec<u8>, Marker)]) -> Vec<Range<usize>> {
+    let (mut windows, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (index, (request, _)) in cases.iter().enumerate() {
+        if index > start && (bytes + request.len() > WINDOW_BYTES || index - start == WINDOW) {
+            windows.push(start..index);
+            (start, bytes) = (index, 0);
+        }
+        bytes += request.len();
+    }
+    windows.push(start..cases.len());
+    windows
+}
+
+/// A reply, taken apart. The parts are kept as they were, so equal replies are equal byte for byte.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Reply {
+    pub(crate) code: u16,
+    pub(crate) diag: String,
+    /// What stands behind `Thread: `, line breaks included.
+    pub(crate) thread: Option<Vec<u8>>,
+    pub(crate) fields: Vec<(String, u64)>,
+}
+
+/// The headers that may follow `Thread`: `info` has all of them, `check` and `pong` the last two.
+pub(crate) const FIELDS: [&str; 6] = ["Entered", "Updated", "WL-Entered", "WL-Updated", "Count", "WL-Count"];
+
+impl Reply {
+    /// Reads a reply of either server; fails when it has another form.
+    pub(crate) fn parse(datagram: &[u8]) -> Self {
+        let strange = || -> ! { panic!("a reply of a strange form: {}", datagram.escape_ascii()) };
+        let Some(mut rest) = datagram.strip_suffix(b"\n\n") else { strange() };
+        let mut fields = Vec::new();
+        while let Some((before, field)) =
+            last_line(rest).and_then(|(before, line)| Some((before, field(line)?)))
+        {
+            fields.insert(0, field);
+            rest = before;
+        }
+        let mut parts = rest.splitn(4, |byte| *byte == b'\n');
+        let mut next = |name: &str| parts.next().and_then(|line| line.strip_prefix(name.as_bytes()));
+        let (Some(code), Some(diag), Some(b"2.1")) = (next("Code: "), next("Diag: "), next("PV: ")) else {
+            strange()
+        };
+        let thread =
+            parts.next().map(|line| line.strip_prefix(b"Thread: ").unwrap_or_else(|| strange()).to_vec());
+        let code = str::from_utf8(code).unwrap().parse().unwrap();
+        Self { code, diag: String::from_utf8(diag.to_vec()).unwrap(), thread, fields }
+    }
+
+    /// The same as a refusal.
+    pub(crate) fn refuse(&mut self, code: u16, diag: &str) {
+        (self.code, self.diag) = (code, diag.to_owned());
+        self.fields.clear();
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|(name, value)| format!("{name}: {value}\n").len()).sum();
+        let thread = self.thread.as_ref().map_or(0, |thread| "Thread: \n".len() + thread.len());
+        format!("Code: {}\nDiag: {}\nPV: 2.1\n\n", self.code, self.diag).len() + thread + fields
+    }
+}
+
+fn last_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.iter().rposition(|byte| *byte == b'\n')?;
+    Some((&text[..end], &text[end + 1..]))
+}
+
+fn field(line: &[u8]) -> Option<(String, u64)> {
+    let (name, value) = str::from_utf8(line).ok()?.split_once(": ")?;
+    Some((FIELDS.contains(&name).then(|| name.to_owned())?, value.parse().ok()?))
+}

@@ -1,0 +1,305 @@
+//! Accounts and access files, read by Python's parsers and by the core.
+//!
+//! Where a difference applies, ours must read the files as Python reads others, in which the difference is written
+//! out: each named difference is such a rewriting.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pyzord_core::{AccessOrder, HashedKey, HeaderBlock, Policy, Refusal, Step, UnixTime, accept};
+
+use crate::differences::Met;
+use crate::peer::{ask, hex, unhex};
+use crate::random::{Random, Size};
+
+/// The lines of an accounts file and of an access file; `None` for one that is absent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Files {
+    accounts: Option<Vec<String>>,
+    access: Option<Vec<String>>,
+    line_break: &'static str,
+}
+
+impl Files {
+    fn texts(&self) -> [Option<String>; 2] {
+        [&self.accounts, &self.access].map(|lines| lines.as_ref().map(|lines| lines.join(self.line_break)))
+    }
+}
+
+/// What files say: each user's key, and what each user may ask for.
+#[derive(PartialEq, Eq, Debug)]
+struct Meaning {
+    keys: BTreeMap<String, String>,
+    rights: BTreeMap<String, BTreeSet<String>>,
+}
+
+type Rewriting = fn(Files) -> Files;
+
+/// Later rewritings are of what the earlier ones have made.
+const REWRITINGS: [(&str, Rewriting); 4] = [
+    ("empty-part", without_empty_parts),
+    ("account-named-anonymous", without_anonymous),
+    ("all-in-a-list", with_all_written_out),
+    ("names-with-capitals", with_small_names),
+];
+
+const ANONYMOUS: &str = "anonymous";
+
+/// Operations and other words that the files may grant.
+const WORDS: [&str; 9] = ["check", "report", "ping", "pong", "info", "whitelist", "train", "all", "x-y"];
+
+#[test]
+fn accounts_and_access_files_mean_the_same() {
+    let size = Size::of_run(6000);
+    let mut met = Met::expecting(REWRITINGS.map(|(name, _)| name));
+    let mut random = Random::new(size.seed);
+    let cases: Vec<Files> = (0..size.cases / 4).map(|_| files(&mut random)).collect();
+    let rewritten: Vec<Files> = cases.iter().map(|files| rewrite(files.clone(), &mut met)).collect();
+    let lines: Vec<String> = rewritten.iter().map(line).collect();
+    for ((files, rewritten), answer) in cases.iter().zip(&rewritten).zip(ask("files", "UTC", None, &lines)) {
+        check(files, &meaning(&answer), &format!("{files:?}\nrewritten {rewritten:?}\nPython {answer}"));
+    }
+    met.finish();
+}
+
+fn rewrite(files: Files, met: &mut Met) -> Files {
+    REWRITINGS.into_iter().fold(files, |files, (name, rewriting)| {
+        let rewritten = rewriting(files.clone());
+        if rewritten != files {
+            met.meet(name);
+        }
+        rewritten
+    })
+}
+
+/// Checks that ours gives each user the key and the rights that Python gives the user of the rewritten name.
+fn check(files: &Files, python: &Meaning, shown: &str) {
+    let [accounts, access] = files.texts().map(|text| text.map(String::into_bytes));
+    let (policy, _) = Policy::parse(accounts.as_deref(), access.as_deref(), AccessOrder::LastMatch);
+    let (anonymous, no_key, none) = (ANONYMOUS.to_owned(), String::new(), BTreeSet::new());
+    for (alias, key) in python.keys.iter().chain([(&anonymous, &no_key)]) {
+        let user = unalias(alias);
+        let rights = python.rights.get(alias).unwrap_or(&none);
+        for word in WORDS {
+            let expected = match (rights.contains(word), WORDS[..6].contains(&word)) {
+                (true, true) => None,
+                (true, false) => Some(Refusal::NotImplemented),
+                (false, _) => Some(Refusal::Forbidden),
+            };
+            assert_eq!(refusal(&policy, &user, key, word), expected, "{user} {word}\n{shown}");
+        }
+    }
+    let readable = without_empty_parts(files.clone());
+    let unusable = usize::from(readable != without_anonymous(readable.clone()));
+    assert_eq!(policy.accounts(), python.keys.len() + unusable, "{shown}");
+}
+
+/// How a request of this user for this word is refused; with a digest, so that nothing else is wrong with it.
+fn refusal(policy: &Policy, user: &str, key: &str, word: &str) -> Option<Refusal> {
+    const TIME: i64 = 1_700_000_000;
+    let digest = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+    let text = format!("Op: {word}\nOp-Digest: {digest}\nPV: 2.1\nUser: {user}\nTime: {TIME}\n");
+    let signature =
+        HashedKey::new(user.as_bytes(), key.as_bytes()).sign(HeaderBlock::new(text.as_bytes()), TIME);
+    let request = [text.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat();
+    match accept(policy, &request, UnixTime::from_seconds(TIME)) {
+        Step::Ignore(reason) => panic!("{reason:?}: {text}"),
+        Step::Reply(reply) => reply.refusal(),
+        Step::Store(_) => None,
+    }
+}
+
+/// The line that Python is asked with.
+fn line(files: &Files) -> String {
+    files.texts().map(|text| text.map_or("-".into(), |text| format!("x{}", hex(text.as_bytes())))).join(" ")
+}
+
+fn meaning(answer: &str) -> Meaning {
+    let text = |word: &str| String::from_utf8(unhex(word)).unwrap();
+    let list = |words: &str| match words {
+        "-" => Vec::new(),
+        words => words.split(',').map(text).collect(),
+    };
+    let mut words = answer.split(' ');
+    let account = |account: String| {
+        let (user, key) = account.split_once(':').unwrap();
+        (user.to_owned(), key.to_owned())
+    };
+    let keys = list(words.next().unwrap()).into_iter().map(account).collect();
+    let rights = words.map(|rule| rule.split_once('=').unwrap());
+    Meaning {
+        keys,
+        rights: rights.map(|(user, ops)| (text(user), list(ops).into_iter().collect())).collect(),
+    }
+}
+
+/// Skips the lines on which a user, a key, the operations or the users are missing.
+fn without_empty_parts(mut files: Files) -> Files {
+    let is_whole = |line: &String, parts: usize| {
+        let found: Vec<&str> = line.split(':').map(str::trim).collect();
+        line.starts_with('#') || found.len() != parts || found.iter().all(|part| !part.is_empty())
+    };
+    files.accounts.iter_mut().for_each(|lines| lines.retain(|line| is_whole(line, 2)));
+    files.access.iter_mut().for_each(|lines| lines.retain(|line| is_whole(line, 3)));
+    files
+}
+
+/// Skips the account that requests without a signature would have.
+fn without_anonymous(mut files: Files) -> Files {
+    let is_anonymous = |line: &String| account(line).is_some_and(|(user, _)| user == ANONYMOUS);
+    files.accounts.iter_mut().for_each(|lines| lines.retain(|line| !is_anonymous(line)));
+    files
+}
+
+/// Writes out what `all` means among other words.
+fn with_all_written_out(mut files: Files) -> Files {
+    let [operations, users] = [WORDS[..6].join(" "), names(&files).into_iter().collect::<Vec<_>>().join(" ")];
+    let written_out = |list: &str, all: &str| {
+        let words: Vec<&str> = list.split_ascii_whitespace().collect();
+        let word =
+            |word: &&str| if word.eq_ignore_ascii_case("all") { all.to_owned() } else { (*word).to_owned() };
+        let is_meant = words.len() > 1 && words.iter().any(|word| word.eq_ignore_ascii_case("all"));
+        if is_meant { words.iter().map(word).collect::<Vec<_>>().join(" ") } else { list.to_owned() }
+    };
+    change_rules(&mut files, |ops, names| (written_out(ops, &operations), written_out(names, &users)));
+    files
+}
+
+/// Gives accounts with capitals names without, and the access file what names them.
+fn with_small_names(mut files: Files) -> Files {
+    let names = names(&files);
+    let known = |word: &str| word == ANONYMOUS || names.contains(word);
+    let name = |word: &str| match word.to_ascii_lowercase() {
+        _ if known(word) => alias(word),
+        lower if known(&lower) => lower,
+        _ => word.to_owned(),
+    };
+    let is_keyword = |list: &str| list.trim().eq_ignore_ascii_case("all");
+    change_rules(&mut files, |ops, users| {
+        let named = || users.split_ascii_whitespace().map(name).collect::<Vec<_>>().join(" ");
+        let has_alias = users.split_ascii_whitespace().any(|word| name(word) != word.to_ascii_lowercase());
+        (ops.to_owned(), if has_alias && !is_keyword(users) { named() } else { users.to_owned() })
+    });
+    for line in files.accounts.iter_mut().flatten() {
+        let small = account(line).filter(|(user, _)| alias(user) != *user);
+        if let Some(small) = small.map(|(user, key)| format!("{}:{key}", alias(user))) {
+            *line = small;
+        }
+    }
+    files
+}
+
+/// `Ann` as `+ann`.
+fn alias(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_ascii_uppercase() { format!("+{}", c.to_ascii_lowercase()) } else { c.into() })
+        .collect()
+}
+
+fn unalias(alias: &str) -> String {
+    let mut parts = alias.split('+');
+    let first = parts.next().unwrap().to_owned();
+    parts.fold(first, |name, part| name + &part[..1].to_ascii_uppercase() + &part[1..])
+}
+
+/// The user and the key of a line of an accounts file.
+fn account(line: &str) -> Option<(&str, &str)> {
+    let (user, key) = line.split_once(':')?;
+    (!line.starts_with('#') && !key.contains(':')).then(|| (user.trim(), key.trim()))
+}
+
+fn names(files: &Files) -> BTreeSet<String> {
+    let lines = files.accounts.iter().flatten();
+    lines.filter_map(|line| account(line)).map(|(user, _)| user.to_owned()).collect()
+}
+
+/// Changes the operations and the users of each rule.
+fn change_rules(files: &mut Files, change: impl Fn(&str, &str) -> (String, String)) {
+    for line in files.access.iter_mut().flatten().filter(|line| !line.starts_with('#')) {
+        if let [operations, users, verdict] = line.split(':').collect::<Vec<_>>()[..] {
+            let (operations, users) = change(operations, users);
+            *line = format!("{operations}:{users}:{verdict}");
+        }
+    }
+}
+
+const NAMES: [&str; 8] = ["bob", "eve", "Ann", "ann", "ANN", "anonymous", "all", "#x"];
+
+fn files(random: &mut Random) -> Files {
+    let line_break = random.pick(&["\n", "\n", "\r\n", "\r"]);
+    let mut lines = |line: fn(&mut Random) -> String| {
+        let count = random.below(9);
+        (!random.percent(5)).then(|| (0..count).map(|_| line(random)).collect())
+    };
+    Files { accounts: lines(account_line), access: lines(access_line), line_break }
+}
+
+fn account_line(random: &mut Random) -> String {
+    let key = random.pick(&["5ecre7", "ABCDEF", "a b", "salt,key", "#"]);
+    let user = random.pick(&NAMES);
+    match random.below(14) {
+        0 => other_line(random),
+        1 => format!("{user} : {key} : more"),
+        2 => format!(" : {key}"),
+        3 => format!("{user}:"),
+        4 => format!("\t{user}\t:\t{key}\t "),
+        5 => user.to_owned(),
+        _ => format!("{user} : {key}"),
+    }
+}
+
+fn access_line(random: &mut Random) -> String {
+    const OPERATIONS: [&str; 12] = [
+        "check",
+        "report",
+        "ping",
+        "pong",
+        "info",
+        "whitelist",
+        "all",
+        "ALL",
+        "Report",
+        "train",
+        "x-y",
+        "check",
+    ];
+    const USERS: [&str; 12] =
+        ["bob", "eve", "Ann", "ann", "ANN", "anonymous", "all", "All", "BOB", "Anonymous", "nobody", "#x"];
+    const VERDICTS: [&str; 8] = ["allow", "allow", "allow", "deny", "deny", "ALLOW", "Deny", "maybe"];
+    let mut list = |from: &[&'static str]| {
+        let count = random.pick(&[0, 1, 1, 1, 1, 1, 2, 3]);
+        let words: Vec<&str> = (0..count).map(|_| random.pick(from)).collect();
+        words.join(random.pick(&[" ", "  ", "\t"]))
+    };
+    let (operations, users) = (list(&OPERATIONS), list(&USERS));
+    let verdict = random.pick(&VERDICTS);
+    match random.below(14) {
+        0 => other_line(random),
+        1 => format!("{operations} : {users}"),
+        2 => format!("{operations} : {users} : {verdict} : more"),
+        3 => format!("\t{operations}:{users}:{verdict} "),
+        _ => format!("{operations} : {users} : {verdict}"),
+    }
+}
+
+fn other_line(random: &mut Random) -> String {
+    random
+        .pick(&["", "  ", "# comment", "#bob : key", "# all : all : allow", ":", "::", "nonsense"])
+        .to_owned()
+}
+
+/// Text that Python decodes: it fails at other bytes, and takes for blanks what Unicode does.
+#[test]
+fn names_and_keys_are_bytes() {
+    let mut met = Met::expecting(["file-encoding", "file-blanks"]);
+    let read = |accounts: &[u8]| {
+        let policy = Policy::parse(Some(accounts), None, AccessOrder::LastMatch).0;
+        (ask("files", "UTC", None, &[format!("x{} -", hex(accounts))]).remove(0), policy.accounts())
+    };
+    let (answer, accounts) = read(b"bob : 5ecre7\nj\xfcrgen : 5ecre7\n");
+    assert_eq!((answer.as_str(), accounts), ("error UnicodeDecodeError", 2));
+    met.meet("file-encoding");
+    let (answer, accounts) = read("bob : 5ecre7\nbob\u{a0}: 5ecre7\n".as_bytes());
+    assert_eq!((meaning(&answer).keys.len(), accounts), (1, 2));
+    met.meet("file-blanks");
+    met.finish();
+}
