@@ -14,7 +14,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{at, call, digest, entries, execute, expire, others, report, role, scratch, start, wait};
+use common::{
+    at, call, digest, entries, execute, expire, others, report, role, scratch, start, start_limited, wait,
+};
 use pyzord_core::{Store, StoreCall, StoreOp, Task};
 use pyzord_engines::{Access, Gdbm, OpenCause};
 
@@ -33,6 +35,7 @@ fn child() {
         ("hold", _) => hold(&path),
         ("write", first) => write(&path, first.parse().unwrap()),
         ("mutate", rounds) => mutate(&path, rounds),
+        ("report", _) => report_all(&path),
         other => panic!("{other:?}"),
     }
 }
@@ -162,6 +165,44 @@ fn damage(path: &Path) {
     let count = bucket + 8 + 6 * 16 + 4;
     bytes[count] ^= 1;
     fs::write(path, bytes).unwrap();
+}
+
+/// Reports digests to a file that may not grow for ever, until a hundred were refused.
+fn report_all(path: &Path) {
+    let mut db = Gdbm::open(path).unwrap();
+    let (mut n, mut refused) = (0, 0);
+    while refused < 100 {
+        match execute(&mut db, at(NOW), &[call(StoreOp::Report, n)])[0] {
+            Ok(_) => say(&format!("done {n}")),
+            Err(_) => refused += 1,
+        }
+        n += 1;
+        // What is there can be read all the time, and no upkeep is due.
+        let first = execute(&mut db, at(NOW), &[call(StoreOp::Read, 0)])[0].unwrap();
+        assert_eq!(first.reports.count, 1);
+    }
+    expire(&mut db, 0).unwrap();
+}
+
+/// libgdbm 1.23 loses a whole bucket when it has no room to split it, and refuses all calls from then on.
+#[test]
+fn a_file_that_cannot_grow_loses_nothing_and_is_read() {
+    // In blocks of 512 bytes.
+    for limit in (2500..4500).step_by(171) {
+        let (_directory, path) = scratch();
+        let (status, printed) = wait(start_limited("report", &path, limit), Duration::from_secs(60));
+        assert!(status.success(), "{limit} blocks: {status}: {printed}");
+        let done: Vec<u64> =
+            printed.lines().filter_map(|line| line.strip_prefix("done ")?.parse().ok()).collect();
+        assert!(done.len() > 100, "{limit} blocks: {printed}");
+        let mut db = Gdbm::open(&path).unwrap();
+        assert_eq!(others(&path).len(), 0, "{limit} blocks: nothing had to be recovered");
+        assert_eq!(entries(&db).len(), done.len(), "{limit} blocks");
+        for n in done {
+            let count = execute(&mut db, at(NOW), &[call(StoreOp::Read, n)])[0].unwrap().reports.count;
+            assert_eq!(count, 1, "{limit} blocks, digest {n}");
+        }
+    }
 }
 
 /// A file with one bucket whose count was cut off from its slots was refused as hopeless, though every record was

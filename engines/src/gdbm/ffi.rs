@@ -26,6 +26,7 @@ pub(super) enum Mode {
 /// What gdbm calls the state after which every call fails until the database is recovered.
 const NEED_RECOVERY: c_int = 29;
 const FILE_OPEN_ERROR: c_int = 3;
+const FILE_WRITE_ERROR: c_int = 4;
 const CANT_BE_READER: c_int = 9;
 const CANT_BE_WRITER: c_int = 10;
 const ITEM_NOT_FOUND: c_int = 15;
@@ -117,6 +118,11 @@ impl Fault {
 
     fn too_long() -> Self {
         Self { code: MALFORMED_DATA, os: None, needs_recovery: false }
+    }
+
+    /// The file cannot grow. libgdbm was not called, and the database is as it was.
+    pub(super) fn no_room(error: io::Error) -> Self {
+        Self { code: FILE_WRITE_ERROR, os: Some(error), needs_recovery: false }
     }
 
     /// Another process holds the database's lock.

@@ -12,6 +12,7 @@ mod header;
 mod inspect;
 mod open;
 mod rewrite;
+mod room;
 mod shared;
 mod walk;
 
@@ -30,6 +31,7 @@ use bulk::Scan;
 use expire::Round;
 use ffi::{Database, Fault};
 pub use open::{Access, OpenCause, OpenError};
+use room::Room;
 use shared::Shared;
 pub use walk::Entries;
 
@@ -127,6 +129,7 @@ struct Engine {
     /// database's: where the lock is a POSIX one, closing any descriptor gives the lock up. Fields are dropped in
     /// the order in which they stand.
     file: Arc<File>,
+    room: Room,
     round: Round,
     unreadable: Complaint,
     failing: Complaint,
@@ -155,11 +158,14 @@ impl Engine {
     }
 
     fn put(&mut self, digest: Digest, record: &Record) -> Result<(), Fault> {
+        self.room.make(&self.file).map_err(Fault::no_room)?;
         codec::gdbm::encode(record, &self.zone, &mut self.value);
         self.dirty = true;
         self.database.store(&digest.hex(), &self.value)
     }
 
+    /// Removes a key. It hardly ever takes room, then what writes have left of theirs, and must go on where there is
+    /// none: it makes some.
     fn remove(&mut self, key: &[u8]) -> Result<bool, Fault> {
         self.dirty = true;
         self.database.delete(key)

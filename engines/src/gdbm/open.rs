@@ -12,6 +12,7 @@ use super::expire::Round;
 use super::ffi::{Database, Mode, Salvage};
 use super::header::Header;
 use super::rewrite::{leftovers, recover, sync_directory};
+use super::room::Room;
 use super::{Engine, inspect};
 use crate::complaint::Complaint;
 
@@ -114,6 +115,7 @@ fn engine(path: &Path, database: Database, file: File) -> Engine {
         damaged: false,
         recovered: false,
         file: Arc::new(file),
+        room: Room::default(),
         round: Round::default(),
         unreadable: Complaint::default(),
         failing: Complaint::default(),

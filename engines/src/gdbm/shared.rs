@@ -8,6 +8,7 @@ use pyzord_core::{Progress, StoreFailure, UnixTime};
 
 use super::expire::{Round, Slice};
 use super::rewrite::{self, Failed};
+use super::room::Room;
 use super::{Engine, open};
 
 /// A call that waited this long for the engine is answered without it.
@@ -120,6 +121,7 @@ impl Engine {
     /// The database is a new file under the old name: the next sync must be of that one.
     fn new_file(&mut self) -> Result<(), StoreFailure> {
         self.file = Arc::new(self.database.file().map_err(|error| self.failed(&error.into()))?);
+        self.room = Room::default();
         Ok(())
     }
 

@@ -87,9 +87,15 @@ pub(crate) const ROLE: &str = "PYZORD_TEST_ROLE";
 
 /// Starts this test program again, to do in a process of its own what its ignored test `child` does.
 pub(crate) fn start(role: &str, path: &Path) -> Child {
-    // A limit to the size of its files: should libgdbm run wild in a damaged one, it must not fill the disk.
+    // Should libgdbm run wild in a damaged file, it must not fill the disk.
+    start_limited(role, path, 524_288)
+}
+
+/// The same, with a limit to the size of its files, in blocks of 512 bytes. A write beyond it fails.
+pub(crate) fn start_limited(role: &str, path: &Path, blocks: u32) -> Child {
     Command::new("sh")
-        .args(["-c", "ulimit -f 524288; exec \"$0\" \"$@\""])
+        .arg("-c")
+        .arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""))
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)

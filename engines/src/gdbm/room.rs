@@ -1,0 +1,111 @@
+//! Room for the file to grow, made sure of before libgdbm needs it.
+//!
+//! When the disk is full, libgdbm 1.23 does not notice that it could not write a bucket: it writes the directory that
+//! names the bucket, refuses every later call, and when the process ends, all records of the bucket are gone. So no
+//! write begins before the blocks that it may add are the file's. They are reserved beyond its end, where neither
+//! libgdbm nor anybody else sees them.
+
+use std::fs::File;
+use std::io;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+/// Writes between two looks at the file's length.
+const WRITES: u32 = 8;
+/// What so many writes may add to a file: each a value, three blocks for a split bucket, a table of free space. The
+/// directory of the buckets, which doubles at times, is at most a hundredth of the file.
+const LEAST: u64 = 256 << 10;
+const LEAST_SHARE: u64 = 64;
+/// What is reserved at once.
+const RESERVE: u64 = 1 << 20;
+const RESERVE_SHARE: u64 = 32;
+
+/// How far the file can grow.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// No write fails before the file is that long.
+    end: u64,
+    /// The process may not make a file longer.
+    limit: u64,
+    /// Writes until the next look.
+    writes: u32,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+        Self { end: 0, limit, writes: 0 }
+    }
+}
+
+impl Room {
+    /// Makes sure of the room that one more write may need.
+    ///
+    /// # Errors
+    /// When there is none: the disk is full, a quota is used up, or the file is as long as it may be.
+    pub(super) fn make(&mut self, file: &File) -> io::Result<()> {
+        if self.writes > 0 {
+            self.writes -= 1;
+            return Ok(());
+        }
+        let length = file.metadata()?.len();
+        if self.end < length + LEAST + length / LEAST_SHARE {
+            self.end = self.extend(file, length)?;
+        }
+        self.writes = WRITES - 1;
+        Ok(())
+    }
+
+    fn extend(&self, file: &File, length: u64) -> io::Result<u64> {
+        let size = RESERVE + length / RESERVE_SHARE;
+        if length + size > self.limit {
+            return Err(Errno::FBIG.into());
+        }
+        match reserve(file, length, size) {
+            // Where nothing can be reserved, writes are tried as they come.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(length + size),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, length: u64, size: u64) -> Result<(), Errno> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    fallocate(file, FallocateFlags::KEEP_SIZE, length, size)
+}
+
+/// Elsewhere reserving would make the file longer, and libgdbm takes a file that is too long for damaged.
+#[cfg(not(target_os = "linux"))]
+fn reserve(_file: &File, _length: u64, _size: u64) -> Result<(), Errno> {
+    Err(Errno::OPNOTSUPP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_reserved_and_the_file_stays_as_long_as_it_is() {
+        let file = tempfile::tempfile().unwrap();
+        let mut room = Room::default();
+        for length in [0, LEAST, RESERVE, 10 * RESERVE] {
+            file.set_len(length).unwrap();
+            (0..WRITES).for_each(|_| room.make(&file).unwrap());
+            assert_eq!(file.metadata().unwrap().len(), length);
+            assert!(room.end >= length + LEAST);
+        }
+    }
+
+    #[test]
+    fn a_file_as_long_as_it_may_be_is_refused_until_it_may_grow() {
+        let file = tempfile::tempfile().unwrap();
+        let mut room = Room { limit: RESERVE - 1, ..Room::default() };
+        for _ in 0..2 {
+            assert_eq!(room.make(&file).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        }
+        room.limit = RESERVE;
+        room.make(&file).unwrap();
+    }
+}
