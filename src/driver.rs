@@ -16,13 +16,15 @@ pub(crate) enum Driver {
 impl Driver {
     /// Takes the signals over. Call it before any thread exists.
     pub(crate) fn new(runtime: Runtime) -> Result<Self, String> {
+        let signals = |error| format!("signals: {error}");
+        pyzord_runtime::outlive_file_limits().map_err(signals)?;
         let taken = match runtime {
             #[cfg(feature = "runtime-std")]
             Runtime::Std => pyzord_runtime_std::Signals::block().map(Self::Std),
             #[cfg(feature = "runtime-smol")]
             Runtime::Smol => pyzord_runtime_smol::Signals::install().map(Self::Smol),
         };
-        taken.map_err(|error| format!("signals: {error}"))
+        taken.map_err(signals)
     }
 
     /// Serves until a signal says stop.
