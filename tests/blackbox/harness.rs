@@ -71,7 +71,7 @@ impl Home {
 }
 
 /// Port 0 has the system choose a free one, which the log then names; so no two tests ever want the same.
-const LISTEN: [&str; 4] = ["--address", "127.0.0.1", "--port", "0"];
+pub(crate) const LISTEN: [&str; 4] = ["--address", "127.0.0.1", "--port", "0"];
 
 /// A server in the foreground. It is killed when the test ends, however it ends.
 pub(crate) struct Server {
@@ -93,8 +93,14 @@ impl Server {
 
     /// Starts a server with just these arguments.
     pub(crate) fn spawn(home: Home, arguments: &[&str]) -> Self {
+        let command = home.command(arguments);
+        Self::launch(home, command)
+    }
+
+    /// Starts a server by this command and waits until it listens.
+    pub(crate) fn launch(home: Home, mut command: Command) -> Self {
         let log = fs::File::create(home.path("stderr")).unwrap();
-        let mut child = home.command(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let address = wait_for("listening", || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the server ended with {status}: {}", home.read("stderr"));

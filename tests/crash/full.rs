@@ -1,0 +1,77 @@
+//! A file that cannot grow: beyond a limit to its size a write fails, as one to a full disk does.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Home, LISTEN, Server, digest, field, request};
+use crate::load::count;
+use crate::random::Random;
+use crate::rounds;
+
+/// The limits to try, in blocks of 512 bytes: a file of that size holds up to some thousand records.
+const LEAST: u32 = 2500;
+const MOST: u32 = 4500;
+
+/// libgdbm lost a bucket of records that were acknowledged, when it had no room to split it.
+#[test]
+fn a_database_that_cannot_grow_loses_nothing() {
+    let mut random = Random::new();
+    for _ in 0..rounds(6) {
+        let limit = LEAST + random.below(MOST - LEAST);
+        println!("{limit} blocks");
+        fill(limit);
+    }
+}
+
+/// A server whose files cannot grow beyond a limit, in blocks of 512 bytes.
+fn limited(home: Home, blocks: u32, arguments: &[&str]) -> Server {
+    let server = home.command(&[&LISTEN, arguments].concat());
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")).stdin(Stdio::null());
+    command.arg(server.get_program()).args(server.get_args());
+    Server::launch(home, command)
+}
+
+/// Reports new digests until one is refused; says how many were acknowledged.
+fn report_until_refused(server: &Server, from: u32) -> u32 {
+    let client = server.client();
+    (from..)
+        .find(|number| {
+            let reply = client.ask(request("report", &[&digest(*number)]));
+            assert!(["200", "500"].contains(&field(&reply, "Code")), "{reply}");
+            field(&reply, "Code") == "500"
+        })
+        .unwrap()
+}
+
+fn fill(limit: u32) {
+    let server = limited(Home::new(), limit, &[]);
+    let refused = report_until_refused(&server, 0);
+    server.wait_for_log("File too large");
+    assert_eq!(field(&server.client().ask(request("ping", &[])), "Code"), "200");
+    assert_eq!(count(&server.client(), &digest(0)), 1, "what is there can be read");
+    // Nothing is lost by a kill now, and where there is room the same file goes on.
+    let server = Server::on(server.kill(), &[]);
+    let client = server.client();
+    for number in 0..refused {
+        assert_eq!(count(&client, &digest(number)), 1, "{number} of {refused}: {}", server.log());
+    }
+    let reply = client.ask(request("report", &[&digest(refused)]));
+    assert_eq!(field(&reply, "Code"), "200");
+}
+
+/// The server was ended by SIGXFSZ.
+#[test]
+fn a_log_that_cannot_grow_ends_nothing() {
+    const LIMIT: u32 = 64;
+    let home = Home::new();
+    let log = home.path("usage.log");
+    let server = limited(home, LIMIT, &["--usage-log", log.to_str().unwrap()]);
+    let client = server.client();
+    let full = || fs::metadata(&log).unwrap().len() == u64::from(LIMIT) * 512;
+    let pings = (0..10_000).take_while(|_| !full()).map(|_| client.ask(request("ping", &[])));
+    assert!(pings.count() < 10_000, "the log is full");
+    for _ in 0..10 {
+        assert_eq!(field(&client.ask(request("ping", &[])), "Code"), "200");
+    }
+}

@@ -1,0 +1,34 @@
+//! Numbers that can be had again.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::thread;
+use std::time::Duration;
+
+/// A generator of numbers that look random.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// One with the seed that the environment names, or with a new one, which is printed.
+    pub(crate) fn new() -> Self {
+        let seed = std::env::var("PYZORD_CRASH_SEED").map(|seed| seed.parse().unwrap());
+        let seed = seed.unwrap_or_else(|_| RandomState::new().hash_one(0));
+        println!("PYZORD_CRASH_SEED={seed}");
+        Self(seed)
+    }
+
+    /// One of its own for another thread.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(u64::from(self.below(u32::MAX)))
+    }
+
+    pub(crate) fn below(&mut self, limit: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from((self.0 >> 33) % u64::from(limit)).unwrap()
+    }
+
+    /// Lets a random time of at most `most` go by: the moment of a kill, which is what these tests vary.
+    pub(crate) fn pause(&mut self, most: Duration) {
+        let micros = u32::try_from(most.as_micros()).unwrap_or(u32::MAX).max(1);
+        thread::sleep(Duration::from_micros(self.below(micros).into()));
+    }
+}
