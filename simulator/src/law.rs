@@ -103,7 +103,7 @@ impl Rules {
         Policy::parse(Some(accounts.as_bytes()), text.as_deref().map(str::as_bytes), self.order).0
     }
 
-    /// What must become of a datagram that is judged at `wall`, in Unix seconds.
+    /// What must become of a datagram that is judged at `wall`, in microseconds since 1970.
     pub(crate) fn verdict(&self, parcel: &Parcel, port: u16, wall: i64) -> Verdict {
         match &parcel.content {
             _ if port == 0 => Verdict::Silence,
@@ -120,7 +120,8 @@ impl Rules {
             Some(signer) => {
                 let account = self.accounts.iter().find(|(user, _)| *user == signer.user);
                 let known = account.is_some_and(|(_, key)| *key == signer.key);
-                let in_time = i128::from(wall).abs_diff(i128::from(signer.time)) <= 300;
+                let [wall, signed] = [i128::from(wall), i128::from(signer.time) * 1_000_000];
+                let in_time = wall.abs_diff(signed) <= 300_000_000;
                 if !known || !in_time || signer.signature != Signature::Valid {
                     return Err(401);
                 }

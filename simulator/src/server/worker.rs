@@ -122,12 +122,12 @@ impl Server {
         {
             accepted = Ok(());
         }
-        let asked = stage.judge.judged(*copy, &self.rules, now.wall.seconds(), accepted)?;
+        let asked = stage.judge.judged(*copy, &self.rules, now.wall.micros(), accepted)?;
         let Some(asked) = asked else { return Ok(()) };
         let load = if waiting.batch.len() > waiting.asked.len() { waiting } else { own };
         load.asked.push(asked);
         if stage.has(Sabotage::CountsForbidden)
-            && self.rules.verdict(parcel, source.port(), now.wall.seconds()) == Verdict::Code(403)
+            && self.rules.verdict(parcel, source.port(), now.wall.micros()) == Verdict::Code(403)
             && let Content::Request(message) = &parcel.content
         {
             load.extra.extend(
