@@ -2,6 +2,8 @@
 
 use core::iter;
 
+use memchr::memchr2;
+
 /// A block of header lines, `Name: value`; a view of the datagram that copies nothing.
 ///
 /// The rules are those of Python's `email` package, which the reference server reads requests with:
@@ -34,22 +36,24 @@ impl<'a> HeaderBlock<'a> {
     }
 
     /// The headers, in their order.
-    pub fn iter(self) -> impl Iterator<Item = Header<'a>> {
-        let mut rest = self.0;
-        iter::from_fn(move || {
-            loop {
-                let (line, after) = split_line(rest)?;
-                match Line::of(line) {
-                    Line::End => return None,
-                    Line::Continuation | Line::Skipped => rest = after,
-                    Line::Field { colon } => {
-                        let (field, after) = take_field(rest, line, after)?;
-                        rest = after;
-                        return Header::split(field, colon);
-                    }
+    pub fn iter(mut self) -> impl Iterator<Item = Header<'a>> {
+        iter::from_fn(move || self.take_header())
+    }
+
+    /// Takes the first header off the block.
+    pub(crate) fn take_header(&mut self) -> Option<Header<'a>> {
+        loop {
+            let (line, after) = split_line(self.0)?;
+            match Line::of(line) {
+                Line::End => return None,
+                Line::Continuation | Line::Skipped => self.0 = after,
+                Line::Field { colon } => {
+                    let (field, after) = take_field(self.0, line, after)?;
+                    self.0 = after;
+                    return Header::split(field, colon);
                 }
             }
-        })
+        }
     }
 }
 
@@ -120,7 +124,7 @@ fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     if text.is_empty() {
         return None;
     }
-    let end = text.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(text.len());
+    let end = memchr2(b'\n', b'\r', text).unwrap_or(text.len());
     let (line, rest) = text.split_at_checked(end)?;
     let length = match rest {
         [b'\r', b'\n', b'\n', ..] => 3,

@@ -8,10 +8,16 @@ pub const MAX_REQUEST: usize = 8192;
 /// The user of requests that name none; there is no account for it and its requests are not signed.
 pub const ANONYMOUS: &[u8] = b"anonymous";
 
+/// The one header that may stand several times.
+const DIGEST: &[u8] = b"Op-Digest";
+
 /// The headers that mean something to a server, as they were sent. The first of a repeated header counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     block: HeaderBlock<'a>,
+    /// The headers from the first `Op-Digest` on, and how many of that name there are, so that nobody has to look
+    /// at all headers again.
+    digests: (HeaderBlock<'a>, usize),
     /// `Op`: the operation's name.
     pub op: &'a [u8],
     /// `Thread`: the client's mark for this request, which the reply repeats.
@@ -35,9 +41,16 @@ impl<'a> Request<'a> {
     pub fn parse(datagram: &'a [u8]) -> Option<Self> {
         let block = HeaderBlock::new(datagram);
         let [mut op, mut thread, mut version, mut user, mut time, mut signature] = [None; 6];
-        for Header { name, value } in block.iter() {
+        let (mut rest, mut digests) = (block, (block, 0));
+        loop {
+            let from = rest;
+            let Some(Header { name, value }) = rest.take_header() else { break };
             // The length tells the headers apart, so most names are compared once.
             let slot = match name.len() {
+                9 if name.eq_ignore_ascii_case(DIGEST) => {
+                    digests = if digests.1 == 0 { (from, 1) } else { (digests.0, digests.1 + 1) };
+                    continue;
+                }
                 2 if name.eq_ignore_ascii_case(b"Op") => &mut op,
                 2 if name.eq_ignore_ascii_case(b"PV") => &mut version,
                 3 if name.eq_ignore_ascii_case(b"Sig") => &mut signature,
@@ -49,7 +62,7 @@ impl<'a> Request<'a> {
             slot.get_or_insert(value);
         }
         let user = user.filter(|user| !user.is_empty()).unwrap_or(ANONYMOUS);
-        Some(Self { block, op: op?, thread, version, user, time, signature })
+        Some(Self { block, digests, op: op?, thread, version, user, time, signature })
     }
 
     /// All headers, in their order.
@@ -60,7 +73,9 @@ impl<'a> Request<'a> {
 
     /// The values of `Op-Digest`, in their order.
     pub fn digests(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.block.iter().filter(|header| header.is("Op-Digest")).map(|header| header.value)
+        let (block, count) = self.digests;
+        let digests = block.iter().filter(|header| header.name.eq_ignore_ascii_case(DIGEST));
+        digests.take(count).map(|header| header.value)
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
+use arrayvec::ArrayVec;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg as _;
@@ -62,30 +63,27 @@ pub(crate) fn send<'a>(
 ) -> Sent {
     let mut sent = Sent::default();
     loop {
-        let mut count = 0;
-        let messages: [_; BATCH] = std::array::from_fn(|_| {
-            let (peer, reply) = replies.next()?;
-            count += 1;
-            Some((peer.as_any(), [IoSlice::new(reply)]))
-        });
-        send_together(socket, &messages, count, &mut sent);
-        if count < BATCH {
+        let some = replies.by_ref().take(BATCH);
+        let messages: Messages<'_> =
+            some.map(|(peer, reply)| (peer.as_any(), [IoSlice::new(reply)])).collect();
+        send_together(socket, &messages, &mut sent);
+        if messages.len() < BATCH {
             return sent;
         }
     }
 }
 
-type Message<'a> = Option<(SocketAddrAny, [IoSlice<'a>; 1])>;
+/// On the stack, and no more of it is touched than there are replies.
+type Messages<'a> = ArrayVec<(SocketAddrAny, [IoSlice<'a>; 1]), BATCH>;
 
-/// Sends the first `count` messages.
-fn send_together(socket: &UdpSocket, messages: &[Message<'_>; BATCH], count: usize, sent: &mut Sent) {
-    let mut controls: [_; BATCH] = std::array::from_fn(|_| SendAncillaryBuffer::default());
-    let mut messages = messages.iter().flatten();
-    let mut headers = controls.each_mut().map(|control| match messages.next() {
-        Some((peer, reply)) => MMsgHdr::new_with_addr(peer, reply, control),
-        None => MMsgHdr::new(&[], control),
-    });
-    let mut rest = headers.get_mut(..count).unwrap_or_default();
+fn send_together(socket: &UdpSocket, messages: &Messages<'_>, sent: &mut Sent) {
+    let mut controls: ArrayVec<_, BATCH> = messages.iter().map(|_| SendAncillaryBuffer::default()).collect();
+    let mut headers: ArrayVec<_, BATCH> = messages
+        .iter()
+        .zip(&mut controls)
+        .map(|((peer, reply), control)| MMsgHdr::new_with_addr(peer, reply, control))
+        .collect();
+    let mut rest = headers.as_mut_slice();
     while !rest.is_empty() {
         let accepted = match sendmmsg(socket, rest, SendFlags::empty()) {
             Ok(accepted) => accepted,
