@@ -160,6 +160,26 @@ impl Batch {
         })
     }
 
+    /// Takes over the requests of `other`, behind those that are there, and leaves it empty with its buffers: requests
+    /// that wait for the same store make one trip.
+    pub fn append(&mut self, other: &mut Self) {
+        let [text, digests, calls, replies] =
+            [self.text.len(), self.digests.len(), self.calls.len(), self.replies.len()];
+        self.requests.extend(other.requests.drain(..).map(|request| Accepted {
+            user: shift(request.user, text),
+            op: shift(request.op, text),
+            thread: request.thread.map(|thread| shift(thread, text)),
+            digests: shift(request.digests, digests),
+            calls: shift(request.calls, calls),
+            reply: shift(request.reply, replies),
+            ..request
+        }));
+        self.text.append(&mut other.text);
+        self.digests.append(&mut other.digests);
+        self.calls.append(&mut other.calls);
+        self.replies.append(&mut other.replies);
+    }
+
     /// How many requests will be answered.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -180,6 +200,10 @@ impl Batch {
         self.calls.clear();
         self.replies.clear();
     }
+}
+
+fn shift(range: Range<usize>, by: usize) -> Range<usize> {
+    range.start + by..range.end + by
 }
 
 fn keep(text: &mut Vec<u8>, part: &[u8]) -> Range<usize> {

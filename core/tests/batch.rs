@@ -185,6 +185,31 @@ proptest! {
         prop_assert_eq!(store.records.records().collect::<Vec<_>>(), model.records.records().collect::<Vec<_>>());
     }
 
+    /// Requests that were judged apart and then wait together are answered as if they had come together.
+    #[test]
+    fn joined_batches_are_one(datagrams in prop::collection::vec(request(), 0..20), split in 0..20_usize) {
+        let accept = |datagrams: &[Vec<u8>], ports: std::ops::RangeFrom<u16>| {
+            let mut batch = Batch::new();
+            for (datagram, port) in datagrams.iter().zip(ports) {
+                let _ = batch.accept(&policy(), SocketAddr::from(([192, 0, 2, 1], port)), datagram, now().wall);
+            }
+            batch
+        };
+        let answer = |batch: &mut Batch| {
+            let mut answers = Vec::new();
+            MemoryStore::new().execute(now(), batch.calls(), &mut answers);
+            batch.resolve(&answers);
+            let replies: Vec<_> = batch.replies().map(|(peer, reply)| (peer, reply.to_vec())).collect();
+            (replies, batch.usage().map(|usage| usage.to_string()).collect::<Vec<_>>())
+        };
+        let split = split.min(datagrams.len());
+        let (first, second) = datagrams.split_at(split);
+        let (mut joined, mut rest) = (accept(first, 1000..), accept(second, 1000 + u16::try_from(split).unwrap()..));
+        joined.append(&mut rest);
+        prop_assert!(rest.is_empty() && rest.calls().is_empty());
+        prop_assert_eq!(answer(&mut joined), answer(&mut accept(&datagrams, 1000..)));
+    }
+
     #[test]
     fn no_reply_outweighs_three_requests_or_is_a_request(datagram in request(), cut in 0..600_usize) {
         let datagram = &datagram[..cut.min(datagram.len())];

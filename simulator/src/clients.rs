@@ -127,7 +127,7 @@ impl Clients {
             let key = if stage.random.percent(90) { rules.key(user) } else { "2".to_owned() };
             Signer { user, key, time: stage.clock.seconds() + drift, signature: Signature::Valid }
         });
-        let count = stage.random.pick(&[1, 1, 1, 1, 2, 3, 20]).unwrap_or(0);
+        let count = stage.random.pick(&[1, 1, 1, 2, 3, 20, 120, 140]).unwrap_or(0);
         let digests = (0..count).map(|_| self.digest(stage)).collect();
         let op =
             stage.random.pick(&["check", "check", "report", "report", "info", "whitelist", "ping", "pong"]);

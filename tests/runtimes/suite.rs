@@ -176,7 +176,9 @@ fn what_is_no_request_is_counted<D: Drive>() {
 fn a_store_that_hangs_keeps_nobody_from_a_ping<D: Drive>() {
     let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
     let hung = records.lock().unwrap();
-    let check = format!("Op: check\nOp-Digest: {DIGEST}\nThread: 6\nPV: 2.1\n\n");
+    // So many digests that a few requests fill a batch.
+    let digests = format!("Op-Digest: {DIGEST}\n").repeat(20);
+    let report = format!("Op: report\n{digests}Thread: 6\nPV: 2.1\n\n");
     let (socket, _) = bind("127.0.0.1", 0).unwrap();
     let client = client(&socket);
     let (commands, receiver) = mpsc::channel();
@@ -199,10 +201,10 @@ fn a_store_that_hangs_keeps_nobody_from_a_ping<D: Drive>() {
             };
             D::serve(server, receiver);
         });
-        // With each check a ping: the pings are answered, and so are the checks that nothing has room for.
+        // With each report a ping: the pings are answered, and so are the reports that nothing has room for.
         let mut unavailable = 0;
         for _ in 0..1000 {
-            client.send(check.as_bytes()).unwrap();
+            client.send(report.as_bytes()).unwrap();
             client.send(PING).unwrap();
             while !receive(&client).starts_with("Code: 200\n") {
                 unavailable += 1;

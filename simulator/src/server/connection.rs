@@ -96,7 +96,7 @@ impl Server {
         let (state, delay) = match std::mem::replace(&mut connection.state, State::Idle) {
             State::Idle | State::Woken => match self.queue.take() {
                 Next::Batch(batch) => {
-                    let asked = self.queued.pop_front().unwrap_or_default();
+                    let asked = self.queued.drain(..batch.len()).collect();
                     let caller = (self.life, index);
                     let (flight, delay) = connection.begin(stage, database, batch, asked, caller)?;
                     (State::Busy(Box::new(flight)), delay)

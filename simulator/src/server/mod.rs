@@ -34,7 +34,7 @@ pub(crate) struct Server {
     workers: Vec<Worker>,
     queue: Queue,
     /// The copies in the queue's batches, in the same order.
-    queued: VecDeque<Vec<Asked>>,
+    queued: VecDeque<Asked>,
     connections: Vec<Connection>,
     schedule: Schedule,
     underway: Option<Underway>,

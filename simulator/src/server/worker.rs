@@ -174,10 +174,12 @@ impl Server {
         if stage.has(Sabotage::AcknowledgesFirst) {
             return load.answer(stage, &vec![Ok(Record::default()); calls.len()]);
         }
+        let waiting = self.queue.waiting();
         if self.queue.submit(&mut load.batch) {
-            self.queued.push_back(std::mem::take(&mut load.asked));
+            self.queued.extend(load.asked.drain(..));
             self.wake_connections(stage);
-            return stage.judge.batch_in_flight(stage.config.connections);
+            let joined = self.queue.waiting() == waiting;
+            return if joined { Ok(()) } else { stage.judge.batch_in_flight(stage.config.connections) };
         }
         stage.note(|| "too many batches are in flight".to_owned());
         if stage.has(Sabotage::ForgetsOverflow) {
