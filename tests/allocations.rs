@@ -1,0 +1,103 @@
+//! A datagram costs no allocation, from its receipt to its reply.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use pyzord_core::{
+    AccessOrder, CleanupAge, HashedKey, HeaderBlock, MemoryStore, Now, Policy, Progress, Record, Store,
+    StoreAnswer, StoreCall, StoreFailure, Task, UnixTime,
+};
+use pyzord_engines::Gdbm;
+use pyzord_runtime::{Clock, Counters, Live, Parts, Server, Stores, Wait, bind};
+
+const ACCOUNTS: &[u8] = b"bob : 0123456789abcdef0123456789abcdef01234567";
+const ACCESS: &[u8] = b"all : anonymous : allow\nall : bob : allow\n";
+
+/// One datagram of each kind, some of them in vain.
+fn datagrams(now: UnixTime) -> Vec<Vec<u8>> {
+    let key = HashedKey::new(b"bob", b"0123456789abcdef0123456789abcdef01234567");
+    let mut datagrams =
+        vec![b"no request".to_vec(), Vec::new(), [&b"Op: ping\n"[..], &[b'x'; 9000]].concat()];
+    for op in ["ping", "pong", "check", "info", "report", "whitelist", "frobnicate"] {
+        let digest = "Op-Digest: da39a3ee5e6b4b0d3255bfef95601890afd80709\n";
+        let request = format!("Op: {op}\n{digest}Thread: 12345\nPV: 2.1\n");
+        datagrams.push(format!("{request}\n").into_bytes());
+        datagrams.push(format!("Op: {op}\n{}Thread: 12345\nPV: 2.1\n\n", digest.repeat(20)).into_bytes());
+        for user in ["bob", "eve"] {
+            let signed = format!("{request}User: {user}\nTime: {}\n", now.seconds());
+            let signature = key.sign(HeaderBlock::new(signed.as_bytes()), now.seconds());
+            datagrams.push([signed.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat());
+        }
+    }
+    datagrams
+}
+
+/// Sends all of `datagrams` to a worker that was warm before, and counts what it allocates in serving them.
+fn allocations<S: Store + Clone>(store: &S) -> u64 {
+    let (socket, _) = bind("127.0.0.1", 0).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (policy, _) = Policy::parse(Some(ACCOUNTS), Some(ACCESS), AccessOrder::FirstMatch);
+    let (policy, counters) = (Live::new(policy), Counters::default());
+    let server = Server {
+        socket: &socket,
+        policy: &policy,
+        counters: &counters,
+        stores: Stores::Local(vec![store.clone()]),
+        upkeep: store.clone(),
+        cleanup: CleanupAge(0),
+        reload: &mut Policy::default,
+        usage: &|batch| assert!(batch.usage().count() > 0),
+    };
+    let parts = Parts::new(&server);
+    let backend = parts.split(server.stores).0.pop().unwrap();
+    let mut worker = parts.worker(backend);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(socket.local_addr().unwrap()).unwrap();
+    let datagrams = datagrams(Clock::start().now().wall);
+    let mut serve = || {
+        for datagram in &datagrams {
+            client.send(datagram).unwrap();
+        }
+        while worker.serve(Wait::No) {}
+    };
+    // The first rounds make room in the buffers.
+    for _ in 0..3 {
+        serve();
+    }
+    let counted = allocation_counter::measure(&mut serve);
+    let answered = format!("{} answered", 4 * (datagrams.len() - 2));
+    assert!(counters.to_string().contains(&answered), "{counters}");
+    counted.count_total
+}
+
+#[test]
+fn a_datagram_costs_no_allocation() {
+    assert_eq!(allocations(&MemoryStore::new()), 0);
+}
+
+#[test]
+fn a_datagram_costs_no_allocation_with_gdbm() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Gdbm::open(&directory.path().join("pyzord.db")).unwrap();
+    assert_eq!(allocations(&store), 0);
+}
+
+/// The counter sees what there is to be seen.
+#[test]
+fn an_allocation_is_counted() {
+    assert!(allocations(&Wasteful) > 0);
+}
+
+#[derive(Clone)]
+struct Wasteful;
+
+impl Store for Wasteful {
+    fn execute(&mut self, _: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+        answers.extend(vec![Ok(Record::default()); calls.len()]);
+    }
+
+    fn upkeep(&mut self, _: Now, _: Task) -> Result<Progress, StoreFailure> {
+        Ok(Progress::Done)
+    }
+}
