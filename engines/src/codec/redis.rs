@@ -17,7 +17,7 @@ use super::number::number;
 pub const FIELDS: [&str; 6] = ["r_count", "r_entered", "r_updated", "wl_count", "wl_entered", "wl_updated"];
 
 /// Dates beyond this many seconds on either side of 1970, about 292,000 years, are no dates.
-const FARTHEST: u64 = i64::MAX.cast_unsigned() / 1_000_000;
+const FARTHEST: i64 = i64::MAX / 1_000_000;
 
 /// Why fields are no record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +56,8 @@ pub fn decode(fields: [Option<&[u8]>; 6]) -> Result<Record, Unreadable> {
 #[must_use]
 pub fn encode(record: &Record) -> [i64; 6] {
     let count = |tally: &Tally| tally.count.min(Tally::MAX).cast_signed();
-    let date = |date: Option<UnixTime>| date.map_or(0, UnixTime::seconds);
+    // The earliest instant of all is a fraction beyond the earliest second that is read.
+    let date = |date: Option<UnixTime>| date.map_or(0, |date| date.seconds().max(-FARTHEST));
     let Record { reports, whitelists } = record;
     [
         count(reports),
@@ -79,7 +80,7 @@ fn tally(count: Option<&[u8]>, entered: Option<&[u8]>, updated: Option<&[u8]>) -
 fn date(field: Option<&[u8]>) -> Result<Option<UnixTime>, ()> {
     let Some(field) = field else { return Ok(None) };
     let (negative, digits) = field.strip_prefix(b"-").map_or((false, field), |digits| (true, digits));
-    let seconds = plain(digits).filter(|&seconds| seconds <= FARTHEST).ok_or(())?.cast_signed();
+    let seconds = plain(digits).map(u64::cast_signed).filter(|&seconds| seconds <= FARTHEST).ok_or(())?;
     let seconds = if negative { -seconds } else { seconds };
     Ok((seconds != 0).then(|| UnixTime::from_seconds(seconds)))
 }
@@ -164,6 +165,15 @@ mod tests {
             whitelists: Tally { count: 1, entered: None, updated: date(-1) },
         };
         assert_eq!(written(&record), "1,0,1,1,0,-1");
+    }
+
+    /// The earliest second of all was written, and refused when it was read.
+    #[test]
+    fn the_earliest_and_the_latest_instant_are_read_back() {
+        let [entered, updated] = [i64::MIN, i64::MAX].map(|micros| Some(UnixTime::from_micros(micros)));
+        let record = Record { reports: Tally { count: 1, entered, updated }, ..Record::default() };
+        let read = decode(fields(&written(&record))).unwrap();
+        assert_eq!((read.reports.entered, read.reports.updated), (at(-FARTHEST), at(FARTHEST)));
     }
 
     fn date() -> impl Strategy<Value = Option<UnixTime>> {
