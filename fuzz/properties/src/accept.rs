@@ -1,0 +1,159 @@
+use std::net::SocketAddr;
+
+use arbitrary::{Arbitrary, Unstructured};
+use pyzord_core::{
+    ANONYMOUS, Batch, Digest, MAX_REQUEST, Operation, Policy, Request, Step, StoreAnswer, StoreCall, StoreError,
+    StoreOp, UnixTime, accept as judge, lines, verify,
+};
+
+use crate::peer::{Datagram, Rules};
+use crate::record;
+
+/// IPv4 and UDP headers: what a datagram weighs beside its payload.
+const WIRE_OVERHEAD: usize = 28;
+/// All that a reply has beside `Thread`.
+const REPLY_OVERHEAD: usize = 512;
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    rules: Rules,
+    now: i64,
+    fault: u8,
+    datagram: Datagram<'a>,
+}
+
+/// A datagram without `Op` is not answered; any other gets the code that the checks give in their order, in a reply
+/// that is no request, repeats `Thread`, and weighs at most three times the request. The store is asked what the
+/// operation needs, and a batch of one is the same.
+pub fn accept(data: &[u8]) {
+    let mut source = Unstructured::new(data);
+    let Ok(record) = record::record(&mut source) else { return };
+    let Ok(input) = Input::arbitrary_take_rest(source) else { return };
+    let (policy, datagram, now) = (input.rules.policy(), input.datagram.bytes(input.now), UnixTime::from_seconds(input.now));
+    let answer = match input.fault {
+        0 => Err(StoreError::Unavailable),
+        1 => Err(StoreError::Unreadable),
+        _ => Ok(record),
+    };
+    let expected = verdict(&policy, &input.rules, &datagram, now);
+    let (calls, reply) = one(&policy, &datagram, now, answer);
+    assert_eq!((calls, reply.clone()), batch_of_one(&policy, &datagram, now, answer));
+    let (Some(expected), Some(reply)) = (expected, &reply) else {
+        return assert!(expected.is_none() && reply.is_none(), "{}", datagram.escape_ascii());
+    };
+    let code = expected.and_then(|asks| if asks { answer.map(drop).map_err(|_| 500) } else { Ok(()) });
+    let code = format!("Code: {}\n", code.err().unwrap_or(200));
+    assert!(reply.starts_with(code.as_bytes()), "{code} {}", reply.escape_ascii());
+    check_reply(&policy, &datagram, now, reply);
+}
+
+/// The reply to a datagram, and what the store was asked for it.
+fn one(policy: &Policy, datagram: &[u8], now: UnixTime, answer: StoreAnswer) -> (Vec<StoreCall>, Option<Vec<u8>>) {
+    let (calls, reply) = match judge(policy, datagram, now) {
+        Step::Ignore(_) => return (Vec::new(), None),
+        Step::Reply(reply) => (Vec::new(), reply),
+        Step::Store(pending) => {
+            let calls = pending.calls().to_vec();
+            check_calls(datagram, &calls);
+            (calls.clone(), pending.resume(&vec![answer; calls.len()]))
+        }
+    };
+    let mut out = Vec::new();
+    reply.write(&mut out);
+    (calls, Some(out))
+}
+
+fn batch_of_one(
+    policy: &Policy,
+    datagram: &[u8],
+    now: UnixTime,
+    answer: StoreAnswer,
+) -> (Vec<StoreCall>, Option<Vec<u8>>) {
+    let mut batch = Batch::new();
+    let peer = SocketAddr::from(([192, 0, 2, 1], 9));
+    let taken = batch.accept(policy, peer, datagram, now).is_ok();
+    let calls = batch.calls().to_vec();
+    batch.resolve(&vec![answer; calls.len()]);
+    for usage in batch.usage() {
+        let line = usage.to_string();
+        let most = 1024 + 44 * usage.digests.len();
+        assert!(line.len() <= most && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+    }
+    let reply = batch.replies().next().map(|(_, reply)| reply.to_vec());
+    assert_eq!(taken, reply.is_some());
+    (calls, reply)
+}
+
+/// The first digest is read, or all are counted, each as often as it stands there.
+fn check_calls(datagram: &[u8], calls: &[StoreCall]) {
+    let request = Request::parse(datagram).expect("only requests ask the store");
+    let count = if matches!(request.op, b"report" | b"whitelist") { usize::MAX } else { 1 };
+    let asked: Vec<Digest> = calls.iter().map(|call| call.digest).collect();
+    let named: Vec<Digest> = request.digests().take(count).filter_map(Digest::parse).collect();
+    assert_eq!(asked, named);
+    let op = match request.op {
+        b"report" => StoreOp::Report,
+        b"whitelist" => StoreOp::Whitelist,
+        _ => StoreOp::Read,
+    };
+    assert!(calls.iter().all(|call| call.op == op));
+}
+
+fn check_reply(policy: &Policy, datagram: &[u8], now: UnixTime, reply: &[u8]) {
+    assert!(reply.len() + WIRE_OVERHEAD <= 3 * (datagram.len() + WIRE_OVERHEAD), "{}", reply.len());
+    assert!(reply.len() <= MAX_REQUEST + REPLY_OVERHEAD, "{}", reply.len());
+    assert!(reply.ends_with(b"\n\n") && !reply.starts_with(b"Thread"));
+    assert!(matches!(judge(policy, reply, now), Step::Ignore(_)), "a reply is a request");
+    let readable = datagram.get(..MAX_REQUEST).unwrap_or(datagram);
+    // Of a datagram that is too long, only whole lines are read.
+    if let (Some(request), true) = (Request::parse(readable), datagram.len() <= MAX_REQUEST) {
+        let thread = request.thread.map(|thread| lines(thread).collect::<Vec<_>>().join(&b'\n'));
+        let echo = thread.map_or_else(Vec::new, |thread| [b"Thread: ", &thread[..], b"\n"].concat());
+        let echo = [b"\nPV: 2.1\n", &echo[..]].concat();
+        let at = reply.windows(echo.len()).position(|window| window == echo);
+        assert!(at.is_some(), "{}", reply.escape_ascii());
+    }
+}
+
+/// Size, signature, version, access rule, known operation, digests: whether the store is asked, or the code of the
+/// refusal. `None` when there is no request.
+fn verdict(policy: &Policy, rules: &Rules, datagram: &[u8], now: UnixTime) -> Option<Result<bool, u16>> {
+    if let Some(readable) = datagram.get(..=MAX_REQUEST).and_then(|cut| cut.get(..MAX_REQUEST)) {
+        let end = readable.iter().rposition(|byte| *byte == b'\n')?;
+        return Request::parse(readable.get(..end)?).map(|_| Err(400));
+    }
+    let request = Request::parse(datagram)?;
+    Some(checks(policy, rules, &request, now))
+}
+
+fn checks(policy: &Policy, rules: &Rules, request: &Request<'_>, now: UnixTime) -> Result<bool, u16> {
+    if request.user != ANONYMOUS {
+        let key: &[u8] = match request.user {
+            b"bob" => b"abcdef",
+            b"eve" => b"123456",
+            _ => return Err(401),
+        };
+        let key = pyzord_core::HashedKey::new(request.user, key);
+        verify(request, &key, now).map_err(|_| 401_u16)?;
+    }
+    let version = std::str::from_utf8(request.version.ok_or(400_u16)?).map_err(|_| 400_u16)?;
+    let version: f64 = version.trim_matches(is_blank).parse().map_err(|_| 400_u16)?;
+    if !version.is_finite() {
+        return Err(400);
+    }
+    if version.floor() != 2.0 {
+        return Err(505);
+    }
+    let Some(operation) = Operation::parse(request.op) else {
+        return Err(if request.op == b"frobnicate" && rules.grant_frobnicate(request.user) { 501 } else { 403 });
+    };
+    if !policy.allows(request.user, operation) {
+        return Err(403);
+    }
+    let digests = request.digests().map(Digest::parse).collect::<Option<Vec<_>>>().ok_or(400_u16)?;
+    if operation.needs_digest() && digests.is_empty() { Err(400) } else { Ok(operation.needs_digest()) }
+}
+
+fn is_blank(letter: char) -> bool {
+    letter.is_ascii_whitespace()
+}

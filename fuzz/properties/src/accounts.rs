@@ -1,0 +1,55 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use pyzord_core::{ANONYMOUS, AccessOrder, HashedKey, HeaderBlock, Policy, Refusal, Step, UnixTime, accept};
+
+use crate::told;
+
+const NOW: i64 = 1_700_000_000;
+
+/// Of an accounts file, exactly the users of its lines can sign, each with the key of his last line; no warning shows
+/// any of it.
+pub fn accounts(text: &[u8]) {
+    let (policy, warnings) = Policy::parse(Some(text), Some(b"ping : all : allow"), AccessOrder::FirstMatch);
+    told::bounded(&warnings, text, b"ping : all : allow");
+    // A text that is part of the program has no part of the file.
+    assert!(warnings.iter().all(|warning| matches!(warning.text, Cow::Borrowed(_))));
+    let keys = keys(text);
+    assert_eq!(policy.accounts(), keys.len());
+    for (user, key) in keys {
+        if user == ANONYMOUS || !fits_header(user) {
+            continue;
+        }
+        assert_eq!(code(&policy, user, key), 200, "{}", user.escape_ascii());
+        assert_eq!(code(&policy, user, &[key, b"x"].concat()), 401, "{}", user.escape_ascii());
+        assert_eq!(code(&policy, &[user, b" "].concat(), key), 401, "{}", user.escape_ascii());
+    }
+}
+
+/// "Exactly one colon; the last line for a user wins."
+fn keys(text: &[u8]) -> BTreeMap<&[u8], &[u8]> {
+    let mut keys = BTreeMap::new();
+    for line in text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.starts_with(b"#")) {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').map(<[u8]>::trim_ascii).collect();
+        if let [user @ [_, ..], key @ [_, ..]] = fields[..] {
+            keys.insert(user, key);
+        }
+    }
+    keys
+}
+
+/// Whether a request's one line can name this user.
+fn fits_header(user: &[u8]) -> bool {
+    !user.contains(&b'\r')
+}
+
+/// The code that a ping of `user`, signed with `key`, is answered with.
+fn code(policy: &Policy, user: &[u8], key: &[u8]) -> u16 {
+    let text = [b"Op: ping\nPV: 2.1\nUser: ", user, b"\nTime: 1700000000\n"].concat();
+    let signature = HashedKey::new(user, key).sign(HeaderBlock::new(&text), NOW);
+    let datagram = [&text, &b"Sig: "[..], &signature, b"\n"].concat();
+    match accept(policy, &datagram, UnixTime::from_seconds(NOW)) {
+        Step::Reply(reply) => reply.refusal().map_or(200, Refusal::code),
+        other => panic!("a ping needs an answer and no store: {other:?}"),
+    }
+}

@@ -1,0 +1,65 @@
+//! How Python's `email` package reads a header block: a second reading, slow and plain, to compare ours with.
+
+/// A header: its name, and the lines of its value.
+pub(crate) type Field = (Vec<u8>, Vec<Vec<u8>>);
+
+/// The headers of `datagram`, each `\n\n` of it taken for one `\n`.
+pub(crate) fn headers(datagram: &[u8]) -> Vec<Field> {
+    let mut headers: Vec<Field> = Vec::new();
+    let mut continuable = false;
+    for line in lines(&single_breaks(datagram)) {
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            if let (true, Some((_, value))) = (continuable, headers.last_mut()) {
+                value.push(line);
+            }
+            continue;
+        }
+        let colon = line.iter().position(|byte| *byte == b':');
+        let name = colon.and_then(|colon| line.get(..colon)).unwrap_or_default();
+        let skipped = line.starts_with(b"From ") || colon == Some(0);
+        let is_field = colon.is_some() && name.iter().all(|byte| (b'!'..=b'~').contains(byte));
+        if !skipped && !is_field {
+            break;
+        }
+        continuable = !skipped;
+        if continuable {
+            let value = line.iter().skip(name.len() + 1).skip_while(|byte| b" \t".contains(byte));
+            headers.push((name.to_vec(), vec![value.copied().collect()]));
+        }
+    }
+    headers
+}
+
+/// The headers as text that is read as the same headers.
+pub(crate) fn written(headers: &[Field]) -> Vec<u8> {
+    let field = |(name, value): &Field| [name, &b": "[..], &value.join(&b'\n'), b"\n"].concat();
+    headers.iter().flat_map(field).collect()
+}
+
+/// `datagram.replace(b"\n\n", b"\n")`
+fn single_breaks(datagram: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut rest = datagram;
+    while let [first, after @ ..] = rest {
+        text.push(*first);
+        rest = if rest.starts_with(b"\n\n") { after.split_at(1).1 } else { after };
+    }
+    text
+}
+
+/// Lines that end with `\n`, `\r\n` or `\r`.
+fn lines(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines = vec![Vec::new()];
+    let mut bytes = text.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match (byte, lines.last_mut()) {
+            (b'\r' | b'\n', _) => {
+                bytes.next_if(|next| (byte, *next) == (b'\r', b'\n'));
+                lines.push(Vec::new());
+            }
+            (byte, Some(line)) => line.push(byte),
+            (_, None) => (),
+        }
+    }
+    lines
+}

@@ -1,0 +1,46 @@
+//! What pyzord promises for any input, as functions that panic when it is not kept.
+//!
+//! Each function is the body of the fuzz target of its name in `fuzz/fuzz_targets/`. The tests of this crate run all of
+//! them on the corpus in `fuzz/corpus/` and on mutations of it, without a fuzzer.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a property that does not hold fails by panicking"
+)]
+
+mod email;
+mod peer;
+mod record;
+mod told;
+
+macro_rules! targets {
+    ($($name:ident,)*) => {
+        $(mod $name;)*
+        $(pub use $name::$name;)*
+
+        /// All targets, by name.
+        pub const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name),)*];
+    };
+}
+
+targets! {
+    accept,
+    access,
+    accounts,
+    batch,
+    configuration,
+    gdbm_file,
+    gdbm_record,
+    header,
+    mysql_dsn,
+    mysql_row,
+    redis_dsn,
+    redis_record,
+    redis_v0_record,
+    reply,
+    request,
+    settings,
+    signature,
+}

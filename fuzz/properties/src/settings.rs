@@ -1,0 +1,111 @@
+use std::path::{Path, PathBuf};
+
+use arbitrary::{Arbitrary, Unstructured};
+use pyzord::home::Home;
+use pyzord::settings::{Settings, Sources};
+use pyzord_core::AccessOrder;
+
+use crate::told::secret;
+
+#[derive(Arbitrary, Debug)]
+struct Values<'a> {
+    port: u16,
+    address: &'a str,
+    engine: &'a str,
+    age: u64,
+    workers: u16,
+    connections: u16,
+    last_match: bool,
+    log_file: &'a str,
+    dsn: Dsn<'a>,
+    capitals: bool,
+    colons: bool,
+    comment: &'a str,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Dsn<'a> {
+    File(&'a str),
+    Redis(&'a str),
+    Mysql(&'a str),
+    Url(&'a str),
+}
+
+/// The settings are what was written into the file, whatever the letters' case, the sign between name and value, and
+/// the comments; and no listing, `Debug` output or error of them shows a DSN's password.
+pub fn settings(data: &[u8]) {
+    let Ok(values) = Values::arbitrary_take_rest(Unstructured::new(data)) else { return };
+    let secret = &secret(data);
+    let sources = Sources::of_file(PathBuf::from("config"), &values.text(secret)).unwrap();
+    assert_eq!(sources.warnings(), [""; 0]);
+    assert!(!format!("{sources} {sources:?}").contains(secret), "{sources}");
+    let home = Home::new(Some(Path::new("/home"))).unwrap();
+    let settings = match Settings::new(&sources, &home, 4) {
+        Ok(settings) => settings,
+        Err(error) => return assert!(!values.valid() && !error.contains(secret), "{error}"),
+    };
+    assert!(values.valid());
+    assert!(!format!("{settings:?}").contains(secret), "{settings:?}");
+    let workers = if values.workers == 0 { 4 } else { usize::from(values.workers) };
+    let connections = if values.connections == 0 { workers } else { usize::from(values.connections) };
+    assert_eq!((settings.port, settings.workers, settings.connections), (values.port, workers, connections));
+    assert_eq!(settings.address, line(values.address));
+    assert_eq!(settings.engine, line(values.engine).to_lowercase());
+    assert_eq!(settings.cleanup.0, values.age);
+    assert_eq!(settings.access_order == AccessOrder::LastMatch, values.last_match);
+    assert_eq!(settings.dsn, values.dsn.text(secret));
+    let log_file = line(values.log_file);
+    assert_eq!(settings.log_file.is_some(), !log_file.is_empty());
+    if !log_file.is_empty() && !log_file.starts_with('~') {
+        assert_eq!(settings.log_file, Some(Path::new("/home").join(log_file)));
+    }
+}
+
+impl Values<'_> {
+    fn valid(&self) -> bool {
+        self.workers <= 1024 && self.connections <= 1024
+    }
+
+    fn text(&self, secret: &str) -> String {
+        let order = if self.last_match { "Last-Match" } else { "first-match" };
+        let comment = self.comment.replace(is_break, " ");
+        let mut text = format!("# {comment}\n[server]\n");
+        for (name, value) in [
+            ("Port", self.port.to_string()),
+            ("ListenAddress", line(self.address)),
+            ("Engine", line(self.engine)),
+            ("CleanupAge", self.age.to_string()),
+            ("Workers", self.workers.to_string()),
+            ("DBConnections", self.connections.to_string()),
+            ("AccessOrder", order.to_owned()),
+            ("LogFile", line(self.log_file)),
+            ("DigestDB", self.dsn.text(secret)),
+        ] {
+            let name = if self.capitals { name.to_uppercase() } else { name.to_lowercase() };
+            let sign = if self.colons { ':' } else { '=' };
+            text += &format!("{name} {sign} {}\n; {comment}\n", value.replace('%', "%%"));
+        }
+        text
+    }
+}
+
+impl Dsn<'_> {
+    fn text(&self, secret: &str) -> String {
+        let password = |text: &str| format!("{secret}{}", line(text).replace(',', ""));
+        match self {
+            Self::File(name) => line(name),
+            Self::Redis(text) => format!("localhost,6379,{},0", password(text)),
+            Self::Mysql(text) => format!("localhost,user,{},pyzor,public", password(text)),
+            Self::Url(text) => format!("redis://:{}@localhost", password(text)),
+        }
+    }
+}
+
+/// A text made one line, without blanks around it.
+fn line(text: &str) -> String {
+    text.replace(is_break, " ").trim().to_owned()
+}
+
+fn is_break(letter: char) -> bool {
+    letter == '\n' || letter == '\r'
+}
