@@ -22,7 +22,7 @@ define install
 		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
 endef
 
-.PHONY: run test build lint build-packages test-packages client clean
+.PHONY: run test fuzz soak build lint build-packages test-packages client clean
 
 # pyzord in the foreground, on gdbm, in a home directory of its own.
 run: build-packages
@@ -35,6 +35,18 @@ build: build-packages
 # with database servers of their own, which they start on free ports and end again.
 test: build-packages test-packages client
 	PYZOR_VENV=$(VENV) cargo test --workspace --locked
+
+# Every fuzz target for so many seconds; needs a nightly compiler and cargo-fuzz.
+FUZZ_SECONDS := 60
+fuzz: build-packages
+	fuzz/run $(FUZZ_SECONDS)
+
+# Servers' lives in virtual time with new seeds, then kills of real processes, for a few hours.
+SOAK_SECONDS := 3600
+SOAK_ROUNDS := 300
+soak: build-packages test-packages client
+	cargo run --release --locked -p pyzord-simulator -- --seeds $$(date +%s)000000.. --seconds $(SOAK_SECONDS)
+	PYZOR_VENV=$(VENV) PYZORD_CRASH_ROUNDS=$(SOAK_ROUNDS) cargo test --locked --test crash -- --nocapture
 
 lint:
 	cargo fmt --all --check
