@@ -1,0 +1,268 @@
+//! The generator and `pyzor-load` against servers whose every reply is known.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use pyzord_bench::load::{Account, Draw, Mix, Pace, Plan, Progress, Report, numbered, run};
+use pyzord_core::{
+    AccessOrder, CleanupAge, MemoryStore, Now, Operation, Policy, Progress as Upkeep, Store, StoreAnswer,
+    StoreCall, StoreFailure, Task,
+};
+use pyzord_runtime::{Command as Order, Counters, Live, Server, Stores, bind};
+
+/// A request that is answered on a machine, however slow, must not be taken for a lost one.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+fn plan(server: SocketAddr) -> Plan {
+    Plan { timeout: TIMEOUT, duration: Duration::from_secs(120), ..Plan::new(server) }
+}
+
+fn load(plan: &Plan) -> Report {
+    run(plan, &Progress::default()).unwrap()
+}
+
+/// Runs a server that does with each request what `script` says, while `test` runs.
+fn with_script<T>(
+    mut script: impl FnMut(u64, &UdpSocket, &[u8], SocketAddr) + Send,
+    test: impl FnOnce(SocketAddr) -> T,
+) -> T {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            let mut buffer = [0; 9000];
+            for number in 0.. {
+                let (length, peer) = socket.recv_from(&mut buffer).unwrap();
+                if length == 0 {
+                    return;
+                }
+                script(number, &socket, &buffer[..length], peer);
+            }
+        });
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(address)));
+        // An empty datagram ends the server, also when the test has failed.
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[], address).unwrap();
+        server.join().unwrap();
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn reply(request: &[u8], code: u16) -> Vec<u8> {
+    let text = String::from_utf8_lossy(request);
+    let thread = text.lines().find(|line| line.starts_with("Thread: ")).unwrap();
+    format!("Code: {code}\nDiag: OK\nPV: 2.1\n{thread}\n\n").into_bytes()
+}
+
+#[test]
+fn losses_repetitions_late_replies_and_codes_are_counted_exactly() {
+    // One request under way at a time: the request after an unanswered one is sent when that one was given up, so what
+    // comes first then is late by construction, however slow the machine.
+    let mut withheld: Option<Vec<u8>> = None;
+    let script = |number: u64, socket: &UdpSocket, request: &[u8], peer: SocketAddr| {
+        let send = |reply: &[u8]| assert_eq!(socket.send_to(reply, peer).unwrap(), reply.len());
+        if let Some(late) = withheld.take() {
+            send(&late);
+        }
+        match number {
+            // Never answered.
+            20 | 50 => (),
+            // Answered when the next request is there, thus late.
+            30 | 60 => withheld = Some(reply(request, 200)),
+            // Answered twice and three times.
+            10 => (0..2).for_each(|_| send(&reply(request, 200))),
+            40 => (0..3).for_each(|_| send(&reply(request, 200))),
+            70 => {
+                send(b"Code: 200\nThread: 9999\n\n");
+                send(b"no thread");
+                send(b"");
+                send(&reply(request, 200));
+            }
+            80..90 => send(&reply(request, 403)),
+            90..95 => send(&reply(request, 500)),
+            95 => send(&reply(request, 200).split_off("Code: 200\n".len())),
+            _ => send(&reply(request, 200)),
+        }
+    };
+    let report = with_script(script, |server| {
+        let pace = Pace::Closed { outstanding: 1 };
+        load(&Plan { pace, requests: Some(100), ..plan(server) })
+    });
+    assert_eq!((report.sent, report.answered(), report.lost), (100, 96, 4));
+    assert_eq!((report.late, report.duplicates, report.strays, report.unsent), (2, 3, 3, 0));
+    assert_eq!(report.codes, BTreeMap::from([(0, 1), (200, 80), (403, 10), (500, 5)]));
+    assert!((report.loss() - 0.04).abs() < 1e-9);
+}
+
+/// A server that pauses for a second makes every request wait that should have been sent meanwhile. A generator that
+/// measures from the moment of sending, or that waits for replies, would see a single slow one.
+#[test]
+fn a_pause_of_the_server_is_seen_by_every_request_that_it_delays() {
+    let pause = Duration::from_secs(1);
+    let script = |number: u64, socket: &UdpSocket, request: &[u8], peer: SocketAddr| {
+        if number == 75 {
+            thread::sleep(pause);
+        }
+        socket.send_to(&reply(request, 200), peer).unwrap();
+    };
+    let report = with_script(script, |server| {
+        // Few enough that the receive buffer of any system holds those of a second.
+        let pace = Pace::Open { rate: 150 };
+        load(&Plan { pace, requests: Some(300), timeout: Duration::from_secs(60), ..plan(server) })
+    });
+    assert_eq!((report.sent, report.answered()), (300, 300));
+    let latencies = report.latencies();
+    assert!(latencies.max() >= pause, "{:?}", latencies.max());
+    // Those of the pause's second, half of all, waited half a second on average: a quarter of all at least that long.
+    assert!(latencies.quantile(0.76) >= pause / 2 - pause / 20, "{report}");
+}
+
+#[test]
+fn warming_up_is_sent_and_not_counted() {
+    let mut seen = 0;
+    let script = |_, socket: &UdpSocket, request: &[u8], peer: SocketAddr| {
+        seen += 1;
+        socket.send_to(&reply(request, 200), peer).unwrap();
+    };
+    let report = with_script(script, |server| {
+        let [warm_up, duration] = [300, 700].map(Duration::from_millis);
+        load(&Plan { pace: Pace::Open { rate: 1000 }, warm_up, duration, ..plan(server) })
+    });
+    assert_eq!((report.sent, report.answered(), seen), (700, 700, 1000));
+    assert!((report.rate() - 1000.0).abs() < 1.0, "{}", report.rate());
+}
+
+#[test]
+fn a_server_that_does_not_listen_loses_every_request() {
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let short = Duration::from_millis(50);
+    let report = load(&Plan { timeout: short, requests: Some(100), ..plan(nobody) });
+    assert_eq!((report.sent, report.lost, report.answered()), (100, 100, 0));
+    let output =
+        pyzor_load(&[&nobody.to_string(), "--requests", "10", "--timeout", "50ms", "--warm-up", "0"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+/// Records that all workers share.
+#[derive(Clone)]
+struct Shared<'a>(&'a Mutex<MemoryStore>);
+
+impl Store for Shared<'_> {
+    fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+        self.0.lock().unwrap().execute(now, calls, answers);
+    }
+
+    fn upkeep(&mut self, _: Now, _: Task) -> Result<Upkeep, StoreFailure> {
+        Ok(Upkeep::Done)
+    }
+}
+
+/// Runs our server while `test` runs, and returns the records it then has.
+fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
+    let access = Some(&b"check report ping : anonymous : allow\nall : bob : allow\n"[..]);
+    let (policy, _) = Policy::parse(Some(b"bob : ABcd"), access, AccessOrder::FirstMatch);
+    let (socket, _) = bind("127.0.0.1", 0).unwrap();
+    let (policy, counters, records) = (Live::new(policy), Counters::default(), Mutex::default());
+    thread::scope(|scope| {
+        // Dropped when the test fails, which stops the server, too.
+        let (orders, receiver) = channel::<Order>();
+        let (store, counters) = (Shared(&records), &counters);
+        let (socket, policy) = (&socket, &policy);
+        scope.spawn(move || {
+            let server = Server {
+                socket,
+                policy,
+                counters,
+                stores: Stores::Local(vec![store.clone(); 2]),
+                upkeep: store,
+                cleanup: CleanupAge(0),
+                reload: &mut Policy::default,
+                usage: &|_| (),
+            };
+            pyzord_runtime_std::serve(server, &receiver);
+        });
+        test(socket.local_addr().unwrap());
+        drop(orders);
+    });
+    records.into_inner().unwrap()
+}
+
+#[test]
+fn our_server_answers_every_operation_signed_and_not() {
+    let records = with_server(|server| {
+        let mix: Mix = "check,report,ping,pong,info,whitelist".parse().unwrap();
+        let base = Plan { requests: Some(6000), mix, digests: 50, draw: Draw::Zipf, ..plan(server) };
+        let signed = load(&Plan { account: Some(Account::new("bob", "abCD")), ..base.clone() });
+        assert_eq!((signed.answered(), signed.codes), (6000, BTreeMap::from([(200, 6000)])));
+        let forged = load(&Plan { account: Some(Account::new("bob", "abCE")), ..base.clone() });
+        assert_eq!(forged.codes, BTreeMap::from([(401, 6000)]));
+        let sockets = 3.try_into().unwrap();
+        let anonymous = load(&Plan { sockets, batch: 4, ..base });
+        let counts: BTreeMap<_, _> = anonymous.operations().map(|(op, all)| (op, all.count())).collect();
+        let denied =
+            [Operation::Pong, Operation::Info, Operation::Whitelist].map(|op| counts[&op]).iter().sum();
+        assert_eq!(anonymous.codes, BTreeMap::from([(200, 6000 - denied), (403, denied)]));
+        assert!(counts.values().all(|count| *count > 800), "{counts:?}");
+    });
+    assert_eq!(records.records().count(), 50);
+}
+
+#[test]
+fn a_sequence_fills_a_database_with_each_digest_once() {
+    let records = with_server(|server| {
+        let mix = Mix::only(Operation::Report);
+        let (draw, requests, sockets) = (Draw::Sequence, Some(100), 2.try_into().unwrap());
+        load(&Plan { mix, draw, digests: 10_000, batch: 100, requests, sockets, ..plan(server) });
+    });
+    let mut expected: Vec<_> = (0..10_000).map(numbered).collect();
+    expected.sort_unstable();
+    assert_eq!(records.records().map(|(digest, _)| digest).collect::<Vec<_>>(), expected);
+    assert!(records.records().all(|(_, record)| record.reports.count == 1));
+}
+
+fn pyzor_load(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pyzor-load")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn the_program_prints_a_table_or_json() {
+    let records = with_server(|server| {
+        let server = server.to_string();
+        let common = [&server, "--warm-up", "0", "--requests", "1000", "--timeout", "5s"];
+        let run = |more: &[&str]| {
+            let output = pyzor_load(&[&common, more].concat());
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let table = run(&["--mix", "check=1,report=1"]);
+        assert!(table.contains("1000 requests sent, 0 lost (0.000 %)"), "{table}");
+        assert!(table.contains("codes: 200 x 1000\n"), "{table}");
+        let json = run(&["--mix", "ping", "--user", "bob", "--key", "abcd", "--json"]);
+        assert!(json.starts_with('{') && json.contains(r#""answered":1000,"#), "{json}");
+        assert!(json.contains(r#""codes":{"200":1000}"#), "{json}");
+    });
+    assert!(records.records().count() > 0);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for arguments in [
+        &["--rate", "5", "--outstanding", "5"][..],
+        &["--mix", "chek"],
+        &["--user", "bob"],
+        &["--batch", "0"],
+        &["--outstanding", "40000"],
+        &["--duration", "1d"],
+        &["no.such.host.invalid:1"],
+        &["127.0.0.1"],
+    ] {
+        let output = pyzor_load(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
