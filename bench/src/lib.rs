@@ -1,5 +1,7 @@
-//! Measures Pyzor servers: the load generator behind `pyzor-load`.
+//! Measures Pyzor servers: the load generator behind `pyzor-load`, and the cases of the
+//! micro-benchmarks and the instruction counts of the core.
 
+pub mod cases;
 pub mod clock;
 pub mod cpu;
 pub mod duration;

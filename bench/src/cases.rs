@@ -1,0 +1,178 @@
+//! What the micro-benchmarks and the instruction counts measure: the core's work on a batch of requests, from the bytes
+//! of the datagrams to those of the replies. No store takes part.
+
+use std::net::SocketAddr;
+
+use pyzord_core::{
+    AccessOrder, Batch, HashedKey, HeaderBlock, Operation, Policy, Record, StoreAnswer, UnixTime,
+};
+
+use crate::load::numbered;
+
+/// How many requests a case has: as many as a server receives at once.
+pub const REQUESTS: u64 = 64;
+/// The size in bytes of the largest requests.
+const LARGEST: usize = pyzord_core::MAX_REQUEST;
+const NOW: i64 = 1_700_000_000;
+const PEER: ([u8; 4], u16) = ([192, 0, 2, 1], 24_441);
+
+/// A batch of requests of one kind.
+#[derive(Debug)]
+pub struct Case {
+    name: String,
+    policy: Policy,
+    datagrams: Vec<Vec<u8>>,
+    batch: Batch,
+    answers: Vec<StoreAnswer>,
+}
+
+impl Case {
+    /// All cases.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        plans().into_iter().map(Plan::prepare).collect()
+    }
+
+    /// The case with this name. The others are not prepared.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        plans().into_iter().find(|plan| plan.name == name).map(Plan::prepare)
+    }
+
+    /// The names of all cases.
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        plans().into_iter().map(|plan| plan.name).collect()
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Answers all requests; returns the bytes of the replies.
+    #[inline(never)]
+    pub fn run(&mut self) -> usize {
+        self.batch.clear();
+        for datagram in &self.datagrams {
+            // Some are to be refused.
+            let _ = self.batch.accept(
+                &self.policy,
+                SocketAddr::from(PEER),
+                datagram,
+                UnixTime::from_seconds(NOW),
+            );
+        }
+        let calls = self.batch.calls().len();
+        self.batch.resolve(self.answers.get(..calls).unwrap_or_default());
+        self.batch.replies().map(|(_, reply)| reply.len()).sum()
+    }
+}
+
+/// What a case is made of.
+struct Plan {
+    name: String,
+    accounts: u64,
+    datagram: Box<dyn Fn(u64) -> String>,
+}
+
+/// Each operation, anonymous and signed; what is refused; look-ups among few and many accounts; and the largest request
+/// there can be.
+fn plans() -> Vec<Plan> {
+    let mut all = Vec::new();
+    for operation in Operation::ALL {
+        all.push(Plan::new(operation.name(), 10, move |number| anonymous(operation, number)));
+        let name = format!("{operation}, signed");
+        all.push(Plan::new(&name, 10, move |number| signed(&anonymous(operation, number), 5, "key")));
+    }
+    let check = |number| anonymous(Operation::Check, number);
+    all.push(Plan::new("check, one of 10,000 accounts", 10_000, move |number| {
+        signed(&check(number), number * 7919 % 10_000, "key")
+    }));
+    all.push(Plan::new("check, unknown user", 10, move |number| signed(&check(number), 99_999, "key")));
+    all.push(Plan::new("check, wrong signature", 10, move |number| signed(&check(number), 5, "other")));
+    all.push(Plan::new("check, no digest", 10, |_| "Op: check\nThread: 12345\nPV: 2.1\n\n".to_owned()));
+    all.push(Plan::new("unknown operation", 10, |_| "Op: frobnicate\nThread: 12345\nPV: 2.1\n\n".to_owned()));
+    all.push(Plan::new("no request", 10, |_| "Code: 200\nDiag: OK\nPV: 2.1\n\n".to_owned()));
+    all.push(Plan::new("report of 8192 bytes", 10, largest));
+    all.push(Plan::new("report of 8193 bytes, refused", 10, |number| largest(number) + "\n"));
+    all
+}
+
+impl Plan {
+    fn new(name: &str, accounts: u64, datagram: impl Fn(u64) -> String + 'static) -> Self {
+        Self { name: name.to_owned(), accounts, datagram: Box::new(datagram) }
+    }
+
+    fn prepare(self) -> Case {
+        let file: String = (0..self.accounts).map(|number| format!("user{number} : key\n")).collect();
+        let access = b"all : anonymous : allow\nall : all : allow\n";
+        let (policy, _) = Policy::parse(Some(file.as_bytes()), Some(access), AccessOrder::FirstMatch);
+        let datagrams = (0..REQUESTS).map(|number| (self.datagram)(number).into_bytes()).collect();
+        let answers = vec![Ok(Record::default()); 64 * 200];
+        let mut case = Case { name: self.name, policy, datagrams, batch: Batch::new(), answers };
+        // The buffers of a batch have their size once a batch went through it.
+        case.run();
+        case
+    }
+}
+
+fn anonymous(operation: Operation, number: u64) -> String {
+    let digest = match operation {
+        Operation::Ping => String::new(),
+        _ => format!("Op-Digest: {}\n", numbered(number)),
+    };
+    format!("Op: {operation}\n{digest}Thread: {}\nPV: 2.1\nUser: anonymous\nTime: {NOW}\n\n", 10_000 + number)
+}
+
+/// The same request of an account.
+fn signed(request: &str, user: u64, key: &str) -> String {
+    let user = format!("user{user}");
+    let text = request.trim_end().replace("User: anonymous", &format!("User: {user}"));
+    let key = HashedKey::new(user.as_bytes(), key.as_bytes());
+    let signature = key.sign(HeaderBlock::new(text.as_bytes()), NOW);
+    format!("{text}\nSig: {}\n\n", String::from_utf8_lossy(&signature))
+}
+
+/// A report with as many digests as a request has room for.
+fn largest(number: u64) -> String {
+    let (mut digests, mut next) = (String::new(), number * 1000);
+    let end = "Thread: 12345\nPV: 2.1\n\n";
+    while digests.len() + 52 + 12 + end.len() <= LARGEST {
+        digests += &format!("Op-Digest: {}\n", numbered(next));
+        next += 1;
+    }
+    let text = format!("Op: report\n{digests}{end}");
+    // The rest is a header that nobody asks for.
+    let filling = LARGEST - text.len();
+    text.replacen('\n', &format!("\nX: {}\n", "x".repeat(filling.saturating_sub(4))), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each case measures what its name says.
+    #[test]
+    fn every_case_ends_as_its_name_says() {
+        for mut case in Case::all() {
+            let expected: &[u8] = match case.name() {
+                "check, unknown user" | "check, wrong signature" => b"Code: 401",
+                "check, no digest" | "report of 8193 bytes, refused" => b"Code: 400",
+                "unknown operation" => b"Code: 403",
+                "no request" => b"",
+                _ => b"Code: 200",
+            };
+            let bytes = case.run();
+            let replies: Vec<_> = case.batch.replies().collect();
+            let count = if expected.is_empty() { 0 } else { 64 };
+            assert_eq!((replies.len(), bytes > 0), (count, count > 0), "{}", case.name());
+            let text = |reply: &[u8]| String::from_utf8_lossy(reply).into_owned();
+            let wrong = replies.iter().find(|(_, reply)| !reply.starts_with(expected));
+            assert_eq!(wrong.map(|(_, reply)| text(reply)), None, "{}", case.name());
+        }
+        let largest = largest(3);
+        assert_eq!((largest.len(), largest.matches("Op-Digest").count() > 150), (LARGEST, true));
+    }
+}
