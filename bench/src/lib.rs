@@ -1,4 +1,4 @@
-//! Measures Pyzor servers: the load generator behind `pyzor-load`, and the cases of the
+//! Measures Pyzor servers: the load generator behind `pyzor-load` and `pyzor-bench`, and the cases of the
 //! micro-benchmarks and the instruction counts of the core.
 
 pub mod cases;

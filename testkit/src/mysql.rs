@@ -78,6 +78,12 @@ impl MariadbServer {
         let _ = self.rows(sql);
     }
 
+    /// The id of its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.server.id()
+    }
+
     /// Stops its execution: connections stay open, and nothing is answered.
     pub fn hang(&self) {
         self.server.hang();

@@ -65,6 +65,12 @@ impl RedisServer {
         self.directory.path().join("redis.sock")
     }
 
+    /// The id of its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.server.id()
+    }
+
     /// Stops its execution: connections stay open and new ones are accepted, and nothing is answered.
     pub fn hang(&self) {
         self.server.hang();

@@ -1,0 +1,264 @@
+//! The servers of a comparison, all of them running, each on records of its own or of its database server.
+
+use std::time::Duration;
+
+use pyzord_bench::load::{self, Account, Draw, Mix, Pace, Plan, Progress, Report};
+use pyzord_core::Operation;
+use pyzord_testkit::{MariadbServer, RedisServer};
+
+use crate::place::Place;
+use crate::rmw::ReadModifyWrite;
+use crate::server::{Home, KEY, Server, Start, USER, copy};
+use crate::{Options, Part, find_program};
+
+/// How many records every database has.
+pub(crate) const RECORDS: u64 = 100_000;
+const RUNTIMES: [&str; 2] = ["std", "smol"];
+const DATABASE: &str = "pyzord.db";
+
+/// What a server is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Work {
+    Ping,
+    Pong,
+    Check,
+    SignedCheck,
+    Report,
+}
+
+impl Work {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Pong => "pong",
+            Self::Check => "check",
+            Self::SignedCheck => "signed check",
+            Self::Report => "report",
+        }
+    }
+
+    const fn operation(self) -> Operation {
+        match self {
+            Self::Ping => Operation::Ping,
+            Self::Pong => Operation::Pong,
+            Self::Check | Self::SignedCheck => Operation::Check,
+            Self::Report => Operation::Report,
+        }
+    }
+}
+
+/// A server that is measured.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    /// `echo`, `std`, `smol` or `python`.
+    pub(crate) name: &'static str,
+    /// Its engine; empty for the echo.
+    pub(crate) engine: &'static str,
+    /// How many workers it has; both CPUs are everybody's when there are several.
+    pub(crate) workers: usize,
+    pub(crate) server: Server,
+    /// The process of its database server.
+    pub(crate) store: Option<u32>,
+    pub(crate) works: &'static [Work],
+    generator: Option<usize>,
+}
+
+impl Subject {
+    /// Puts a load on it.
+    pub(crate) fn load(&self, work: Work, pace: Pace, duration: Duration) -> Result<Report, String> {
+        let account = (work == Work::SignedCheck).then(|| Account::new(USER, KEY));
+        let (mix, cpu) = (Mix::only(work.operation()), self.generator);
+        let plan =
+            Plan { mix, pace, account, duration, digests: RECORDS, cpu, ..Plan::new(self.server.address) };
+        load::run(&plan, &Progress::default()).map_err(|error| format!("the generator: {error}"))
+    }
+}
+
+/// All of them, and what they need.
+#[derive(Debug, Default)]
+pub(crate) struct Subjects {
+    pub(crate) all: Vec<Subject>,
+    pub(crate) rmw: Option<ReadModifyWrite>,
+    /// What could not be measured, and why.
+    pub(crate) notes: Vec<String>,
+    redis: Option<RedisServer>,
+    mariadb: Option<MariadbServer>,
+}
+
+impl Subjects {
+    pub(crate) fn start(options: &Options, place: &Place) -> Result<Self, String> {
+        let mut this = Self::default();
+        if place.python.is_none() {
+            this.notes
+                .push("Python's server was not measured: PYZOR_VENV names no environment that has it".into());
+        }
+        if place.cpus.is_none() {
+            this.notes.push("there is one CPU: servers and generator share it".into());
+        }
+        if [Part::Gdbm, Part::Workers, Part::Latency].into_iter().any(|part| options.wants(part)) {
+            this.start_on_gdbm(options, place)?;
+        }
+        if options.wants(Part::Redis) {
+            this.start_on_redis(place)?;
+        }
+        if options.wants(Part::Mysql) {
+            this.start_on_mysql(place)?;
+        }
+        Ok(this)
+    }
+
+    /// One worker each, on a CPU of its own, and the generator on another.
+    fn start_on_gdbm(&mut self, options: &Options, place: &Place) -> Result<(), String> {
+        const OURS: &[Work] = &[Work::Ping, Work::Pong, Work::Check, Work::SignedCheck, Work::Report];
+        let (on, generator) = place.cpus.unzip();
+        let template = filled_database(place)?;
+        let home = || {
+            let home = Home::new()?;
+            copy(&template.path(DATABASE), &home.path(DATABASE)).map(|()| home)
+        };
+        let start = Start { engine: "gdbm", dsn: DATABASE, options: &[], environment: &[], cpu: on };
+        let mut add = |name, engine, workers, server, works| {
+            let generator = if workers == 1 { generator } else { None };
+            self.all.push(Subject { name, engine, workers, server, store: None, works, generator });
+        };
+        if options.wants(Part::Gdbm) {
+            add("echo", "", 1, Server::echo(on)?, &[Work::Ping]);
+        }
+        if options.wants(Part::Gdbm) || options.wants(Part::Latency) {
+            for runtime in RUNTIMES {
+                let options = ["--runtime", runtime, "--workers", "1"];
+                let server = Server::ours(place, home()?, &Start { options: &options, ..start.clone() })?;
+                add(runtime, "gdbm", 1, server, OURS);
+            }
+            if let Some(python) = &place.python {
+                add("python", "gdbm", 1, Server::python(python, home()?, &start)?, OURS);
+            }
+        }
+        if options.wants(Part::Workers) && place.cpus.is_some() {
+            for (workers, text) in [(1, "1"), (2, "2")] {
+                let start = Start { options: &["--workers", text], cpu: None, ..start.clone() };
+                let server = Server::ours(place, home()?, &start)?;
+                // Without a CPU of their own: the generator takes a part of what both could use.
+                let subject = Subject {
+                    name: "std",
+                    engine: "gdbm, no CPU kept",
+                    workers,
+                    server,
+                    store: None,
+                    works: &[Work::Ping, Work::Check],
+                    generator: None,
+                };
+                self.all.push(subject);
+            }
+        }
+        if options.wants(Part::Gdbm) {
+            self.rmw = ReadModifyWrite::new(&template.path(DATABASE), RECORDS)
+                .map_err(|error| self.notes.push(format!("libgdbm by itself was not measured: {error}")))
+                .ok();
+        }
+        Ok(())
+    }
+
+    fn start_on_redis(&mut self, place: &Place) -> Result<(), String> {
+        if find_program("redis-server").is_none() {
+            self.notes.push("redis was not measured: there is no redis-server".into());
+            return Ok(());
+        }
+        let redis = RedisServer::start();
+        let (dsn, store) = (format!("127.0.0.1,{},,0", redis.port()), redis.id());
+        self.redis = Some(redis);
+        self.start_remote(place, "redis", &dsn, &dsn, &[], store)
+    }
+
+    fn start_on_mysql(&mut self, place: &Place) -> Result<(), String> {
+        if find_program("mariadbd").is_none() {
+            self.notes.push("MySQL was not measured: there is no mariadbd".into());
+            return Ok(());
+        }
+        let mariadb = MariadbServer::start_with(&["--innodb-buffer-pool-size=256M"]);
+        let (dsn, store) = (mariadb.dsn("digests"), mariadb.id());
+        let port = mariadb.port().to_string();
+        // Python's DSN has no place for a port; its client library looks for it in the environment.
+        let python_dsn = dsn.replacen(&format!(":{port}"), "", 1);
+        self.mariadb = Some(mariadb);
+        create_table(place, &dsn)?;
+        self.start_remote(place, "mysql", &dsn, &python_dsn, &[("MYSQL_TCP_PORT", port)], store)
+    }
+
+    /// One worker each. The database server wants CPU, too, so nobody has one for himself.
+    fn start_remote(
+        &mut self,
+        place: &Place,
+        engine: &'static str,
+        dsn: &str,
+        python_dsn: &str,
+        environment: &[(&str, String)],
+        store: u32,
+    ) -> Result<(), String> {
+        let start = Start { engine, dsn, options: &[], environment: &[], cpu: None };
+        let mut servers = Vec::new();
+        for runtime in RUNTIMES {
+            let options = ["--runtime", runtime, "--workers", "1"];
+            servers.push((
+                runtime,
+                Server::ours(place, Home::new()?, &Start { options: &options, ..start.clone() })?,
+            ));
+        }
+        if let Some((_, server)) = servers.first() {
+            fill(server, RECORDS)?;
+        }
+        if let Some(python) = &place.python {
+            let start = Start { dsn: python_dsn, environment, ..start };
+            servers.push(("python", Server::python(python, Home::new()?, &start)?));
+        }
+        self.all.extend(servers.into_iter().map(|(name, server)| {
+            let works: &[Work] = &[Work::Check, Work::Report];
+            Subject { name, engine, workers: 1, server, store: Some(store), works, generator: None }
+        }));
+        Ok(())
+    }
+}
+
+/// Has the server create its table.
+pub(crate) fn create_table(place: &Place, dsn: &str) -> Result<(), String> {
+    let mut command = std::process::Command::new(&place.server);
+    let home = Home::new()?;
+    command.arg("--homedir").arg(home.path("")).args(["-e", "mysql", "--dsn", dsn, "--create-table"]);
+    let output = command.output().map_err(|error| format!("--create-table: {error}"))?;
+    output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A home whose database has all records.
+fn filled_database(place: &Place) -> Result<Home, String> {
+    let start = Start { engine: "gdbm", dsn: DATABASE, options: &[], environment: &[], cpu: None };
+    let server = Server::ours(place, Home::new()?, &start)?;
+    fill(&server, RECORDS)?;
+    server.stop()?.ok_or_else(|| "a server without a home".to_owned())
+}
+
+/// Reports each digest at least once, but for a hundredth that the database server may refuse.
+pub(crate) fn fill(server: &Server, records: u64) -> Result<(), String> {
+    const BATCH: u64 = 30;
+    const PASSES: usize = 5;
+    let plan = Plan {
+        mix: Mix::only(Operation::Report),
+        draw: Draw::Sequence,
+        digests: records,
+        batch: usize::try_from(BATCH).unwrap_or(1),
+        requests: Some(records.div_ceil(BATCH)),
+        // No more than the queue of one connection to a database server holds.
+        pace: Pace::Closed { outstanding: 12 },
+        duration: Duration::from_secs(24 * 3600),
+        timeout: Duration::from_secs(60),
+        ..Plan::new(server.address)
+    };
+    // A busy machine's database server refuses some; in the next pass it refuses others.
+    for _ in 0..PASSES {
+        let report =
+            load::run(&plan, &Progress::default()).map_err(|error| format!("the generator: {error}"))?;
+        if report.codes.get(&200).is_some_and(|fine| report.sent - fine <= report.sent / 100) {
+            return Ok(());
+        }
+    }
+    Err(format!("a database at {} could not be filled: it answered too little", server.address))
+}
