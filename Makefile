@@ -11,7 +11,7 @@ RUN_HOME := $(CURDIR)/.run
 
 BUILD_PACKAGES := gcc libc6-dev libgdbm-dev pkg-config
 TEST_PACKAGES := python3 python3-gdbm python3-venv python3-redis python3-mysqldb openssl \
-	redis-server mariadb-server-core mariadb-client-core
+	redis-server mariadb-server-core mariadb-client-core valgrind
 
 # apt-get as root, through sudo for anybody else; and only for what is missing.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) env DEBIAN_FRONTEND=noninteractive apt-get
@@ -22,7 +22,7 @@ define install
 		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
 endef
 
-.PHONY: run test fuzz soak build lint build-packages test-packages client clean
+.PHONY: run test fuzz soak bench build lint build-packages test-packages client clean
 
 # pyzord in the foreground, on gdbm, in a home directory of its own.
 run: build-packages
@@ -47,6 +47,12 @@ SOAK_ROUNDS := 300
 soak: build-packages test-packages client
 	cargo run --release --locked -p pyzord-simulator -- --seeds $$(date +%s)000000.. --seconds $(SOAK_SECONDS)
 	PYZOR_VENV=$(VENV) PYZORD_CRASH_ROUNDS=$(SOAK_ROUNDS) cargo test --locked --test crash -- --nocapture
+
+# The server beside an echo and Python's, each in turn, in short rounds; BENCH holds options, such as --quick.
+BENCH :=
+bench: build-packages test-packages client
+	cargo build --release --locked --bin pyzord
+	PYZOR_VENV=$(VENV) cargo run --release --locked -p pyzord-bench --bin pyzor-bench -- $(BENCH)
 
 lint:
 	cargo fmt --all --check
