@@ -33,6 +33,8 @@ pub(crate) struct Options {
     version: Option<bool>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 /// Options that stand for a setting of the configuration file; they are checked together with it.
@@ -104,6 +106,73 @@ struct Settings {
     forward_client_homedir: Option<String>,
 }
 
+/// Options that limit what clients may ask for.
+#[derive(clap::Args)]
+struct Limits {
+    /// Serve these networks only, such as `192.0.2.0/24,2001:db8::/32` [default: all]
+    #[arg(long, value_name = "NETWORKS")]
+    allow_networks: Option<String>,
+    /// Ignore datagrams from these networks [default: none]
+    #[arg(long, value_name = "NETWORKS")]
+    deny_networks: Option<String>,
+    /// Networks without limits [default: none]
+    #[arg(long, value_name = "NETWORKS")]
+    unlimited_networks: Option<String>,
+    /// Requests a second of one network; 0 is no limit [default: 0]
+    #[arg(long, value_name = "N")]
+    request_rate: Option<String>,
+    /// Requests of one network at once; 0 is ten times the rate [default: 0]
+    #[arg(long, value_name = "N")]
+    request_burst: Option<String>,
+    /// Answers a second to wrong signatures from one network; 0 is no limit [default: 5]
+    #[arg(long, value_name = "N")]
+    failure_rate: Option<String>,
+    /// Answers at once to wrong signatures from one network; 0 is ten times the rate [default: 0]
+    #[arg(long, value_name = "N")]
+    failure_burst: Option<String>,
+    /// Leading bits of an IPv4 address that make a network [default: 32]
+    #[arg(long, value_name = "BITS")]
+    ipv4_prefix: Option<String>,
+    /// Leading bits of an IPv6 address that make a network [default: 56]
+    #[arg(long, value_name = "BITS")]
+    ipv6_prefix: Option<String>,
+    /// Signed reports and whitelistings that are remembered, so that a copy is not counted again; 0 is none [default: 65536]
+    #[arg(long, value_name = "N")]
+    remembered_reports: Option<String>,
+}
+
+impl Limits {
+    fn settings(&self) -> impl Iterator<Item = Setting<'_>> {
+        let Self {
+            allow_networks,
+            deny_networks,
+            unlimited_networks,
+            request_rate,
+            request_burst,
+            failure_rate,
+            failure_burst,
+            ipv4_prefix,
+            ipv6_prefix,
+            remembered_reports,
+        } = self;
+        [
+            (Name::AllowNetworks, "--allow-networks", allow_networks),
+            (Name::DenyNetworks, "--deny-networks", deny_networks),
+            (Name::UnlimitedNetworks, "--unlimited-networks", unlimited_networks),
+            (Name::RequestRate, "--request-rate", request_rate),
+            (Name::RequestBurst, "--request-burst", request_burst),
+            (Name::FailureRate, "--failure-rate", failure_rate),
+            (Name::FailureBurst, "--failure-burst", failure_burst),
+            (Name::IPv4Prefix, "--ipv4-prefix", ipv4_prefix),
+            (Name::IPv6Prefix, "--ipv6-prefix", ipv6_prefix),
+            (Name::RememberedReports, "--remembered-reports", remembered_reports),
+        ]
+        .into_iter()
+    }
+}
+
+type Setting<'a> = (Name, &'static str, &'a Option<String>);
+
 impl Options {
     /// The settings that the command line gives, each with the option it came from.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (Name, &'static str, &str)> {
@@ -154,6 +223,7 @@ impl Options {
             (Name::ForwardClientHomeDir, "--forward-client-homedir", forward_client_homedir),
         ]
         .into_iter()
+        .chain(self.limits.settings())
         .filter_map(|(name, option, value)| Some((name, option, value.as_deref()?)))
     }
 }

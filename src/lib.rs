@@ -12,6 +12,7 @@ mod engine;
 pub mod home;
 #[doc(hidden)]
 pub mod ini;
+mod limits;
 mod logs;
 mod pidfile;
 mod rules;

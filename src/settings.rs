@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use pyzord_core::{AccessOrder, CleanupAge};
+use pyzord_core::{AccessOrder, CleanupAge, Limits};
 
 use crate::cli::Options;
 use crate::home::Home;
-use crate::ini;
+use crate::{ini, limits};
 
 macro_rules! names {
     ($($name:ident = $default:literal,)*) => {
@@ -45,6 +45,16 @@ names! {
     DBConnections = "0",
     PreFork = "0",
     Gevent = "False",
+    AllowNetworks = "",
+    DenyNetworks = "",
+    UnlimitedNetworks = "",
+    RequestRate = "0",
+    RequestBurst = "0",
+    FailureRate = "5",
+    FailureBurst = "0",
+    IPv4Prefix = "32",
+    IPv6Prefix = "56",
+    RememberedReports = "65536",
     ForwardClientHomeDir = "",
     PasswdFile = "pyzord.passwd",
     AccessFile = "pyzord.access",
@@ -152,7 +162,7 @@ impl Sources {
     }
 
     /// A value read as what it stands for; an error names its source.
-    fn read_as<T>(
+    pub(crate) fn read_as<T>(
         &self,
         name: Name,
         expected: &str,
@@ -283,6 +293,7 @@ pub struct Settings {
     pub log_file: Option<PathBuf>,
     pub usage_log_file: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
+    pub limits: Limits,
     /// What was asked for that is done otherwise here, or not at all.
     pub notes: Vec<String>,
 }
@@ -310,6 +321,7 @@ impl Settings {
             log_file: sources.path(Name::LogFile, home),
             usage_log_file: sources.path(Name::UsageLogFile, home),
             pid_file: sources.path(Name::PidFile, home),
+            limits: limits::read(sources)?,
             notes,
         })
     }
@@ -418,6 +430,15 @@ mod tests {
             Name::Workers | Name::DBConnections => (0..=1024_u16).prop_map(|count| count.to_string()).boxed(),
             Name::MaxThreads | Name::MaxProcesses | Name::PreFork => {
                 any::<usize>().prop_map(|count| count.to_string()).boxed()
+            }
+            Name::RequestRate | Name::RequestBurst | Name::FailureRate | Name::FailureBurst => {
+                any::<u32>().prop_map(|count| count.to_string()).boxed()
+            }
+            Name::IPv4Prefix => (0..=32_u8).prop_map(|bits| bits.to_string()).boxed(),
+            Name::IPv6Prefix => (0..=128_u8).prop_map(|bits| bits.to_string()).boxed(),
+            Name::RememberedReports => (0..1_u32 << 24).prop_map(|count| count.to_string()).boxed(),
+            Name::AllowNetworks | Name::DenyNetworks | Name::UnlimitedNetworks => {
+                select(vec!["", "192.0.2.0/24", "::1, 198.51.100.7"]).prop_map(str::to_owned).boxed()
             }
             Name::Runtime => select(Runtime::ALL).prop_map(|runtime| runtime.to_string()).boxed(),
             Name::AccessOrder => select(vec!["first-match", "Last-Match"]).prop_map(str::to_owned).boxed(),

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::thread;
 
 use pyzord_core::Policy;
-use pyzord_runtime::{Counters, Live, Server, bind};
+use pyzord_runtime::{Counters, Live, Server, Shield, bind};
 
 use crate::cli::Options;
 use crate::driver::Driver;
@@ -105,6 +105,7 @@ fn drive(
         socket,
         policy: &policy,
         counters: &counters,
+        shield: &Shield::new(settings.limits.clone()),
         stores: engine.stores,
         upkeep: engine.upkeep,
         cleanup: settings.cleanup,

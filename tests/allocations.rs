@@ -5,11 +5,11 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use pyzord_core::{
-    AccessOrder, CleanupAge, HashedKey, HeaderBlock, MemoryStore, Now, Policy, Progress, Record, Store,
-    StoreAnswer, StoreCall, StoreFailure, Task, UnixTime,
+    AccessOrder, CleanupAge, HashedKey, HeaderBlock, Limits, MemoryStore, Now, Policy, Progress, Record,
+    Store, StoreAnswer, StoreCall, StoreFailure, Task, UnixTime,
 };
 use pyzord_engines::Gdbm;
-use pyzord_runtime::{Clock, Counters, Live, Parts, Server, Stores, Wait, bind};
+use pyzord_runtime::{Clock, Counters, Live, Parts, Server, Shield, Stores, Wait, bind};
 
 const ACCOUNTS: &[u8] = b"bob : 0123456789abcdef0123456789abcdef01234567";
 const ACCESS: &[u8] = b"all : anonymous : allow\nall : bob : allow\n";
@@ -43,6 +43,7 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
         socket: &socket,
         policy: &policy,
         counters: &counters,
+        shield: &Shield::new(Limits::default()),
         stores: Stores::Local(vec![store.clone()]),
         upkeep: store.clone(),
         cleanup: CleanupAge(0),

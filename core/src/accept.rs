@@ -22,6 +22,14 @@ pub enum Reason {
     NotARequest,
     /// It came from UDP port 0, where nobody can listen.
     SourcePortZero,
+    /// It came from a network that is not served.
+    DeniedNetwork,
+    /// Its network is over the limit for requests.
+    TooManyRequests,
+    /// Its signature is wrong, and its network is over the limit for answers to such requests.
+    TooManyFailures,
+    /// It is a copy of a signed count whose first copy waits for the store, and will be answered with it.
+    InFlight,
 }
 
 /// What becomes of one datagram.

@@ -1,16 +1,18 @@
 //! Many datagrams at once: received together, one trip to the store, answered together.
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 
 use crate::accept::{Judged, Reason, UNAVAILABLE, calls, conclude, judge};
 use crate::digest::Digest;
+use crate::guard::{Memory, Seen};
 use crate::operation::Operation;
 use crate::policy::Policy;
 use crate::reply::{Outcome, Refusal, write_reply};
+use crate::request::ANONYMOUS;
 use crate::store::{StoreAnswer, StoreCall};
-use crate::time::UnixTime;
+use crate::time::{Now, Tick, UnixTime};
 use crate::usage::Usage;
 
 /// The requests of one batch. It owns its buffers and is used again for the next batch, so a datagram costs
@@ -41,8 +43,43 @@ struct Accepted {
     calls: Range<usize>,
     budget: usize,
     verdict: Result<Operation, Refusal>,
+    repeat: Repeat,
     outcome: Outcome,
     reply: Range<usize>,
+}
+
+/// Whether a request is one of those that must not be counted again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Repeat {
+    /// Any number of copies does no harm, or nobody could tell them from other requests.
+    Harmless,
+    /// The first copy of a signed count, by its signature.
+    First(Digest),
+    /// It was counted before, and is answered again.
+    Known,
+}
+
+impl Repeat {
+    fn of(judged: &Judged<'_>, peer: IpAddr, memory: &mut impl Memory, now: Tick) -> Result<Self, Reason> {
+        let operation = match judged.verdict {
+            Ok(operation) => operation,
+            Err(Refusal::Signature(_)) => return memory.answer_failure(peer, now).map(|()| Self::Harmless),
+            Err(_) => return Ok(Self::Harmless),
+        };
+        let counts = matches!(operation, Operation::Report | Operation::Whitelist);
+        if !counts || judged.request.user == ANONYMOUS {
+            return Ok(Self::Harmless);
+        }
+        // A valid signature is 40 hex digits.
+        let Some(signature) = judged.request.signature.and_then(Digest::parse) else {
+            return Ok(Self::Harmless);
+        };
+        match memory.look(signature, now) {
+            Seen::Never => Ok(Self::First(signature)),
+            Seen::Counted => Ok(Self::Known),
+            Seen::InFlight => Err(Reason::InFlight),
+        }
+    }
 }
 
 impl Batch {
@@ -79,28 +116,48 @@ impl Batch {
         datagram: &[u8],
         now: UnixTime,
     ) -> Result<(), Reason> {
+        let now = Now { wall: now, tick: Tick::default() };
+        self.accept_with(&mut (), waiting, policy, peer, datagram, now)
+    }
+
+    /// Like [`accept_apart`](Self::accept_apart), with the memory of earlier requests; [settle](Self::settle) the batch
+    /// with it after it was resolved.
+    ///
+    /// # Errors
+    /// Says why the datagram will not be answered; both batches are as they were.
+    pub fn accept_with(
+        &mut self,
+        memory: &mut impl Memory,
+        waiting: Option<&mut Self>,
+        policy: &Policy,
+        peer: SocketAddr,
+        datagram: &[u8],
+        now: Now,
+    ) -> Result<(), Reason> {
         // A send to port 0 fails; a request from there is forged.
         if peer.port() == 0 {
             return Err(Reason::SourcePortZero);
         }
+        let address = peer.ip().to_canonical();
+        memory.admit(address, now.tick)?;
         let mut digests = core::mem::take(&mut self.scratch);
         digests.clear();
-        let judged = judge(policy, datagram, now, &mut digests);
-        if let Ok(judged) = &judged {
-            let asks_store = judged.verdict.is_ok_and(Operation::needs_digest);
-            match waiting {
-                Some(waiting) if asks_store => waiting.push(peer, judged, &digests),
-                _ => self.push(peer, judged, &digests),
-            }
-        }
+        let judged = judge(policy, datagram, now.wall, &mut digests);
+        let accepted = judged.and_then(|judged| {
+            let repeat = Repeat::of(&judged, address, memory, now.tick)?;
+            let asks_store = judged.verdict.is_ok_and(Operation::needs_digest) && repeat != Repeat::Known;
+            let batch = waiting.filter(|_| asks_store).unwrap_or(&mut *self);
+            batch.push(peer, &judged, &digests, repeat);
+            Ok(())
+        });
         self.scratch = digests;
-        judged.map(drop)
+        accepted
     }
 
-    fn push(&mut self, peer: SocketAddr, judged: &Judged<'_>, digests: &[Digest]) {
+    fn push(&mut self, peer: SocketAddr, judged: &Judged<'_>, digests: &[Digest], repeat: Repeat) {
         let (digests_before, calls_before) = (self.digests.len(), self.calls.len());
         self.digests.extend_from_slice(digests);
-        if let Ok(operation) = judged.verdict {
+        if let (Ok(operation), true) = (judged.verdict, repeat != Repeat::Known) {
             self.calls.extend(calls(operation, digests));
         }
         let request = Accepted {
@@ -112,6 +169,7 @@ impl Batch {
             calls: calls_before..self.calls.len(),
             budget: judged.budget,
             verdict: judged.verdict,
+            repeat,
             outcome: judged.verdict.and_then(|operation| conclude(operation, &[])),
             reply: 0..0,
         };
@@ -136,6 +194,15 @@ impl Batch {
             let start = self.replies.len();
             write_reply(&mut self.replies, request.outcome, thread, request.budget);
             request.reply = start..self.replies.len();
+        }
+    }
+
+    /// Tells the memory which signed counts of a resolved batch were counted.
+    pub fn settle(&self, memory: &mut impl Memory) {
+        for request in &self.requests {
+            if let Repeat::First(signature) = request.repeat {
+                memory.settle(signature, request.outcome.is_ok());
+            }
         }
     }
 

@@ -6,8 +6,8 @@
 //! that no task ever waits for them.
 //!
 //! ```no_run
-//! use pyzord_core::{CleanupAge, MemoryStore, Policy};
-//! use pyzord_runtime::{Counters, Live, Server, Stores, bind};
+//! use pyzord_core::{CleanupAge, Limits, MemoryStore, Policy};
+//! use pyzord_runtime::{Counters, Live, Server, Shield, Stores, bind};
 //! use pyzord_runtime_smol::{Signals, serve};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,6 +17,7 @@
 //!     socket: &socket,
 //!     policy: &Live::new(Policy::default()),
 //!     counters: &Counters::default(),
+//!     shield: &Shield::new(Limits::default()),
 //!     stores: Stores::Local(vec![MemoryStore::new()]),
 //!     upkeep: MemoryStore::new(),
 //!     cleanup: CleanupAge(0),

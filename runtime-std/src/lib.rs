@@ -7,8 +7,8 @@
 //! ```no_run
 //! use std::sync::mpsc;
 //!
-//! use pyzord_core::{CleanupAge, MemoryStore, Policy};
-//! use pyzord_runtime::{Counters, Live, Server, Stores, bind};
+//! use pyzord_core::{CleanupAge, Limits, MemoryStore, Policy};
+//! use pyzord_runtime::{Counters, Live, Server, Shield, Stores, bind};
 //! use pyzord_runtime_std::{Signals, serve};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,6 +20,7 @@
 //!     socket: &socket,
 //!     policy: &Live::new(Policy::default()),
 //!     counters: &Counters::default(),
+//!     shield: &Shield::new(Limits::default()),
 //!     stores: Stores::Local(vec![MemoryStore::new()]),
 //!     upkeep: MemoryStore::new(),
 //!     cleanup: CleanupAge(0),

@@ -7,12 +7,14 @@ use pyzord_core::{Batch, StoreAnswer};
 
 use crate::counters::Counters;
 use crate::datagrams::send;
+use crate::shield::Shield;
 
 /// What every thread that answers requests has.
 #[derive(Clone, Copy)]
 pub(crate) struct Answerer<'a> {
     pub(crate) socket: &'a UdpSocket,
     pub(crate) counters: &'a Counters,
+    pub(crate) shield: &'a Shield,
     pub(crate) usage: &'a (dyn Fn(&Batch) + Sync),
 }
 
@@ -20,6 +22,7 @@ impl Answerer<'_> {
     /// Makes the replies from the store's answers, sends them, and logs the requests.
     pub(crate) fn answer(&self, batch: &mut Batch, answers: &[StoreAnswer]) {
         batch.resolve(answers);
+        batch.settle(&mut &*self.shield);
         self.counters.sent(send(self.socket, batch.replies()));
         (self.usage)(batch);
     }

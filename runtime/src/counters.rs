@@ -14,6 +14,9 @@ pub struct Counters {
     answered: AtomicU64,
     not_requests: AtomicU64,
     source_port_zero: AtomicU64,
+    denied: AtomicU64,
+    over_limit: AtomicU64,
+    in_flight: AtomicU64,
     receive_errors: AtomicU64,
     send_errors: AtomicU64,
 }
@@ -24,12 +27,18 @@ pub(crate) struct Tally {
     pub(crate) received: u64,
     pub(crate) not_requests: u64,
     pub(crate) source_port_zero: u64,
+    pub(crate) denied: u64,
+    pub(crate) over_limit: u64,
+    pub(crate) in_flight: u64,
 }
 
 impl Tally {
     pub(crate) const fn ignored(&mut self, reason: Reason) {
         match reason {
             Reason::SourcePortZero => self.source_port_zero += 1,
+            Reason::DeniedNetwork => self.denied += 1,
+            Reason::TooManyRequests | Reason::TooManyFailures => self.over_limit += 1,
+            Reason::InFlight => self.in_flight += 1,
             _ => self.not_requests += 1,
         }
     }
@@ -40,6 +49,9 @@ impl Counters {
         add(&self.received, tally.received);
         add(&self.not_requests, tally.not_requests);
         add(&self.source_port_zero, tally.source_port_zero);
+        add(&self.denied, tally.denied);
+        add(&self.over_limit, tally.over_limit);
+        add(&self.in_flight, tally.in_flight);
     }
 
     pub(crate) fn sent(&self, sent: Sent) {
@@ -58,13 +70,17 @@ impl fmt::Display for Counters {
         write!(
             f,
             "{} datagrams received, {} answered, {} were no requests, {} came from port 0, \
-             {} receive errors, {} send errors",
+             {} receive errors, {} send errors, {} from denied networks, {} over a limit, \
+             {} copies of one in flight",
             read(&self.received),
             read(&self.answered),
             read(&self.not_requests),
             read(&self.source_port_zero),
             read(&self.receive_errors),
             read(&self.send_errors),
+            read(&self.denied),
+            read(&self.over_limit),
+            read(&self.in_flight),
         )
     }
 }

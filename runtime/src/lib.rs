@@ -14,6 +14,7 @@ mod live;
 mod pool;
 mod queue;
 mod server;
+mod shield;
 mod socket;
 mod worker;
 
@@ -25,5 +26,6 @@ pub use live::{Live, Watcher};
 pub use pool::Pool;
 pub use queue::{Next, Queue};
 pub use server::{Command, Parts, Server, Stores, run_task};
+pub use shield::Shield;
 pub use socket::{BindError, bind};
 pub use worker::{Backend, Worker};

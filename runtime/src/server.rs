@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::live::Live;
 use crate::pool::Pool;
+use crate::shield::Shield;
 use crate::worker::{Backend, Worker};
 
 /// Something that the server is told from outside.
@@ -55,6 +56,8 @@ pub struct Server<'a, S> {
     pub policy: &'a Live<Policy>,
     /// What happened so far.
     pub counters: &'a Counters,
+    /// The limits, and what is remembered of earlier requests.
+    pub shield: &'a Shield,
     /// The stores, and with them the number of workers.
     pub stores: Stores<S>,
     /// The store that upkeep is done with.
@@ -94,8 +97,8 @@ impl<'a> Parts<'a> {
             Stores::Local(_) => 0,
             Stores::Remote { stores, .. } => stores.len(),
         };
-        let Server { socket, policy, counters, usage, .. } = *server;
-        let answerer = Answerer { socket, counters, usage };
+        let Server { socket, policy, counters, shield, usage, .. } = *server;
+        let answerer = Answerer { socket, counters, shield, usage };
         Self {
             clock: Clock::start(),
             pool: Pool::new(remote),

@@ -109,6 +109,7 @@ impl<'a, S: Store> Worker<'a, S> {
     fn receive(&mut self, wait: Wait) -> bool {
         let mut tally = Tally::default();
         let (batch, policy, clock) = (&mut self.batch, &mut self.policy, self.clock);
+        let mut shield = self.answerer.shield;
         let mut waiting = match &mut self.backend {
             Kind::Local { .. } => None,
             Kind::Remote { waiting, .. } => Some(waiting),
@@ -125,13 +126,17 @@ impl<'a, S: Store> Worker<'a, S> {
             tally.received += 1;
             let now = *moment.get_or_insert_with(|| clock.now());
             let policy = policy.current();
-            if let Err(reason) = batch.accept_apart(waiting.as_deref_mut(), policy, peer, datagram, now.wall)
-            {
+            let accepted =
+                batch.accept_with(&mut shield, waiting.as_deref_mut(), policy, peer, datagram, now);
+            if let Err(reason) = accepted {
                 tally.ignored(reason);
             }
         });
         self.now = moment.unwrap_or(self.now);
         self.answerer.counters.add(&tally);
+        if tally.over_limit > 0 {
+            shield.notices().iter().for_each(|notice| log::warn!("{notice}"));
+        }
         if let Err(error) = &received {
             self.survive(error);
         }

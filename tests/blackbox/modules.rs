@@ -6,6 +6,7 @@ mod daemon;
 mod harness;
 mod hostile;
 mod interop;
+mod limits;
 mod logging;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod migrate;

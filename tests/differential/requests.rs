@@ -43,7 +43,10 @@ fn compare(policy: &Policy, seed: u64, count: usize, met: &mut Met) {
     let mut cases = Vec::new();
     let mut ours = Some(ours);
     with_python_server(&python, &["--usage-log-file", "usage"], &[], |client| {
-        let arguments = ["--usage-log-file", "usage", "--workers", "1", "--access-order", "last-match"];
+        // Python has neither limits nor a memory.
+        let arguments = "--usage-log-file usage --workers 1 --access-order last-match --failure-rate 0 \
+                         --remembered-reports 0";
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
         let server = Server::on(ours.take().unwrap(), &arguments);
         let mut generator = Generator::new(seed, *policy);
         let opening = generator.marker(Marker::OPENING, now());

@@ -152,6 +152,33 @@ pub(crate) const TABLE: &[Section] = &[
     },
     Section {
         level: 2,
+        title: "Limits",
+        rows: &[
+            Row {
+                id: "replays",
+                matter: "signed report or whitelisting that comes again, unchanged",
+                python: "counts each copy",
+                pyzord: "counts the first and answers each, for as long as the signature is valid",
+                why: "whoever overhears one could count it for ten minutes, and networks repeat datagrams",
+            },
+            Row {
+                id: "failure-limit",
+                matter: "many wrong signatures from one network",
+                python: "answers each",
+                pyzord: "answers 50 at once and 5 a second; drops and counts the others",
+                why: "nobody guesses keys, and nobody else is flooded with answers",
+            },
+            Row {
+                id: "limits",
+                matter: "new",
+                python: "",
+                pyzord: "limits for all requests of a network, and networks that are served, or not",
+                why: "a server on the internet needs them",
+            },
+        ],
+    },
+    Section {
+        level: 2,
         title: "Access and accounts",
         rows: &[
             Row {

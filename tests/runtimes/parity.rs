@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{
-    AccessOrder, CleanupAge, HashedKey, HeaderBlock, MemoryStore, Policy, Step, Store, accept,
+    AccessOrder, CleanupAge, HashedKey, HeaderBlock, Limits, MemoryStore, Policy, Rate, Step, Store, accept,
 };
-use pyzord_runtime::{Clock, Command, Counters, Live, Server, Stores, bind};
+use pyzord_runtime::{Clock, Command, Counters, Live, Server, Shield, Stores, bind};
 
 use crate::{Drive, for_every_runtime};
 
@@ -92,6 +92,9 @@ fn over_the_wire<D: Drive>(transcript: &[Vec<u8>], expected: &[String]) -> Vec<S
     let (socket, _) = bind("127.0.0.1", 0).unwrap();
     let (policy, counters) = (Live::new(policy()), Counters::default());
     let (commands, receiver) = mpsc::channel();
+    // More wrong signatures come from one address than any client sends.
+    let mut limits = Limits::default();
+    limits.failures = Rate::UNLIMITED;
     thread::scope(|scope| {
         // Dropped when the test fails, which stops the server, too.
         let commands = commands;
@@ -100,6 +103,7 @@ fn over_the_wire<D: Drive>(transcript: &[Vec<u8>], expected: &[String]) -> Vec<S
                 socket: &socket,
                 policy: &policy,
                 counters: &counters,
+                shield: &Shield::new(limits),
                 stores: Stores::Local(vec![MemoryStore::new()]),
                 upkeep: MemoryStore::new(),
                 cleanup: CleanupAge(0),

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{
-    AccessOrder, CleanupAge, MemoryStore, Now, Policy, Progress, Store, StoreAnswer, StoreCall, StoreFailure,
-    Task,
+    AccessOrder, CleanupAge, Limits, MemoryStore, Now, Policy, Progress, Store, StoreAnswer, StoreCall,
+    StoreFailure, Task,
 };
-use pyzord_runtime::{Command, Counters, Live, Server, Stores, bind};
+use pyzord_runtime::{Command, Counters, Live, Server, Shield, Stores, bind};
 
 use crate::{Drive, for_every_runtime};
 
@@ -75,6 +75,7 @@ fn with_server<D: Drive>(
                 socket: &socket,
                 policy: &policy,
                 counters: &counters,
+                shield: &Shield::new(Limits::default()),
                 stores: stores(store.clone()),
                 upkeep: store.clone(),
                 cleanup: CleanupAge(0),
@@ -193,6 +194,7 @@ fn a_store_that_hangs_keeps_nobody_from_a_ping<D: Drive>() {
                 socket,
                 policy,
                 counters,
+                shield: &Shield::new(Limits::default()),
                 stores: Stores::Remote { workers: 1, stores: vec![store.clone(); 2] },
                 upkeep: store,
                 cleanup: CleanupAge(0),

@@ -1,0 +1,174 @@
+//! What the server remembers of earlier requests, and what it does with it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pyzord_core::{
+    AccessOrder, Batch, Guard, HashedKey, HeaderBlock, Limits, MemoryStore, Now, Policy, Rate, Reason, Store,
+    StoreError, Tick, UnixTime,
+};
+
+const NOW: i64 = 1_700_000_000;
+const DIGEST: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+
+/// A server: a policy with one account, a store, and a guard.
+struct Server {
+    policy: Policy,
+    guard: Guard,
+    store: MemoryStore,
+}
+
+impl Server {
+    fn new(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let access = b"all : bob anonymous : allow";
+        let (policy, _) = Policy::parse(Some(b"bob : abcdef"), Some(access), AccessOrder::FirstMatch);
+        Self { policy, guard: Guard::new(limits, [7; 16]), store: MemoryStore::new() }
+    }
+
+    fn accept(&mut self, batch: &mut Batch, peer: &str, request: &[u8], second: u64) -> Result<(), Reason> {
+        let peer: SocketAddr = format!("{peer}:9").parse().unwrap();
+        batch.accept_with(&mut self.guard, None, &self.policy, peer, request, at(second))
+    }
+
+    /// Answers what waits; each reply by its code.
+    fn answer(&mut self, batch: &mut Batch) -> Vec<u16> {
+        let mut answers = Vec::new();
+        self.store.execute(at(0), batch.calls(), &mut answers);
+        batch.resolve(&answers);
+        batch.settle(&mut self.guard);
+        batch
+            .replies()
+            .map(|(_, reply)| std::str::from_utf8(&reply[6..9]).unwrap().parse().unwrap())
+            .collect()
+    }
+
+    /// One datagram by itself.
+    fn ask(&mut self, peer: &str, request: &[u8], second: u64) -> Result<u16, Reason> {
+        let mut batch = Batch::new();
+        self.accept(&mut batch, peer, request, second)?;
+        Ok(self.answer(&mut batch)[0])
+    }
+
+    fn reports(&self) -> u64 {
+        self.store.records().map(|(_, record)| record.reports.count).sum()
+    }
+}
+
+fn at(second: u64) -> Now {
+    let wall = UnixTime::from_seconds(NOW + i64::try_from(second).unwrap());
+    Now { wall, tick: Tick::new(Duration::from_secs(second)) }
+}
+
+fn signed(op: &str, thread: u32, key: &[u8]) -> Vec<u8> {
+    let text =
+        format!("Op: {op}\nOp-Digest: {DIGEST}\nThread: {thread}\nPV: 2.1\nUser: bob\nTime: {}\n", NOW + 300);
+    let signature = HashedKey::new(b"bob", key).sign(HeaderBlock::new(text.as_bytes()), NOW + 300);
+    [text.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat()
+}
+
+/// Python's server counts the same signed datagram as often as it comes, for ten minutes.
+#[test]
+fn a_signed_report_is_counted_once_and_each_copy_is_answered() {
+    let mut server = Server::new(|_| ());
+    let (one, other) = (signed("report", 1, b"abcdef"), signed("report", 2, b"abcdef"));
+    for second in [0, 1, 100, 599] {
+        assert_eq!(server.ask("192.0.2.1", &one, second), Ok(200));
+        assert_eq!(server.ask("198.51.100.7", &one, second), Ok(200), "wherever it comes from");
+    }
+    assert_eq!(server.reports(), 1);
+    assert_eq!(server.ask("192.0.2.1", &other, 1), Ok(200));
+    assert_eq!(server.reports(), 2, "another request is another report");
+    assert_eq!(server.ask("192.0.2.1", &one, 601), Ok(401), "its time is over");
+    assert_eq!(server.ask("192.0.2.1", &signed("check", 3, b"abcdef"), 1), Ok(200));
+}
+
+#[test]
+fn a_copy_of_a_report_that_waits_is_left_to_the_first_answer() {
+    let mut server = Server::new(|_| ());
+    let report = signed("report", 1, b"abcdef");
+    let mut batch = Batch::new();
+    assert_eq!(server.accept(&mut batch, "192.0.2.1", &report, 0), Ok(()));
+    assert_eq!(server.accept(&mut batch, "192.0.2.1", &report, 0), Err(Reason::InFlight));
+    assert_eq!(server.answer(&mut batch), [200]);
+    assert_eq!(server.ask("192.0.2.1", &report, 1), Ok(200));
+    assert_eq!(server.reports(), 1);
+}
+
+/// The client is told to try again; so it must be able to.
+#[test]
+fn a_report_that_the_store_refused_is_counted_when_it_comes_again() {
+    let mut server = Server::new(|_| ());
+    let report = signed("report", 1, b"abcdef");
+    let mut batch = Batch::new();
+    server.accept(&mut batch, "192.0.2.1", &report, 0).unwrap();
+    batch.resolve(&[Err(StoreError::Unavailable)]);
+    batch.settle(&mut server.guard);
+    assert_eq!(server.ask("192.0.2.1", &report, 1), Ok(200));
+    assert_eq!(server.ask("192.0.2.1", &report, 2), Ok(200));
+    assert_eq!(server.reports(), 1);
+}
+
+/// Nothing tells a copy of an anonymous report from another one, and without memory nothing is known of copies.
+#[test]
+fn anonymous_reports_and_those_to_a_server_without_memory_count_each_time() {
+    let anonymous = format!("Op: report\nOp-Digest: {DIGEST}\nThread: 1\nPV: 2.1\n\n");
+    for (mut server, request) in [
+        (Server::new(|_| ()), anonymous.into_bytes()),
+        (Server::new(|limits| limits.replays = 0), signed("report", 1, b"abcdef")),
+    ] {
+        for _ in 0..5 {
+            assert_eq!(server.ask("192.0.2.1", &request, 0), Ok(200));
+        }
+        assert_eq!(server.reports(), 5);
+    }
+}
+
+/// Wrong signatures are easily forged with somebody else's address; they must not lock him out.
+#[test]
+fn wrong_signatures_are_answered_up_to_a_limit_and_right_ones_always() {
+    let mut server = Server::new(|limits| limits.failures = Rate { per_second: 1, burst: 10 });
+    let (wrong, right) = (signed("report", 1, b"000000"), signed("report", 2, b"abcdef"));
+    let outcomes: Vec<_> = (0..100).map(|_| server.ask("192.0.2.1", &wrong, 0)).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(401)).count(), 10);
+    assert_eq!(outcomes.last(), Some(&Err(Reason::TooManyFailures)));
+    assert_eq!(server.ask("192.0.2.1", &right, 0), Ok(200));
+    assert_eq!(server.ask("192.0.2.2", &wrong, 0), Ok(401), "others have a limit of their own");
+    let notices: Vec<String> = server.guard.notices().map(|notice| notice.to_string()).collect();
+    assert_eq!(
+        notices,
+        ["192.0.2.1/32 has sent more than 1 wrong signatures a second; those beyond are dropped"]
+    );
+}
+
+#[test]
+fn networks_are_limited_as_a_whole_and_served_as_the_lists_say() {
+    let ping = b"Op: ping\nPV: 2.1\n\n";
+    let mut server = Server::new(|limits| {
+        limits.requests = Rate { per_second: 1, burst: 2 };
+        limits.allowed = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        limits.denied = vec!["192.0.2.128/25".parse().unwrap()];
+        limits.unlimited = vec!["192.0.2.8/32".parse().unwrap()];
+    });
+    let mut count = |peers: &[&str], times: usize| {
+        let peers = peers.iter().cycle().take(times);
+        peers.filter(|peer| server.ask(peer, ping, 5).is_ok()).count()
+    };
+    assert_eq!(count(&["192.0.2.1"], 10), 2);
+    assert_eq!(count(&["[::ffff:192.0.2.1]"], 10), 0, "the same host on a socket for IPv6");
+    assert_eq!(count(&["192.0.2.2"], 10), 2);
+    assert_eq!(count(&["[2001:db8::1]", "[2001:db8:0:ff::2]"], 10), 2, "one /56");
+    assert_eq!(count(&["[2001:db8:0:100::1]"], 10), 2, "the next /56");
+    assert_eq!(count(&["192.0.2.8"], 100), 100);
+    assert_eq!(count(&["192.0.2.200", "198.51.100.1", "[2001:db9::1]"], 9), 0);
+    assert_eq!(server.ask("192.0.2.200", ping, 5), Err(Reason::DeniedNetwork));
+    assert_eq!(server.ask("192.0.2.1", ping, 5), Err(Reason::TooManyRequests));
+    assert_eq!(server.ask("192.0.2.1", ping, 6), Ok(200));
+}
