@@ -76,13 +76,13 @@ impl Words {
 
 /// One line of the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Rule {
-    line: usize,
+pub(crate) struct Rule {
+    pub(crate) line: usize,
     operations: OpSet,
     /// "The keyword `all` can be used to refer to all users other than the anonymous user."
     everyone: bool,
     users: Vec<Box<[u8]>>,
-    allow: bool,
+    pub(crate) allow: bool,
 }
 
 impl Rule {
@@ -159,7 +159,7 @@ impl Rules {
 
     /// The line that decides whether `user` may ask for `operation`, found by reading line by line.
     /// `None` is the implicit last line, `all : all anonymous : deny`.
-    fn deciding(&self, order: AccessOrder, user: &[u8], operation: OpSet) -> Option<&Rule> {
+    pub(crate) fn deciding(&self, order: AccessOrder, user: &[u8], operation: OpSet) -> Option<&Rule> {
         let matches = |rule: &&Rule| rule.names(user) && rule.operations.contains(operation);
         match order {
             AccessOrder::FirstMatch => self.rules.iter().find(matches),

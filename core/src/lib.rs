@@ -18,6 +18,7 @@ mod policy;
 mod record;
 mod reply;
 mod request;
+mod rulebook;
 mod schedule;
 mod signature;
 mod store;
@@ -36,6 +37,7 @@ pub use policy::{AccessOrder, File, Policy, Warning};
 pub use record::{Record, Tally};
 pub use reply::Refusal;
 pub use request::{ANONYMOUS, MAX_REQUEST, Request};
+pub use rulebook::{Decision, Rulebook};
 pub use schedule::Schedule;
 pub use signature::{BadSignature, HashedKey, MAX_CLOCK_DIFFERENCE, verify};
 pub use store::{

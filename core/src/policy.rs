@@ -64,6 +64,12 @@ impl Policy {
         self.accounts.len()
     }
 
+    /// The key of an account, with which to sign as that user.
+    #[must_use]
+    pub fn key(&self, user: &[u8]) -> Option<&HashedKey> {
+        self.account(user).map(|account| &account.key)
+    }
+
     /// Whether `user`, an account's name or `anonymous`, may ask for `operation`.
     #[must_use]
     pub fn allows(&self, user: &[u8], operation: Operation) -> bool {

@@ -3,7 +3,10 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Select, select, subsequence};
-use pyzord_core::{AccessOrder, HashedKey, HeaderBlock, Operation, Policy, Step, UnixTime, Warning, accept};
+use pyzord_core::{
+    AccessOrder, Decision, HashedKey, HeaderBlock, Operation, Policy, Rulebook, Step, UnixTime, Warning,
+    accept,
+};
 
 const NOW: i64 = 1_700_000_000;
 
@@ -66,9 +69,17 @@ fn access_file() -> impl Strategy<Value = String> {
     (prop::collection::vec(line, 0..12), select(vec!["\n", "\r\n"])).prop_map(|(lines, end)| lines.join(end))
 }
 
+/// An accounts file with these accounts.
+fn lines(accounts: &[&str]) -> String {
+    accounts.iter().map(|name| format!("{name} : key\n")).collect()
+}
+
 fn policy(text: &str, accounts: &[&str], order: AccessOrder) -> (Policy, Vec<Warning>) {
-    let lines: String = accounts.iter().map(|name| format!("{name} : key\n")).collect();
-    Policy::parse(Some(lines.as_bytes()), Some(text.as_bytes()), order)
+    Policy::parse(Some(lines(accounts).as_bytes()), Some(text.as_bytes()), order)
+}
+
+fn rulebook(text: &str, accounts: &[&str]) -> Rulebook {
+    Rulebook::parse(Some(lines(accounts).as_bytes()), Some(text.as_bytes()))
 }
 
 /// The code that a request is answered with, 200 for one that the store is asked for.
@@ -92,6 +103,7 @@ proptest! {
     ) {
         for order in [AccessOrder::FirstMatch, AccessOrder::LastMatch] {
             let (policy, _) = policy(&text, &accounts, order);
+            let rulebook = rulebook(&text, &accounts);
             for user in accounts.iter().chain(&["anonymous"]) {
                 for op in OPERATIONS {
                     let allowed = deciding(&text, order, &accounts, user, op).is_some_and(|(_, allow)| allow);
@@ -104,11 +116,16 @@ proptest! {
                     prop_assert_eq!(code(&policy, user, op), expected, "{} {} {:?}", user, op, order);
                     if let Some(operation) = operation {
                         prop_assert_eq!(policy.allows(user.as_bytes(), operation), allowed);
+                        let line = deciding(&text, order, &accounts, user, op).map(|(line, _)| line);
+                        let decision = rulebook.decide(order, user.as_bytes(), operation);
+                        prop_assert_eq!(decision, Decision { allowed, line }, "{} {} {:?}", user, op, order);
                     }
                 }
             }
             // Whoever has no account is nobody, even where the file names him.
             if !accounts.contains(&"nobody") {
+                let decision = rulebook.decide(order, b"nobody", Operation::Ping);
+                prop_assert_eq!(decision, Decision { allowed: false, line: None });
                 prop_assert_eq!(code(&policy, "nobody", "ping"), 401);
                 prop_assert!(!policy.allows(b"nobody", Operation::Ping));
             }
@@ -181,4 +198,15 @@ fn any_number_of_words_leaves_the_operations_alone() {
     assert_eq!(codes, [&[501; 58][..], &[403; 142]].concat());
     let codes = OPERATIONS.map(|op| code(&policy, "bob", op));
     assert_eq!(codes, [403, 403, 200, 403, 403, 403, 403]);
+}
+
+#[test]
+fn each_user_is_named_once_and_anonymous_last() {
+    let users = |accounts: &[&str]| {
+        let rulebook = rulebook("", accounts);
+        rulebook.users().map(|user| String::from_utf8_lossy(user).into_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(users(&["eve", "bob"]), ["bob", "eve", "anonymous"]);
+    assert_eq!(users(&["anonymous", "bob", "bob"]), ["bob", "anonymous"]);
+    assert_eq!(users(&[]), ["anonymous"]);
 }
