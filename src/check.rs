@@ -14,7 +14,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
     Logs::install(None, None, options.debug)?;
     let home = Home::new(options.homedir.as_deref())?;
     println!("home directory: {}", home.path().display());
-    let sources = Sources::read(&home, options)?;
+    let sources = Sources::read(&home, options.settings())?;
     print!("{sources}");
     for warning in sources.warnings() {
         println!("warning: {warning}");
@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
 /// Creates the table that the settings name.
 pub(crate) fn create_table(options: &Options) -> Result<ExitCode, String> {
     let home = Home::new(options.homedir.as_deref())?;
-    let settings = Settings::new(&Sources::read(&home, options)?, &home, start::cpus())?;
+    let settings = Settings::new(&Sources::read(&home, options.settings())?, &home, start::cpus())?;
     engine::create_table(&settings)?;
     println!("the table is there");
     Ok(ExitCode::SUCCESS)

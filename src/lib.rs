@@ -1,7 +1,8 @@
 //! The parts of `pyzord`, the Pyzor server: command line, configuration, daemon, logs and wiring around
 //! `pyzord-core`.
 //!
-//! This is no public API. The program is here, and what is public beside [`run`] is so for the program's fuzzing.
+//! This is no public API. The program is here, and what is public beside [`run`] is so for `pyzorctl` and for the
+//! program's fuzzing.
 
 mod check;
 mod cli;
@@ -14,8 +15,10 @@ pub mod home;
 pub mod ini;
 mod limits;
 mod logs;
-mod pidfile;
-mod rules;
+#[doc(hidden)]
+pub mod pidfile;
+#[doc(hidden)]
+pub mod rules;
 #[doc(hidden)]
 pub mod settings;
 mod start;

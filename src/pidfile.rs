@@ -9,6 +9,37 @@ use rustix::process::{Pid, test_kill_process};
 /// More bytes than a process id takes, with its line feed and some blanks.
 const TOO_LONG: u64 = 64;
 
+/// Whom a pid file names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// There is no file.
+    Nobody,
+    /// What the file says; no pyzord runs as that.
+    Gone(String),
+    /// A pyzord that runs.
+    Running(Pid),
+}
+
+impl Owner {
+    /// Reads the file; fails when it cannot be a pid file.
+    pub fn of(path: &Path) -> Result<Self, String> {
+        let mut text = String::new();
+        match fs::File::open(path).and_then(|file| file.take(TOO_LONG).read_to_string(&mut text)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Nobody),
+            Err(error) => return Err(format!("pid file {}: {error}", path.display())),
+            Ok(_) if text.len() as u64 == TOO_LONG => {
+                return Err(format!("pid file {}: this file holds something else", path.display()));
+            }
+            Ok(_) => (),
+        }
+        let pid = text.trim().parse().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+        Ok(match pid {
+            Some(pid) if is_pyzord(pid) => Self::Running(pid),
+            _ => Self::Gone(text.trim().to_owned()),
+        })
+    }
+}
+
 /// A pid file that names this process. Removed by [`remove`](Self::remove) alone, so that a crash leaves it as a trace.
 #[derive(Debug)]
 pub(crate) struct PidFile(PathBuf);
@@ -17,22 +48,13 @@ impl PidFile {
     /// Fails when the file names a process that still runs, or cannot be a pid file: it would be overwritten. A stale
     /// one, of a dead process, is taken over.
     pub(crate) fn check(path: &Path) -> Result<(), String> {
-        let mut text = String::new();
-        match fs::File::open(path).and_then(|file| file.take(TOO_LONG).read_to_string(&mut text)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(format!("pid file {}: {error}", path.display())),
-            Ok(_) if text.len() as u64 == TOO_LONG => {
-                return Err(format!("pid file {}: this file holds something else", path.display()));
-            }
-            Ok(_) => (),
-        }
-        let pid = text.trim().parse().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
-        match pid {
-            Some(pid) if is_pyzord(pid) => {
+        match Owner::of(path)? {
+            Owner::Nobody => Ok(()),
+            Owner::Running(pid) => {
                 Err(format!("pid file {}: pyzord runs already, as process {pid}", path.display()))
             }
-            _ => {
-                log::warn!("pid file {}: process `{}` is gone, taking over", path.display(), text.trim());
+            Owner::Gone(text) => {
+                log::warn!("pid file {}: process `{text}` is gone, taking over", path.display());
                 Ok(())
             }
         }

@@ -9,9 +9,8 @@ use pyzord_core::{File, Policy, Warning};
 use crate::settings::Settings;
 
 /// Reads both files. An absent one is no error; one that cannot be read is.
-pub(crate) fn read(settings: &Settings) -> Result<(Policy, Vec<String>), String> {
-    let accounts = read_file(File::Accounts, settings.passwd_file.as_deref())?;
-    let access = read_file(File::Access, settings.access_file.as_deref())?;
+pub fn read(settings: &Settings) -> Result<(Policy, Vec<String>), String> {
+    let (accounts, access) = files(settings)?;
     let (policy, warnings) = Policy::parse(accounts.as_deref(), access.as_deref(), settings.access_order);
     let tell = |warning: Warning| {
         let path = match warning.file {
@@ -33,7 +32,16 @@ pub(crate) fn read(settings: &Settings) -> Result<(Policy, Vec<String>), String>
     Ok((policy, messages))
 }
 
-fn read_file(file: File, path: Option<&Path>) -> Result<Option<Vec<u8>>, String> {
+/// What is in a file; `None` for an absent one.
+type Content = Option<Vec<u8>>;
+
+/// What is in the accounts file and in the access file.
+pub fn files(settings: &Settings) -> Result<(Content, Content), String> {
+    let accounts = read_file(File::Accounts, settings.passwd_file.as_deref())?;
+    Ok((accounts, read_file(File::Access, settings.access_file.as_deref())?))
+}
+
+fn read_file(file: File, path: Option<&Path>) -> Result<Content, String> {
     let Some(path) = path else { return Ok(None) };
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),

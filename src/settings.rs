@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use pyzord_core::{AccessOrder, CleanupAge, Limits};
 
-use crate::cli::Options;
 use crate::home::Home;
 use crate::{ini, limits};
 
@@ -14,7 +13,7 @@ macro_rules! names {
     ($($name:ident = $default:literal,)*) => {
         /// The names of the settings, as the configuration file has them.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub(crate) enum Name { $($name,)* }
+        pub enum Name { $($name,)* }
 
         impl Name {
             const ALL: &[Self] = &[$(Self::$name,)*];
@@ -98,14 +97,17 @@ pub struct Sources {
 
 impl Sources {
     /// Reads the configuration file of `home`, which may be absent, and adds what the command line says.
-    pub(crate) fn read(home: &Home, options: &Options) -> Result<Self, String> {
+    pub fn read<'a>(
+        home: &Home,
+        options: impl IntoIterator<Item = (Name, &'static str, &'a str)>,
+    ) -> Result<Self, String> {
         let file = home.resolve("config");
         let bytes = match std::fs::read(&file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             read => read.map_err(|error| format!("configuration file {}: {error}", file.display()))?,
         };
         let mut sources = Self::of_file(file, &String::from_utf8_lossy(&bytes))?;
-        for (name, option, value) in options.settings() {
+        for (name, option, value) in options {
             sources.values.insert(name, (value.to_owned(), Source::Option(option)));
         }
         Ok(sources)
@@ -390,7 +392,7 @@ fn note_ignored(sources: &Sources, notes: &mut Vec<String>) {
 }
 
 /// Displays a path or, for an absent one, that it is not set.
-pub(crate) fn shown(path: Option<&Path>) -> String {
+pub fn shown(path: Option<&Path>) -> String {
     path.map_or_else(|| "(not set)".to_owned(), |path| path.display().to_string())
 }
 
@@ -403,6 +405,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
+    use crate::cli::Options;
 
     /// Each setting's option, found by trying all of them.
     static OPTIONS: LazyLock<BTreeMap<Name, String>> = LazyLock::new(|| {
@@ -485,7 +488,8 @@ mod tests {
                 expected.insert(name, found);
             }
             std::fs::write(folder.path().join("config"), file).unwrap();
-            let sources = Sources::read(&home, &Options::try_parse_from(arguments).unwrap()).unwrap();
+            let options = Options::try_parse_from(arguments).unwrap();
+            let sources = Sources::read(&home, options.settings()).unwrap();
             prop_assert!(sources.warnings().is_empty());
             for (name, (value, source)) in &sources.values {
                 let (wanted, from) = &expected[name];
@@ -546,7 +550,8 @@ mod tests {
                 std::fs::write(folder.path().join("config"), file).unwrap();
                 format!("config, line {}: {}: `{value}` is not ", blank_lines + 2, name.as_str())
             };
-            let sources = Sources::read(&home, &Options::try_parse_from(arguments).unwrap()).unwrap();
+            let options = Options::try_parse_from(arguments).unwrap();
+            let sources = Sources::read(&home, options.settings()).unwrap();
             let error = Settings::new(&sources, &home, 4).unwrap_err();
             prop_assert!(error.contains(&place), "{} in {}", place, error);
         }

@@ -26,7 +26,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     be_nice(options.nice)?;
     let home = Home::new(options.homedir.as_deref())?;
     home.create()?;
-    let sources = Sources::read(&home, options)?;
+    let sources = Sources::read(&home, options.settings())?;
     let settings = Settings::new(&sources, &home, cpus())?;
     let logs =
         Logs::install(settings.log_file.as_deref(), settings.usage_log_file.as_deref(), options.debug)?;

@@ -11,6 +11,7 @@ mod logging;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod migrate;
 mod protocol;
+mod pyzorctl;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod remote;
 mod signals;
