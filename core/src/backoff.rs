@@ -31,6 +31,12 @@ impl Backoff {
         self.retry_at <= now
     }
 
+    /// When the next attempt is due.
+    #[must_use]
+    pub const fn ready_at(&self) -> Tick {
+        self.retry_at
+    }
+
     /// An attempt that was begun at `began` failed.
     pub fn failed(&mut self, began: Tick) {
         let pause = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);

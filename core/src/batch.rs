@@ -5,6 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 
 use crate::accept::{Judged, Reason, UNAVAILABLE, calls, conclude, judge};
+use crate::client::Count;
 use crate::digest::Digest;
 use crate::guard::{Memory, Seen};
 use crate::operation::Operation;
@@ -42,6 +43,7 @@ struct Accepted {
     digests: Range<usize>,
     calls: Range<usize>,
     budget: usize,
+    forwarded: bool,
     verdict: Result<Operation, Refusal>,
     repeat: Repeat,
     outcome: Outcome,
@@ -168,6 +170,7 @@ impl Batch {
             digests: digests_before..self.digests.len(),
             calls: calls_before..self.calls.len(),
             budget: judged.budget,
+            forwarded: judged.request.forwarded,
             verdict: judged.verdict,
             repeat,
             outcome: judged.verdict.and_then(|operation| conclude(operation, &[])),
@@ -224,6 +227,18 @@ impl Batch {
             op: text(&request.op),
             digests: self.digests.get(request.digests.clone()).unwrap_or_default(),
             refusal: request.outcome.err(),
+        })
+    }
+
+    /// What a resolved batch has counted and other servers may be told: one item a digest, a repeated one each time. A
+    /// request that another server sent on is left out, or servers that tell each other would never end; and so is one
+    /// that failed, since its client will try again.
+    pub fn counted(&self) -> impl Iterator<Item = Count> {
+        let counts =
+            |request: &&Accepted| request.outcome.is_ok() && !request.forwarded && !request.calls.is_empty();
+        self.requests.iter().filter(counts).flat_map(|request| {
+            let calls = self.calls.get(request.calls.clone()).unwrap_or_default();
+            calls.iter().filter_map(|call| Count::of(call, request.peer.ip()))
         })
     }
 

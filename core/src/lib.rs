@@ -9,6 +9,7 @@ mod access;
 mod accounts;
 mod backoff;
 mod batch;
+pub mod client;
 mod decimal;
 mod digest;
 mod guard;

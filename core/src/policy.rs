@@ -101,13 +101,17 @@ impl Default for Policy {
     }
 }
 
-/// One of the two files that make a policy.
+/// A file that users write: the two that make a policy, and the two of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum File {
     /// The setting `PasswdFile`.
     Accounts,
     /// The setting `AccessFile`.
     Access,
+    /// The client's setting `ServersFile`.
+    Servers,
+    /// The client's setting `AccountsFile`.
+    ClientAccounts,
 }
 
 impl fmt::Display for File {
@@ -115,6 +119,8 @@ impl fmt::Display for File {
         f.write_str(match self {
             Self::Accounts => "accounts file",
             Self::Access => "access file",
+            Self::Servers => "servers file",
+            Self::ClientAccounts => "client's accounts file",
         })
     }
 }

@@ -30,6 +30,8 @@ pub struct Request<'a> {
     pub time: Option<&'a [u8]>,
     /// `Sig`: the signature, 40 hex digits in lower case.
     pub signature: Option<&'a [u8]>,
+    /// Whether there is a header `Forwarded`: another server sends on what it was told.
+    pub forwarded: bool,
 }
 
 impl<'a> Request<'a> {
@@ -41,7 +43,7 @@ impl<'a> Request<'a> {
     pub fn parse(datagram: &'a [u8]) -> Option<Self> {
         let block = HeaderBlock::new(datagram);
         let [mut op, mut thread, mut version, mut user, mut time, mut signature] = [None; 6];
-        let (mut rest, mut digests) = (block, (block, 0));
+        let (mut rest, mut digests, mut forwarded) = (block, (block, 0), false);
         loop {
             let from = rest;
             let Some(Header { name, value }) = rest.take_header() else { break };
@@ -49,6 +51,10 @@ impl<'a> Request<'a> {
             let slot = match name.len() {
                 9 if name.eq_ignore_ascii_case(DIGEST) => {
                     digests = if digests.1 == 0 { (from, 1) } else { (digests.0, digests.1 + 1) };
+                    continue;
+                }
+                9 if name.eq_ignore_ascii_case(b"Forwarded") => {
+                    forwarded = true;
                     continue;
                 }
                 2 if name.eq_ignore_ascii_case(b"Op") => &mut op,
@@ -62,7 +68,7 @@ impl<'a> Request<'a> {
             slot.get_or_insert(value);
         }
         let user = user.filter(|user| !user.is_empty()).unwrap_or(ANONYMOUS);
-        Some(Self { block, digests, op: op?, thread, version, user, time, signature })
+        Some(Self { block, digests, op: op?, thread, version, user, time, signature, forwarded })
     }
 
     /// All headers, in their order.

@@ -1,0 +1,185 @@
+//! The client's files: which servers there are, and as whom to talk to them.
+
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr};
+
+use crate::client::accounts::{self, Credentials};
+use crate::policy::{File, Warning};
+
+/// Where everybody goes who names no server.
+const PUBLIC: (&str, u16) = ("public.pyzor.org", 24441);
+
+/// A server that requests are sent to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Remote {
+    /// Its address or name, in lower case.
+    pub host: Box<str>,
+    /// Its UDP port.
+    pub port: u16,
+    /// Whose requests they are.
+    pub credentials: Credentials,
+}
+
+impl Remote {
+    /// A server that is asked anonymously.
+    #[must_use]
+    pub fn new(host: &str, port: u16) -> Self {
+        Self { host: host.to_lowercase().into(), port, credentials: Credentials::anonymous() }
+    }
+
+    /// Reads a client's files `servers`, one `host:port` a line, and `accounts`, one `host : port : user : salt,key` a
+    /// line; `None` for one that is absent. A server without an account is asked anonymously.
+    ///
+    /// They are users' files: whatever is in them, there is at least one server, the public one where none is named,
+    /// and warnings for the lines that were not understood. IPv6 addresses may stand in brackets.
+    #[must_use]
+    pub fn parse(servers: Option<&[u8]>, accounts: Option<&[u8]>) -> (Vec<Self>, Vec<Warning>) {
+        let mut warnings = Vec::new();
+        let mut remotes = parse_servers(servers.unwrap_or_default(), &mut warnings);
+        if remotes.is_empty() {
+            let (host, port) = PUBLIC;
+            let text = alloc::format!("it names no server: {host}:{port} is taken, the public one");
+            warnings.push(Warning::new(File::Servers, 0, text));
+            remotes.push(Self::new(host, port));
+        }
+        for account in accounts::parse(accounts.unwrap_or_default(), &mut warnings) {
+            let same = |remote: &&mut Self| (&remote.host, remote.port) == (&account.host, account.port);
+            let Some(remote) = remotes.iter_mut().find(same) else {
+                let text = "no server is named by this host and port, as they are written";
+                warnings.push(Warning::new(File::ClientAccounts, account.line, text));
+                continue;
+            };
+            if !remote.credentials.are_anonymous() {
+                let text = "the server has an earlier line: this one counts";
+                warnings.push(Warning::new(File::ClientAccounts, account.line, text));
+            }
+            remote.credentials = account.credentials;
+        }
+        (remotes, warnings)
+    }
+
+    /// Its address, where the host is one and not a name.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+fn parse_servers(text: &[u8], warnings: &mut Vec<Warning>) -> Vec<Remote> {
+    let mut remotes: Vec<Remote> = Vec::new();
+    for (number, line) in client_lines(text) {
+        let mut warn = |text: &'static str| warnings.push(Warning::new(File::Servers, number, text));
+        let Some((host, port)) = line.rsplit_once(':') else {
+            warn("skipped: a line is `host:port`");
+            continue;
+        };
+        let (Some(host), Some(port)) = (parse_host(host), parse_port(port)) else {
+            warn("skipped: this is no host and port");
+            continue;
+        };
+        if remotes.iter().any(|remote| *remote.host == *host && remote.port == port) {
+            warn("skipped: the server stands on an earlier line, too");
+            continue;
+        }
+        remotes.push(Remote::new(&host, port));
+    }
+    remotes
+}
+
+/// The lines of a client's file that say something, with their numbers from 1. What is not UTF-8 stays visibly so.
+pub(super) fn client_lines(text: &[u8]) -> impl Iterator<Item = (usize, String)> {
+    (1..)
+        .zip(text.split(|byte| *byte == b'\n'))
+        .map(|(number, line)| (number, String::from_utf8_lossy(line).trim().to_owned()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// A host's name or address, in the one form in which two of them are compared.
+pub(super) fn parse_host(text: &str) -> Option<Box<str>> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if bare.contains(':') {
+        return bare.parse::<Ipv6Addr>().ok().map(|address| alloc::format!("{address}").into());
+    }
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let valid = !bare.is_empty() && bare.len() == text.len() && bare.bytes().all(is_name);
+    valid.then(|| bare.to_ascii_lowercase().into())
+}
+
+pub(super) fn parse_port(text: &str) -> Option<u16> {
+    text.trim().parse().ok().filter(|port| *port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use proptest::prelude::*;
+
+    fn names(servers: &str) -> Vec<String> {
+        Remote::parse(Some(servers.as_bytes()), None).0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn servers_are_read_as_python_reads_them_and_ipv6_too() {
+        for (text, expected) in [
+            ("", &["public.pyzor.org:24441"][..]),
+            ("# a:1\n\n", &["public.pyzor.org:24441"]),
+            ("a.example:1\r\n  B.example:2  \n", &["a.example:1", "b.example:2"]),
+            ("192.0.2.1:24441\n[2001:DB8::1]:5\n::1:7", &["192.0.2.1:24441", "[2001:db8::1]:5", "[::1]:7"]),
+        ] {
+            assert_eq!(names(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bad_lines_are_skipped_with_their_number() {
+        let text = "a:1\nb\nc:0\nd:65536\ne f:1\na:1\n[g]:1\n:5\n1:2:3";
+        let (remotes, warnings) = Remote::parse(Some(text.as_bytes()), None);
+        assert_eq!(remotes, [Remote::new("a", 1)]);
+        let lines: Vec<usize> = warnings.iter().map(|warning| warning.line).collect();
+        assert_eq!(lines, [2, 3, 4, 5, 6, 7, 8, 9]);
+        assert!(warnings.iter().all(|warning| warning.file == File::Servers));
+    }
+
+    #[test]
+    fn an_account_belongs_to_the_server_of_its_host_and_port() {
+        let servers = b"a:1\na:2\n[::1]:3";
+        let accounts = b"A : 2 : bob : ,key\n::1:3:eve:s,k\nb : 1 : mallory : ,k\na:2:carol:,k";
+        let (remotes, warnings) = Remote::parse(Some(servers), Some(accounts));
+        let users: Vec<&[u8]> = remotes.iter().map(|remote| remote.credentials.user()).collect();
+        assert_eq!(users, [&b"anonymous"[..], b"carol", b"eve"]);
+        let lines: Vec<usize> = warnings.iter().map(|warning| warning.line).collect();
+        assert_eq!(lines, [3, 4]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_files_have_servers(servers: Vec<u8>, accounts: Vec<u8>) {
+            prop_assert!(!Remote::parse(Some(&servers), Some(&accounts)).0.is_empty());
+        }
+
+        #[test]
+        fn what_was_written_is_read_back(
+            servers in proptest::collection::btree_set(("[a-z0-9][a-z0-9.-]{0,20}|::[1-9]", 1..u16::MAX), 1..8)
+        ) {
+            let remotes: Vec<Remote> = servers.iter().map(|(host, port)| Remote::new(host, *port)).collect();
+            let lines: Vec<String> = remotes.iter().map(ToString::to_string).collect();
+            let (read, warnings) = Remote::parse(Some(lines.join("\n").as_bytes()), None);
+            prop_assert!(warnings.is_empty());
+            prop_assert_eq!(read, remotes);
+        }
+    }
+}

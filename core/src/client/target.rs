@@ -1,0 +1,383 @@
+//! One server that digests are sent to, and what is under way to it.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::client::address::Addresses;
+use crate::client::forwarder::{Count, Marks};
+use crate::client::lane::{BATCH, Lane};
+use crate::client::notice::Event;
+use crate::client::remote::Remote;
+use crate::client::reply::Reply;
+use crate::client::request::{Message, Thread};
+use crate::digest::Digest;
+use crate::operation::Operation;
+use crate::signature::MAX_CLOCK_DIFFERENCE;
+use crate::time::{Now, Tick};
+
+/// Requests that are under way at once.
+const WINDOW: usize = 32;
+/// How often a request is sent that gets no reply.
+const UNANSWERED_TRIES: u32 = 3;
+/// How often a request is sent that is answered with 500: for about a minute.
+const FAILED_TRIES: u32 = 7;
+/// The pause after the first 500.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// A signature is used for this long, which leaves as much for clocks that differ.
+const SIGNED_FOR: Duration = Duration::from_secs(MAX_CLOCK_DIFFERENCE.as_secs() / 2);
+/// Refusals of one server are told of once in so long.
+const REFUSED_PERIOD: Duration = Duration::from_secs(600);
+/// And digests that were dropped once in so long.
+const DROPPED_PERIOD: Duration = Duration::from_secs(60);
+
+/// What became of the digests for one server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Were counted by it.
+    pub accepted: u64,
+    /// Were refused by it.
+    pub refused: u64,
+    /// Were sent and not answered, so nobody knows whether they were counted.
+    pub unanswered: u64,
+    /// Were dropped for newer ones while they waited.
+    pub dropped: u64,
+    /// Came from its own host, and were not sent back.
+    pub withheld: u64,
+    /// Wait, or are under way.
+    pub waiting: u64,
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { accepted, refused, unanswered, dropped, withheld, waiting } = self;
+        write!(
+            f,
+            "{accepted} digests accepted, {refused} refused, {unanswered} unanswered, {dropped} dropped, \
+             {withheld} not sent back, {waiting} waiting"
+        )
+    }
+}
+
+/// What there is to do for a server.
+pub(super) enum Step {
+    Send(SocketAddr),
+    LookUp,
+    Tell(Event),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    remote: Remote,
+    timeout: Duration,
+    addresses: Addresses,
+    lanes: [Lane; 2],
+    requests: Vec<Request>,
+    state: State,
+    backoff: Backoff,
+    /// When it last answered anything.
+    heard: Option<Tick>,
+    /// Whether the log says that it is away.
+    told_away: bool,
+    events: VecDeque<Event>,
+    refused_silent_until: Tick,
+    dropped_silent_until: Tick,
+    dropped_untold: u64,
+    totals: Totals,
+}
+
+/// Whether the server answers.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Up,
+    /// It does not: it is pinged until it does. The ping that is under way, and when it is given up.
+    Away(Option<(Thread, SocketAddr, Tick)>),
+}
+
+/// Digests on their way.
+#[derive(Clone, Debug)]
+struct Request {
+    operation: Operation,
+    digests: Vec<Digest>,
+    thread: Thread,
+    /// As it was signed; empty when it must be signed anew.
+    datagram: Vec<u8>,
+    signed: Tick,
+    sent: Tick,
+    to: Option<SocketAddr>,
+    tries: u32,
+    due: Due,
+}
+
+/// What is next for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Due {
+    /// It is given no more time for a reply.
+    TimeOut(Tick),
+    /// It is sent, again or for the first time.
+    Send(Tick),
+}
+
+impl Target {
+    pub(super) fn new(remote: Remote, timeout: Duration, now: Tick) -> Self {
+        Self {
+            addresses: Addresses::new(&remote, now),
+            remote,
+            timeout,
+            lanes: [Lane::new(Operation::Report), Lane::new(Operation::Whitelist)],
+            requests: Vec::new(),
+            state: State::Up,
+            backoff: Backoff::new(),
+            heard: None,
+            told_away: false,
+            events: VecDeque::new(),
+            refused_silent_until: Tick::default(),
+            dropped_silent_until: Tick::default(),
+            dropped_untold: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    pub(super) const fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let under_way: usize = self.requests.iter().map(|request| request.digests.len()).sum();
+        let waiting: usize = self.lanes.iter().map(Lane::len).sum();
+        Totals { waiting: (under_way + waiting) as u64, ..self.totals }
+    }
+
+    pub(super) fn count(&mut self, count: Count, now: Tick) {
+        // Never back to where it came from: a server that does not mark what it forwards would send it here again.
+        if !count.peer.is_loopback() && self.addresses.contain(count.peer) {
+            self.totals.withheld += 1;
+            return;
+        }
+        let [reports, whitelists] = &mut self.lanes;
+        let lane = if count.whitelisted { whitelists } else { reports };
+        if !lane.push(count.digest, now) {
+            self.totals.dropped += 1;
+            self.dropped_untold += 1;
+        }
+    }
+
+    /// Takes a reply; `false` when it is to no request of this server's.
+    pub(super) fn received(&mut self, from: SocketAddr, reply: &Reply<'_>, now: Tick) -> bool {
+        if let State::Away(Some((thread, to, _))) = self.state
+            && (thread, to) == (reply.thread, from)
+        {
+            self.answered(now);
+            return true;
+        }
+        let answers = |request: &Request| (request.thread, request.to) == (reply.thread, Some(from));
+        let Some(index) = self.requests.iter().position(answers) else { return false };
+        self.answered(now);
+        let mut request = self.requests.swap_remove(index);
+        let digests = request.digests.len() as u64;
+        if reply.is_ok() {
+            self.totals.accepted += digests;
+        } else if reply.is_temporary() && request.tries < FAILED_TRIES {
+            let pause = FIRST_PAUSE.saturating_mul(1 << (request.tries.max(1) - 1));
+            request.due = Due::Send(now.after(pause));
+            self.requests.push(request);
+        } else {
+            self.totals.refused += digests;
+            if self.refused_silent_until <= now {
+                self.refused_silent_until = now.after(REFUSED_PERIOD);
+                self.events.push_back(Event::refused(reply.code, reply.diag));
+            }
+        }
+        true
+    }
+
+    pub(super) fn found(&mut self, addresses: &[SocketAddr], now: Tick) {
+        self.addresses.found(addresses, now);
+        if self.addresses.current().is_none() {
+            self.fall_silent(now);
+            self.tell_away(Event::Nowhere);
+        }
+    }
+
+    pub(super) fn hurry(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::hurry);
+    }
+
+    pub(super) fn poll(&mut self, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<Step> {
+        self.time_out(now.tick);
+        if self.dropped_untold > 0 && self.dropped_silent_until <= now.tick {
+            self.dropped_silent_until = now.tick.after(DROPPED_PERIOD);
+            let digests = core::mem::take(&mut self.dropped_untold);
+            self.events.push_back(Event::Dropped { digests });
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Some(Step::Tell(event));
+        }
+        if self.addresses.lookup_at().is_some_and(|at| at <= now.tick) {
+            self.addresses.asked(now.tick);
+            return Some(Step::LookUp);
+        }
+        let to = self.addresses.current()?;
+        match self.state {
+            State::Up => self.send(to, now, marks, datagram),
+            State::Away(None) if self.backoff.ready(now.tick) => self.ping(to, now, marks, datagram),
+            State::Away(_) => None,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Tick> {
+        if !self.events.is_empty() {
+            return Some(Tick::default());
+        }
+        let reachable = self.addresses.current().is_some();
+        let up = reachable && matches!(self.state, State::Up);
+        let ping = match self.state {
+            State::Away(Some((.., give_up))) => Some(give_up),
+            State::Away(None) if reachable => Some(self.backoff.ready_at()),
+            State::Up | State::Away(None) => None,
+        };
+        let dropped = (self.dropped_untold > 0).then_some(self.dropped_silent_until);
+        let room = up && self.requests.len() < WINDOW;
+        let requests = self.requests.iter().filter_map(|request| match request.due {
+            Due::TimeOut(at) => Some(at),
+            Due::Send(at) => up.then_some(at),
+        });
+        let lanes = self.lanes.iter().filter(|_| room).filter_map(Lane::due_at);
+        let others = [self.addresses.lookup_at(), ping, dropped].into_iter().flatten();
+        others.chain(requests).chain(lanes).min()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        let nothing = self.requests.is_empty() && self.lanes.iter().all(|lane| lane.len() == 0);
+        nothing || matches!(self.state, State::Away(_)) || self.addresses.current().is_none()
+    }
+
+    /// Sends the request that is due, or makes one of what waits.
+    fn send(&mut self, to: SocketAddr, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<Step> {
+        let is_due = |request: &Request| matches!(request.due, Due::Send(at) if at <= now.tick);
+        let index = self.requests.iter().position(is_due).or_else(|| self.gather(now.tick, marks))?;
+        let give_up = now.tick.after(self.timeout);
+        let Self { requests, remote, .. } = self;
+        let fresh = requests.get(index)?.datagram.is_empty()
+            || now.tick.since(requests.get(index)?.signed) > SIGNED_FOR;
+        let thread = fresh.then(|| unused(requests, marks));
+        let request = requests.get_mut(index)?;
+        if let Some(thread) = thread {
+            request.thread = thread;
+            request.signed = now.tick;
+            request.datagram.clear();
+            let Request { operation, ref digests, .. } = *request;
+            let message = Message { operation, digests, thread, forwarded: true };
+            message.write(&remote.credentials, now.wall, &mut request.datagram);
+        }
+        request.to = Some(to);
+        request.sent = now.tick;
+        request.tries += 1;
+        request.due = Due::TimeOut(give_up);
+        datagram.extend_from_slice(&request.datagram);
+        Some(Step::Send(to))
+    }
+
+    /// Makes a request of the digests that have waited long enough, if there is room for one.
+    fn gather(&mut self, now: Tick, marks: &mut Marks) -> Option<usize> {
+        if self.requests.len() >= WINDOW {
+            return None;
+        }
+        let is_due = |lane: &&mut Lane| lane.due_at().is_some_and(|at| at <= now);
+        let lane = self.lanes.iter_mut().find(is_due)?;
+        self.requests.push(Request {
+            operation: lane.operation,
+            digests: lane.take(now),
+            thread: marks.next(),
+            datagram: Vec::new(),
+            signed: now,
+            sent: now,
+            to: None,
+            tries: 0,
+            due: Due::Send(now),
+        });
+        Some(self.requests.len() - 1)
+    }
+
+    fn ping(&mut self, to: SocketAddr, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<Step> {
+        let thread = unused(&self.requests, marks);
+        let message = Message { operation: Operation::Ping, digests: &[], thread, forwarded: false };
+        message.write(&self.remote.credentials, now.wall, datagram);
+        self.state = State::Away(Some((thread, to, now.tick.after(self.timeout))));
+        Some(Step::Send(to))
+    }
+
+    /// Decides about everything whose time for a reply is over.
+    fn time_out(&mut self, now: Tick) {
+        if let State::Away(Some((.., give_up))) = self.state
+            && give_up <= now
+        {
+            self.state = State::Away(None);
+            self.backoff.failed(now);
+            self.addresses.failed();
+            self.tell_away(Event::Down);
+        }
+        let signed = !self.remote.credentials.are_anonymous();
+        let (heard, totals) = (self.heard, &mut self.totals);
+        let mut silent = false;
+        self.requests.retain_mut(|request| {
+            if !matches!(request.due, Due::TimeOut(at) if at <= now) {
+                return true;
+            }
+            let alive = heard.is_some_and(|heard| heard > request.sent);
+            silent |= !alive;
+            let again = (signed || !alive) && request.tries < UNANSWERED_TRIES;
+            if again {
+                request.due = Due::Send(now);
+            } else {
+                totals.unanswered += request.digests.len() as u64;
+            }
+            again
+        });
+        if silent {
+            self.fall_silent(now);
+        }
+    }
+
+    /// The server does not answer: it is pinged from now on.
+    fn fall_silent(&mut self, now: Tick) {
+        if matches!(self.state, State::Up) {
+            self.state = State::Away(None);
+            self.backoff.failed(now);
+        }
+    }
+
+    fn tell_away(&mut self, event: Event) {
+        if !self.told_away {
+            self.told_away = true;
+            self.events.push_back(event);
+        }
+    }
+
+    /// The server has answered something.
+    fn answered(&mut self, now: Tick) {
+        self.heard = Some(now);
+        self.state = State::Up;
+        self.backoff.succeeded();
+        if core::mem::take(&mut self.told_away) {
+            self.events.push_back(Event::Back);
+        }
+    }
+}
+
+/// A mark that no request under way has.
+fn unused(requests: &[Request], marks: &mut Marks) -> Thread {
+    loop {
+        let thread = marks.next();
+        if requests.iter().all(|request| request.thread != thread) {
+            return thread;
+        }
+    }
+}
+
+// A whole window has fewer digests than wait at most, so the queue is what bounds the memory.
+const _: () = assert!(WINDOW * BATCH < super::lane::ROOM);
