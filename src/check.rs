@@ -6,7 +6,7 @@ use crate::cli::Options;
 use crate::home::Home;
 use crate::logs::Logs;
 use crate::settings::{Settings, Sources, shown};
-use crate::{engine, rules, start};
+use crate::{engine, forward, rules, start};
 
 /// Prints what was found, every warning and every error; fails when a start would.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
@@ -31,6 +31,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
         Ok((policy, warnings)) => {
             println!("accounts: {}", policy.accounts());
             warnings.iter().for_each(|warning| println!("warning: {warning}"));
+        }
+        Err(error) => errors.push(error),
+    }
+    match forward::read(&settings) {
+        Ok(None) => (),
+        Ok(Some(plan)) => {
+            for server in &plan.servers {
+                println!("forwards to: {}, time-out {} s", forward::said(server), plan.timeout.as_secs());
+            }
+            plan.warnings.iter().for_each(|warning| println!("warning: {warning}"));
         }
         Err(error) => errors.push(error),
     }

@@ -101,7 +101,7 @@ struct Settings {
     /// Accepted for compatibility; has no effect.
     #[arg(long, value_name = "BOOL")]
     gevent: Option<String>,
-    /// Accepted for compatibility; this version forwards nothing.
+    /// A client's home directory: reports and whitelistings are sent on to its servers.
     #[arg(long, value_name = "DIR")]
     forward_client_homedir: Option<String>,
 }

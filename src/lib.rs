@@ -9,6 +9,7 @@ mod cli;
 mod detach;
 mod driver;
 mod engine;
+mod forward;
 #[doc(hidden)]
 pub mod home;
 #[doc(hidden)]

@@ -15,13 +15,9 @@ pub fn read(settings: &Settings) -> Result<(Policy, Vec<String>), String> {
     let tell = |warning: Warning| {
         let path = match warning.file {
             File::Accounts => &settings.passwd_file,
-            File::Access => &settings.access_file,
+            _ => &settings.access_file,
         };
-        let path = path.as_deref().unwrap_or(Path::new("")).display();
-        match warning.line {
-            0 => format!("{} {path}: {}", warning.file, warning.text),
-            line => format!("{} {path}, line {line}: {}", warning.file, warning.text),
-        }
+        describe(&warning, path.as_deref())
     };
     let mut messages: Vec<String> = warnings.into_iter().map(tell).collect();
     if settings.access_file.is_some() && access.is_none() && accounts.is_some() {
@@ -41,7 +37,17 @@ pub fn files(settings: &Settings) -> Result<(Content, Content), String> {
     Ok((accounts, read_file(File::Access, settings.access_file.as_deref())?))
 }
 
-fn read_file(file: File, path: Option<&Path>) -> Result<Content, String> {
+/// A warning with the name of the file that it is about.
+pub(crate) fn describe(warning: &Warning, path: Option<&Path>) -> String {
+    let path = path.unwrap_or(Path::new("")).display();
+    match warning.line {
+        0 => format!("{} {path}: {}", warning.file, warning.text),
+        line => format!("{} {path}, line {line}: {}", warning.file, warning.text),
+    }
+}
+
+/// The content of a user's file; `None` when there is no such file.
+pub(crate) fn read_file(file: File, path: Option<&Path>) -> Result<Content, String> {
     let Some(path) = path else { return Ok(None) };
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),

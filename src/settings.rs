@@ -296,6 +296,8 @@ pub struct Settings {
     pub usage_log_file: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
     pub limits: Limits,
+    /// A client's home directory; what is counted goes to its servers as well.
+    pub forward_home: Option<PathBuf>,
     /// What was asked for that is done otherwise here, or not at all.
     pub notes: Vec<String>,
 }
@@ -324,6 +326,7 @@ impl Settings {
             usage_log_file: sources.path(Name::UsageLogFile, home),
             pid_file: sources.path(Name::PidFile, home),
             limits: limits::read(sources)?,
+            forward_home: sources.path(Name::ForwardClientHomeDir, home),
             notes,
         })
     }
@@ -380,7 +383,6 @@ fn connections(sources: &Sources, workers: usize) -> Result<usize, String> {
 /// Names what has no meaning here; a file that worked with Python must not keep the server from starting.
 fn note_ignored(sources: &Sources, notes: &mut Vec<String>) {
     let ignored = [
-        (Name::ForwardClientHomeDir, "this version forwards nothing to other servers"),
         (Name::SentryDSN, "errors are written to the log, not sent to Sentry"),
         (Name::UsageSentryDSN, "errors are written to the log, not sent to Sentry"),
     ];

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::thread;
 
 use pyzord_core::Policy;
-use pyzord_runtime::{Counters, Live, Server, Shield, bind};
+use pyzord_runtime::{Counters, Forwarding, Live, Server, Shield, bind};
 
 use crate::cli::Options;
 use crate::driver::Driver;
@@ -13,7 +13,7 @@ use crate::home::Home;
 use crate::logs::Logs;
 use crate::pidfile::PidFile;
 use crate::settings::{Settings, Sources};
-use crate::{detach, rules};
+use crate::{detach, forward, rules};
 
 /// The least receive buffer, in bytes, that is not worth a warning: room for some hundred requests.
 const ENOUGH_BUFFER: usize = 1 << 20;
@@ -39,16 +39,18 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let pid_file = settings.pid_file.clone().filter(|_| options.detach.is_some());
     pid_file.as_deref().map_or(Ok(()), PidFile::check)?;
     let policy = rules::load(&settings)?;
+    let plan = forward::read(&settings)?;
     // The socket first: who starts a second server by mistake should read that the port is in use.
     let (socket, buffer) = bind(&settings.address, settings.port).map_err(|error| error.to_string())?;
     let engine = engine::open(&settings)?;
+    let forwarding = forward::start(plan)?;
     announce(&settings, &socket, buffer)?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     if let Err(error) = options.detach.as_deref().map_or(Ok(()), detach::serving) {
         pid_file.into_iter().for_each(PidFile::remove);
         return Err(error);
     }
-    let served = drive(&settings, logs, driver, &socket, policy, engine);
+    let served = drive(&settings, logs, driver, &socket, policy, engine, forwarding);
     log::info!("Server shutdown.");
     pid_file.into_iter().for_each(PidFile::remove);
     served
@@ -99,6 +101,7 @@ fn drive(
     socket: &UdpSocket,
     policy: Policy,
     engine: Engine,
+    forwarding: Option<Forwarding>,
 ) -> Result<(), String> {
     let (policy, counters) = (Live::new(policy), Counters::default());
     let served = driver.serve(Server {
@@ -112,10 +115,17 @@ fn drive(
         reload: &mut || {
             logs.reopen();
             log::info!("{counters}");
+            forwarding.iter().flat_map(Forwarding::report).for_each(|line| log::info!("{line}"));
             rules::reload(settings, &policy.snapshot())
         },
-        usage: &|batch| logs.usage(batch),
+        usage: &|batch| {
+            logs.usage(batch);
+            if let Some(forwarding) = &forwarding {
+                forwarding.hand_over(batch);
+            }
+        },
     });
     log::info!("{counters}");
+    forwarding.into_iter().flat_map(Forwarding::stop).for_each(|line| log::info!("{line}"));
     served
 }

@@ -1,15 +1,16 @@
-//! A datagram costs no allocation, from its receipt to its reply.
+//! A datagram costs no allocation, from its receipt to its reply, nor when it is forwarded.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use pyzord_core::client::Remote;
 use pyzord_core::{
     AccessOrder, CleanupAge, HashedKey, HeaderBlock, Limits, MemoryStore, Now, Policy, Progress, Record,
     Store, StoreAnswer, StoreCall, StoreFailure, Task, UnixTime,
 };
 use pyzord_engines::Gdbm;
-use pyzord_runtime::{Clock, Counters, Live, Parts, Server, Shield, Stores, Wait, bind};
+use pyzord_runtime::{Clock, Counters, Forwarding, Live, Parts, Server, Shield, Stores, Wait, bind};
 
 const ACCOUNTS: &[u8] = b"bob : 0123456789abcdef0123456789abcdef01234567";
 const ACCESS: &[u8] = b"all : anonymous : allow\nall : bob : allow\n";
@@ -39,6 +40,10 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let (policy, _) = Policy::parse(Some(ACCOUNTS), Some(ACCESS), AccessOrder::FirstMatch);
     let (policy, counters) = (Live::new(policy), Counters::default());
+    // To a server that never answers; what its thread allocates is not counted.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let remote = Remote::new("127.0.0.1", silent.local_addr().unwrap().port());
+    let forwarding = Forwarding::start(vec![remote], Duration::from_secs(60)).unwrap();
     let server = Server {
         socket: &socket,
         policy: &policy,
@@ -48,7 +53,10 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
         upkeep: store.clone(),
         cleanup: CleanupAge(0),
         reload: &mut Policy::default,
-        usage: &|batch| assert!(batch.usage().count() > 0),
+        usage: &|batch| {
+            assert!(batch.usage().count() > 0);
+            forwarding.hand_over(batch);
+        },
     };
     let parts = Parts::new(&server);
     let backend = parts.split(server.stores).0.pop().unwrap();

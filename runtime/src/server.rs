@@ -66,7 +66,7 @@ pub struct Server<'a, S> {
     pub cleanup: CleanupAge,
     /// Gives the policy that replaces the current one; serving goes on while it is called.
     pub reload: &'a mut (dyn FnMut() -> Policy + Send),
-    /// Logs the usage of a batch; called once for each, after its replies were sent.
+    /// Logs the usage of a batch, and forwards what it counted; called once for each, after its replies were sent.
     pub usage: &'a (dyn Fn(&Batch) + Sync),
 }
 

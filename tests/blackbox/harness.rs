@@ -189,6 +189,11 @@ impl Client {
         Self { socket }
     }
 
+    /// The address of its server.
+    pub(crate) fn server(&self) -> SocketAddr {
+        self.socket.peer_addr().unwrap()
+    }
+
     pub(crate) fn send(&self, request: impl AsRef<[u8]>) {
         self.socket.send(request.as_ref()).unwrap();
     }

@@ -3,6 +3,7 @@
 mod check_config;
 mod client;
 mod daemon;
+mod forward;
 mod harness;
 mod hostile;
 mod interop;

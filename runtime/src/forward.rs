@@ -1,0 +1,372 @@
+//! The thread that sends on to other servers what this one has counted.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use pyzord_core::client::{Action, Count, Forwarder, Notice, Remote, Totals};
+use pyzord_core::{Batch, MAX_REQUEST, Tick};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::clock::Clock;
+
+/// Digests that wait for the thread to take them. It takes all that there are, so they are few; but should it be held
+/// up, it must not cost the server's memory.
+const ROOM: usize = 10_000;
+/// How long a stop waits for replies.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+/// Replies that are read before anything is sent again.
+const MOST_REPLIES: usize = 256;
+
+/// Forwarding, as the server sees it: who answers requests hands their batches over, and never waits.
+#[derive(Debug)]
+pub struct Forwarding {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+impl Forwarding {
+    /// Starts the thread. `timeout` is how long a server has for its reply.
+    ///
+    /// # Errors
+    /// When the system has no socket or no thread for it.
+    pub fn start(remotes: Vec<Remote>, timeout: Duration) -> io::Result<Self> {
+        let (waker, woken) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        woken.set_nonblocking(true)?;
+        let clock = Clock::start();
+        let forwarder = Forwarder::new(remotes, timeout, secret(), clock.tick());
+        let shared = Arc::new(Shared { waker, post: Mutex::new(Post::new(&forwarder)) });
+        let driver = Driver {
+            shared: Arc::clone(&shared),
+            woken,
+            sockets: sockets()?,
+            forwarder,
+            clock,
+            counts: Vec::with_capacity(ROOM),
+            datagram: Vec::new(),
+            stop_at: None,
+        };
+        let thread = thread::Builder::new().name("forward".into()).spawn(move || driver.run())?;
+        Ok(Self { shared, thread })
+    }
+
+    /// Takes what a resolved batch has counted: one short lock, and where the thread has nothing to take, a byte to wake
+    /// it. What there is no room for is dropped and counted.
+    pub fn hand_over(&self, batch: &Batch) {
+        let mut counted = batch.counted().peekable();
+        if counted.peek().is_none() {
+            return;
+        }
+        let mut post = self.shared.lock();
+        let was_empty = post.counts.is_empty();
+        let room = ROOM.saturating_sub(post.counts.len());
+        post.counts.extend(counted.by_ref().take(room));
+        post.dropped += counted.count() as u64;
+        drop(post);
+        if was_empty {
+            self.shared.wake();
+        }
+    }
+
+    /// What became of the digests so far: a line for each server.
+    #[must_use]
+    pub fn report(&self) -> Vec<String> {
+        self.shared.report()
+    }
+
+    /// Sends what waits, gives the servers two seconds for their replies, and ends. Returns the last
+    /// [report](Self::report): what it says to be waiting was not counted by the server, as far as is known.
+    pub fn stop(self) -> Vec<String> {
+        self.shared.lock().stop = true;
+        self.shared.wake();
+        // It has logged its own panic, should there have been one.
+        drop(self.thread.join());
+        self.shared.report()
+    }
+}
+
+/// What the thread shares with the others.
+#[derive(Debug)]
+struct Shared {
+    waker: UnixStream,
+    post: Mutex<Post>,
+}
+
+/// What waits for the thread, and what it says.
+#[derive(Debug)]
+struct Post {
+    counts: Vec<Count>,
+    dropped: u64,
+    found: Vec<(usize, Vec<SocketAddr>)>,
+    stop: bool,
+    totals: Vec<(String, Totals)>,
+}
+
+impl Post {
+    fn new(forwarder: &Forwarder) -> Self {
+        let totals = forwarder.totals().map(|(remote, totals)| (remote.to_string(), totals)).collect();
+        Self { counts: Vec::with_capacity(ROOM), dropped: 0, found: Vec::new(), stop: false, totals }
+    }
+}
+
+impl Shared {
+    /// Ends the thread's wait. When the pipe is full it is awake already.
+    fn wake(&self) {
+        let _ = (&self.waker).write(&[0]);
+    }
+
+    fn report(&self) -> Vec<String> {
+        let post = self.lock();
+        let line = |(server, totals): &(String, Totals)| {
+            let mut totals = *totals;
+            totals.dropped += post.dropped;
+            format!("forwarding to {server}: {totals}")
+        };
+        post.totals.iter().map(line).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Post> {
+        // Nothing panics while it holds this lock, and if it did, what waits would still be whole.
+        self.post.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the thread has.
+struct Driver {
+    shared: Arc<Shared>,
+    woken: UnixStream,
+    /// One for each family of addresses that this machine has.
+    sockets: Vec<UdpSocket>,
+    forwarder: Forwarder,
+    clock: Clock,
+    counts: Vec<Count>,
+    datagram: Vec<u8>,
+    /// When a stop no longer waits.
+    stop_at: Option<Tick>,
+}
+
+impl Driver {
+    fn run(mut self) {
+        // A bug here must not end the server; it answers its clients as before.
+        if catch_unwind(AssertUnwindSafe(|| while self.turn() {})).is_err() {
+            log::error!("nothing is forwarded any more, after an internal error");
+        }
+    }
+
+    /// Does what there is to do, then waits. Whether to go on.
+    fn turn(&mut self) -> bool {
+        self.take_post();
+        self.receive();
+        let now = self.clock.now();
+        while let Some(action) = self.forwarder.poll(now, &mut self.datagram) {
+            match action {
+                Action::Send(to) => self.send(to),
+                Action::LookUp(server) => self.look_up(server),
+                Action::Tell(notice) => tell(&notice),
+            }
+        }
+        let totals = self.forwarder.totals();
+        let mut post = self.shared.lock();
+        post.totals.iter_mut().zip(totals).for_each(|((_, shown), (_, totals))| *shown = totals);
+        drop(post);
+        if self.stop_at.is_some_and(|at| self.forwarder.is_idle() || at <= now.tick) {
+            return false;
+        }
+        self.wait();
+        true
+    }
+
+    fn take_post(&mut self) {
+        // The bytes go first: what is posted after this wakes again.
+        while matches!((&self.woken).read(&mut [0; 64]), Ok(1..)) {}
+        let now = self.clock.tick();
+        let mut post = self.shared.lock();
+        std::mem::swap(&mut self.counts, &mut post.counts);
+        let (found, stop) = (std::mem::take(&mut post.found), post.stop);
+        drop(post);
+        self.counts.drain(..).for_each(|count| self.forwarder.count(count, now));
+        for (server, addresses) in found {
+            self.forwarder.found(server, &addresses, now);
+        }
+        if stop && self.stop_at.is_none() {
+            self.stop_at = Some(now.after(LAST_WAIT));
+            self.forwarder.stop();
+        }
+    }
+
+    fn receive(&mut self) {
+        let mut buffer = [0; MAX_REQUEST];
+        for socket in &self.sockets {
+            for _ in 0..MOST_REPLIES {
+                // An error is an empty socket, or that of a datagram that was sent: its reply will be missed.
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { break };
+                let datagram = buffer.get(..length).unwrap_or_default();
+                self.forwarder.received(from, datagram, self.clock.tick());
+            }
+        }
+    }
+
+    fn send(&self, to: SocketAddr) {
+        let same_family =
+            |socket: &&UdpSocket| socket.local_addr().is_ok_and(|local| local.is_ipv4() == to.is_ipv4());
+        let sent = self.sockets.iter().find(same_family).map(|socket| socket.send_to(&self.datagram, to));
+        if let Some(Err(error)) = sent {
+            log::debug!("sending to {to} failed: {error}");
+        }
+    }
+
+    /// Looks a name up on a thread of its own: it may take without end.
+    fn look_up(&mut self, server: usize) {
+        let Some((remote, _)) = self.forwarder.totals().nth(server) else { return };
+        let (name, shared) = ((remote.host.to_string(), remote.port), Arc::clone(&self.shared));
+        let lookup = move || {
+            let found = name.to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+            shared.lock().found.push((server, found));
+            shared.wake();
+        };
+        if let Err(error) = thread::Builder::new().name("lookup".into()).spawn(lookup) {
+            log::error!("no thread to look up a name: {error}");
+            self.forwarder.found(server, &[], self.clock.tick());
+        }
+    }
+
+    /// Waits for a reply, for something posted, or for the next deadline.
+    fn wait(&self) {
+        let deadline = self.forwarder.next_deadline().into_iter().chain(self.stop_at).min();
+        let timeout =
+            deadline.and_then(|deadline| Timespec::try_from(deadline.since(self.clock.tick())).ok());
+        let mut ready: Vec<PollFd<'_>> =
+            self.sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+        ready.push(PollFd::new(&self.woken, PollFlags::IN));
+        // An error is a signal, or comes again: what is due is done in either case.
+        if poll(&mut ready, timeout.as_ref()).is_err() {
+            thread::yield_now();
+        }
+    }
+}
+
+fn tell(notice: &Notice) {
+    let level = if notice.event.is_warning() { log::Level::Warn } else { log::Level::Info };
+    log::log!(level, "{notice}");
+}
+
+/// A socket for each family of addresses; there is always one of them.
+fn sockets() -> io::Result<Vec<UdpSocket>> {
+    let open = |local: SocketAddr| {
+        let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&local.into())?;
+        Ok(UdpSocket::from(socket))
+    };
+    let ipv4 = open((Ipv4Addr::UNSPECIFIED, 0).into());
+    let ipv6 = open((Ipv6Addr::UNSPECIFIED, 0).into());
+    match (ipv4, ipv6) {
+        (Err(error), Err(_)) => Err(error),
+        (ipv4, ipv6) => Ok(ipv4.into_iter().chain(ipv6).collect()),
+    }
+}
+
+/// 16 random bytes, in the standard library's own way to a random number.
+fn secret() -> [u8; 16] {
+    let random = || u128::from(RandomState::new().hash_one(()));
+    (random() << 64 | random()).to_ne_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pyzord_core::{MemoryStore, Policy, Store as _};
+
+    /// A resolved batch of one report of so many digests.
+    fn batch(digests: usize) -> Batch {
+        let mut batch = Batch::new();
+        let report = format!("Op: report\n{}PV: 2.1\n\n", format!("Op-Digest: {:040}\n", 7).repeat(digests));
+        let now = Clock::start().now();
+        let peer = "192.0.2.1:9".parse().unwrap();
+        batch.accept(&Policy::default(), peer, report.as_bytes(), now.wall).unwrap();
+        let mut answers = Vec::new();
+        MemoryStore::new().execute(now, batch.calls(), &mut answers);
+        batch.resolve(&answers);
+        batch
+    }
+
+    /// A server's socket on this address, and how it is named in `servers`.
+    fn server(address: &str, name: &str) -> (UdpSocket, Remote) {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let remote = Remote::new(name, socket.local_addr().unwrap().port());
+        (socket, remote)
+    }
+
+    /// Receives a request, and answers it unless it is told not to.
+    fn serve(socket: &UdpSocket, answer: bool) -> String {
+        let mut buffer = [0; MAX_REQUEST];
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        let request = String::from_utf8(buffer[..length].to_vec()).unwrap();
+        let thread = request.lines().find(|line| line.starts_with("Thread: ")).unwrap();
+        if answer {
+            let reply = format!("Code: 200\nDiag: OK\nPV: 2.1\n{thread}\n\n");
+            socket.send_to(reply.as_bytes(), from).unwrap();
+        }
+        request
+    }
+
+    #[test]
+    fn what_is_handed_over_is_sent_and_a_stop_sends_the_rest() {
+        for address in ["127.0.0.1", "::1"] {
+            let (socket, remote) = server(address, address);
+            let forwarding = Forwarding::start(vec![remote], Duration::from_secs(5)).unwrap();
+            forwarding.hand_over(&batch(20));
+            for _ in 0..2 {
+                let request = serve(&socket, true);
+                assert!(request.starts_with("Op: report\n"), "{request}");
+                assert_eq!(request.matches("Op-Digest").count(), 10);
+            }
+            forwarding.hand_over(&batch(1));
+            thread::scope(|scope| {
+                scope.spawn(|| assert_eq!(serve(&socket, true).matches("Op-Digest").count(), 1));
+                let report = forwarding.stop();
+                assert!(report[0].contains(": 21 digests accepted, 0 refused"), "{report:?}");
+            });
+        }
+    }
+
+    /// The name may have an address on which nobody listens: the other one is tried.
+    #[test]
+    fn a_name_is_looked_up() {
+        let (socket, remote) = server("127.0.0.1", "localhost");
+        let forwarding = Forwarding::start(vec![remote], Duration::from_millis(200)).unwrap();
+        forwarding.hand_over(&batch(10));
+        while !serve(&socket, true).starts_with("Op: report\n") {}
+        let report = forwarding.stop();
+        assert!(report[0].starts_with("forwarding to localhost:"), "{report:?}");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_holds_nobody_up_and_fills_no_memory() {
+        let (socket, remote) = server("127.0.0.1", "127.0.0.1");
+        let forwarding = Forwarding::start(vec![remote], Duration::from_secs(600)).unwrap();
+        for _ in 0..300 {
+            forwarding.hand_over(&batch(100));
+        }
+        serve(&socket, false);
+        let report = forwarding.stop();
+        let number = |what: &str| -> u64 {
+            let before = report[0].split(&format!(" {what}")).next().unwrap();
+            before.rsplit([' ', ',']).next().unwrap().parse().unwrap()
+        };
+        assert_eq!(number("digests accepted"), 0, "{report:?}");
+        assert_eq!(number("dropped") + number("waiting"), 30_000, "{report:?}");
+        assert!(number("waiting") <= 10_000 + 320, "{report:?}");
+    }
+}

@@ -1,0 +1,217 @@
+//! Forwarding between our server, another one of ours, and Python's.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Client, Home, Server, digest, field, request, wait_for, with_python_server};
+
+/// What a server needs that counts for the user alone.
+const ACCESS: &str = "check ping : anonymous : allow\nreport whitelist ping : bob : allow\n";
+const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// A client's home directory with these servers, which time out after a second.
+fn forward_to(addresses: &[SocketAddr], signed: bool) -> Home {
+    let home = Home::new();
+    let lines = |line: fn(&SocketAddr) -> String| addresses.iter().map(line).collect::<String>();
+    home.write("servers", lines(|address| format!("{address}\n")));
+    home.write("config", "[client]\nTimeout = 1\nStyle = msg\n");
+    if signed {
+        let account = |address: &SocketAddr| {
+            format!("{} : {} : bob : 5a17,{KEY}\n", address.ip(), address.port())
+        };
+        home.write("accounts", lines(account));
+    }
+    home
+}
+
+/// The home directory of a server that counts for the user alone, or for everybody.
+fn counting(signed: bool) -> Home {
+    let home = Home::new();
+    home.write("pyzord.passwd", format!("bob : {KEY}\n"));
+    home.write("pyzord.access", if signed { ACCESS } else { "all : anonymous : allow\n" });
+    home
+}
+
+/// A server that forwards what anybody reports or whitelists.
+fn forwarding(to: &Home) -> Server {
+    Server::on(counting(false), &["--forward-client-homedir", to.dir().to_str().unwrap()])
+}
+
+fn count(client: &Client, op: &str, digests: &[&str]) {
+    let reply = client.ask(request(op, digests));
+    assert_eq!(field(&reply, "Code"), "200", "{reply}");
+}
+
+/// 21 reports and one whitelisting, one digest of them reported twice.
+fn count_some(client: &Client) {
+    let digests: Vec<String> = (0..20).map(digest).collect();
+    count(client, "report", &digests.iter().map(String::as_str).collect::<Vec<_>>());
+    count(client, "report", &[&digests[3]]);
+    count(client, "whitelist", &[&digests[4]]);
+}
+
+fn wait_for_some(client: &Client) {
+    let expected = |number: u32| (1 + u64::from(number == 3), u64::from(number == 4));
+    wait_for("all counts", || {
+        (0..20).all(|number| client.check(&digest(number)) == expected(number)).then_some(())
+    });
+}
+
+fn free_address() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A server of ours that listens on this address.
+fn at(address: SocketAddr, home: Home, arguments: &[&str]) -> Server {
+    let port = address.port().to_string();
+    Server::spawn(home, &[&["--address", "127.0.0.1", "--port", &port], arguments].concat())
+}
+
+#[test]
+fn another_server_of_ours_counts_what_this_one_counted() {
+    for signed in [true, false] {
+        let there = Server::on(counting(signed), &[]);
+        let client_home = forward_to(&[there.address], signed);
+        let here = forwarding(&client_home);
+        count_some(&here.client());
+        wait_for_some(&there.client());
+        here.signal(Signal::SIGUSR1);
+        here.wait_for_log(&format!("INFO forwarding to {}: ", there.address));
+        let log = here.stop().read("stderr");
+        let user = if signed { "bob" } else { "anonymous" };
+        assert!(log.contains(&format!("INFO Forwarding to {} as {user}.\n", there.address)), "{log}");
+        let totals = format!("INFO forwarding to {}: 22 digests accepted, 0 refused, 0 unanswered", there.address);
+        assert!(log.contains(&totals), "{log}");
+    }
+}
+
+#[test]
+fn pythons_server_counts_what_ours_counted() {
+    for signed in [true, false] {
+        with_python_server(&counting(signed), &[], &[], |client| {
+            let client_home = forward_to(&[client.server()], signed);
+            let here = forwarding(&client_home);
+            count_some(&here.client());
+            wait_for_some(client);
+        });
+    }
+}
+
+/// Python's server sends a batch when it has ten digests, and not before.
+#[test]
+fn ours_counts_what_pythons_server_forwards() {
+    for signed in [true, false] {
+        let here = Server::on(counting(signed), &[]);
+        let client_home = forward_to(&[here.address], signed);
+        let arguments = ["--forward-client-homedir", client_home.dir().to_str().unwrap()];
+        with_python_server(&counting(false), &arguments, &[], |client| {
+            let digests: Vec<String> = (0..10).map(digest).collect();
+            for digest in &digests {
+                count(client, "report", &[digest]);
+                count(client, "whitelist", &[digest]);
+            }
+            let ours = here.client();
+            let all = || digests.iter().all(|digest| ours.check(digest) == (1, 1)).then_some(());
+            wait_for("all counts", all);
+        });
+    }
+}
+
+#[test]
+fn two_servers_that_forward_to_each_other_count_once_each() {
+    let addresses = [free_address(), free_address()];
+    let clients = addresses.map(|address| forward_to(&[address], false));
+    let start = |own: usize, other: usize| {
+        let directory = clients[other].dir().to_str().unwrap();
+        at(addresses[own], counting(false), &["--forward-client-homedir", directory])
+    };
+    let (one, two) = (start(0, 1), start(1, 0));
+    let numbers = 0..30;
+    for number in numbers.clone() {
+        count(&one.client(), "report", &[&digest(number)]);
+        count(&two.client(), "report", &[&digest(100 + number)]);
+    }
+    let all_at = |server: &Server| {
+        let client = server.client();
+        let mut all = numbers.clone().flat_map(|number| [number, 100 + number]);
+        all.all(|number| client.check(&digest(number)).0 >= 1)
+    };
+    wait_for("all counts on both", || (all_at(&one) && all_at(&two)).then_some(()));
+    // A stop sends all that waits, so whatever came back to one of them would be on its way to the other now.
+    let log = two.stop().read("stderr");
+    assert!(log.contains(": 30 digests accepted, "), "{log}");
+    let client = one.client();
+    for number in numbers.flat_map(|number| [number, 100 + number]) {
+        assert_eq!(client.check(&digest(number)), (1, 0), "{number}");
+    }
+    let log = one.stop().read("stderr");
+    assert!(log.contains(": 30 digests accepted, "), "{log}");
+}
+
+#[test]
+fn a_server_that_was_away_gets_what_waited() {
+    let address = free_address();
+    let client_home = forward_to(&[address], true);
+    let here = forwarding(&client_home);
+    count_some(&here.client());
+    here.wait_for_log(&format!("WARNING forwarding to {address}: it does not answer"));
+    let there = at(address, counting(true), &[]);
+    wait_for_some(&there.client());
+    here.wait_for_log(&format!("INFO forwarding to {address}: it answers again"));
+}
+
+#[test]
+fn a_stop_sends_what_waits() {
+    let there = Server::start(&[]);
+    let client_home = forward_to(&[there.address], false);
+    let here = forwarding(&client_home);
+    count(&here.client(), "report", &[&digest(1), &digest(2), &digest(2)]);
+    here.stop();
+    assert_eq!(there.client().check(&digest(1)), (1, 0));
+    assert_eq!(there.client().check(&digest(2)), (2, 0));
+}
+
+#[test]
+fn a_refusal_is_told_and_the_server_goes_on() {
+    let there = Server::on(counting(true), &[]);
+    let client_home = forward_to(&[there.address], false);
+    let here = forwarding(&client_home);
+    count_some(&here.client());
+    here.wait_for_log("it refuses what it is sent, which is dropped: 403 Forbidden: User is not authorized");
+    assert_eq!(here.client().check(&digest(3)), (2, 0));
+    assert!(here.stop().read("stderr").contains(": 0 digests accepted, 22 refused, "));
+}
+
+#[test]
+fn the_check_reads_the_clients_files() {
+    let (home, client_home) = (Home::new(), forward_to(&[], false));
+    client_home.write("servers", "other.example:1\nnonsense\n[::1]:24441\n");
+    client_home.write("accounts", format!("::1 : 24441 : bob : ,{KEY}\nelse.example : 1 : bob : ,{KEY}\n"));
+    let directory = client_home.dir().to_str().unwrap();
+    let check = |directory: &str| {
+        let output = home.run(&["--check-config", "--forward-client-homedir", directory]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (status, text) = check(directory);
+    assert_eq!(status, Some(0), "{text}");
+    for line in [
+        "forwards to: other.example:1 as anonymous, time-out 1 s",
+        "forwards to: [::1]:24441 as bob, time-out 1 s",
+        "servers, line 2: skipped: a line is `host:port`",
+        "accounts, line 2: no server is named by this host and port, as they are written",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    assert!(!text.contains(KEY), "{text}");
+    client_home.write("config", "[client]\nTimeout = soon\n");
+    let missing = client_home.path("none");
+    for (directory, cause) in [
+        (directory, "config, line 2: Timeout is not a whole number of seconds from 1"),
+        (missing.to_str().unwrap(), "ForwardClientHomeDir: there is no directory "),
+    ] {
+        let (status, text) = check(directory);
+        assert_eq!(status, Some(1));
+        assert!(text.contains(cause), "{cause} is not in {text}");
+    }
+}
