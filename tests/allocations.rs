@@ -1,4 +1,5 @@
-//! A datagram costs no allocation, from its receipt to its reply, nor when it is forwarded.
+//! A datagram costs no allocation, from its receipt to its reply, with all that a status page wants to know, nor when
+//! it is forwarded.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::UdpSocket;
@@ -39,7 +40,7 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
     let (socket, _) = bind("127.0.0.1", 0).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let (policy, _) = Policy::parse(Some(ACCOUNTS), Some(ACCESS), AccessOrder::FirstMatch);
-    let (policy, counters) = (Live::new(policy), Counters::default());
+    let (policy, counters) = (Live::new(policy), Counters::detailed(1));
     // To a server that never answers; what its thread allocates is not counted.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let remote = Remote::new("127.0.0.1", silent.local_addr().unwrap().port());

@@ -37,6 +37,7 @@ pub struct Batch {
 #[derive(Debug)]
 struct Accepted {
     peer: SocketAddr,
+    received: Tick,
     user: Range<usize>,
     op: Range<usize>,
     thread: Option<Range<usize>>,
@@ -149,14 +150,21 @@ impl Batch {
             let repeat = Repeat::of(&judged, address, memory, now.tick)?;
             let asks_store = judged.verdict.is_ok_and(Operation::needs_digest) && repeat != Repeat::Known;
             let batch = waiting.filter(|_| asks_store).unwrap_or(&mut *self);
-            batch.push(peer, &judged, &digests, repeat);
+            batch.push(peer, now.tick, &judged, &digests, repeat);
             Ok(())
         });
         self.scratch = digests;
         accepted
     }
 
-    fn push(&mut self, peer: SocketAddr, judged: &Judged<'_>, digests: &[Digest], repeat: Repeat) {
+    fn push(
+        &mut self,
+        peer: SocketAddr,
+        received: Tick,
+        judged: &Judged<'_>,
+        digests: &[Digest],
+        repeat: Repeat,
+    ) {
         let (digests_before, calls_before) = (self.digests.len(), self.calls.len());
         self.digests.extend_from_slice(digests);
         if let (Ok(operation), true) = (judged.verdict, repeat != Repeat::Known) {
@@ -164,6 +172,7 @@ impl Batch {
         }
         let request = Accepted {
             peer,
+            received,
             user: keep(&mut self.text, judged.request.user),
             op: keep(&mut self.text, judged.request.op),
             thread: judged.request.thread.map(|thread| keep(&mut self.text, thread)),
@@ -223,6 +232,7 @@ impl Batch {
         let text = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
         self.requests.iter().map(move |request| Usage {
             peer: request.peer,
+            received: request.received,
             user: text(&request.user),
             op: text(&request.op),
             digests: self.digests.get(request.digests.clone()).unwrap_or_default(),

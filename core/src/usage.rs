@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use crate::digest::Digest;
 use crate::reply::Refusal;
+use crate::time::Tick;
 
 /// How much of a name that a peer made up is worth logging, in bytes.
 const MAX_NAME: usize = 64;
@@ -18,6 +19,8 @@ const MAX_NAME: usize = 64;
 pub struct Usage<'a> {
     /// Who sent it.
     pub peer: SocketAddr,
+    /// When it was received, by the runtime's monotonic clock.
+    pub received: Tick,
     /// `User`; unless the request succeeded, nobody knows whether it was.
     pub user: &'a [u8],
     /// `Op`, as it was sent.
@@ -73,6 +76,7 @@ mod tests {
         let digest = Digest::parse(b"da39a3ee5e6b4b0d3255bfef95601890afd80709").unwrap();
         let usage = Usage {
             peer: "[::ffff:192.0.2.7]:5".parse().unwrap(),
+            received: Tick::default(),
             user: b"anonymous",
             op: b"report",
             digests: &[digest, digest],

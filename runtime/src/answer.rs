@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::UdpSocket;
 
-use pyzord_core::{Batch, StoreAnswer};
+use pyzord_core::{Batch, Now, Store, StoreAnswer, StoreCall};
 
+use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::datagrams::send;
+use crate::metrics::Shard;
 use crate::shield::Shield;
 
 /// What every thread that answers requests has.
@@ -16,14 +18,34 @@ pub(crate) struct Answerer<'a> {
     pub(crate) counters: &'a Counters,
     pub(crate) shield: &'a Shield,
     pub(crate) usage: &'a (dyn Fn(&Batch) + Sync),
+    pub(crate) clock: Clock,
+    /// Where details are kept, if they are.
+    pub(crate) shard: Option<&'a Shard>,
 }
 
 impl Answerer<'_> {
+    /// Asks the store, and takes the time if somebody wants to know.
+    pub(crate) fn ask(
+        &self,
+        store: &mut impl Store,
+        now: Now,
+        calls: &[StoreCall],
+        answers: &mut Vec<StoreAnswer>,
+    ) {
+        let Some(shard) = self.shard else { return store.execute(now, calls, answers) };
+        let began = self.clock.tick();
+        store.execute(now, calls, answers);
+        shard.asked(self.clock.tick().since(began), answers);
+    }
+
     /// Makes the replies from the store's answers, sends them, and logs the requests.
     pub(crate) fn answer(&self, batch: &mut Batch, answers: &[StoreAnswer]) {
         batch.resolve(answers);
         batch.settle(&mut &*self.shield);
         self.counters.sent(send(self.socket, batch.replies()));
+        if let Some(shard) = self.shard {
+            shard.answered(batch, self.clock.tick());
+        }
         (self.usage)(batch);
     }
 }

@@ -31,6 +31,12 @@ impl Clock {
     }
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self::start()
+    }
+}
+
 /// Civil time; a clock set before 1970 reads as negative.
 fn wall() -> UnixTime {
     let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);

@@ -1,11 +1,13 @@
-//! What happened to datagrams, for the log.
+//! What happened to datagrams, for the log and the status page.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyzord_core::Reason;
 
+use crate::clock::Clock;
 use crate::datagrams::Sent;
+use crate::metrics::{Details, Metrics, Running, Shard};
 
 /// Counts since the server's start. Every error that a peer could provoke is counted here and survived.
 #[derive(Debug, Default)]
@@ -19,6 +21,25 @@ pub struct Counters {
     in_flight: AtomicU64,
     receive_errors: AtomicU64,
     send_errors: AtomicU64,
+    clock: Clock,
+    /// `None` unless somebody wants to know more than the log says: it costs a little for each batch.
+    metrics: Option<Metrics>,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Datagrams received.
+    pub received: u64,
+    /// Replies sent.
+    pub answered: u64,
+    /// Receipts that failed.
+    pub receive_errors: u64,
+    /// Replies that could not be sent.
+    pub send_errors: u64,
+    /// Datagrams that were not answered on purpose, by reason.
+    pub dropped: [(&'static str, u64); 5],
 }
 
 /// What one batch adds.
@@ -45,6 +66,53 @@ impl Tally {
 }
 
 impl Counters {
+    /// Counters that keep details too, for so many threads that serve.
+    #[must_use]
+    pub fn detailed(threads: usize) -> Self {
+        Self { metrics: Some(Metrics::new(threads)), ..Self::default() }
+    }
+
+    /// The clock that was started with the counters, which the server goes by.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The counts of this moment.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            received: read(&self.received),
+            answered: read(&self.answered),
+            receive_errors: read(&self.receive_errors),
+            send_errors: read(&self.send_errors),
+            dropped: [
+                ("not_a_request", read(&self.not_requests)),
+                ("source_port_zero", read(&self.source_port_zero)),
+                ("denied_network", read(&self.denied)),
+                ("over_limit", read(&self.over_limit)),
+                ("in_flight", read(&self.in_flight)),
+            ],
+        }
+    }
+
+    /// The details of this moment, with the `most` networks that sent most; nothing unless they are
+    /// [kept](Self::detailed).
+    #[must_use]
+    pub fn details(&self, most: usize) -> Details {
+        let details = |metrics: &Metrics| metrics.details(self.clock.tick(), most);
+        self.metrics.as_ref().map(details).unwrap_or_default()
+    }
+
+    /// Where one more thread that serves keeps its details, if they are kept.
+    pub(crate) fn shard(&self) -> Option<&Shard> {
+        self.metrics.as_ref()?.shard()
+    }
+
+    pub(crate) fn worker(&self) -> Option<Running<'_>> {
+        self.metrics.as_ref().map(Metrics::worker)
+    }
+
     pub(crate) fn add(&self, tally: &Tally) {
         add(&self.received, tally.received);
         add(&self.not_requests, tally.not_requests);
@@ -66,7 +134,6 @@ impl Counters {
 
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         write!(
             f,
             "{} datagrams received, {} answered, {} were no requests, {} came from port 0, \
@@ -83,6 +150,10 @@ impl fmt::Display for Counters {
             read(&self.in_flight),
         )
     }
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }
 
 /// Most of what could be added is zero, and a line of cache that nobody writes is not fought for.

@@ -12,7 +12,6 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use pyzord_core::{Batch, Store};
 
 use crate::answer::Answerer;
-use crate::clock::Clock;
 use crate::queue::{Next, Queue};
 
 /// Batches on their way between the workers and the threads with a store.
@@ -49,16 +48,17 @@ impl Pool {
     }
 
     /// What a thread with a store does until the pool is closed.
-    pub(crate) fn run(&self, mut store: impl Store, answerer: Answerer<'_>, clock: Clock) {
+    pub(crate) fn run(&self, mut store: impl Store, answerer: Answerer<'_>) {
         let mut answers = Vec::new();
         while let Some(mut batch) = self.next() {
             // A bug must not end the thread, or its connection is gone and nobody knows.
             let answered = catch_unwind(AssertUnwindSafe(|| {
                 answers.clear();
-                store.execute(clock.now(), batch.calls(), &mut answers);
+                answerer.ask(&mut store, answerer.clock.now(), batch.calls(), &mut answers);
                 answerer.answer(&mut batch, &answers);
             }));
             if answered.is_err() {
+                answerer.shard.inspect(|shard| shard.internal_error());
                 log::error!("a batch of requests was dropped after an internal error");
             }
             self.lock().give_back(batch);

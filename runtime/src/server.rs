@@ -98,14 +98,9 @@ impl<'a> Parts<'a> {
             Stores::Remote { stores, .. } => stores.len(),
         };
         let Server { socket, policy, counters, shield, usage, .. } = *server;
-        let answerer = Answerer { socket, counters, shield, usage };
-        Self {
-            clock: Clock::start(),
-            pool: Pool::new(remote),
-            stop: AtomicBool::new(false),
-            answerer,
-            policy,
-        }
+        let clock = counters.clock();
+        let answerer = Answerer { socket, counters, shield, usage, clock, shard: None };
+        Self { clock, pool: Pool::new(remote), stop: AtomicBool::new(false), answerer, policy }
     }
 
     /// A back end for each worker, and the stores that want a thread of their own with
@@ -121,12 +116,17 @@ impl<'a> Parts<'a> {
 
     /// A worker. It stays in the thread that makes it.
     pub fn worker<S: Store>(&'a self, backend: Backend<'a, S>) -> Worker<'a, S> {
-        Worker::new(self.answerer, self.policy.watch(), self.clock, backend, &self.stop)
+        Worker::new(self.answerer(), self.policy.watch(), backend, &self.stop)
     }
 
     /// Answers the batches that wait for a remote store, until the pool is closed. It blocks.
     pub fn serve_remote(&self, store: impl Store) {
-        self.pool.run(store, self.answerer, self.clock);
+        self.pool.run(store, self.answerer());
+    }
+
+    /// Each thread keeps its details in a place of its own.
+    fn answerer(&self) -> Answerer<'a> {
+        Answerer { shard: self.answerer.counters.shard(), ..self.answerer }
     }
 
     /// The timetable of the store's upkeep.

@@ -10,10 +10,10 @@ use std::time::Duration;
 use pyzord_core::{Batch, Now, Policy, Store, StoreAnswer};
 
 use crate::answer::Answerer;
-use crate::clock::Clock;
 use crate::counters::Tally;
 use crate::datagrams::{Inbox, Wait};
 use crate::live::Watcher;
+use crate::metrics::Running;
 use crate::pool::Pool;
 
 /// After an error of the socket itself, which would come again at once.
@@ -47,9 +47,10 @@ impl<'a, S> Backend<'a, S> {
 pub struct Worker<'a, S> {
     answerer: Answerer<'a>,
     policy: Watcher<'a, Policy>,
-    clock: Clock,
     backend: Kind<'a, S>,
     stop: &'a AtomicBool,
+    /// Says for as long as it lives that this worker runs.
+    _running: Option<Running<'a>>,
     /// When the batch was received.
     now: Now,
     inbox: Inbox,
@@ -66,13 +67,13 @@ impl<'a, S: Store> Worker<'a, S> {
     pub(crate) fn new(
         answerer: Answerer<'a>,
         policy: Watcher<'a, Policy>,
-        clock: Clock,
         backend: Backend<'a, S>,
         stop: &'a AtomicBool,
     ) -> Self {
         let Backend(backend) = backend;
-        let (now, inbox, batch) = (clock.now(), Inbox::new(), Batch::new());
-        Self { answerer, policy, clock, backend, stop, now, inbox, batch }
+        let (now, inbox, batch) = (answerer.clock.now(), Inbox::new(), Batch::new());
+        let running = answerer.counters.worker();
+        Self { answerer, policy, backend, stop, _running: running, now, inbox, batch }
     }
 
     /// Answers what is left in the receive buffer: what a stop does last.
@@ -100,7 +101,11 @@ impl<'a, S: Store> Worker<'a, S> {
         if let Kind::Remote { waiting, .. } = &mut self.backend {
             waiting.clear();
         }
+        if let Some(shard) = self.answerer.shard {
+            shard.idle();
+        }
         served.unwrap_or_else(|_| {
+            self.answerer.shard.inspect(|shard| shard.internal_error());
             log::error!("a batch of requests was dropped after an internal error");
             true
         })
@@ -108,7 +113,8 @@ impl<'a, S: Store> Worker<'a, S> {
 
     fn receive(&mut self, wait: Wait) -> bool {
         let mut tally = Tally::default();
-        let (batch, policy, clock) = (&mut self.batch, &mut self.policy, self.clock);
+        let (batch, policy) = (&mut self.batch, &mut self.policy);
+        let Answerer { clock, shard, .. } = self.answerer;
         let mut shield = self.answerer.shield;
         let mut waiting = match &mut self.backend {
             Kind::Local { .. } => None,
@@ -126,6 +132,9 @@ impl<'a, S: Store> Worker<'a, S> {
             tally.received += 1;
             let now = *moment.get_or_insert_with(|| clock.now());
             let policy = policy.current();
+            if let Some(shard) = shard {
+                shard.heard(peer.ip());
+            }
             let accepted =
                 batch.accept_with(&mut shield, waiting.as_deref_mut(), policy, peer, datagram, now);
             if let Err(reason) = accepted {
@@ -134,6 +143,9 @@ impl<'a, S: Store> Worker<'a, S> {
         });
         self.now = moment.unwrap_or(self.now);
         self.answerer.counters.add(&tally);
+        if let Some(shard) = shard.filter(|_| tally.received > 0) {
+            shard.received(tally.received, self.now.tick);
+        }
         if tally.over_limit > 0 {
             shield.notices().iter().for_each(|notice| log::warn!("{notice}"));
         }
@@ -148,7 +160,7 @@ impl<'a, S: Store> Worker<'a, S> {
             Kind::Local { store, answers } => {
                 answers.clear();
                 if !self.batch.calls().is_empty() {
-                    store.execute(self.now, self.batch.calls(), answers);
+                    self.answerer.ask(store, self.now, self.batch.calls(), answers);
                 }
                 self.answerer.answer(&mut self.batch, answers);
             }
@@ -159,6 +171,7 @@ impl<'a, S: Store> Worker<'a, S> {
                     self.answerer.answer(&mut self.batch, &[]);
                 }
                 if refused {
+                    self.answerer.shard.inspect(|shard| shard.overloaded(waiting.len()));
                     // No answer from a store is `temporarily unavailable`.
                     self.answerer.answer(waiting, &[]);
                 }

@@ -1,0 +1,176 @@
+//! Counts of values in fixed buckets, written by one thread and read by another.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Buckets up to 100 s in nanoseconds.
+pub(super) const DURATION: usize = 910;
+/// Buckets up to 1000 datagrams.
+pub(super) const SIZE: usize = 190;
+
+/// How often each value was seen, to two decimal digits: a bucket is at most a tenth of its values wide, and every
+/// number of two digits and zeros is the end of one.
+///
+/// The last bucket also holds what is too large for all of them.
+#[derive(Debug)]
+pub(super) struct Histogram<const BUCKETS: usize> {
+    buckets: [AtomicU64; BUCKETS],
+    sum: AtomicU64,
+}
+
+impl<const BUCKETS: usize> Histogram<BUCKETS> {
+    pub(super) const fn new() -> Self {
+        Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], sum: AtomicU64::new(0) }
+    }
+
+    /// Counts a value that was seen so many times.
+    pub(super) fn record(&self, value: u64, times: u64) {
+        if let Some(bucket) = self.buckets.get(index(value).min(BUCKETS - 1)) {
+            bucket.fetch_add(times, Ordering::Relaxed);
+            self.sum.fetch_add(value.saturating_mul(times), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn add_to(&self, distribution: &mut Distribution) {
+        distribution.counts.resize(BUCKETS, 0);
+        for (count, bucket) in distribution.counts.iter_mut().zip(&self.buckets) {
+            *count += bucket.load(Ordering::Relaxed);
+        }
+        distribution.sum += self.sum.load(Ordering::Relaxed);
+    }
+}
+
+/// The bucket of a value: those up to 100 have one each; above, one for each pair of leading digits.
+fn index(value: u64) -> usize {
+    // A bucket includes its upper end, as Prometheus wants it.
+    let value = value.saturating_sub(1);
+    let zeros = value.checked_ilog10().unwrap_or(0).saturating_sub(1);
+    usize::try_from(90 * u64::from(zeros) + value / 10_u64.pow(zeros)).unwrap_or(usize::MAX)
+}
+
+/// The largest value of a bucket.
+fn upper(index: usize) -> u64 {
+    let zeros = index.saturating_sub(10) / 90;
+    let digits = index as u64 - 90 * zeros as u64;
+    (digits + 1) * 10_u64.pow(u32::try_from(zeros).unwrap_or(u32::MAX))
+}
+
+/// How values are distributed: what all threads have seen until now.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Distribution {
+    counts: Vec<u64>,
+    sum: u64,
+}
+
+impl Distribution {
+    /// How many values there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// All values together.
+    #[must_use]
+    pub const fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    /// How many values were at most this one: exact for numbers of two digits and zeros, else a little too few.
+    #[must_use]
+    pub fn at_most(&self, bound: u64) -> u64 {
+        let below = |(bucket, _): &(usize, &u64)| upper(*bucket) <= bound;
+        self.counts.iter().enumerate().take_while(below).map(|(_, count)| count).sum()
+    }
+
+    /// The value that the share `numerator` / `denominator` of all values does not exceed, rounded up by a tenth at
+    /// most. `None` when there was no value.
+    #[must_use]
+    pub fn quantile(&self, numerator: u64, denominator: u64) -> Option<u64> {
+        let rank = (self.count() * numerator).div_ceil(denominator).max(1);
+        let mut seen = 0;
+        self.buckets().find_map(|(upper, count)| {
+            seen += count;
+            (seen >= rank).then_some(upper)
+        })
+    }
+
+    /// The buckets that hold a value: the largest value of each, and how many there were.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        let all = self.counts.iter().enumerate().map(|(bucket, count)| (upper(bucket), *count));
+        all.filter(|(_, count)| *count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn distribution(values: impl IntoIterator<Item = u64>) -> Distribution {
+        let (histogram, mut distribution) = (Histogram::<DURATION>::new(), Distribution::default());
+        values.into_iter().for_each(|value| histogram.record(value, 1));
+        histogram.add_to(&mut distribution);
+        distribution
+    }
+
+    #[test]
+    fn a_bucket_ends_at_its_largest_value() {
+        for (value, end) in [
+            (0, 1),
+            (1, 1),
+            (2, 2),
+            (99, 99),
+            (100, 100),
+            (101, 110),
+            (110, 110),
+            (111, 120),
+            (1_000, 1_000),
+            (1_001, 1_100),
+            (2_500_000, 2_500_000),
+            (2_500_001, 2_600_000),
+            (100_000_000_000, 100_000_000_000),
+        ] {
+            assert_eq!(upper(index(value)), end, "{value}");
+        }
+    }
+
+    #[test]
+    fn every_bucket_begins_behind_the_one_before_it() {
+        for bucket in 1..DURATION {
+            assert_eq!((index(upper(bucket - 1) + 1), index(upper(bucket))), (bucket, bucket));
+            // At most a tenth of the value is lost.
+            let width = upper(bucket) - upper(bucket - 1);
+            assert!(width == 1 || width * 10 <= upper(bucket), "{bucket}");
+        }
+        assert_eq!(upper(DURATION - 1), 100_000_000_000);
+        assert_eq!(upper(SIZE - 1), 1_000);
+    }
+
+    #[test]
+    fn what_is_too_large_is_in_the_last_bucket() {
+        let found = distribution([u64::MAX, 100_000_000_001]);
+        assert_eq!(found.buckets().collect::<Vec<_>>(), [(100_000_000_000, 2)]);
+    }
+
+    #[test]
+    fn quantiles_are_those_of_the_sorted_values() {
+        assert_eq!(distribution([]).quantile(1, 2), None);
+        assert_eq!(distribution([7]).quantile(99, 100), Some(7));
+        let found = distribution(1..=100);
+        for (numerator, expected) in [(0, 1), (1, 1), (50, 50), (90, 90), (99, 99), (100, 100)] {
+            assert_eq!(found.quantile(numerator, 100), Some(expected));
+        }
+        let wide = distribution((1..=1000).map(|value| value * 1_234));
+        for percent in [1, 50, 90, 99, 100] {
+            let (exact, found) = (percent * 12_340, wide.quantile(percent, 100).unwrap());
+            assert!(exact <= found && found <= exact + exact / 10, "{percent}: {exact}, {found}");
+        }
+    }
+
+    #[test]
+    fn sums_and_bounds_are_exact() {
+        let found = distribution([1, 99, 100, 101, 250, 251]);
+        assert_eq!((found.count(), found.sum()), (6, 802));
+        for (bound, count) in [(0, 0), (1, 1), (100, 3), (250, 5), (260, 6)] {
+            assert_eq!(found.at_most(bound), count, "{bound}");
+        }
+    }
+}

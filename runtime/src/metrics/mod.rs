@@ -1,0 +1,338 @@
+//! What a status page wants to know beyond the log's counters: durations, sizes, operations, networks.
+//!
+//! Each thread that serves has a shard of its own and adds to it a few times a batch: no lock, no allocation, and no
+//! line of cache that another one writes. Who reads adds the shards up.
+
+mod histogram;
+mod talkers;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pyzord_core::{Batch, Operation, Refusal, StoreAnswer, StoreError, Tick};
+
+pub use histogram::Distribution;
+use histogram::{DURATION, Histogram, SIZE};
+pub use talkers::Talker;
+use talkers::Talkers;
+
+/// The codes of replies.
+const CODES: [u16; 7] = [200, 400, 401, 403, 500, 501, 505];
+/// What stands for an operation that does not exist: anybody can make one up.
+const OTHER: &str = "other";
+const OPERATIONS: usize = Operation::ALL.len() + 1;
+
+/// The shards of all threads.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    shards: Box<[Shard]>,
+    /// The shard that the next thread gets.
+    next: AtomicUsize,
+    workers: AtomicUsize,
+}
+
+/// What one thread has seen.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Shard {
+    requests: [[AtomicU64; CODES.len()]; OPERATIONS],
+    latency: Histogram<DURATION>,
+    store: Histogram<DURATION>,
+    batches: Histogram<SIZE>,
+    unavailable: AtomicU64,
+    unreadable: AtomicU64,
+    overloaded: AtomicU64,
+    dropped: AtomicU64,
+    /// When the batch that the worker is at was received, in nanoseconds from 1; 0 when it waits for one.
+    busy_since: AtomicU64,
+    talkers: Talkers,
+}
+
+/// Everything that was counted, at one moment.
+#[derive(Clone, PartialEq, Debug, Default)]
+#[non_exhaustive]
+pub struct Details {
+    /// Requests answered, by operation and code; those that occurred.
+    pub requests: Vec<(&'static str, u16, u64)>,
+    /// From the receipt of a request to the moment its reply was sent, in nanoseconds.
+    pub latency: Distribution,
+    /// How long the store took for the calls of one batch, in nanoseconds.
+    pub store: Distribution,
+    /// Datagrams that were received together.
+    pub batches: Distribution,
+    /// Calls that the store did not answer.
+    pub unavailable: u64,
+    /// Calls for a record that nobody can read.
+    pub unreadable: u64,
+    /// Requests refused because too many were waiting for the store.
+    pub overloaded: u64,
+    /// Batches dropped after an internal error.
+    pub internal_errors: u64,
+    /// Workers that run.
+    pub workers: usize,
+    /// How long each worker that is busy has been at its batch.
+    pub busy: Vec<Duration>,
+    /// The networks that sent most, from the one with most.
+    pub talkers: Vec<Talker>,
+}
+
+impl Metrics {
+    /// One shard for each of so many threads.
+    pub(crate) fn new(threads: usize) -> Self {
+        let shards = (0..threads.max(1)).map(|_| Shard::new()).collect();
+        Self { shards, next: AtomicUsize::new(0), workers: AtomicUsize::new(0) }
+    }
+
+    /// The shard of one more thread. With more threads than shards they share, which is slower and as exact.
+    pub(crate) fn shard(&self) -> Option<&Shard> {
+        self.shards.get(self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len())
+    }
+
+    /// Counts a worker for as long as what this returns lives.
+    pub(crate) fn worker(&self) -> Running<'_> {
+        self.workers.fetch_add(1, Ordering::Relaxed);
+        Running(&self.workers)
+    }
+
+    /// Adds up what all threads have seen until `now`, with the `most` networks that sent most.
+    pub(crate) fn details(&self, now: Tick, most: usize) -> Details {
+        let mut details = Details { workers: self.workers.load(Ordering::Relaxed), ..Details::default() };
+        for (index, operation) in operations().enumerate() {
+            for (place, code) in CODES.into_iter().enumerate() {
+                let cell = |shard: &Shard| Some(read(shard.requests.get(index)?.get(place)?));
+                let count = self.shards.iter().filter_map(cell).sum();
+                if count > 0 {
+                    details.requests.push((operation, code, count));
+                }
+            }
+        }
+        for shard in &self.shards {
+            shard.latency.add_to(&mut details.latency);
+            shard.store.add_to(&mut details.store);
+            shard.batches.add_to(&mut details.batches);
+            details.unavailable += read(&shard.unavailable);
+            details.unreadable += read(&shard.unreadable);
+            details.overloaded += read(&shard.overloaded);
+            details.internal_errors += read(&shard.dropped);
+            if let Some(since) = read(&shard.busy_since).checked_sub(1) {
+                details.busy.push(now.since(Tick::new(Duration::from_nanos(since))));
+            }
+            shard.talkers.all().for_each(|talker| merge(&mut details.talkers, talker));
+        }
+        details.talkers.sort_by_key(|talker| (std::cmp::Reverse(talker.datagrams), talker.network));
+        details.talkers.truncate(most);
+        details
+    }
+}
+
+/// A worker that runs.
+#[derive(Debug)]
+pub(crate) struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self {
+            requests: [const { [const { AtomicU64::new(0) }; CODES.len()] }; OPERATIONS],
+            latency: Histogram::new(),
+            store: Histogram::new(),
+            batches: Histogram::new(),
+            unavailable: AtomicU64::new(0),
+            unreadable: AtomicU64::new(0),
+            overloaded: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            busy_since: AtomicU64::new(0),
+            talkers: Talkers::new(),
+        }
+    }
+
+    /// A datagram came from this address.
+    pub(crate) fn heard(&self, peer: IpAddr) {
+        self.talkers.count(peer);
+    }
+
+    /// So many datagrams were received together.
+    pub(crate) fn received(&self, datagrams: u64, at: Tick) {
+        self.busy_since.store(nanos(at.since(Tick::default())) + 1, Ordering::Relaxed);
+        self.batches.record(datagrams, 1);
+    }
+
+    /// The worker waits for the next batch.
+    pub(crate) fn idle(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+    }
+
+    /// The store took this long for these answers.
+    pub(crate) fn asked(&self, took: Duration, answers: &[StoreAnswer]) {
+        self.store.record(nanos(took), 1);
+        for error in answers.iter().filter_map(|answer| answer.err()) {
+            let counter = match error {
+                StoreError::Unreadable => &self.unreadable,
+                _ => &self.unavailable,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// So many requests were refused because the queue for the store was full.
+    pub(crate) fn overloaded(&self, requests: usize) {
+        self.overloaded.fetch_add(requests as u64, Ordering::Relaxed);
+    }
+
+    /// A batch was dropped after an internal error.
+    pub(crate) fn internal_error(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The replies of a batch were sent. Requests that are alike and stand together are counted together.
+    pub(crate) fn answered(&self, batch: &Batch, now: Tick) {
+        let mut requests = batch.usage().map(|usage| {
+            let code = usage.refusal.map_or(200, Refusal::code);
+            (usage.received, usage.op, code)
+        });
+        let Some(mut kind) = requests.next() else { return };
+        let mut alike = 1;
+        for request in requests {
+            if request != kind {
+                self.count(kind, alike, now);
+                (kind, alike) = (request, 0);
+            }
+            alike += 1;
+        }
+        self.count(kind, alike, now);
+    }
+
+    fn count(&self, (received, op, code): (Tick, &[u8], u16), times: u64, now: Tick) {
+        if let Some(cell) = self.requests.get(operation(op)).and_then(|codes| codes.get(place(code))) {
+            cell.fetch_add(times, Ordering::Relaxed);
+        }
+        self.latency.record(nanos(now.since(received)), times);
+    }
+}
+
+/// Their names, each at its index.
+fn operations() -> impl Iterator<Item = &'static str> {
+    Operation::ALL.into_iter().map(Operation::name).chain([OTHER])
+}
+
+fn operation(word: &[u8]) -> usize {
+    let named = |operation: &Operation| operation.name().as_bytes() == word;
+    Operation::ALL.iter().position(named).unwrap_or(Operation::ALL.len())
+}
+
+/// A code that is not in the list would be an error of ours.
+fn place(code: u16) -> usize {
+    CODES.iter().position(|known| *known == code).unwrap_or(4)
+}
+
+fn merge(talkers: &mut Vec<Talker>, other: Talker) {
+    match talkers.iter_mut().find(|talker| talker.network == other.network) {
+        Some(talker) => {
+            talker.datagrams += other.datagrams;
+            talker.excess += other.excess;
+        }
+        None => talkers.push(other),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1)
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pyzord_core::{BadSignature, Now, Policy, UnixTime};
+
+    fn tick(millis: u64) -> Tick {
+        Tick::new(Duration::from_millis(millis))
+    }
+
+    fn accept(batch: &mut Batch, request: &str, at: Tick) {
+        let now = Now { wall: UnixTime::from_seconds(1_700_000_000), tick: at };
+        let peer = "192.0.2.1:9".parse().unwrap();
+        let policy = Policy::default();
+        batch.accept_with(&mut (), None, &policy, peer, request.as_bytes(), now).unwrap();
+    }
+
+    #[test]
+    fn requests_are_counted_by_operation_and_code_and_timed_from_their_own_receipt() {
+        let metrics = Metrics::new(2);
+        let [first, second] = [metrics.shard().unwrap(), metrics.shard().unwrap()];
+        let mut batch = Batch::new();
+        for (op, at) in [("ping", 0), ("ping", 0), ("ping", 5), ("pong", 5), ("nonsense", 5), ("ping", 5)] {
+            accept(&mut batch, &format!("Op: {op}\nPV: 2.1\n\n"), tick(at));
+        }
+        batch.resolve(&[]);
+        first.answered(&batch, tick(10));
+        second.answered(&batch, tick(10));
+        let details = metrics.details(tick(10), 5);
+        assert_eq!(details.requests, [("ping", 200, 8), ("pong", 200, 2), ("other", 403, 2)]);
+        let found: Vec<_> = details.latency.buckets().collect();
+        assert_eq!(found, [(5_000_000, 8), (10_000_000, 4)]);
+    }
+
+    #[test]
+    fn every_code_has_a_place() {
+        let store = [StoreError::Unavailable, StoreError::Unreadable].map(Refusal::Store);
+        let others = [
+            Refusal::TooLong,
+            Refusal::Signature(BadSignature::Invalid),
+            Refusal::Forbidden,
+            Refusal::NotImplemented,
+            Refusal::Version,
+        ];
+        for refusal in store.into_iter().chain(others) {
+            assert_eq!(CODES[place(refusal.code())], refusal.code());
+        }
+    }
+
+    #[test]
+    fn a_worker_is_busy_from_its_receipt_on() {
+        let metrics = Metrics::new(1);
+        let shard = metrics.shard().unwrap();
+        assert_eq!(metrics.details(tick(9), 5), Details { ..metrics.details(tick(0), 5) });
+        let running = metrics.worker();
+        shard.received(3, tick(0));
+        let details = metrics.details(tick(7), 5);
+        assert_eq!((details.workers, details.busy), (1, vec![Duration::from_millis(7)]));
+        shard.idle();
+        drop(running);
+        let details = metrics.details(tick(7), 5);
+        assert_eq!((details.workers, details.busy, details.batches.sum()), (0, vec![], 3));
+    }
+
+    #[test]
+    fn talkers_of_all_threads_are_added_up() {
+        let metrics = Metrics::new(2);
+        for (address, times) in [("192.0.2.1", 2), ("192.0.2.2", 5), ("192.0.2.3", 1)] {
+            let shards = [metrics.shard().unwrap(), metrics.shard().unwrap()];
+            (0..times).for_each(|_| shards.iter().for_each(|shard| shard.heard(address.parse().unwrap())));
+        }
+        let found = metrics.details(tick(0), 2).talkers;
+        let found: Vec<_> =
+            found.iter().map(|talker| (talker.network.to_string(), talker.datagrams)).collect();
+        assert_eq!(found, [("192.0.2.2/32".to_owned(), 10), ("192.0.2.1/32".to_owned(), 4)]);
+    }
+
+    #[test]
+    fn answers_of_the_store_that_are_none_are_counted() {
+        let metrics = Metrics::new(1);
+        let shard = metrics.shard().unwrap();
+        let answers = [StoreError::Unavailable, StoreError::Unreadable, StoreError::Unavailable].map(Err);
+        shard.asked(Duration::from_micros(250), &answers);
+        let details = metrics.details(tick(0), 1);
+        assert_eq!((details.unavailable, details.unreadable), (2, 1));
+        assert_eq!(details.store.quantile(1, 2), Some(250_000));
+    }
+}
