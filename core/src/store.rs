@@ -101,6 +101,12 @@ pub trait Store: Send {
     /// # Errors
     /// When the slice failed; the records it did not reach are as they were.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure>;
+
+    /// About how many records there are; `None` unless the store knows or can learn it without looking at each of
+    /// them, within half a second.
+    fn record_count(&mut self, _now: Now) -> Option<u64> {
+        None
+    }
 }
 
 impl<S: Store + ?Sized> Store for Box<S> {
@@ -110,6 +116,10 @@ impl<S: Store + ?Sized> Store for Box<S> {
 
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
         (**self).upkeep(now, task)
+    }
+
+    fn record_count(&mut self, now: Now) -> Option<u64> {
+        (**self).record_count(now)
     }
 }
 
@@ -188,6 +198,10 @@ impl Store for MemoryStore {
         }
         self.cursor = slice.last().copied();
         Ok(Progress::More)
+    }
+
+    fn record_count(&mut self, _now: Now) -> Option<u64> {
+        Some(self.records.len() as u64)
     }
 }
 

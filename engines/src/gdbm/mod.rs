@@ -67,7 +67,11 @@ impl Gdbm {
     /// # Errors
     /// When the file cannot be written.
     pub fn put(&self, digest: Digest, record: &Record) -> Result<(), StoreFailure> {
-        self.shared.with(|engine| engine.put(digest, record).map_err(|fault| engine.failure(&fault)))
+        self.shared.with(|engine| {
+            // It may replace one or be one more.
+            engine.records = None;
+            engine.put(digest, record).map_err(|fault| engine.failure(&fault))
+        })
     }
 
     /// Removes a key, whether a digest or not, and says whether it was there.
@@ -101,6 +105,10 @@ impl Store for Gdbm {
         }
     }
 
+    fn record_count(&mut self, _now: Now) -> Option<u64> {
+        self.shared.lock()?.records
+    }
+
     fn upkeep(&mut self, _now: Now, task: Task) -> Result<Progress, StoreFailure> {
         self.shared.recover_once()?;
         match task {
@@ -116,6 +124,8 @@ struct Engine {
     database: Database,
     path: PathBuf,
     zone: TimeZone,
+    /// How many keys there are, when nobody lost count.
+    records: Option<u64>,
     /// The value being written; kept for its memory.
     value: Vec<u8>,
     /// Something was written since the last sync.
@@ -153,6 +163,9 @@ impl Engine {
             if let Err(fault) = self.put(call.digest, &record) {
                 return Err(self.unavailable(now, &fault));
             }
+            if stored.is_none() {
+                self.records = self.records.map(|records| records + 1);
+            }
         }
         Ok(record)
     }
@@ -168,7 +181,11 @@ impl Engine {
     /// none: it makes some.
     fn remove(&mut self, key: &[u8]) -> Result<bool, Fault> {
         self.dirty = true;
-        self.database.delete(key)
+        let removed = self.database.delete(key)?;
+        if removed {
+            self.records = self.records.map(|records| records.saturating_sub(1));
+        }
+        Ok(removed)
     }
 
     fn unreadable(&mut self, now: Now, digest: Digest, why: codec::gdbm::Unreadable) -> StoreError {

@@ -102,14 +102,15 @@ fn open_checked(path: &Path, mode: Mode) -> Result<Engine, OpenCause> {
         sync_directory(path)?;
     }
     log::info!("database {}: {records} records", path.display());
-    Ok(engine(path, database, file))
+    Ok(engine(path, database, file, records))
 }
 
-fn engine(path: &Path, database: Database, file: File) -> Engine {
+fn engine(path: &Path, database: Database, file: File, records: u64) -> Engine {
     Engine {
         database,
         path: path.to_owned(),
         zone: TimeZone::system(),
+        records: Some(records),
         value: Vec::new(),
         dirty: false,
         damaged: false,

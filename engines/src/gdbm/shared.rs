@@ -113,6 +113,7 @@ impl Engine {
         let (salvage, backup) = recovered.map_err(|failed| self.failed(&failed))?;
         self.damaged = false;
         self.recovered = backup.is_some();
+        self.records = self.database.count().ok();
         self.round = Round::default();
         open::report(&self.path, &salvage, backup.as_deref());
         if self.recovered { self.new_file() } else { Ok(()) }

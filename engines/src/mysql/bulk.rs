@@ -7,13 +7,22 @@ use pyzord_core::{Digest, Progress, Record, StoreFailure};
 use super::fault::Fault;
 use super::session::Session;
 use super::sql::MOST_ROWS;
-use super::{Mysql, row};
+use super::{Dsn, Mysql, row};
 use crate::bulk::{Bulk, Found};
 
 /// How many rows one scan reads.
 const SCAN: usize = 500;
 /// Tables with fewer rows are counted; of larger ones the server's estimate is used.
 const COUNTED: usize = 100_000;
+
+/// About how many rows a table has, as the server remembers it.
+pub(super) const ESTIMATE: &str =
+    "SELECT table_rows FROM information_schema.tables WHERE table_schema = ? AND table_name = ?";
+
+/// The two parameters of [`ESTIMATE`].
+pub(super) fn table(dsn: &Dsn) -> Vec<Value> {
+    vec![Value::from(dsn.table_database()), Value::from(dsn.table.table.as_str())]
+}
 
 impl Bulk for Mysql {
     fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
@@ -58,15 +67,13 @@ impl Bulk for Mysql {
     }
 
     fn estimate(&mut self) -> Option<u64> {
-        let (database, table) = (self.dsn.table_database().to_owned(), self.dsn.table.table.clone());
+        let parameters = table(&self.dsn);
         self.with(|session| {
             let counted = number(&session.run(&session.sql.count(COUNTED), Vec::new())?);
             if counted.is_some_and(|rows| rows < COUNTED as u64) {
                 return Ok(counted);
             }
-            let text =
-                "SELECT table_rows FROM information_schema.tables WHERE table_schema = ? AND table_name = ?";
-            let known = session.run(text, vec![Value::from(database), Value::from(table)])?;
+            let known = session.run(ESTIMATE, parameters)?;
             Ok(counted.max(number(&known)))
         })
         .ok()
@@ -107,6 +114,6 @@ fn found_in(session: &Session, row: Row) -> (Vec<u8>, Found) {
 }
 
 /// The number that is all there is in a result.
-fn number(rows: &[Row]) -> Option<u64> {
+pub(super) fn number(rows: &[Row]) -> Option<u64> {
     rows.first().and_then(|row| row.as_ref(0)).cloned().and_then(|value| u64::from_value_opt(value).ok())
 }

@@ -223,6 +223,17 @@ impl Store for Redis {
         }
     }
 
+    /// All keys of the database, which is ours alone as a rule; redis knows their number.
+    fn record_count(&mut self, now: Now) -> Option<u64> {
+        self.request.clear();
+        self.request.command(&[b"DBSIZE"]);
+        self.trip(now, Deadline::after(self.exchange))?;
+        match self.replies.first() {
+            Some(Value::Int(keys)) => u64::try_from(*keys).ok(),
+            _ => None,
+        }
+    }
+
     /// Redis keeps its data on stable storage as it was told to, and removes what has expired by itself. What is
     /// left to do is to look, once, for records of the old layout.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {

@@ -31,6 +31,7 @@ impl Subject for Table<'_> {
     /// The largest `int`.
     const MOST: u64 = (1 << 31) - 1;
     const UNIT: i64 = 1_000_000;
+    const COUNTS: bool = false;
     const HISTORIES: u32 = 60;
 
     fn store(&self) -> Mysql {

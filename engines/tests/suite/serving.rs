@@ -9,7 +9,7 @@ use pyzord_core::{
     Tick, UnixTime,
 };
 
-use crate::common::{at, call, digest, execute, expire};
+use crate::common::{at, call, digest, execute, expire, report};
 use crate::subject::{Case, Subject};
 
 /// A January day: local time is unambiguous then, wherever the tests run.
@@ -23,11 +23,12 @@ const NEW: i64 = NOW + 1000;
 /// So many that a round of expiry has several slices.
 const MANY: u64 = 5000;
 
-pub(crate) fn cases<S: Subject>() -> [Case<S>; 5] {
+pub(crate) fn cases<S: Subject>() -> [Case<S>; 6] {
     [
         ("random histories are as the model's", as_the_model),
         ("reads of unknown digests create nothing", reads_create_nothing),
         ("counts stop at the largest, and dates go on", saturation),
+        ("the number of records is known", record_count),
         ("records expire by their latest activity", expiry),
         ("what is reported while others expire stays", expiry_among_requests),
     ]
@@ -121,6 +122,25 @@ fn reads_create_nothing<S: Subject>(new: &dyn Fn() -> S) {
     assert_eq!(database.count(&store), 0);
     assert!(execute(&mut store, at(NOW), &[]).is_empty());
     assert_eq!(database.count(&store), 0);
+}
+
+fn record_count<S: Subject>(new: &dyn Fn() -> S) {
+    let database = new();
+    let mut store = database.store();
+    let check = |store: &mut S::Store| {
+        let (known, exact) = (store.record_count(at(NOW)), database.count(store) as u64);
+        assert!(if S::COUNTS { known == Some(exact) } else { known.is_some() }, "{known:?}, not {exact}");
+    };
+    check(&mut store);
+    report(&mut store, at(OLD), 0..20);
+    report(&mut store, at(NEW), 10..30);
+    execute(&mut store, at(NEW), &[call(StoreOp::Read, 99), call(StoreOp::Whitelist, 29)]);
+    check(&mut store);
+    let mut store = database.reopen(store);
+    check(&mut store);
+    report(&mut store, at(NEW), 30..40);
+    expire(&mut store, LIMIT).unwrap();
+    check(&mut store);
 }
 
 fn saturation<S: Subject>(new: &dyn Fn() -> S) {

@@ -18,6 +18,8 @@ pub(crate) trait Subject {
     const EXPIRES: bool = true;
     /// Whether the answer to a count is the record that it made.
     const TELLS: bool = false;
+    /// Whether the number of records is known exactly.
+    const COUNTS: bool = true;
     /// How many random histories are tried: as many as take a few seconds.
     const HISTORIES: u32;
 
