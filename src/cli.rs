@@ -80,6 +80,9 @@ struct Settings {
     /// Pid file, written with --detach [default: pyzord.pid]
     #[arg(long, value_name = "FILE")]
     pid_file: Option<String>,
+    /// Serve the status page and metrics on this TCP address: `127.0.0.1:24480`, say [default: none]
+    #[arg(long, value_name = "HOST:PORT")]
+    status_address: Option<String>,
     /// Taken as a wish for workers, for compatibility.
     #[arg(long, value_name = "BOOL")]
     threads: Option<String>,
@@ -190,6 +193,7 @@ impl Options {
             log_file,
             usage_log_file,
             pid_file,
+            status_address,
             threads,
             max_threads,
             processes,
@@ -213,6 +217,7 @@ impl Options {
             (Name::LogFile, "--log-file", log_file),
             (Name::UsageLogFile, "--usage-log-file", usage_log_file),
             (Name::PidFile, "--pid-file", pid_file),
+            (Name::StatusAddress, "--status-address", status_address),
             (Name::Threads, "--threads", threads),
             (Name::MaxThreads, "--max-threads", max_threads),
             (Name::Processes, "--processes", processes),

@@ -6,10 +6,11 @@ use pyzord_runtime::Stores;
 
 use crate::settings::Settings;
 
-/// The stores that requests ask, and one for upkeep.
+/// The stores that requests ask, one for upkeep, and one to ask whether the database answers.
 pub(crate) struct Engine {
     pub(crate) stores: Stores<Box<dyn Store>>,
     pub(crate) upkeep: Box<dyn Store>,
+    pub(crate) probe: Box<dyn Store>,
 }
 
 /// Opens the database, or says in one line why it cannot be. One on a server is connected to when it is first used:
@@ -106,7 +107,8 @@ fn check_redis(engine: &str, dsn: &str) -> Result<String, String> {
 #[cfg(feature = "gdbm")]
 fn shared<S: Store + Clone + 'static>(store: &S, workers: usize) -> Engine {
     let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
-    Engine { stores: Stores::Local((0..workers).map(|_| boxed()).collect()), upkeep: boxed() }
+    let stores = Stores::Local((0..workers).map(|_| boxed()).collect());
+    Engine { stores, upkeep: boxed(), probe: boxed() }
 }
 
 /// Each store has a connection of its own.
@@ -114,7 +116,8 @@ fn shared<S: Store + Clone + 'static>(store: &S, workers: usize) -> Engine {
 fn remote<S: Store + 'static>(settings: &Settings, connect: impl Fn() -> S) -> Engine {
     let boxed = || -> Box<dyn Store> { Box::new(connect()) };
     let stores = (0..settings.connections).map(|_| boxed()).collect();
-    Engine { stores: Stores::Remote { workers: settings.workers, stores }, upkeep: boxed() }
+    // Nothing is connected before it is used.
+    Engine { stores: Stores::Remote { workers: settings.workers, stores }, upkeep: boxed(), probe: boxed() }
 }
 
 #[cfg(any(feature = "redis", feature = "mysql"))]

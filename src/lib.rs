@@ -23,6 +23,7 @@ pub mod rules;
 #[doc(hidden)]
 pub mod settings;
 mod start;
+mod status;
 
 use std::process::ExitCode;
 

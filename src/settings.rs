@@ -61,6 +61,7 @@ names! {
     LogFile = "",
     UsageLogFile = "",
     PidFile = "pyzord.pid",
+    StatusAddress = "",
     SentryDSN = "",
     SentryLogLevel = "WARN",
     UsageSentryDSN = "",
@@ -199,18 +200,33 @@ impl Sources {
     }
 }
 
-/// One line a setting, for `--check-config`: its value and where that comes from.
+impl Sources {
+    /// Every setting as anybody may see it.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
+        self.values.iter().map(|(name, (value, source))| Row {
+            name: name.as_str(),
+            value: if is_secret(*name, value) { "(hidden)".to_owned() } else { value.clone() },
+            source: match source {
+                Source::Default => "default".to_owned(),
+                Source::File { line } => format!("line {line}"),
+                Source::Option(option) => (*option).to_owned(),
+            },
+        })
+    }
+}
+
+/// A setting, its value without secrets, and where that comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+    pub(crate) source: String,
+}
+
+/// One line a setting, for `--check-config`.
 impl fmt::Display for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, (value, source)) in &self.values {
-            let value = if is_secret(*name, value) { "(hidden)" } else { value };
-            match source {
-                Source::Default => writeln!(f, "{} = {value} (default)", name.as_str())?,
-                Source::File { line } => writeln!(f, "{} = {value} (line {line})", name.as_str())?,
-                Source::Option(option) => writeln!(f, "{} = {value} ({option})", name.as_str())?,
-            }
-        }
-        Ok(())
+        self.rows().try_for_each(|Row { name, value, source }| writeln!(f, "{name} = {value} ({source})"))
     }
 }
 
@@ -298,6 +314,8 @@ pub struct Settings {
     pub limits: Limits,
     /// A client's home directory; what is counted goes to its servers as well.
     pub forward_home: Option<PathBuf>,
+    /// Where the status page is served, as `host:port`.
+    pub status: Option<String>,
     /// What was asked for that is done otherwise here, or not at all.
     pub notes: Vec<String>,
 }
@@ -327,6 +345,11 @@ impl Settings {
             pid_file: sources.path(Name::PidFile, home),
             limits: limits::read(sources)?,
             forward_home: sources.path(Name::ForwardClientHomeDir, home),
+            status: sources.read_as(
+                Name::StatusAddress,
+                "a host and a port, as in 127.0.0.1:24480",
+                status,
+            )?,
             notes,
         })
     }
@@ -338,6 +361,16 @@ impl fmt::Debug for Settings {
         let Self { address, port, engine, runtime, workers, .. } = self;
         write!(f, "Settings({address}, port {port}, {engine}, {runtime}, {workers} workers, ..)")
     }
+}
+
+/// `host:port`, with brackets around an IPv6 address; nothing for an empty one.
+fn status(text: &str) -> Option<Option<String>> {
+    let (host, port) = match text {
+        "" => return Some(None),
+        text => text.rsplit_once(':')?,
+    };
+    let is_whole = !host.is_empty() && port.parse::<u16>().is_ok();
+    is_whole.then(|| Some(text.to_owned()))
 }
 
 fn access_order(text: &str) -> Option<AccessOrder> {

@@ -1,9 +1,10 @@
 //! From the settings to a serving server, and back to nothing.
 
 use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
 use std::thread;
 
-use pyzord_core::Policy;
+use pyzord_core::{Policy, Tick};
 use pyzord_runtime::{Counters, Forwarding, Live, Server, Shield, bind};
 
 use crate::cli::Options;
@@ -12,7 +13,8 @@ use crate::engine::{self, Engine};
 use crate::home::Home;
 use crate::logs::Logs;
 use crate::pidfile::PidFile;
-use crate::settings::{Settings, Sources};
+use crate::settings::{Row, Settings, Sources};
+use crate::status::{Facts, Status};
 use crate::{detach, forward, rules};
 
 /// The least receive buffer, in bytes, that is not worth a warning: room for some hundred requests.
@@ -42,6 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let plan = forward::read(&settings)?;
     // The socket first: who starts a second server by mistake should read that the port is in use.
     let (socket, buffer) = bind(&settings.address, settings.port).map_err(|error| error.to_string())?;
+    let status = settings.status.as_deref().map(Status::bind).transpose()?;
     let engine = engine::open(&settings)?;
     let forwarding = forward::start(plan)?;
     announce(&settings, &socket, buffer)?;
@@ -50,7 +53,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         pid_file.into_iter().for_each(PidFile::remove);
         return Err(error);
     }
-    let served = drive(&settings, logs, driver, &socket, policy, engine, forwarding);
+    let page = status.map(|status| (status, sources.rows().collect()));
+    let open = Open { socket, policy, engine, forwarding, page };
+    let served = drive(&settings, logs, driver, open);
     log::info!("Server shutdown.");
     pid_file.into_iter().for_each(PidFile::remove);
     served
@@ -93,24 +98,32 @@ fn announce(settings: &Settings, socket: &UdpSocket, buffer: usize) -> Result<()
     Ok(())
 }
 
-/// Serves until a signal says stop.
-fn drive(
-    settings: &Settings,
-    logs: &Logs,
-    driver: Driver,
-    socket: &UdpSocket,
+/// All that was opened for serving.
+struct Open {
+    socket: UdpSocket,
     policy: Policy,
     engine: Engine,
     forwarding: Option<Forwarding>,
-) -> Result<(), String> {
-    let (policy, counters) = (Live::new(policy), Counters::default());
-    let served = driver.serve(Server {
-        socket,
+    /// The status page, and the settings that it shows.
+    page: Option<(Status, Vec<Row>)>,
+}
+
+/// Serves until a signal says stop.
+fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result<(), String> {
+    let Open { socket, policy, engine, forwarding, page } = open;
+    let policy = Live::new(policy);
+    let Engine { stores, upkeep, probe } = engine;
+    let counters = match page {
+        Some(_) => Counters::detailed(settings.workers + settings.connections),
+        None => Counters::default(),
+    };
+    let server = Server {
+        socket: &socket,
         policy: &policy,
         counters: &counters,
         shield: &Shield::new(settings.limits.clone()),
-        stores: engine.stores,
-        upkeep: engine.upkeep,
+        stores,
+        upkeep,
         cleanup: settings.cleanup,
         reload: &mut || {
             logs.reopen();
@@ -124,8 +137,38 @@ fn drive(
                 forwarding.hand_over(batch);
             }
         },
-    });
+    };
+    let served = match page {
+        None => driver.serve(server),
+        Some((status, rows)) => {
+            let facts = facts(settings, &socket, &counters, rows)?;
+            let (running, ended) = UnixStream::pair().map_err(|error| format!("status page: {error}"))?;
+            thread::scope(|scope| {
+                scope.spawn(|| status.serve(&ended, &facts, &counters, probe));
+                // Dropped however this ends, and with it the page's thread ends.
+                let _running = running;
+                driver.serve(server)
+            })
+        }
+    };
     log::info!("{counters}");
     forwarding.into_iter().flat_map(Forwarding::stop).for_each(|line| log::info!("{line}"));
     served
+}
+
+fn facts(
+    settings: &Settings,
+    socket: &UdpSocket,
+    counters: &Counters,
+    rows: Vec<Row>,
+) -> Result<Facts, String> {
+    let now = counters.clock().now();
+    Ok(Facts {
+        version: env!("CARGO_PKG_VERSION"),
+        engine: settings.engine.clone(),
+        runtime: settings.runtime.to_string(),
+        listen: socket.local_addr().map_err(|error| format!("socket: {error}"))?.to_string(),
+        started: now.wall.before(now.tick.since(Tick::default())),
+        settings: rows,
+    })
 }

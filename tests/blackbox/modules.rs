@@ -6,6 +6,7 @@ mod daemon;
 mod forward;
 mod harness;
 mod hostile;
+mod http;
 mod interop;
 mod limits;
 mod logging;
@@ -16,3 +17,4 @@ mod pyzorctl;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod remote;
 mod signals;
+mod status;

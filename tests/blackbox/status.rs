@@ -1,0 +1,271 @@
+//! The status page from the outside: exact counts, health, hostile clients, and no secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::{Home, Server, digest, request, run_python, wait_for};
+use crate::http::{Answer, connect, exchange, get, read, serve, status_address};
+
+/// The samples of `/metrics`, by name with labels. Fails unless each is announced by HELP and TYPE, as the format says.
+fn metrics(address: SocketAddr) -> BTreeMap<String, f64> {
+    let Answer { code, head, body } = get(address, "/metrics");
+    assert!(code == 200 && head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
+    parse(&body)
+}
+
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    assert!(text.ends_with('\n'));
+    let (mut samples, mut help, mut kind) = (BTreeMap::new(), "", ("", ""));
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ').expect("a text").0;
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            kind = rest.split_once(' ').expect("a type");
+            assert!(kind.0 == help && ["counter", "gauge", "histogram"].contains(&kind.1), "{line}");
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let name = sample.split('{').next().unwrap();
+            let is_part = kind.1 == "histogram"
+                && ["_bucket", "_sum", "_count"].iter().any(|part| name == format!("{}{part}", kind.0));
+            assert!(name == kind.0 || is_part, "{line} is not announced");
+            assert_eq!(kind.1 == "counter", name.ends_with("_total"), "{line}");
+            assert!(samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(), "{line} twice");
+        }
+    }
+    samples
+}
+
+/// The names of metrics without their labels.
+fn names(samples: &BTreeMap<String, f64>) -> BTreeSet<&str> {
+    samples.keys().map(|sample| sample.split('{').next().unwrap()).collect()
+}
+
+/// Checks the form of a histogram and returns how many values it has.
+fn histogram(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
+    let prefix = format!("{name}_bucket{{le=\"");
+    let bucket = |(sample, count): (&String, &f64)| {
+        let end = sample.strip_prefix(&prefix)?.strip_suffix("\"}")?;
+        Some((if end == "+Inf" { f64::INFINITY } else { end.parse().unwrap() }, *count))
+    };
+    let mut buckets: Vec<(f64, f64)> = samples.iter().filter_map(bucket).collect();
+    buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    assert!(buckets.len() > 5 && buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{buckets:?}");
+    let last = buckets.last().unwrap();
+    assert!(last.0.is_infinite() && last.1 == samples[&format!("{name}_count")]);
+    last.1
+}
+
+#[test]
+fn counts_are_exact_after_a_scripted_load() {
+    let (server, page) = serve(&["--workers", "2"]);
+    let client = server.client();
+    for number in 0..40 {
+        for op in ["report", "check", "check", "whitelist", "nonsense"] {
+            client.ask(request(op, &[&digest(number)]));
+        }
+    }
+    client.ask("Op: ping\nThread: 1\nPV: 3.0\n\n");
+    client.ask("Op: check\nThread: 1\nPV: 2.1\nUser: eve\n\n");
+    (0..7).for_each(|_| client.send("no request"));
+    client.ask(request("ping", &[]));
+    // The last reply is sent before it is counted.
+    let found = wait_for("the last count", || {
+        let found = metrics(page);
+        (found["pyzord_request_duration_seconds_count"] == 203.0).then_some(found)
+    });
+    for (sample, expected) in [
+        ("pyzord_requests_total{operation=\"report\",code=\"200\"}", 40),
+        ("pyzord_requests_total{operation=\"check\",code=\"200\"}", 80),
+        ("pyzord_requests_total{operation=\"check\",code=\"401\"}", 1),
+        ("pyzord_requests_total{operation=\"whitelist\",code=\"403\"}", 40),
+        ("pyzord_requests_total{operation=\"other\",code=\"403\"}", 40),
+        ("pyzord_requests_total{operation=\"ping\",code=\"505\"}", 1),
+        ("pyzord_requests_total{operation=\"ping\",code=\"200\"}", 1),
+        ("pyzord_replies_sent_total", 203),
+        ("pyzord_dropped_total{reason=\"not_a_request\"}", 7),
+        ("pyzord_dropped_total{reason=\"over_limit\"}", 0),
+        ("pyzord_records", 40),
+        ("pyzord_workers", 2),
+        ("pyzord_store_up", 1),
+        ("pyzord_store_errors_total{cause=\"unavailable\"}", 0),
+        ("pyzord_batch_size_sum", 210),
+    ] {
+        assert_eq!(found.get(sample), Some(&f64::from(expected)), "{sample}");
+    }
+    let requests = found.iter().filter(|(sample, _)| sample.starts_with("pyzord_requests_total"));
+    assert_eq!(requests.map(|(_, count)| count).sum::<f64>(), 203.0);
+    assert_eq!(histogram(&found, "pyzord_request_duration_seconds"), 203.0);
+    assert!(histogram(&found, "pyzord_batch_size") <= 210.0);
+    // Checks and reports ask the store, and two of them in one batch ask once.
+    assert!((1.0..=120.0).contains(&histogram(&found, "pyzord_store_duration_seconds")));
+    let status: Value = serde_json::from_str(&get(page, "/status.json").body).unwrap();
+    assert_eq!(status["talkers"][0]["network"], "127.0.0.1/32");
+    assert_eq!(status["talkers"][0]["datagrams"], 210);
+    assert_eq!((&status["healthy"], &status["received"]), (&Value::Bool(true), &Value::from(210)));
+    assert!(status["latency"]["p99"].as_f64().unwrap() >= status["latency"]["p50"].as_f64().unwrap());
+}
+
+#[test]
+fn every_path_answers_and_nothing_else_does() {
+    let (server, page) = serve(&[]);
+    for (path, kind) in
+        [("/", "text/html"), ("/metrics", "text/plain"), ("/healthz", "text/plain"), ("/status.json", "application/json")]
+    {
+        let whole = get(page, path);
+        assert!(whole.code == 200 && whole.head.contains(&format!("Content-Type: {kind}")), "{}", whole.head);
+        let head = exchange(page, format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+        assert_eq!((head.code, head.body.as_str()), (200, ""));
+    }
+    assert!(get(page, "/").head.contains("Content-Security-Policy: default-src 'none';"));
+    assert_eq!(get(page, "/../etc/passwd").code, 404);
+    let post = exchange(page, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc");
+    assert!(post.code == 405 && post.head.contains("Allow: GET, HEAD"), "{}", post.head);
+    // The name of somebody who had it resolve to 127.0.0.1.
+    let rebound = exchange(page, b"GET /status.json HTTP/1.1\r\nHost: evil.example:80\r\n\r\n");
+    assert_eq!(rebound.code, 421);
+    server.stop();
+}
+
+#[test]
+fn hostile_clients_keep_nobody_out() {
+    let (server, page) = serve(&[]);
+    let before = server.memory();
+    // Three times as many as there may be: silent ones, and ones that send half a request.
+    let mut slow: Vec<_> = (0..200).map(|_| connect(page)).collect();
+    slow.iter_mut().skip(1).step_by(2).for_each(|stream| drop(stream.write_all(b"GET / HTTP/1.1\r\nHost: l")));
+    assert_eq!(get(page, "/healthz").code, 200);
+    for (bytes, code) in [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), 400),
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), 400),
+        (b"\0\0\0\0\r\n\r\n".to_vec(), 400),
+        ([b"GET /", &b"x".repeat(20_000)[..], b" HTTP/1.1\r\n\r\n"].concat(), 431),
+        ([b"GET / HTTP/1.1\r\n", &b"a: b\r\n".repeat(200)[..], b"\r\n"].concat(), 431),
+        // What follows a request is nobody's, and does not cost its sender the answer.
+        ([b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", &b"x".repeat(20_000)[..]].concat(), 200),
+    ] {
+        assert_eq!(exchange(page, &bytes).code, code, "{:?}", String::from_utf8_lossy(&bytes[..20.min(bytes.len())]));
+    }
+    // One that is kept is answered when it says the rest.
+    let mut patient = connect(page);
+    patient.write_all(b"GET /healthz HT").unwrap();
+    assert_eq!(get(page, "/healthz").code, 200);
+    patient.write_all(b"TP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert_eq!(read(&mut patient).code, 200);
+    // One that never does is closed, and so is one that never closes.
+    let mut silent = connect(page);
+    assert!(matches!(silent.read(&mut [0; 10]), Ok(0) | Err(_)));
+    server.client().ask(request("ping", &[]));
+    assert!(server.memory() < before + 8192, "{} KiB", server.memory());
+    server.stop();
+}
+
+#[test]
+fn an_address_that_cannot_be_listened_on_names_the_setting() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (value, said) in [
+        (taken.as_str(), "StatusAddress: cannot listen on 127.0.0.1:"),
+        ("8080", "option --status-address: `8080` is not a host and a port"),
+        ("127.0.0.1:http", "option --status-address: `127.0.0.1:http` is not a host and a port"),
+    ] {
+        let output = Home::new().run(&["-a", "127.0.0.1", "-p", "0", "--status-address", value]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn without_the_setting_nothing_listens_and_elsewhere_than_at_home_it_warns() {
+    let plain = Server::start(&[]);
+    let sockets = fs::read_dir(format!("/proc/{}/fd", plain.pid())).unwrap();
+    let links: Vec<_> = sockets.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).collect();
+    let tcp = fs::read_to_string(format!("/proc/{}/net/tcp", plain.pid())).unwrap();
+    for link in links.iter().filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')) {
+        assert!(!tcp.split_whitespace().any(|word| word == link), "a TCP socket");
+    }
+    assert!(!plain.log().contains("Status page"));
+    let open = Server::start(&["--status-address", "0.0.0.0:0"]);
+    assert!(open.log().contains("WARNING StatusAddress: whoever reaches 0.0.0.0:"), "{}", open.log());
+    let port = status_address(&open).port();
+    // There, any name may be the server's.
+    let local = SocketAddr::from(([127, 0, 0, 1], port));
+    assert_eq!(exchange(local, b"GET /healthz HTTP/1.1\r\nHost: mail.example\r\n\r\n").code, 200);
+}
+
+/// What Prometheus and Grafana are given names metrics that there are.
+#[test]
+fn the_dashboard_and_the_alerts_name_metrics_that_there_are() {
+    let (server, page) = serve(&[]);
+    server.client().ask(request("ping", &[]));
+    wait_for("the first request", || get(page, "/metrics").body.contains("pyzord_requests_total{").then_some(()));
+    let samples = metrics(page);
+    let known = names(&samples);
+    let contrib = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib");
+    let dashboard = fs::read_to_string(contrib.join("grafana-dashboard.json")).unwrap();
+    let parsed: Value = serde_json::from_str(&dashboard).unwrap();
+    assert!(parsed["panels"].as_array().unwrap().len() > 5);
+    let alerts = fs::read_to_string(contrib.join("prometheus-alerts.yml")).unwrap();
+    let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.argv[1])))";
+    let rules: Value = serde_json::from_str(&run_python(script, &[&alerts])).unwrap();
+    let rules = rules["groups"][0]["rules"].as_array().unwrap();
+    assert!(rules.iter().all(|rule| rule["alert"].is_string() && rule["expr"].is_string()), "{rules:?}");
+    for (text, least) in [(&dashboard, 10), (&alerts, 5)] {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let named: BTreeSet<&str> =
+            words.filter(|word| word.starts_with("pyzord_") || word.starts_with("process_")).collect();
+        assert!(named.len() >= least, "{named:?}");
+        named.iter().for_each(|name| assert!(known.contains(name), "there is no metric {name}"));
+    }
+    // The manual's table has all of them.
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring.md")).unwrap();
+    for name in known {
+        let name = ["_bucket", "_sum", "_count"].iter().fold(name, |name, part| name.trim_end_matches(part));
+        assert!(manual.contains(&format!("`{name}")), "docs/monitoring.md does not have {name}");
+    }
+}
+
+#[cfg(all(feature = "redis", feature = "mysql"))]
+mod remote {
+    use pyzord_testkit::RedisServer;
+
+    use super::*;
+
+    #[test]
+    fn health_follows_the_database_and_no_secret_is_told() {
+        let database = RedisServer::with_password("hunter2secret");
+        let dsn = format!("127.0.0.1,{},hunter2secret,0", database.port());
+        let home = Home::new();
+        home.write("pyzord.passwd", "bob : 0123456789abcdef0123456789abcdef01234567\n");
+        let server =
+            Server::on(home, &["-e", "redis", "--dsn", &dsn, "--status-address", "127.0.0.1:0"]);
+        let page = status_address(&server);
+        let until = |code: u16, text: &str| {
+            wait_for("another state of health", || {
+                let found = get(page, "/healthz");
+                (found.code == code && found.body == format!("{text}\n")).then_some(())
+            });
+        };
+        until(200, "ok");
+        for path in ["/", "/metrics", "/status.json", "/healthz"] {
+            let body = get(page, path).body;
+            for secret in ["hunter2secret", "0123456789abcdef0123456789abcdef01234567"] {
+                assert!(!body.contains(secret), "{path} tells a secret");
+            }
+        }
+        let settings = get(page, "/status.json").body;
+        assert!(settings.contains(r#"{"name":"DigestDB","value":"(hidden)""#), "{settings}");
+        database.hang();
+        until(503, "the database does not answer");
+        assert_eq!(metrics(page)["pyzord_store_up"], 0.0);
+        // The page itself and datagrams that need no database go on.
+        assert_eq!(get(page, "/").code, 200);
+        server.client().ask(request("ping", &[]));
+        database.go_on();
+        until(200, "ok");
+    }
+}
