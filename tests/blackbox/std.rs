@@ -11,3 +11,7 @@
 const RUNTIME: &str = "std";
 
 include!("modules.rs");
+
+// The same page whatever the runtime: once is enough.
+mod browser;
+mod page;

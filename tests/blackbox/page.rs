@@ -1,0 +1,120 @@
+//! The status page in a real browser, while requests come in.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::browser::Browser;
+use crate::harness::{Client, Home, Server, digest, request, wait_for};
+use crate::http::serve;
+
+/// Asks one request after the other until it is told to stop.
+fn load(client: &Client, stop: &AtomicBool) {
+    let ops = ["check", "check", "report", "ping", "info", "whitelist", "nonsense"];
+    for (number, op) in (0..).zip(ops.into_iter().cycle()) {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        client.ask(request(op, &[&digest(number % 50)]));
+        if number % 50 == 0 {
+            client.send("no request");
+        }
+    }
+}
+
+/// Ends the load, however the test ends.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn number(text: &str) -> f64 {
+    let digits: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
+    digits.parse().unwrap_or_else(|_| panic!("no number: {text}"))
+}
+
+/// Waits until every chart has a line of at least three points.
+fn wait_for_charts(browser: &Browser) {
+    let script = "return [...document.querySelectorAll('.chart')].every((chart) => \
+                  [...chart.querySelectorAll('polyline')].some((line) => line.points.length >= 3))";
+    wait_for("charts", || browser.run(script).as_bool()?.then_some(()));
+}
+
+fn check_look(browser: &Browser, width: u32, colors: &str) {
+    browser.look(width, colors);
+    let script = "return [innerWidth, document.documentElement.scrollWidth, \
+                  ...['body', '#tile-requests', '.chart text'].map((name) => \
+                  getComputedStyle(document.querySelector(name))[name.startsWith('.') ? 'fill' : 'color']), \
+                  getComputedStyle(document.body).backgroundColor]";
+    // The next drawing fits the charts into the new width.
+    let looks = wait_for("a page as wide as its window", || {
+        let looks = browser.run(script);
+        (looks[0] == width && looks[1].as_u64()? <= u64::from(width)).then_some(looks)
+    });
+    let brightness = |color: &serde_json::Value| {
+        let color = color.as_str().unwrap();
+        let parts = color.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse::<u32>().ok());
+        parts.take(3).sum::<u32>()
+    };
+    let ground = brightness(&looks[5]);
+    assert_eq!(ground < 200, colors == "dark", "{looks}");
+    for text in [&looks[2], &looks[3], &looks[4]] {
+        assert!(brightness(text).abs_diff(ground) > 250, "{text} on {}", looks[5]);
+    }
+}
+
+#[test]
+fn the_page_shows_the_load_in_every_size_and_colour() {
+    let (server, page) = serve(&["--workers", "2"]);
+    let (browser, client, stop) = (Browser::start(), server.client(), AtomicBool::new(false));
+    browser.open(&format!("http://{page}/"));
+    assert!(
+        wait_for("the first look", || Some(browser.text("#codes")).filter(|text| !text.is_empty()))
+            .contains("No request so far.")
+    );
+    thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        scope.spawn(|| load(&client, &stop));
+        wait_for_charts(&browser);
+        assert_eq!(browser.text("#health"), "serving");
+        wait_for("a rate", || (number(&browser.text("#tile-requests")) > 1.0).then_some(()));
+        for tile in ["#tile-latency", "#tile-store"] {
+            let text = browser.text(tile);
+            assert!(number(&text) > 0.0 && text.ends_with('s'), "{tile}: {text}");
+        }
+        assert!(number(&browser.text("#tile-dropped-total")) >= 1.0);
+        let codes = browser.text("#codes");
+        assert!(["check", "report", "403", "200"].iter().all(|text| codes.contains(text)), "{codes}");
+        assert!(browser.text("#talkers").contains("127.0.0.1/32"));
+        assert!(browser.text("#chart-requests .legend").contains("report"));
+        let said =
+            browser.run("return document.querySelector('#chart-latency svg').getAttribute('aria-label')");
+        assert!(said.as_str().unwrap().contains("99% within "), "{said}");
+        for (width, colors) in [(1280, "light"), (1280, "dark"), (360, "dark"), (360, "light")] {
+            check_look(&browser, width, colors);
+        }
+    });
+    // What the page shows in the end is what the server counted.
+    let shown = || browser.text("#tile-records");
+    wait_for("the records", || (shown() == "50").then_some(()));
+    assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
+}
+
+#[test]
+fn a_server_that_is_gone_is_said_to_be_and_is_found_again() {
+    let (server, page) = serve(&[]);
+    let browser = Browser::start();
+    browser.open(&format!("http://{page}/"));
+    wait_for("the first look", || (browser.text("#health") == "serving").then_some(()));
+    assert!(browser.run("return document.querySelector('#lost').hidden").as_bool().unwrap());
+    drop(server);
+    wait_for("the loss", || (browser.text("#health") == "no answer").then_some(()));
+    assert!(browser.text("#lost").contains("The server has not answered since"));
+    let address = page.to_string();
+    let server = Server::on(Home::new(), &["--status-address", &address]);
+    wait_for("the return", || (browser.text("#health") == "serving").then_some(()));
+    assert!(browser.run("return document.querySelector('#lost').hidden").as_bool().unwrap());
+    server.stop();
+}
