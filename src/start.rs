@@ -137,6 +137,7 @@ fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result
                 forwarding.hand_over(batch);
             }
         },
+        supervisor: None,
     };
     let served = match page {
         None => driver.serve(server),

@@ -58,6 +58,7 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
             assert!(batch.usage().count() > 0);
             forwarding.hand_over(batch);
         },
+        supervisor: None,
     };
     let parts = Parts::new(&server);
     let backend = parts.split(server.stores).0.pop().unwrap();

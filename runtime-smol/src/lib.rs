@@ -23,6 +23,7 @@
 //!     cleanup: CleanupAge(0),
 //!     reload: &mut Policy::default,
 //!     usage: &|_batch| (),
+//!     supervisor: None,
 //! };
 //! serve(server, signals.commands())?;
 //! # Ok(())

@@ -6,8 +6,8 @@ use std::thread;
 
 use async_io::{Async, Timer, block_on};
 use futures_lite::{Stream, StreamExt as _, future};
-use pyzord_core::{Schedule, Store, Task};
-use pyzord_runtime::{Clock, Command, Parts, Server, Wait, Worker, run_task};
+use pyzord_core::Store;
+use pyzord_runtime::{Command, Duties, News, Parts, Pulse, Server, Wait, Worker};
 use smol::channel::{Receiver, bounded};
 
 /// Serves until it is told to stop, or nobody is left who could. What was received by then is answered, and the store
@@ -20,7 +20,8 @@ pub fn serve<S: Store>(
     commands: impl Stream<Item = Command> + Unpin,
 ) -> io::Result<()> {
     let parts = &Parts::new(&server);
-    let Server { socket, policy, stores, mut upkeep, cleanup, reload, .. } = server;
+    let Server { socket, policy, stores, upkeep, cleanup, reload, supervisor, .. } = server;
+    let mut duties = parts.duties(upkeep, cleanup, supervisor);
     let socket = &Async::new(socket.try_clone()?)?;
     let (backends, remote) = parts.split(stores);
     let (running, stopped) = bounded::<()>(1);
@@ -29,35 +30,42 @@ pub fn serve<S: Store>(
             scope.spawn(move || parts.serve_remote(store));
         }
         let run = |backend| {
-            let stopped = stopped.clone();
-            move || block_on(run(parts.worker(backend), socket, stopped))
+            let (stopped, pulse) = (stopped.clone(), parts.pulse());
+            move || block_on(run(parts.worker(backend), pulse, socket, stopped))
         };
         let workers: Vec<_> = backends.into_iter().map(|backend| scope.spawn(run(backend))).collect();
         let mut commands = commands;
-        let mut schedule = parts.schedule(cleanup);
-        while let Some(command) =
-            block_on(next_command(&mut commands, &mut schedule, &mut upkeep, parts.clock))
-        {
+        while let Some(command) = block_on(next_command(&mut commands, &mut duties)) {
             match command {
-                Command::Reload => policy.replace(reload()),
+                Command::Reload => {
+                    duties.tell(News::Reloading);
+                    policy.replace(reload());
+                    duties.tell(News::Reloaded);
+                }
                 Command::Stop => break,
             }
         }
+        duties.tell(News::Stopping);
         // Closing the channel wakes every worker.
         drop(running);
         workers.into_iter().for_each(|worker| drop(worker.join()));
         parts.pool.close();
     });
-    if let Err(failure) = upkeep.upkeep(parts.clock.now(), Task::Sync) {
-        log::error!("the last sync failed: {failure}");
-    }
+    duties.finish();
     Ok(())
 }
 
 /// What a worker's task does: take what is there, wait for more, and after a stop answer what is left.
-async fn run<S: Store>(mut worker: Worker<'_, S>, socket: &Async<UdpSocket>, stopped: Receiver<()>) {
+async fn run<S: Store>(
+    mut worker: Worker<'_, S>,
+    mut pulse: Pulse,
+    socket: &Async<UdpSocket>,
+    stopped: Receiver<()>,
+) {
     while !stopped.is_closed() {
+        pulse.beat();
         if !worker.serve(Wait::No) {
+            pulse.rest();
             let readable = async { drop(socket.readable().await) };
             let stop = async { stopped.recv().await.unwrap_or_default() };
             future::or(readable, stop).await;
@@ -66,16 +74,13 @@ async fn run<S: Store>(mut worker: Worker<'_, S>, socket: &Async<UdpSocket>, sto
     worker.drain();
 }
 
-/// Does the upkeep that is due until there is a command. `None` when there will never be one again.
+/// Does what is due until there is a command. `None` when there will never be one again.
 async fn next_command(
     commands: &mut (impl Stream<Item = Command> + Unpin),
-    schedule: &mut Schedule,
-    store: &mut impl Store,
-    clock: Clock,
+    duties: &mut Duties<'_, '_, impl Store>,
 ) -> Option<Command> {
     loop {
-        run_task(schedule, store, clock);
-        let timer = Timer::after(schedule.next_deadline().since(clock.tick()));
+        let timer = Timer::after(duties.run());
         let command = async { Some(commands.next().await) };
         let due = async {
             timer.await;

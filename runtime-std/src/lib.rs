@@ -26,6 +26,7 @@
 //!     cleanup: CleanupAge(0),
 //!     reload: &mut Policy::default,
 //!     usage: &|_batch| (),
+//!     supervisor: None,
 //! };
 //! serve(server, &receiver);
 //! # Ok(())

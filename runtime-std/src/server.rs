@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use pyzord_core::{Schedule, Store, Task};
-use pyzord_runtime::{Clock, Command, Parts, Server, Wait, Worker, run_task};
+use pyzord_core::Store;
+use pyzord_runtime::{Command, Duties, News, Parts, Pulse, Server, Wait, Worker};
 
 /// An idle worker looks at the stop flag this often, should nothing wake it.
 const IDLE: Duration = Duration::from_secs(1);
@@ -18,7 +18,8 @@ const WAKE_PERIOD: Duration = Duration::from_millis(5);
 /// synced. The reload is called, and upkeep done, in the calling thread.
 pub fn serve<S: Store>(server: Server<'_, S>, commands: &Receiver<Command>) {
     let parts = &Parts::new(&server);
-    let Server { socket, policy, stores, mut upkeep, cleanup, reload, .. } = server;
+    let Server { socket, policy, stores, upkeep, cleanup, reload, supervisor, .. } = server;
+    let mut duties = parts.duties(upkeep, cleanup, supervisor);
     if let Err(error) = socket.set_read_timeout(Some(IDLE)) {
         log::error!("a stop may take until the next datagram: {error}");
     }
@@ -29,15 +30,22 @@ pub fn serve<S: Store>(server: Server<'_, S>, commands: &Receiver<Command>) {
         }
         let workers: Vec<_> = backends
             .into_iter()
-            .map(|backend| scope.spawn(move || run(parts.worker(backend), parts)))
+            .map(|backend| {
+                let pulse = parts.pulse();
+                scope.spawn(move || run(parts.worker(backend), pulse, parts))
+            })
             .collect();
-        let mut schedule = parts.schedule(cleanup);
-        while let Some(command) = next_command(commands, &mut schedule, &mut upkeep, parts.clock) {
+        while let Some(command) = next_command(commands, &mut duties) {
             match command {
-                Command::Reload => policy.replace(reload()),
+                Command::Reload => {
+                    duties.tell(News::Reloading);
+                    policy.replace(reload());
+                    duties.tell(News::Reloaded);
+                }
                 Command::Stop => break,
             }
         }
+        duties.tell(News::Stopping);
         parts.stop.store(true, Ordering::Relaxed);
         while !workers.iter().all(ScopedJoinHandle::is_finished) {
             wake(socket);
@@ -45,29 +53,22 @@ pub fn serve<S: Store>(server: Server<'_, S>, commands: &Receiver<Command>) {
         }
         parts.pool.close();
     });
-    if let Err(failure) = upkeep.upkeep(parts.clock.now(), Task::Sync) {
-        log::error!("the last sync failed: {failure}");
-    }
+    duties.finish();
 }
 
 /// What a worker's thread does: serve until the stop flag is set, then answer what is left.
-fn run<S: Store>(mut worker: Worker<'_, S>, parts: &Parts<'_>) {
+fn run<S: Store>(mut worker: Worker<'_, S>, mut pulse: Pulse, parts: &Parts<'_>) {
     while !parts.stop.load(Ordering::Relaxed) {
+        pulse.beat();
         worker.serve(Wait::ForOne);
     }
     worker.drain();
 }
 
-/// Does the upkeep that is due until there is a command. `None` when there will never be one again.
-fn next_command(
-    commands: &Receiver<Command>,
-    schedule: &mut Schedule,
-    store: &mut impl Store,
-    clock: Clock,
-) -> Option<Command> {
+/// Does what is due until there is a command. `None` when there will never be one again.
+fn next_command(commands: &Receiver<Command>, duties: &mut Duties<'_, '_, impl Store>) -> Option<Command> {
     loop {
-        run_task(schedule, store, clock);
-        match commands.recv_timeout(schedule.next_deadline().since(clock.tick())) {
+        match commands.recv_timeout(duties.run()) {
             Ok(command) => return Some(command),
             Err(RecvTimeoutError::Timeout) => (),
             Err(RecvTimeoutError::Disconnected) => return None,

@@ -18,6 +18,7 @@ mod queue;
 mod server;
 mod shield;
 mod socket;
+mod supervisor;
 mod worker;
 
 pub use clock::Clock;
@@ -29,7 +30,8 @@ pub use live::{Live, Watcher};
 pub use metrics::{Details, Distribution, Talker};
 pub use pool::Pool;
 pub use queue::{Next, Queue};
-pub use server::{Command, Parts, Server, Stores, run_task};
+pub use server::{Command, Parts, Server, Stores};
 pub use shield::Shield;
-pub use socket::{BindError, bind};
+pub use socket::{BindError, adopt, bind};
+pub use supervisor::{Duties, News, Pulse, Supervisor};
 pub use worker::{Backend, Worker};

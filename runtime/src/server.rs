@@ -12,6 +12,7 @@ use crate::counters::Counters;
 use crate::live::Live;
 use crate::pool::Pool;
 use crate::shield::Shield;
+use crate::supervisor::{Duties, Pulse, Pulses, Supervisor};
 use crate::worker::{Backend, Worker};
 
 /// Something that the server is told from outside.
@@ -68,6 +69,8 @@ pub struct Server<'a, S> {
     pub reload: &'a mut (dyn FnMut() -> Policy + Send),
     /// Logs the usage of a batch, and forwards what it counted; called once for each, after its replies were sent.
     pub usage: &'a (dyn Fn(&Batch) + Sync),
+    /// Who is told how the server is doing.
+    pub supervisor: Option<Supervisor<'a>>,
 }
 
 impl<S> fmt::Debug for Server<'_, S> {
@@ -85,6 +88,7 @@ pub struct Parts<'a> {
     pub pool: Pool,
     /// Set when the server stops.
     pub stop: AtomicBool,
+    pub(crate) pulses: Pulses,
     answerer: Answerer<'a>,
     policy: &'a Live<Policy>,
 }
@@ -100,7 +104,14 @@ impl<'a> Parts<'a> {
         let Server { socket, policy, counters, shield, usage, .. } = *server;
         let clock = counters.clock();
         let answerer = Answerer { socket, counters, shield, usage, clock, shard: None };
-        Self { clock, pool: Pool::new(remote), stop: AtomicBool::new(false), answerer, policy }
+        Self {
+            clock,
+            pool: Pool::new(remote),
+            stop: AtomicBool::new(false),
+            pulses: Pulses::default(),
+            answerer,
+            policy,
+        }
     }
 
     /// A back end for each worker, and the stores that want a thread of their own with
@@ -129,15 +140,24 @@ impl<'a> Parts<'a> {
         Answerer { shard: self.answerer.counters.shard(), ..self.answerer }
     }
 
-    /// The timetable of the store's upkeep.
-    #[must_use]
-    pub fn schedule(&self, cleanup: CleanupAge) -> Schedule {
-        Schedule::new(cleanup, self.clock.tick())
+    /// A new worker's sign of life. Take all of them before the first of the [`duties`](Self::duties) is done.
+    pub fn pulse(&self) -> Pulse {
+        self.pulses.add()
+    }
+
+    /// What the thread that waits for commands does between them.
+    pub fn duties<'s, S: Store>(
+        &'a self,
+        upkeep: S,
+        cleanup: CleanupAge,
+        supervisor: Option<Supervisor<'s>>,
+    ) -> Duties<'a, 's, S> {
+        Duties::new(self, Schedule::new(cleanup, self.clock.tick()), upkeep, supervisor)
     }
 }
 
 /// Does the upkeep that is due, if any is. It blocks for as long as the store does.
-pub fn run_task(schedule: &mut Schedule, store: &mut impl Store, clock: Clock) {
+pub(crate) fn run_task(schedule: &mut Schedule, store: &mut impl Store, clock: Clock) {
     let began = clock.now();
     let Some(task) = schedule.poll(began) else { return };
     let progress = store.upkeep(began, task);

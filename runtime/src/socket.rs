@@ -46,19 +46,36 @@ pub fn bind(address: &str, port: u16) -> Result<(UdpSocket, usize), BindError> {
     open(address, port).map_err(|cause| BindError { address: address.to_owned(), port, cause })
 }
 
+/// A socket that was bound elsewhere, with as large a receive buffer as [`bind`] asks for.
+///
+/// # Errors
+/// When the system refuses.
+pub fn adopt(socket: UdpSocket) -> io::Result<(UdpSocket, usize)> {
+    let socket = Socket::from(socket);
+    // Whoever bound it may have waited for it otherwise; here the receiving call waits.
+    socket.set_nonblocking(false)?;
+    enlarge(&socket);
+    let granted = socket.recv_buffer_size()?;
+    Ok((socket.into(), granted))
+}
+
 fn open(address: &str, port: u16) -> io::Result<(UdpSocket, usize)> {
     let address = resolve(address, port)?;
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // The first call may exceed the system's limit and wants a privilege; the second is cut to the limit. Without
-    // either, a smaller buffer serves as well, it only loses bursts.
-    let _ = set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER)
-        .or_else(|_| set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER));
+    enlarge(&socket);
     socket.bind(&address.into())?;
     let granted = socket.recv_buffer_size()?;
     Ok((socket.into(), granted))
+}
+
+/// The first call may exceed the system's limit and wants a privilege; the second is cut to the limit. Without either,
+/// a smaller buffer serves as well, it only loses bursts.
+fn enlarge(socket: &Socket) {
+    let _ = set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER)
+        .or_else(|_| set_socket_recv_buffer_size(socket, RECEIVE_BUFFER));
 }
 
 fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {

@@ -3,6 +3,7 @@
 
 mod parity;
 mod suite;
+mod supervisor;
 
 use std::sync::mpsc::Receiver;
 

@@ -109,6 +109,7 @@ fn over_the_wire<D: Drive>(transcript: &[Vec<u8>], expected: &[String]) -> Vec<S
                 cleanup: CleanupAge(0),
                 reload: &mut Policy::default,
                 usage: &|_| (),
+                supervisor: None,
             };
             D::serve(server, receiver);
         });

@@ -83,6 +83,7 @@ fn with_server<D: Drive>(
                     Policy::parse(None, Some(b"ping : anonymous : deny"), AccessOrder::FirstMatch).0
                 },
                 usage: &|_| (),
+                supervisor: None,
             };
             D::serve(server, receiver);
         });
@@ -200,6 +201,7 @@ fn a_store_that_hangs_keeps_nobody_from_a_ping<D: Drive>() {
                 cleanup: CleanupAge(0),
                 reload: &mut Policy::default,
                 usage: &|_| (),
+                supervisor: None,
             };
             D::serve(server, receiver);
         });
