@@ -11,7 +11,7 @@ use crate::{engine, forward, rules, start};
 /// Prints what was found, every warning and every error; fails when a start would.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
     // What the libraries have to say goes to the terminal.
-    Logs::install(None, None, options.debug)?;
+    Logs::install(None, None, options.debug, false)?;
     let home = Home::new(options.homedir.as_deref())?;
     println!("home directory: {}", home.path().display());
     let sources = Sources::read(&home, options.settings())?;

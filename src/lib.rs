@@ -24,6 +24,7 @@ pub mod rules;
 pub mod settings;
 mod start;
 mod status;
+mod systemd;
 
 use std::process::ExitCode;
 

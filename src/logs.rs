@@ -18,15 +18,19 @@ pub(crate) struct Logs {
     usage: Option<LogFile>,
     /// The least important level that standard error gets.
     terminal: LevelFilter,
+    /// Standard error is the journal.
+    journal: bool,
     debug: bool,
 }
 
 impl Logs {
-    /// Opens the files and makes this the process's log.
+    /// Opens the files and makes this the process's log. In the `journal`, lines on standard error are a priority and
+    /// the message.
     pub(crate) fn install(
         main: Option<&Path>,
         usage: Option<&Path>,
         debug: bool,
+        journal: bool,
     ) -> Result<&'static Self, String> {
         let terminal = match (debug, main) {
             (true, _) => LevelFilter::Debug,
@@ -36,7 +40,7 @@ impl Logs {
         };
         let open = |path: Option<&Path>| path.map(LogFile::open).transpose();
         let logs: &'static Self =
-            Box::leak(Box::new(Self { main: open(main)?, usage: open(usage)?, terminal, debug }));
+            Box::leak(Box::new(Self { main: open(main)?, usage: open(usage)?, terminal, journal, debug }));
         log::set_logger(logs).map_err(|error| format!("log: {error}"))?;
         log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
         Ok(logs)
@@ -65,6 +69,13 @@ impl Logs {
             if let Some(file) = &self.usage {
                 file.write(lines);
             }
+            if self.debug && self.journal {
+                lines.clear();
+                for usage in batch.usage() {
+                    let level = if usage.refusal.is_some() { Level::Error } else { Level::Info };
+                    let _ = writeln!(lines, "<{}>{usage}", priority(level));
+                }
+            }
             if self.debug {
                 to_terminal(lines);
             }
@@ -89,6 +100,10 @@ impl Log for Logs {
                 file.write(line);
             }
             if record.level() <= self.terminal {
+                if self.journal {
+                    line.clear();
+                    let _ = writeln!(line, "<{}>{}", priority(record.level()), OneLine(record.args()));
+                }
                 to_terminal(line);
             }
         });
@@ -112,6 +127,16 @@ fn with_buffer(write: impl FnOnce(&mut String)) {
         }
         Err(_) => write(&mut String::new()),
     });
+}
+
+/// The journal's numbers of the levels.
+const fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
 }
 
 /// Python's names of the levels.

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use pyzord_core::{Policy, Tick};
-use pyzord_runtime::{Counters, Forwarding, Live, Server, Shield, bind};
+use pyzord_runtime::{Counters, Forwarding, Live, Server, Shield, Supervisor, adopt, bind};
 
 use crate::cli::Options;
 use crate::driver::Driver;
@@ -15,6 +15,7 @@ use crate::logs::Logs;
 use crate::pidfile::PidFile;
 use crate::settings::{Row, Settings, Sources};
 use crate::status::{Facts, Status};
+use crate::systemd::{self, Manager};
 use crate::{detach, forward, rules};
 
 /// The least receive buffer, in bytes, that is not worth a warning: room for some hundred requests.
@@ -22,16 +23,49 @@ const ENOUGH_BUFFER: usize = 1 << 20;
 
 /// Serves until a signal says stop. An error is a start that failed, in one line.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let passed = systemd::passed_socket();
     if options.detach.is_some() {
         detach::leave_terminal()?;
     }
     be_nice(options.nice)?;
     let home = Home::new(options.homedir.as_deref())?;
-    home.create()?;
     let sources = Sources::read(&home, options.settings())?;
     let settings = Settings::new(&sources, &home, cpus())?;
-    let logs =
-        Logs::install(settings.log_file.as_deref(), settings.usage_log_file.as_deref(), options.debug)?;
+    let bound = passed.and_then(|passed| listen(&settings, passed));
+    start(options, &home, &sources, &settings, bound)
+}
+
+/// The server's socket.
+struct Bound {
+    socket: UdpSocket,
+    /// The size of its receive buffer.
+    buffer: usize,
+    /// It is the service manager's.
+    passed: bool,
+}
+
+fn listen(settings: &Settings, passed: Option<UdpSocket>) -> Result<Bound, String> {
+    let is_passed = passed.is_some();
+    let bound = match passed {
+        Some(socket) => adopt(socket).map_err(|error| format!("LISTEN_FDS: {error}")),
+        None => bind(&settings.address, settings.port).map_err(|error| error.to_string()),
+    };
+    bound.map(|(socket, buffer)| Bound { socket, buffer, passed: is_passed })
+}
+
+/// Opens the rest, and serves.
+fn start(
+    options: &Options,
+    home: &Home,
+    sources: &Sources,
+    settings: &Settings,
+    bound: Result<Bound, String>,
+) -> Result<(), String> {
+    home.create()?;
+    // Of a daemon standard error will be a file.
+    let journal = options.detach.is_none() && systemd::logs_to_journal();
+    let (log_file, usage_log_file) = (settings.log_file.as_deref(), settings.usage_log_file.as_deref());
+    let logs = Logs::install(log_file, usage_log_file, options.debug, journal)?;
     // Before any thread exists, so that no signal is lost from here on.
     let driver = Driver::new(settings.runtime)?;
     log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
@@ -40,22 +74,27 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 
     let pid_file = settings.pid_file.clone().filter(|_| options.detach.is_some());
     pid_file.as_deref().map_or(Ok(()), PidFile::check)?;
-    let policy = rules::load(&settings)?;
-    let plan = forward::read(&settings)?;
+    let manager = Manager::from_env()?;
+    let policy = rules::load(settings)?;
+    let plan = forward::read(settings)?;
     // The socket first: who starts a second server by mistake should read that the port is in use.
-    let (socket, buffer) = bind(&settings.address, settings.port).map_err(|error| error.to_string())?;
+    let Bound { socket, buffer, passed } = bound?;
+    if passed {
+        log::info!("Serving on the socket that the service manager passed, whatever the settings say.");
+    }
     let status = settings.status.as_deref().map(Status::bind).transpose()?;
-    let engine = engine::open(&settings)?;
+    let engine = engine::open(settings)?;
     let forwarding = forward::start(plan)?;
-    announce(&settings, &socket, buffer)?;
+    let listening = announce(settings, &socket, buffer)?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     if let Err(error) = options.detach.as_deref().map_or(Ok(()), detach::serving) {
         pid_file.into_iter().for_each(PidFile::remove);
         return Err(error);
     }
+    manager.ready(&listening);
     let page = status.map(|status| (status, sources.rows().collect()));
-    let open = Open { socket, policy, engine, forwarding, page };
-    let served = drive(&settings, logs, driver, open);
+    let open = Open { socket, policy, engine, forwarding, page, manager };
+    let served = drive(settings, logs, driver, open);
     log::info!("Server shutdown.");
     pid_file.into_iter().for_each(PidFile::remove);
     served
@@ -64,7 +103,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 /// Tells why nothing is served: on the terminal, and in the log file if it is open already.
 pub(crate) fn fail(error: &str) {
     if log::max_level() == log::LevelFilter::Off {
-        eprintln!("pyzord: {error}");
+        let mark = if systemd::logs_to_journal() { "<3>" } else { "pyzord: " };
+        eprintln!("{mark}{error}");
     } else {
         log::error!("{error}");
     }
@@ -82,8 +122,8 @@ fn be_nice(increment: i32) -> Result<(), String> {
     rustix::process::nice(increment).map(drop).map_err(|error| format!("option --nice: {error}"))
 }
 
-/// Says that everything is open, and where requests go now.
-fn announce(settings: &Settings, socket: &UdpSocket, buffer: usize) -> Result<(), String> {
+/// Says that everything is open, and where requests go now; returns the latter for the service manager.
+fn announce(settings: &Settings, socket: &UdpSocket, buffer: usize) -> Result<String, String> {
     let address = socket.local_addr().map_err(|error| format!("socket: {error}"))?;
     log::info!(
         "Listening on {address} with the {} engine, the {} runtime and {} workers; receive buffer {} KiB.",
@@ -95,7 +135,7 @@ fn announce(settings: &Settings, socket: &UdpSocket, buffer: usize) -> Result<()
     if buffer < ENOUGH_BUFFER {
         log::warn!("the receive buffer loses bursts: raise the system's limit (Linux: net.core.rmem_max)");
     }
-    Ok(())
+    Ok(format!("Listening on {address}"))
 }
 
 /// All that was opened for serving.
@@ -106,11 +146,12 @@ struct Open {
     forwarding: Option<Forwarding>,
     /// The status page, and the settings that it shows.
     page: Option<(Status, Vec<Row>)>,
+    manager: Manager,
 }
 
 /// Serves until a signal says stop.
 fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result<(), String> {
-    let Open { socket, policy, engine, forwarding, page } = open;
+    let Open { socket, policy, engine, forwarding, page, manager } = open;
     let policy = Live::new(policy);
     let Engine { stores, upkeep, probe } = engine;
     let counters = match page {
@@ -137,7 +178,7 @@ fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result
                 forwarding.hand_over(batch);
             }
         },
-        supervisor: None,
+        supervisor: Some(Supervisor { period: manager.period(), tell: &mut |news| manager.tell(news) }),
     };
     let served = match page {
         None => driver.serve(server),

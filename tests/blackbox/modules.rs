@@ -18,3 +18,4 @@ mod pyzorctl;
 mod remote;
 mod signals;
 mod status;
+mod supervised;
