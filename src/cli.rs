@@ -83,6 +83,12 @@ struct Settings {
     /// Serve the status page and metrics on this TCP address: `127.0.0.1:24480`, say [default: none]
     #[arg(long, value_name = "HOST:PORT")]
     status_address: Option<String>,
+    /// Serve as this user once the port is bound; needs root [default: who starts]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Serve in this group [default: the user's]
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// Taken as a wish for workers, for compatibility.
     #[arg(long, value_name = "BOOL")]
     threads: Option<String>,
@@ -194,6 +200,8 @@ impl Options {
             usage_log_file,
             pid_file,
             status_address,
+            user,
+            group,
             threads,
             max_threads,
             processes,
@@ -218,6 +226,8 @@ impl Options {
             (Name::UsageLogFile, "--usage-log-file", usage_log_file),
             (Name::PidFile, "--pid-file", pid_file),
             (Name::StatusAddress, "--status-address", status_address),
+            (Name::User, "--user", user),
+            (Name::Group, "--group", group),
             (Name::Threads, "--threads", threads),
             (Name::MaxThreads, "--max-threads", max_threads),
             (Name::Processes, "--processes", processes),

@@ -4,6 +4,7 @@
 //! This is no public API. The program is here, and what is public beside [`run`] is so for `pyzorctl` and for the
 //! program's fuzzing.
 
+mod account;
 mod check;
 mod cli;
 mod detach;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pyzord_core::{AccessOrder, CleanupAge, Limits};
 
+use crate::account::Account;
 use crate::home::Home;
 use crate::{ini, limits};
 
@@ -62,6 +63,8 @@ names! {
     UsageLogFile = "",
     PidFile = "pyzord.pid",
     StatusAddress = "",
+    User = "",
+    Group = "",
     SentryDSN = "",
     SentryLogLevel = "WARN",
     UsageSentryDSN = "",
@@ -311,6 +314,8 @@ pub struct Settings {
     pub log_file: Option<PathBuf>,
     pub usage_log_file: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
+    /// Who serves, if somebody else than who starts.
+    pub account: Option<Account>,
     pub limits: Limits,
     /// A client's home directory; what is counted goes to its servers as well.
     pub forward_home: Option<PathBuf>,
@@ -343,6 +348,7 @@ impl Settings {
             log_file: sources.path(Name::LogFile, home),
             usage_log_file: sources.path(Name::UsageLogFile, home),
             pid_file: sources.path(Name::PidFile, home),
+            account: account(sources)?,
             limits: limits::read(sources)?,
             forward_home: sources.path(Name::ForwardClientHomeDir, home),
             status: sources.read_as(
@@ -371,6 +377,17 @@ fn status(text: &str) -> Option<Option<String>> {
     };
     let is_whole = !host.is_empty() && port.parse::<u16>().is_ok();
     is_whole.then(|| Some(text.to_owned()))
+}
+
+fn account(sources: &Sources) -> Result<Option<Account>, String> {
+    let find = |name, expected, find: &dyn Fn(&str) -> Option<Account>| {
+        let read = |text: &str| if text.is_empty() { Some(None) } else { find(text).map(Some) };
+        sources.read_as(name, expected, read)
+    };
+    let user = find(Name::User, "a user of this system", &Account::of_user)?;
+    let in_group = |text: &str| Account::in_group(user.clone(), text);
+    let both = find(Name::Group, "a group of this system", &in_group)?;
+    Ok(both.or(user))
 }
 
 fn access_order(text: &str) -> Option<AccessOrder> {
@@ -478,6 +495,7 @@ mod tests {
             Name::AllowNetworks | Name::DenyNetworks | Name::UnlimitedNetworks => {
                 select(vec!["", "192.0.2.0/24", "::1, 198.51.100.7"]).prop_map(str::to_owned).boxed()
             }
+            Name::User | Name::Group => select(vec!["", "root", "0"]).prop_map(str::to_owned).boxed(),
             Name::Runtime => select(Runtime::ALL).prop_map(|runtime| runtime.to_string()).boxed(),
             Name::AccessOrder => select(vec!["first-match", "Last-Match"]).prop_map(str::to_owned).boxed(),
             _ => text(),
@@ -568,7 +586,8 @@ mod tests {
         #[test]
         fn a_value_that_is_refused_is_named_with_its_source(
             name in select(vec![Name::Port, Name::CleanupAge, Name::Workers, Name::DBConnections, Name::PreFork,
-                Name::MaxThreads, Name::MaxProcesses, Name::Runtime, Name::AccessOrder]),
+                Name::MaxThreads, Name::MaxProcesses, Name::Runtime, Name::AccessOrder, Name::User,
+                Name::Group]),
             value in "-[0-9a-z]{1,9}",
             blank_lines in 0..9_usize,
             on_command_line: bool,

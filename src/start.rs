@@ -31,8 +31,11 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let home = Home::new(options.homedir.as_deref())?;
     let sources = Sources::read(&home, options.settings())?;
     let settings = Settings::new(&sources, &home, cpus())?;
+    // A port below 1024 wants root. An error waits for the log, which must be the account's own.
     let bound = passed.and_then(|passed| listen(&settings, passed));
-    start(options, &home, &sources, &settings, bound)
+    let Some(account) = &settings.account else { return start(options, &home, &sources, &settings, bound) };
+    account.assume()?;
+    start(options, &home, &sources, &settings, bound).map_err(|error| account.explain(error))
 }
 
 /// The server's socket.
@@ -53,7 +56,7 @@ fn listen(settings: &Settings, passed: Option<UdpSocket>) -> Result<Bound, Strin
     bound.map(|(socket, buffer)| Bound { socket, buffer, passed: is_passed })
 }
 
-/// Opens the rest, and serves.
+/// All that is done as the account that serves.
 fn start(
     options: &Options,
     home: &Home,

@@ -1,5 +1,6 @@
 // The black-box tests, the same for every runtime: each of them includes this file.
 
+mod account;
 mod check_config;
 mod client;
 mod daemon;

@@ -1,0 +1,115 @@
+//! `User` and `Group`. Only root can become somebody else; who is not tests that it is refused.
+
+use std::fs::{self, Permissions};
+use std::net::UdpSocket;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use nix::unistd::{User, geteuid};
+
+use crate::harness::{Home, Server, field, request, wait_for};
+
+fn nobody() -> User {
+    User::from_name("nobody").unwrap().unwrap()
+}
+
+/// A home directory that belongs to nobody.
+fn home_of_nobody() -> Home {
+    let (home, user) = (Home::new(), nobody());
+    chown(home.dir(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
+    home
+}
+
+#[test]
+fn whoever_is_not_root_cannot_become_somebody_else() {
+    let home = Home::new();
+    let output = if geteuid().is_root() {
+        // Where the program is, nobody may not even look.
+        let (home, user) = (home_of_nobody(), nobody());
+        let program = home.path("pyzord");
+        fs::copy(env!("CARGO_BIN_EXE_pyzord"), &program).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(program);
+        command.arg("--homedir").arg(home.dir()).args(["-a", "127.0.0.1", "-p", "0", "--user", "root"]);
+        command.current_dir(home.dir()).uid(user.uid.as_raw()).gid(user.gid.as_raw()).output().unwrap()
+    } else {
+        home.run(&["-a", "127.0.0.1", "-p", "0", "--user", "root"])
+    };
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("User: only root can start a server as user root"), "{error}");
+}
+
+#[test]
+fn root_binds_the_port_and_then_serves_as_the_user() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let user = nobody();
+    let home = home_of_nobody();
+    let free = |port: &u16| UdpSocket::bind(("127.0.0.1", *port)).is_ok();
+    let port = (600..1024).rev().find(free).unwrap().to_string();
+    home.write("config", "[server]\nUser = nobody\n");
+    let server = Server::spawn(
+        home,
+        &["--runtime", crate::RUNTIME, "-a", "127.0.0.1", "-p", &port, "--log-file", "pyzord.log"],
+    );
+    assert_eq!(field(&server.client().ask(request("report", &[&"0".repeat(40)])), "Code"), "200");
+    // Each thread has credentials of its own.
+    for task in fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let ids = |name: &str| -> Vec<String> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().map(str::to_owned).collect()
+        };
+        assert_eq!(ids("Uid:"), vec![user.uid.to_string(); 4]);
+        assert_eq!(ids("Gid:"), vec![user.gid.to_string(); 4]);
+        assert!(ids("Groups:").iter().all(|group| *group == user.gid.to_string()), "{status}");
+        assert_eq!(ids("CapEff:"), ["0000000000000000"]);
+    }
+    // logrotate's work: the new file is opened by somebody who is not root any more.
+    fs::rename(server.home.path("pyzord.log"), server.home.path("pyzord.log.1")).unwrap();
+    server.signal(Signal::SIGHUP);
+    wait_for("the new log", || server.home.read("pyzord.log").contains("datagrams received").then_some(()));
+    for name in ["pyzord.log", "pyzord.log.1", "pyzord.db"] {
+        let file = fs::metadata(server.home.path(name)).unwrap();
+        assert_eq!((file.uid(), file.mode() & 0o777), (user.uid.as_raw(), 0o600), "{name}");
+    }
+    server.stop();
+}
+
+#[test]
+fn files_that_the_user_cannot_use_are_an_error_that_names_him() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let user = nobody();
+    for (name, cause) in [("pyzord.passwd", "accounts file"), ("pyzord.log", "log file"), ("pyzord.db", "")] {
+        let home = home_of_nobody();
+        home.write(name, "");
+        fs::set_permissions(home.path(name), Permissions::from_mode(0o600)).unwrap();
+        let arguments = ["-a", "127.0.0.1", "-p", "0", "--user", "nobody", "--log-file", "pyzord.log"];
+        let output = home.run(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains(cause) && error.contains(name), "{error}");
+        assert!(error.trim_end().ends_with(&format!("(as user nobody, group {})", user.gid)), "{error}");
+    }
+}
+
+#[test]
+fn unknown_users_and_groups_are_refused_by_check_config_too() {
+    let home = Home::new();
+    home.write("config", "[server]\nUser = no-such-user-here\n");
+    for arguments in [&["--check-config"][..], &["-a", "127.0.0.1", "-p", "0"]] {
+        let output = home.run(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(said.contains("config, line 2: User: `no-such-user-here` is not a user of this system"), "{said}");
+    }
+    let output = home.run(&["--user", "", "--group", "no-such-group-here", "--check-config"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("option --group: `no-such-group-here` is not a group of this system"), "{said}");
+}
