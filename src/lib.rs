@@ -29,10 +29,17 @@ mod systemd;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use rustix::fs::Mode;
 
 use crate::cli::Options;
+
+/// The command line, for man pages and completions.
+#[doc(hidden)]
+#[must_use]
+pub fn command() -> clap::Command {
+    Options::command()
+}
 
 /// Does what the command line of this process says.
 #[must_use]

@@ -84,6 +84,11 @@ impl Name {
     }
 }
 
+/// The names of all settings.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    Name::ALL.iter().map(|name| name.as_str())
+}
+
 /// Where a value comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Source {
