@@ -11,7 +11,12 @@ RUN_HOME := $(CURDIR)/.run
 
 BUILD_PACKAGES := gcc libc6-dev libgdbm-dev pkg-config
 TEST_PACKAGES := python3 python3-gdbm python3-venv python3-redis python3-mysqldb openssl \
-	redis-server mariadb-server-core mariadb-client-core valgrind
+	redis-server mariadb-server-core mariadb-client-core valgrind \
+	chromium chromium-driver python3-yaml man-db systemd
+DEB_TEST_PACKAGES := lintian logrotate iproute2 man-db systemd
+CARGO_DEB_VERSION := 3.8.0
+TOOLS := $(CURDIR)/target/tools
+DEB := $(CURDIR)/target/debian/pyzord.deb
 
 # apt-get as root, through sudo for anybody else; and only for what is missing.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) env DEBIAN_FRONTEND=noninteractive apt-get
@@ -22,7 +27,7 @@ define install
 		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
 endef
 
-.PHONY: run test fuzz soak bench build lint build-packages test-packages client clean
+.PHONY: run test deb test-deb fuzz soak bench build lint build-packages test-packages client clean
 
 # pyzord in the foreground, on gdbm, in a home directory of its own.
 run: build-packages
@@ -53,6 +58,19 @@ BENCH :=
 bench: build-packages test-packages client
 	cargo build --release --locked --bin pyzord
 	PYZOR_VENV=$(VENV) cargo run --release --locked -p pyzord-bench --bin pyzor-bench -- $(BENCH)
+
+# The Debian package, with man pages and completions.
+deb: build $(TOOLS)/bin/cargo-deb
+	cargo run --release --locked -p pyzord-packaging -- target/packaging
+	$(TOOLS)/bin/cargo-deb --no-build --output $(DEB)
+
+# Lints the package, and installs, runs and purges it on a copy-on-write view of this system. Needs root.
+test-deb: deb client
+	$(call install,$(DEB_TEST_PACKAGES))
+	PYZOR_VENV=$(VENV) tests/package.sh $(DEB)
+
+$(TOOLS)/bin/cargo-deb:
+	cargo install cargo-deb --version $(CARGO_DEB_VERSION) --root $(TOOLS) --locked
 
 lint:
 	cargo fmt --all --check

@@ -501,6 +501,9 @@ mod tests {
                 select(vec!["", "192.0.2.0/24", "::1, 198.51.100.7"]).prop_map(str::to_owned).boxed()
             }
             Name::User | Name::Group => select(vec!["", "root", "0"]).prop_map(str::to_owned).boxed(),
+            Name::StatusAddress => {
+                select(vec!["", "127.0.0.1:24480", "[::1]:0"]).prop_map(str::to_owned).boxed()
+            }
             Name::Runtime => select(Runtime::ALL).prop_map(|runtime| runtime.to_string()).boxed(),
             Name::AccessOrder => select(vec!["first-match", "Last-Match"]).prop_map(str::to_owned).boxed(),
             _ => text(),

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use pyzord_bench::load::{Account, Draw, Mix, Pace, Plan, Progress, Report, numbered, run};
 use pyzord_core::{
-    AccessOrder, CleanupAge, MemoryStore, Now, Operation, Policy, Progress as Upkeep, Store, StoreAnswer,
-    StoreCall, StoreFailure, Task,
+    AccessOrder, CleanupAge, Limits, MemoryStore, Now, Operation, Policy, Progress as Upkeep, Rate, Store,
+    StoreAnswer, StoreCall, StoreFailure, Task,
 };
-use pyzord_runtime::{Command as Order, Counters, Live, Server, Stores, bind};
+use pyzord_runtime::{Command as Order, Counters, Live, Server, Shield, Stores, bind};
 
 /// A request that is answered on a machine, however slow, must not be taken for a lost one.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -168,21 +168,27 @@ fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
     let (policy, _) = Policy::parse(Some(b"bob : ABcd"), access, AccessOrder::FirstMatch);
     let (socket, _) = bind("127.0.0.1", 0).unwrap();
     let (policy, counters, records) = (Live::new(policy), Counters::default(), Mutex::default());
+    // More wrong signatures come from one address than any client sends.
+    let mut limits = Limits::default();
+    limits.failures = Rate::UNLIMITED;
+    let shield = Shield::new(limits);
     thread::scope(|scope| {
         // Dropped when the test fails, which stops the server, too.
         let (orders, receiver) = channel::<Order>();
         let (store, counters) = (Shared(&records), &counters);
-        let (socket, policy) = (&socket, &policy);
+        let (socket, policy, shield) = (&socket, &policy, &shield);
         scope.spawn(move || {
             let server = Server {
                 socket,
                 policy,
                 counters,
+                shield,
                 stores: Stores::Local(vec![store.clone(); 2]),
                 upkeep: store,
                 cleanup: CleanupAge(0),
                 reload: &mut Policy::default,
                 usage: &|_| (),
+                supervisor: None,
             };
             pyzord_runtime_std::serve(server, &receiver);
         });

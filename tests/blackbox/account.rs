@@ -107,7 +107,10 @@ fn unknown_users_and_groups_are_refused_by_check_config_too() {
         let output = home.run(arguments);
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(said.contains("config, line 2: User: `no-such-user-here` is not a user of this system"), "{said}");
+        assert!(
+            said.contains("config, line 2: User: `no-such-user-here` is not a user of this system"),
+            "{said}"
+        );
     }
     let output = home.run(&["--user", "", "--group", "no-such-group-here", "--check-config"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -17,9 +17,8 @@ fn forward_to(addresses: &[SocketAddr], signed: bool) -> Home {
     home.write("servers", lines(|address| format!("{address}\n")));
     home.write("config", "[client]\nTimeout = 1\nStyle = msg\n");
     if signed {
-        let account = |address: &SocketAddr| {
-            format!("{} : {} : bob : 5a17,{KEY}\n", address.ip(), address.port())
-        };
+        let account =
+            |address: &SocketAddr| format!("{} : {} : bob : 5a17,{KEY}\n", address.ip(), address.port());
         home.write("accounts", lines(account));
     }
     home
@@ -81,7 +80,8 @@ fn another_server_of_ours_counts_what_this_one_counted() {
         let log = here.stop().read("stderr");
         let user = if signed { "bob" } else { "anonymous" };
         assert!(log.contains(&format!("INFO Forwarding to {} as {user}.\n", there.address)), "{log}");
-        let totals = format!("INFO forwarding to {}: 22 digests accepted, 0 refused, 0 unanswered", there.address);
+        let totals =
+            format!("INFO forwarding to {}: 22 digests accepted, 0 refused, 0 unanswered", there.address);
         assert!(log.contains(&totals), "{log}");
     }
 }

@@ -17,10 +17,8 @@ fn with_account(arguments: &[&str]) -> Server {
 
 fn signed(op: &str, thread: u32, key: &str) -> Vec<u8> {
     let time = run_python("import time; print(int(time.time()))", &[]).trim().parse().unwrap();
-    let headers = format!(
-        "Op: {op}\nOp-Digest: {}\nThread: {thread}\nPV: 2.1\nUser: bob\nTime: {time}\n",
-        digest(7)
-    );
+    let headers =
+        format!("Op: {op}\nOp-Digest: {}\nThread: {thread}\nPV: 2.1\nUser: bob\nTime: {time}\n", digest(7));
     let signature = HashedKey::new(b"bob", key.as_bytes()).sign(HeaderBlock::new(headers.as_bytes()), time);
     [headers.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat()
 }

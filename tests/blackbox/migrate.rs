@@ -187,7 +187,8 @@ fn one_database_under_two_names_is_found_out() {
     let redis = RedisServer::start();
     let home = Home::new();
     let (source, expected) = gdbm(&home, "source.db", 10);
-    let (name, other) = (format!("127.0.0.1,{},,1", redis.port()), format!("redis://localhost:{}/1", redis.port()));
+    let (name, other) =
+        (format!("127.0.0.1,{},,1", redis.port()), format!("redis://localhost:{}/1", redis.port()));
     migrate_all(("gdbm", &source), ("redis", &name), &[], 10);
     for options in [&["--delete"][..], &[]] {
         let output = migrate(("redis", &name), ("redis", &other), options);

@@ -113,9 +113,12 @@ fn counts_are_exact_after_a_scripted_load() {
 #[test]
 fn every_path_answers_and_nothing_else_does() {
     let (server, page) = serve(&[]);
-    for (path, kind) in
-        [("/", "text/html"), ("/metrics", "text/plain"), ("/healthz", "text/plain"), ("/status.json", "application/json")]
-    {
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/metrics", "text/plain"),
+        ("/healthz", "text/plain"),
+        ("/status.json", "application/json"),
+    ] {
         let whole = get(page, path);
         assert!(whole.code == 200 && whole.head.contains(&format!("Content-Type: {kind}")), "{}", whole.head);
         let head = exchange(page, format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
@@ -137,7 +140,10 @@ fn hostile_clients_keep_nobody_out() {
     let before = server.memory();
     // Three times as many as there may be: silent ones, and ones that send half a request.
     let mut slow: Vec<_> = (0..200).map(|_| connect(page)).collect();
-    slow.iter_mut().skip(1).step_by(2).for_each(|stream| drop(stream.write_all(b"GET / HTTP/1.1\r\nHost: l")));
+    slow.iter_mut()
+        .skip(1)
+        .step_by(2)
+        .for_each(|stream| drop(stream.write_all(b"GET / HTTP/1.1\r\nHost: l")));
     assert_eq!(get(page, "/healthz").code, 200);
     for (bytes, code) in [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), 400),
@@ -148,7 +154,12 @@ fn hostile_clients_keep_nobody_out() {
         // What follows a request is nobody's, and does not cost its sender the answer.
         ([b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", &b"x".repeat(20_000)[..]].concat(), 200),
     ] {
-        assert_eq!(exchange(page, &bytes).code, code, "{:?}", String::from_utf8_lossy(&bytes[..20.min(bytes.len())]));
+        assert_eq!(
+            exchange(page, &bytes).code,
+            code,
+            "{:?}",
+            String::from_utf8_lossy(&bytes[..20.min(bytes.len())])
+        );
     }
     // One that is kept is answered when it says the rest.
     let mut patient = connect(page);
@@ -202,7 +213,9 @@ fn without_the_setting_nothing_listens_and_elsewhere_than_at_home_it_warns() {
 fn the_dashboard_and_the_alerts_name_metrics_that_there_are() {
     let (server, page) = serve(&[]);
     server.client().ask(request("ping", &[]));
-    wait_for("the first request", || get(page, "/metrics").body.contains("pyzord_requests_total{").then_some(()));
+    wait_for("the first request", || {
+        get(page, "/metrics").body.contains("pyzord_requests_total{").then_some(())
+    });
     let samples = metrics(page);
     let known = names(&samples);
     let contrib = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib");
@@ -222,7 +235,8 @@ fn the_dashboard_and_the_alerts_name_metrics_that_there_are() {
         named.iter().for_each(|name| assert!(known.contains(name), "there is no metric {name}"));
     }
     // The manual's table has all of them.
-    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring.md")).unwrap();
+    let manual =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring.md")).unwrap();
     for name in known {
         let name = ["_bucket", "_sum", "_count"].iter().fold(name, |name, part| name.trim_end_matches(part));
         assert!(manual.contains(&format!("`{name}")), "docs/monitoring.md does not have {name}");
@@ -241,8 +255,7 @@ mod remote {
         let dsn = format!("127.0.0.1,{},hunter2secret,0", database.port());
         let home = Home::new();
         home.write("pyzord.passwd", "bob : 0123456789abcdef0123456789abcdef01234567\n");
-        let server =
-            Server::on(home, &["-e", "redis", "--dsn", &dsn, "--status-address", "127.0.0.1:0"]);
+        let server = Server::on(home, &["-e", "redis", "--dsn", &dsn, "--status-address", "127.0.0.1:0"]);
         let page = status_address(&server);
         let until = |code: u16, text: &str| {
             wait_for("another state of health", || {

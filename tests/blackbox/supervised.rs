@@ -18,7 +18,8 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 fn client_of(home: &Home) -> Client {
-    let address = |log: &str| Some(log.split("Listening on ").nth(1)?.split_whitespace().next()?.parse().unwrap());
+    let address =
+        |log: &str| Some(log.split("Listening on ").nth(1)?.split_whitespace().next()?.parse().unwrap());
     Client::new(wait_for("listening", || address(&home.read("stderr"))))
 }
 
@@ -60,7 +61,8 @@ fn the_manager_hears_of_start_life_reload_and_stop() {
         signal(&server.0, Signal::SIGHUP);
         let reloading = news(&manager);
         let since = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end();
-        let uptime: f64 = fs::read_to_string("/proc/uptime").unwrap().split(' ').next().unwrap().parse().unwrap();
+        let uptime: f64 =
+            fs::read_to_string("/proc/uptime").unwrap().split(' ').next().unwrap().parse().unwrap();
         // Time in suspension counts in the latter alone.
         assert!(since.parse::<f64>().unwrap() / 1e6 < uptime + 1.0, "{since} {uptime}");
         assert_eq!(news(&manager), "READY=1\n");
@@ -134,7 +136,8 @@ fn in_the_journal_a_line_is_a_priority_and_the_message() {
         signal(&server.0, Signal::SIGTERM);
         wait_for("the end", || server.0.try_wait().unwrap());
         let log = home.read("stderr");
-        for line in ["<6>Starting pyzord server", "<4>accounts file", "<6>anonymous,127.0.0.1,ping,None,200"] {
+        for line in ["<6>Starting pyzord server", "<4>accounts file", "<6>anonymous,127.0.0.1,ping,None,200"]
+        {
             assert_eq!(log.lines().any(|found| found.starts_with(line)), journal, "{line} in {log}");
         }
         assert_eq!(log.lines().all(|line| line.starts_with('<')), journal, "{log}");
