@@ -29,7 +29,7 @@ impl Bulk for Mysql {
         let after = self.scanned.clone();
         let rows = self.with(|session| {
             let text = session.sql.scan(after.is_none(), SCAN);
-            let rows = session.run(&text, vec![Value::Bytes(after.unwrap_or_default())])?;
+            let rows = session.run(&text, || vec![Value::Bytes(after.clone().unwrap_or_default())])?;
             Ok(rows.into_iter().map(|row| found_in(session, row)).collect::<Vec<_>>())
         })?;
         let full = rows.len() == SCAN;
@@ -69,11 +69,11 @@ impl Bulk for Mysql {
     fn estimate(&mut self) -> Option<u64> {
         let parameters = table(&self.dsn);
         self.with(|session| {
-            let counted = number(&session.run(&session.sql.count(COUNTED), Vec::new())?);
+            let counted = number(&session.run(&session.sql.count(COUNTED), Vec::new)?);
             if counted.is_some_and(|rows| rows < COUNTED as u64) {
                 return Ok(counted);
             }
-            let known = session.run(ESTIMATE, parameters)?;
+            let known = session.run(ESTIMATE, || parameters.clone())?;
             Ok(counted.max(number(&known)))
         })
         .ok()

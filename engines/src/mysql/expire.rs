@@ -26,14 +26,14 @@ impl Round {
     /// Removes what has expired in the next slice, and says whether it was the last.
     pub(super) fn slice(&mut self, session: &mut Session, limit: UnixTime) -> Result<bool, Fault> {
         let bound = session.sql.bound(SLICE);
-        let found = session.run(&bound, vec![Value::Bytes(self.after.clone())])?;
+        let found = session.run(&bound, || vec![Value::Bytes(self.after.clone())])?;
         let last_key = found.first().and_then(|row| row.as_ref(0)).cloned();
         let text = session.sql.expire(last_key.is_some());
         let mut values = vec![Value::Bytes(std::mem::take(&mut self.after))];
         values.extend(last_key.clone());
         values.push(session.codec.date(limit));
         self.after = last_key.as_ref().map(row::text).unwrap_or_default().to_vec();
-        session.run(&text, values)?;
+        session.run(&text, || values.clone())?;
         self.removed += session.changed();
         Ok(last_key.is_none())
     }

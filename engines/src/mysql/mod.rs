@@ -196,7 +196,7 @@ impl Store for Mysql {
     /// The server's own estimate, of which it takes care itself.
     fn record_count(&mut self, now: Now) -> Option<u64> {
         let parameters = bulk::table(&self.dsn);
-        match self.session(now.tick)?.run(bulk::ESTIMATE, parameters) {
+        match self.session(now.tick)?.run(bulk::ESTIMATE, || parameters.clone()) {
             Ok(rows) => bulk::number(&rows),
             Err(fault) => {
                 self.note(now.tick, fault);

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use mysql::prelude::Queryable;
-use mysql::{Conn, Error, Params, Row, Value};
-use pyzord_core::{Digest, Record, StoreError, StoreOp, Tick, UnixTime};
+use mysql::prelude::{AsStatement, Queryable};
+use mysql::{Conn, Error, Params, Row, Statement, Value};
+use pyzord_core::{Digest, Record, StoreError, Tick, UnixTime};
 
 use super::dsn::Dsn;
 use super::fault::{Fault, TIMED_OUT, cause};
@@ -33,12 +33,24 @@ const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 /// A digest's record, or why nobody can read it.
 pub(super) type Reading = Result<Record, Unreadable>;
 
+/// What a statement does with its rows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Kind {
+    Read,
+    Report,
+    Whitelist,
+    Put,
+    Remove,
+}
+
 /// Not dropped while anything is unanswered but for a fault. Dropping it sends a few small packets; the socket's
 /// buffer has room for them even when the server hangs, as every statement waits for its answer.
 pub(super) struct Session {
     conn: Conn,
     pub(super) sql: Sql,
     pub(super) codec: Codec,
+    /// What has been prepared: the texts are long, and are the same each time.
+    statements: BTreeMap<(Kind, usize), Statement>,
     /// When it last served a batch.
     pub(super) used: Tick,
 }
@@ -49,7 +61,13 @@ impl Session {
         let sql = Sql { table: dsn.table.quoted() };
         setup(&mut conn).map_err(|error| cause(&error))?;
         let shape = shape(&mut conn, &sql)?;
-        Ok(Self { conn, sql, codec: Codec { zone, shape }, used: Tick::default() })
+        Ok(Self {
+            conn,
+            sql,
+            codec: Codec { zone, shape },
+            statements: BTreeMap::new(),
+            used: Tick::default(),
+        })
     }
 
     /// Whether the connection is still there, asked for only when it was idle. An error is a server that does not
@@ -79,14 +97,14 @@ impl Session {
                 outcome.found.insert(digest, reading.map_err(|_| StoreError::Unreadable));
             }
         }
-        self.add(StoreOp::Report, &plan.reports, now, &mut outcome.reported)?;
-        self.add(StoreOp::Whitelist, &plan.whitelists, now, &mut outcome.whitelisted)
+        self.add(Kind::Report, &plan.reports, now, &mut outcome.reported)?;
+        self.add(Kind::Whitelist, &plan.whitelists, now, &mut outcome.whitelisted)
     }
 
     /// The records of at most [`MOST_ROWS`] digests; one without a row has the default record.
     pub(super) fn read(&mut self, digests: &[Digest]) -> Result<BTreeMap<Digest, Reading>, Fault> {
-        let text = self.sql.read(sql::padded(digests.len()));
-        let rows = self.run(&text, keys(digests))?;
+        let statement = self.prepared(Kind::Read, sql::padded(digests.len()))?;
+        let rows = self.run(&statement, || keys(digests))?;
         let mut readings: BTreeMap<Digest, Reading> =
             digests.iter().map(|digest| (*digest, Ok(Record::default()))).collect();
         for row in rows {
@@ -103,27 +121,29 @@ impl Session {
     /// Adds to one kind of count. Each statement's digests are in `done` when it has succeeded.
     fn add(
         &mut self,
-        kind: StoreOp,
+        kind: Kind,
         counts: &BTreeMap<Digest, u64>,
         now: UnixTime,
         done: &mut BTreeSet<Digest>,
     ) -> Result<(), Fault> {
         let shape = self.codec.shape;
+        let most = if kind == Kind::Whitelist { shape.most_whitelists } else { shape.most_reports };
+        let date = self.codec.date(now);
         let counts: Vec<(Digest, u64)> = counts.iter().map(|(digest, count)| (*digest, *count)).collect();
         for counts in counts.chunks(MOST_ROWS) {
             let rows = sql::padded(counts.len());
-            let (text, most) = match kind {
-                StoreOp::Whitelist => (self.sql.whitelist(rows, &shape), shape.most_whitelists),
-                _ => (self.sql.report(rows, &shape), shape.most_reports),
-            };
+            let statement = self.prepared(kind, rows)?;
             // The rows that fill up the statement add nothing to the last of the others.
             let fill = counts.last().map(|(digest, _)| (*digest, 0));
-            let counts_and_fill = counts.iter().copied().chain(fill.into_iter().cycle()).take(rows);
-            let date = self.codec.date(now);
-            let values = counts_and_fill.flat_map(|(digest, count)| {
-                [row::key(digest), Value::UInt(count.min(most)), date.clone(), date.clone()]
-            });
-            self.run(&text, values.collect())?;
+            let values = || {
+                let counts_and_fill = counts.iter().copied().chain(fill.into_iter().cycle()).take(rows);
+                counts_and_fill
+                    .flat_map(|(digest, count)| {
+                        [row::key(digest), Value::UInt(count.min(most)), date.clone(), date.clone()]
+                    })
+                    .collect()
+            };
+            self.run(&statement, values)?;
             done.extend(counts.iter().map(|(digest, _)| *digest));
         }
         Ok(())
@@ -132,25 +152,48 @@ impl Session {
     /// Stores at most [`MOST_ROWS`] records whole.
     pub(super) fn put(&mut self, records: &[(Digest, Record)]) -> Result<(), Fault> {
         let rows = sql::padded(records.len());
-        let text = self.sql.put(rows);
-        let last = records.last().into_iter().cycle();
-        let values = records.iter().chain(last).take(rows);
-        let values = values.flat_map(|(digest, record)| self.codec.row(*digest, record)).collect();
-        self.run(&text, values).map(drop)
+        let statement = self.prepared(Kind::Put, rows)?;
+        let codec = self.codec.clone();
+        let values = || {
+            let padded = records.iter().chain(records.last().into_iter().cycle()).take(rows);
+            padded.flat_map(|(digest, record)| codec.row(*digest, record)).collect()
+        };
+        self.run(&statement, values).map(drop)
     }
 
     /// Removes the rows of at most [`MOST_ROWS`] digests.
     pub(super) fn remove(&mut self, digests: &[Digest]) -> Result<(), Fault> {
-        let text = self.sql.remove(sql::padded(digests.len()));
-        self.run(&text, keys(digests)).map(drop)
+        let statement = self.prepared(Kind::Remove, sql::padded(digests.len()))?;
+        self.run(&statement, || keys(digests)).map(drop)
+    }
+
+    /// The statement for so many rows. The connection keeps more of them than there are kinds and sizes, so none that
+    /// is kept here is closed there.
+    fn prepared(&mut self, kind: Kind, rows: usize) -> Result<Statement, Fault> {
+        if let Some(statement) = self.statements.get(&(kind, rows)) {
+            return Ok(statement.clone());
+        }
+        let text = match kind {
+            Kind::Read => self.sql.read(rows),
+            Kind::Report => self.sql.report(rows, &self.codec.shape),
+            Kind::Whitelist => self.sql.whitelist(rows, &self.codec.shape),
+            Kind::Put => self.sql.put(rows),
+            Kind::Remove => self.sql.remove(rows),
+        };
+        let statement = self.conn.prep(text)?;
+        self.statements.insert((kind, rows), statement.clone());
+        Ok(statement)
     }
 
     /// Runs a prepared statement, again when other transactions were in its way.
-    pub(super) fn run(&mut self, text: &str, values: Vec<Value>) -> Result<Vec<Row>, Fault> {
-        let params = Params::Positional(values);
+    pub(super) fn run(
+        &mut self,
+        statement: impl AsStatement + Copy,
+        values: impl Fn() -> Vec<Value>,
+    ) -> Result<Vec<Row>, Fault> {
         let mut tries = 1;
         loop {
-            match self.conn.exec(text, params.clone()).map_err(Fault::from) {
+            match self.conn.exec(statement, Params::Positional(values())).map_err(Fault::from) {
                 Err(Fault::Contention(_)) if tries < TRIES => tries += 1,
                 result => return result,
             }
