@@ -16,8 +16,14 @@ use crate::queue::{Next, Queue};
 
 /// Batches on their way between the workers and the threads with a store.
 pub struct Pool {
-    queue: Mutex<Queue>,
+    inner: Mutex<Inner>,
     work: Condvar,
+}
+
+struct Inner {
+    queue: Queue,
+    /// How many threads wait for work: a wake-up is a system call, whether anybody waits or not.
+    idle: usize,
 }
 
 impl fmt::Debug for Pool {
@@ -29,13 +35,15 @@ impl fmt::Debug for Pool {
 impl Pool {
     /// A pool for this many stores.
     pub(crate) fn new(stores: usize) -> Self {
-        Self { queue: Mutex::new(Queue::new(stores)), work: Condvar::new() }
+        Self { inner: Mutex::new(Inner { queue: Queue::new(stores), idle: 0 }), work: Condvar::new() }
     }
 
     /// Takes the requests of `batch` and leaves it empty. `false` when too many are in flight: it is as it was.
     pub(crate) fn submit(&self, batch: &mut Batch) -> bool {
-        let taken = self.lock().submit(batch);
-        if taken {
+        let mut inner = self.lock();
+        let (taken, idle) = (inner.queue.submit(batch), inner.idle);
+        drop(inner);
+        if taken && idle > 0 {
             self.work.notify_one();
         }
         taken
@@ -43,7 +51,7 @@ impl Pool {
 
     /// No more batches will come: the threads end when none is left.
     pub fn close(&self) {
-        self.lock().close();
+        self.lock().queue.close();
         self.work.notify_all();
     }
 
@@ -61,23 +69,27 @@ impl Pool {
                 answerer.shard.inspect(|shard| shard.internal_error());
                 log::error!("a batch of requests was dropped after an internal error");
             }
-            self.lock().give_back(batch);
+            self.lock().queue.give_back(batch);
         }
     }
 
     fn next(&self) -> Option<Batch> {
-        let mut queue = self.lock();
+        let mut inner = self.lock();
         loop {
-            match queue.take() {
+            match inner.queue.take() {
                 Next::Batch(batch) => return Some(batch),
                 Next::End => return None,
-                Next::Nothing => queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Next::Nothing => {
+                    inner.idle += 1;
+                    inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                    inner.idle -= 1;
+                }
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics while it holds this lock, and if it did, the queue would still be whole.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
