@@ -101,7 +101,7 @@ struct Settings {
     /// An upper bound of workers, for compatibility.
     #[arg(long, value_name = "N")]
     max_processes: Option<String>,
-    /// Connections to a database server; 0 is one for each worker [default: 0]
+    /// Connections to a database server; 0 is one for each worker, and at least 2 [default: 0]
     #[arg(long, value_name = "N")]
     db_connections: Option<String>,
     /// An upper bound of workers, for compatibility.

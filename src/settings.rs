@@ -427,12 +427,13 @@ fn workers(sources: &Sources, cpus: usize, notes: &mut Vec<String>) -> Result<us
     Ok(workers)
 }
 
-/// "The number of db connections that will be kept by the server", as Python had it; one for each worker unless set.
+/// "The number of db connections that will be kept by the server", as Python had it. Unless set, one for each worker,
+/// and two at least: a database works on the next batch while the replies of the last one are sent.
 fn connections(sources: &Sources, workers: usize) -> Result<usize, String> {
     let limit = "a whole number from 0 to 1024";
     let in_range = |text: &str| text.parse().ok().filter(|number| *number <= 1024);
     let wanted = sources.read_as(Name::DBConnections, limit, in_range)?;
-    Ok(if wanted == 0 { workers } else { wanted })
+    Ok(if wanted == 0 { workers.max(2) } else { wanted })
 }
 
 /// Names what has no meaning here; a file that worked with Python must not keep the server from starting.
@@ -585,7 +586,7 @@ mod tests {
                 prop_assert_eq!(settings.workers, workers);
             }
             match wanted(Name::DBConnections) {
-                "0" => prop_assert_eq!(settings.connections, settings.workers),
+                "0" => prop_assert_eq!(settings.connections, settings.workers.max(2)),
                 connections => prop_assert_eq!(settings.connections.to_string(), connections),
             }
         }

@@ -634,7 +634,7 @@ pub(crate) const TABLE: &[Section] = &[
                 id: "db-connections",
                 matter: "`DBConnections`",
                 python: "connections for the threads of some kinds of servers",
-                pyzord: "connections to a database server, 0 = as many as workers",
+                pyzord: "connections to a database server, 0 = as many as workers, and at least 2",
                 why: "one kind of server does it all",
             },
             Row {
