@@ -12,7 +12,7 @@ use crate::subjects::{Subject, Subjects, Work};
 use crate::{Options, Part, tell};
 
 /// Enough that a server always has something to do, and few enough that none refuses any.
-const PACE: Pace = Pace::Closed { outstanding: 64 };
+const PACE: Pace = Pace::Closed { outstanding: 128 };
 /// What fills caches and opens connections before anything counts.
 const PRIMING: Duration = Duration::from_millis(200);
 

@@ -193,7 +193,7 @@ impl Results {
             "lost %",
         ];
         Table {
-            title: "64 requests under way; CPU time for a request, and the latency of replies",
+            title: "128 requests under way; CPU time for a request, and the latency of replies",
             header,
             rows,
         }
