@@ -26,6 +26,8 @@ pub mod settings;
 mod start;
 mod status;
 mod systemd;
+#[doc(hidden)]
+pub mod times;
 
 use std::process::ExitCode;
 

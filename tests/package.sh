@@ -42,8 +42,12 @@ inside() {
         [ "$(stat -c '%a %U:%G %n' "${expected##* }")" = "$expected" ] || fail "it is not $expected"
     done
     systemd-analyze verify /usr/lib/systemd/system/pyzord.{service,socket} || fail 'systemd does not like the units'
-    man -w 8 pyzord pyzor-migrate >/dev/null && man -w 5 pyzord.conf >/dev/null
-    bash -c '. /usr/share/bash-completion/completions/pyzord && complete -p pyzord' >/dev/null
+    man -w 8 pyzord pyzorctl pyzor-migrate >/dev/null && man -w 5 pyzord.conf >/dev/null
+    for program in pyzord pyzorctl pyzor-migrate; do
+        bash -c ". /usr/share/bash-completion/completions/$program && complete -p $program" >/dev/null
+        [ -s "/usr/share/zsh/vendor-completions/_$program" ] || fail "zsh completes no $program"
+        [ -s "/usr/share/fish/vendor_completions.d/$program.fish" ] || fail "fish completes no $program"
+    done
 
     echo 'the installed server serves'
     read -ra server < <(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/pyzord.service)

@@ -8,6 +8,9 @@ mod markdown;
 #[expect(dead_code, reason = "only its command line is of interest here")]
 mod migrate;
 mod pages;
+#[path = "../../src/bin/pyzorctl/options.rs"]
+#[expect(dead_code, reason = "only its command line is of interest here")]
+mod pyzorctl;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -37,8 +40,8 @@ fn main() -> ExitCode {
 }
 
 /// The programs of the package. A new one gets a line here and in `pages.rs`.
-fn programs() -> [Command; 2] {
-    [pyzord::command(), migrate::Options::command()]
+fn programs() -> [Command; 3] {
+    [pyzord::command(), migrate::Options::command(), pyzorctl::Options::command()]
 }
 
 fn write_all(folder: &Path) -> io::Result<()> {

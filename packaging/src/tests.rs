@@ -1,6 +1,8 @@
 //! The pages say everything, and man has nothing to complain about.
 
-use std::process::Command;
+use std::process;
+
+use clap::Command;
 
 use crate::{programs, write_all};
 
@@ -12,11 +14,25 @@ fn every_option_and_every_setting_is_in_its_page_and_in_the_completions() {
     for program in programs() {
         let name = program.get_name();
         let page = read(&format!("man/{name}.8")).replace("\\-", "-");
+        let named = page.matches("\n\\fB--homedir\\fR").count();
+        assert!(named <= 1, "{name}.8 describes the program's options {named} times");
         let completions = [format!("{name}.bash"), format!("_{name}"), format!("{name}.fish")];
-        for option in program.get_arguments().filter_map(clap::Arg::get_long) {
-            assert!(page.contains(&format!("--{option}")), "--{option} is not in {name}.8");
-            for file in &completions {
-                assert!(read(&format!("completions/{file}")).contains(option), "--{option} is not in {file}");
+        let completions = completions.map(|file| (read(&format!("completions/{file}")), file));
+        // What stands between a command's heading and the next one is about that command.
+        let about = |command: &Command| {
+            let heading = format!("\n.SS \"{name} {}", command.get_name());
+            let (_, after) =
+                page.split_once(&heading).unwrap_or_else(|| panic!("{heading} is not in {name}.8"));
+            after.split("\n.S").next().unwrap().to_owned()
+        };
+        let of_commands = program.get_subcommands().map(|command| (about(command), command));
+        for (text, command) in of_commands.chain([(page.clone(), &program)]) {
+            for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                let of = command.get_name();
+                assert!(text.contains(&format!("--{option}")), "--{option} of {of} is not in {name}.8");
+                for (completions, file) in &completions {
+                    assert!(completions.contains(option), "--{option} of {of} is not in {file}");
+                }
             }
         }
     }
@@ -32,7 +48,7 @@ fn man_renders_every_page_without_a_warning() {
     write_all(folder.path()).unwrap();
     for entry in std::fs::read_dir(folder.path().join("man")).unwrap() {
         let path = entry.unwrap().path();
-        let mut man = Command::new("man");
+        let mut man = process::Command::new("man");
         man.args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"]).arg(&path);
         let output = man.env("MANROFFSEQ", "").env("LC_ALL", "C.UTF-8").output().expect("man is installed");
         let complaints = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -3,13 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
+use pyzord::times;
 use pyzord_core::{Record, UnixTime};
 use pyzord_engines::registry::Access;
 
 use crate::failure::{Outcome, status};
-use crate::format::Format;
-use crate::options::Expiry;
-use crate::show;
+use crate::options::{Expiry, Format};
 use crate::site::{STOP, Site, each};
 
 const DAY: u64 = 24 * 3600;
@@ -43,7 +42,7 @@ pub(crate) fn run(site: &Site, options: &Expiry, out: &mut dyn Write) -> Outcome
         ages.count(&record, expired, now);
         match record.latest_activity() {
             Some(latest) if options.list && expired && !options.json => {
-                writeln!(out, "{digest} {}", show::local(latest))?;
+                writeln!(out, "{digest} {}", times::local(latest))?;
             }
             Some(_) if options.list && expired => Format::Jsonl.write(out, digest, &record)?,
             _ => (),

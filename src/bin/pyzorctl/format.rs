@@ -7,23 +7,15 @@
 
 use std::io::{self, Write};
 
-use clap::ValueEnum;
+use pyzord::times::Seconds;
 use pyzord_core::{Digest, Record, Tally};
 
-use crate::show::{OrNull, Seconds};
+use crate::options::Format;
+use crate::show::OrNull;
 
 /// The fields by name: those of Python's server.
 const FIELDS: [&str; 7] =
     ["digest", "r_count", "r_entered", "r_updated", "wl_count", "wl_entered", "wl_updated"];
-
-/// The form of a line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Format {
-    /// Fields with commas between them, below a line of their names
-    Csv,
-    /// A JSON object
-    Jsonl,
-}
 
 impl Format {
     /// Writes what stands above the records.

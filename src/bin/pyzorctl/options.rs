@@ -1,13 +1,11 @@
-//! The command line.
+//! The command line. It stands alone, since `packaging/` makes the man page and completions of it.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use pyzord::settings::Name;
+use pyzord::times;
 use pyzord_core::{Digest, Operation, UnixTime};
-
-use crate::format::Format;
-use crate::show;
 
 /// Look after a Pyzor server: its state, its records, its accounts and access rules.
 ///
@@ -168,13 +166,22 @@ pub(crate) struct Set {
     #[arg(long, value_name = "N")]
     pub(crate) whitelists: Option<u64>,
     /// When it was last reported: Unix seconds, `2026-11-22T20:03:38+01:00`, or without the offset in local time
-    #[arg(long, value_name = "TIME", value_parser = show::parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
     pub(crate) reported: Option<UnixTime>,
     /// When it was last whitelisted
-    #[arg(long, value_name = "TIME", value_parser = show::parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
     pub(crate) whitelisted: Option<UnixTime>,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
+}
+
+/// The form of a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// Fields with commas between them, below a line of their names
+    Csv,
+    /// A JSON object
+    Jsonl,
 }
 
 #[derive(Args)]

@@ -8,8 +8,7 @@ use pyzord_engines::Bulk;
 use pyzord_engines::registry::Access;
 
 use crate::failure::{Failure, Outcome, status};
-use crate::format::Format;
-use crate::options::{self, Delete, Digests, Lookup, Set, Whitelist};
+use crate::options::{self, Delete, Digests, Format, Lookup, Set, Whitelist};
 use crate::server::{Sender, Server};
 use crate::show;
 use crate::site::{Shut, Site};
