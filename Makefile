@@ -13,7 +13,8 @@ BUILD_PACKAGES := gcc libc6-dev libgdbm-dev pkg-config
 TEST_PACKAGES := python3 python3-gdbm python3-venv python3-redis python3-mysqldb openssl \
 	redis-server mariadb-server-core mariadb-client-core valgrind \
 	chromium chromium-driver python3-yaml man-db systemd
-DEB_TEST_PACKAGES := lintian logrotate iproute2 man-db systemd
+# With Debian's own client (pyzor) and SpamAssassin, whose Pyzor plugin asks the packaged server.
+DEB_TEST_PACKAGES := lintian logrotate iproute2 man-db systemd pyzor spamassassin
 CARGO_DEB_VERSION := 3.8.0
 TOOLS := $(CURDIR)/target/tools
 DEB := $(CURDIR)/target/debian/pyzord.deb
