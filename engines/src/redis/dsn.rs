@@ -129,6 +129,10 @@ fn url(scheme: &str, text: &str) -> Result<Dsn, DsnError> {
         return Err(DsnError::Scheme);
     }
     let info = text.into_connection_info().map_err(|_| DsnError::Url)?;
+    // No host has a comma: it is `host,port,password,db` behind a scheme, and the name would show the password.
+    if info.addr().to_string().contains(',') {
+        return Err(DsnError::Url);
+    }
     if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
         return Err(DsnError::Insecure);
     }
@@ -208,6 +212,15 @@ mod tests {
             assert!(!format!("{error}{error:?}").contains("secret"), "{error}");
         }
         assert_eq!(format!("{:?}", Dsn::parse("h,,secret").unwrap()), "Dsn(redis h:6379/0)");
+    }
+
+    /// They were taken for URLs of a host, or of a socket, that has the password in its name, and logs name it.
+    #[test]
+    fn the_two_forms_mixed_are_refused_since_the_name_would_show_the_password() {
+        for text in ["redis://h,6379,secret,0", "rediss://h,6379,secret,", "unix:///run/r.sock,,secret,0"] {
+            assert_eq!(Dsn::parse(text).unwrap_err(), DsnError::Url, "{text}");
+        }
+        assert!(Dsn::parse("redis://:a,b@h/0").is_ok(), "a password may have one");
     }
 
     proptest! {
