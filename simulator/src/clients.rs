@@ -181,6 +181,32 @@ impl Clients {
         stage.send(source, &parcel);
     }
 
+    /// More than a host may ask for, from one host, from many, or in the name of somebody who waits for something else.
+    pub(crate) fn flood(&mut self, stage: &mut Stage, rules: &Rules) {
+        let mut message = self.request(stage, rules);
+        let overheard = self.seen.get(stage.random.index(self.seen.len())).map(Arc::clone);
+        let parcel = match (stage.random.between(0, 2), overheard) {
+            (0, Some(parcel)) => parcel,
+            (0 | 1, _) => {
+                message.signer.iter_mut().for_each(|signer| signer.signature = Signature::Tampered);
+                message.into_parcel()
+            }
+            _ => Message { op: "ping", digests: Vec::new(), signer: None, ..message }.into_parcel(),
+        };
+        let mut source = self.address(stage);
+        if let (true, Some(address)) = (stage.random.percent(40), self.honest.keys().next_back()) {
+            source = *address;
+        }
+        let many = stage.random.percent(25);
+        stage.note(|| format!("{source} begins a flood of {:?}", parcel.content));
+        for _ in 0..stage.random.magnitude(9) {
+            if many {
+                source = self.address(stage);
+            }
+            stage.send(source, &parcel);
+        }
+    }
+
     fn malformed(&mut self, stage: &mut Stage, rules: &Rules) -> Message {
         let mut message = self.request(stage, rules);
         match stage.random.between(0, 6) {

@@ -13,7 +13,8 @@ pub enum Invariant {
     RepliesWeighLittle,
     /// A reply goes to the peer who asked, with his `Thread`.
     RepliesGoToTheirPeers,
-    /// Each copy of a request that a living server received has one answer, and only one.
+    /// Each copy of a request that a living server received has one answer, and only one: unless it is over a limit, or a
+    /// copy of a signed count that still waits.
     AnsweredOnce,
     /// It has it soon: a client waits five seconds.
     AnsweredSoon,
@@ -31,6 +32,13 @@ pub enum Invariant {
     AcknowledgedIsCounted,
     /// Each received copy counts at most once: nothing is invented.
     NothingIsInvented,
+    /// A copy of a signed count, within ten minutes of it, is answered like the first one and not counted, whoever sends
+    /// it and whatever is reloaded meanwhile.
+    CopiesCountOnce,
+    /// No host has more of its requests looked at, or wrong signatures answered, than the limits say.
+    LimitsHold,
+    /// Who keeps to the limits is served, whatever others do, in his name or their own.
+    TheHonestAreServed,
     /// Who gets a 500 has one for a cause: a call failed, its answer was lost, or the queue was full.
     RefusedForACause,
     /// Batches in flight are few: a database that hangs fills no memory.

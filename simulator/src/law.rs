@@ -45,6 +45,8 @@ pub(crate) enum Verdict {
     Report,
     /// 200 when every digest was whitelisted, or 500.
     Whitelist,
+    /// 200, and nothing is counted: it is a copy of a signed count.
+    Again,
     /// Nobody knows, but the store is as it was.
     Unknown,
 }
@@ -55,7 +57,7 @@ impl Verdict {
         match self {
             Self::Counts | Self::Info => 1,
             Self::Report | Self::Whitelist => digests,
-            Self::Silence | Self::Code(_) | Self::Pong | Self::Unknown => 0,
+            Self::Silence | Self::Code(_) | Self::Pong | Self::Again | Self::Unknown => 0,
         }
     }
 }

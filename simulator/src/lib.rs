@@ -1,13 +1,13 @@
 //! A whole Pyzor server in virtual time, with everything that can happen to it.
 //!
 //! This is a third runtime beside the ones of threads and tasks. It drives the same parts: the core's
-//! [`Batch`](pyzord_core::Batch), [`Policy`](pyzord_core::Policy), [`Schedule`](pyzord_core::Schedule) and
-//! [`MemoryStore`](pyzord_core::MemoryStore), the runtimes' [`Queue`](pyzord_runtime::Queue) and the engines'
-//! [`Link`](pyzord_engines::Link). But it has no threads, no sockets and no clocks: all that they would do is
+//! [`Batch`](pyzord_core::Batch), [`Policy`](pyzord_core::Policy), [`Guard`](pyzord_core::Guard),
+//! [`Schedule`](pyzord_core::Schedule) and [`MemoryStore`](pyzord_core::MemoryStore), the runtimes'
+//! [`Queue`](pyzord_runtime::Queue) and the engines' [`Link`](pyzord_engines::Link). But it has no threads, no sockets and no clocks: all that they would do is
 //! cut into steps on one agenda, and a seed decides what happens when. Days of a server's life take a
 //! millisecond, and the same seed is the same run, always.
 //!
-//! Clients ask, repeat and give up; other peers forge, replay and send garbage; the network loses, repeats
+//! Clients ask, repeat and give up; other peers forge, replay, flood and send garbage; the network loses, repeats
 //! and delays; databases fail, hang and go away before or after they have counted; files are reloaded, clocks
 //! are set, servers are stopped and killed, and machines lose their power. At every step a judge, who has
 //! models of his own, checks each [`Invariant`].

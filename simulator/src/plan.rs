@@ -37,6 +37,8 @@ pub enum Nuisance {
     Delays,
     /// Peers who forge, replay, tamper and send garbage.
     Hostile,
+    /// Floods: of one host, of many, or with the address of somebody who waits.
+    Floods,
     /// The accounts and the access file change, or cannot be read.
     Reloads,
     /// The server's civil time is set.
@@ -51,11 +53,12 @@ pub enum Nuisance {
 
 impl Nuisance {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Loss,
         Self::Repeats,
         Self::Delays,
         Self::Hostile,
+        Self::Floods,
         Self::Reloads,
         Self::Clock,
         Self::Crashes,
@@ -71,6 +74,7 @@ impl Nuisance {
             Self::Repeats => "repeats",
             Self::Delays => "delays",
             Self::Hostile => "hostile",
+            Self::Floods => "floods",
             Self::Reloads => "reloads",
             Self::Clock => "clock",
             Self::Crashes => "crashes",
@@ -105,6 +109,14 @@ pub enum Sabotage {
     ForgetsOverflow,
     /// A report is counted even if its user may not report.
     CountsForbidden,
+    /// A reload forgets which signed counts there were.
+    ReloadForgetsCopies,
+    /// Signed counts are remembered, but not what became of them.
+    NeverSettles,
+    /// There are no limits.
+    LimitsNobody,
+    /// All hosts have one limit together.
+    LimitsEverybody,
     /// Datagrams without `Op` are answered.
     AnswersReplies,
     /// Port 0 is answered.

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{CleanupAge, Tick};
+use pyzord_core::{CleanupAge, Rate, Tick};
 
 use crate::clock::Clock;
 use crate::database::{Application, Health};
 use crate::invariant::Checked;
-use crate::judge::Judge;
+use crate::judge::{Judge, Past};
 use crate::message::{Datagram, Parcel};
 use crate::plan::{Nuisance, Plan, Sabotage};
 use crate::random::Random;
@@ -26,6 +26,8 @@ pub(crate) enum Event {
     Send { client: SocketAddr },
     /// A peer who is up to something sends.
     Mischief,
+    /// A flood begins.
+    Flood,
     /// A worker goes on, of the server with this number.
     Worker { life: u32, index: usize },
     /// A thread with a remote store goes on.
@@ -76,6 +78,16 @@ pub(crate) struct Config {
     /// How many datagrams the receive buffer holds.
     pub(crate) buffer: usize,
     pub(crate) cleanup: CleanupAge,
+    /// How many signed counts it remembers.
+    pub(crate) copies: usize,
+    /// How much a host may ask for.
+    pub(crate) requests: Rate,
+    /// How many wrong signatures of a host are answered.
+    pub(crate) failures: Rate,
+}
+
+const fn rate(per_second: u32, burst: u32) -> Rate {
+    Rate { per_second, burst }
 }
 
 impl Stage {
@@ -88,11 +100,15 @@ impl Stage {
             batch: usize(random.pick(&[1, 2, 8, 64])),
             buffer: usize(random.pick(&[16, 256])),
             cleanup: CleanupAge(random.pick(&[0, 60, 3600, 259_200, 10_368_000]).unwrap_or(0)),
+            copies: usize(random.pick(&[0, 65_536, 65_536])),
+            requests: random.pick(&[Rate::UNLIMITED, rate(1, 40), rate(10, 60)]).unwrap_or(Rate::UNLIMITED),
+            failures: random.pick(&[Rate::UNLIMITED, rate(1, 20), rate(5, 50)]).unwrap_or(Rate::UNLIMITED),
         };
+        let past = Past::new(config.copies != 0, config.requests, config.failures);
         Self {
             clock: Clock::default(),
             random,
-            judge: Judge::default(),
+            judge: Judge::new(past),
             config,
             plan,
             agenda: BTreeMap::new(),

@@ -111,11 +111,12 @@ impl World {
     fn step(&mut self, event: Event) -> Checked {
         let stage = &mut self.stage;
         match event {
-            Event::Act | Event::Trouble(_) | Event::Mischief if self.quiet => (),
+            Event::Act | Event::Trouble(_) | Event::Mischief | Event::Flood if self.quiet => (),
             Event::Act => self.act(),
             Event::Trouble(trouble) => self.trouble(trouble),
             Event::Send { client } => self.clients.send(stage, client),
             Event::Mischief => self.clients.mischief(stage, &self.rules),
+            Event::Flood => self.clients.flood(stage, &self.rules),
             Event::Reply { client, code } => self.clients.replied(client, code),
             Event::Application(request) => return self.apply(&request),
             Event::Arrival(datagram) => match &mut self.server {
@@ -196,6 +197,10 @@ impl World {
                 stage.after(delay, Event::Mischief);
             }
         }
+        let delay = stage.random.micros(0, span);
+        if stage.strikes(Nuisance::Floods, 30) {
+            stage.after(delay, Event::Flood);
+        }
         for _ in 0..stage.random.between(0, 4) {
             let delay = stage.random.micros(0, span);
             plan_trouble(stage, delay);
@@ -221,7 +226,8 @@ impl World {
                 self.database.crashed(stage, power);
             }
             (Trouble::Reload { fails }, Some(server)) => {
-                if !fails {
+                // Logs are rotated more often than files change.
+                if !fails && stage.random.percent(50) {
                     self.rules = Arc::new(Rules::random(&mut stage.random, self.order));
                 }
                 server.reload(stage, &self.rules, fails);

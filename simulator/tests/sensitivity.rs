@@ -33,10 +33,14 @@ sensitivity! {
     a_server_that_acknowledges_first: AcknowledgesFirst breaks AcknowledgedIsCounted;
     a_server_that_repeats_lost_batches: RepeatsLostBatches breaks NothingIsInvented;
     a_reload_that_mixes_policies: MixesPolicies breaks AnswersAreLawful or OnlyGrantedCalls;
-    a_failed_reload_that_forgets: FailedReloadForgets breaks AnswersAreLawful;
+    a_failed_reload_that_forgets: FailedReloadForgets breaks AnswersAreLawful or OnlyGrantedCalls;
     a_server_that_answers_twice: AnswersTwice breaks AnsweredOnce;
     a_server_that_forgets_what_it_cannot_do: ForgetsOverflow breaks AnsweredSoon or StopsAnswerAll;
     a_server_that_counts_what_is_forbidden: CountsForbidden breaks OnlyGrantedCalls;
+    a_reload_that_forgets_copies: ReloadForgetsCopies breaks CopiesCountOnce or LimitsHold;
+    a_memory_that_never_settles: NeverSettles breaks AnsweredOnce;
+    a_server_without_limits: LimitsNobody breaks LimitsHold;
+    a_limit_for_everybody_together: LimitsEverybody breaks TheHonestAreServed;
     a_server_that_answers_replies: AnswersReplies breaks NothingWithoutOp;
     a_server_that_answers_port_zero: AnswersPortZero breaks NothingToPortZero;
     a_server_that_pads_replies: PadsReplies breaks RepliesWeighLittle;

@@ -2,6 +2,7 @@
 //! the records, of who waits for what.
 
 mod counts;
+mod past;
 mod replies;
 mod upkeep;
 
@@ -10,12 +11,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{Reason, Record, StoreCall, StoreOp, Tick};
+use pyzord_core::{Now, Reason, Record, StoreCall, StoreOp, Tick};
 
 use crate::invariant::{Checked, Invariant};
 use crate::law::{Rules, Verdict};
 use crate::message::{Content, Datagram, Parcel};
 use counts::Counts;
+pub(crate) use past::Past;
 pub(crate) use upkeep::Upkeep;
 
 /// Every copy has its answer after this long, even behind a full receive buffer and a database that hangs.
@@ -38,6 +40,7 @@ pub(crate) struct Judge {
     open: BTreeMap<u64, Copy>,
     pub(crate) counts: Counts,
     pub(crate) upkeep: Upkeep,
+    past: Past,
     /// When a stop that has begun must have ended. There is no upkeep any more.
     stops_by: Option<Tick>,
     in_flight: usize,
@@ -67,6 +70,11 @@ pub(crate) struct Asked {
 }
 
 impl Judge {
+    /// A judge of servers that remember so much.
+    pub(crate) fn new(past: Past) -> Self {
+        Self { past, ..Self::default() }
+    }
+
     /// A living server received a datagram.
     pub(crate) fn received(&mut self, datagram: &Datagram, now: Tick) {
         let Datagram { copy, source, parcel } = datagram.clone();
@@ -79,11 +87,12 @@ impl Judge {
         &mut self,
         copy: u64,
         rules: &Rules,
-        wall: i64,
+        now: Now,
         accepted: Result<(), Reason>,
     ) -> Checked<Option<Asked>> {
         let Some(open) = self.open.get_mut(&copy) else { return Ok(None) };
-        let verdict = rules.verdict(&open.parcel, open.source.port(), wall);
+        let verdict = rules.verdict(&open.parcel, open.source.port(), now.wall.micros());
+        let verdict = self.past.verdict(verdict, open.source, &open.parcel, now.tick, accepted)?;
         open.verdict = Some(verdict);
         if accepted.is_err() {
             let lawful = matches!(verdict, Verdict::Silence | Verdict::Unknown);
@@ -102,8 +111,12 @@ impl Judge {
     /// The server is about to ask the store `calls` for these copies.
     pub(crate) fn asks(&self, asked: &[Asked], calls: &[StoreCall]) -> Checked {
         let granted: Vec<StoreCall> = asked.iter().flat_map(|asked| self.granted_calls(asked.copy)).collect();
-        Invariant::OnlyGrantedCalls
-            .holds(granted == calls, || format!("granted was {granted:?}, the store is asked {calls:?}"))
+        let is_copy = |asked: &Asked| {
+            self.open.get(&asked.copy).is_some_and(|open| open.verdict == Some(Verdict::Again))
+        };
+        let copies = asked.iter().any(is_copy);
+        let invariant = if copies { Invariant::CopiesCountOnce } else { Invariant::OnlyGrantedCalls };
+        invariant.holds(granted == calls, || format!("granted was {granted:?}, the store is asked {calls:?}"))
     }
 
     /// What the law lets a copy ask the store.
@@ -157,6 +170,7 @@ impl Judge {
         copies.into_iter().for_each(|copy| self.dropped(copy));
         (self.in_flight, self.connects, self.stops_by) = (0, BTreeMap::new(), None);
         self.upkeep.ended();
+        self.past.ended();
     }
 
     /// The server is told to stop.

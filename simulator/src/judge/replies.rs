@@ -43,6 +43,7 @@ impl Judge {
             let detail = || format!("copy {copy} needs no database and has waited for {waited:?}");
             Invariant::PingsNeverWait.holds(waited <= AT_ONCE, detail)?;
         }
+        self.past.answered(open.verdict, &open.parcel, reply.code);
         for call in calls {
             match reply.code {
                 200 => self.counts.acknowledged(call)?,
@@ -90,7 +91,7 @@ impl Copy {
             Verdict::Silence => false,
             Verdict::Unknown => true,
             Verdict::Code(code) => reply.code == code,
-            Verdict::Pong => reply.code == 200,
+            Verdict::Pong | Verdict::Again => reply.code == 200,
             Verdict::Counts | Verdict::Info | Verdict::Report | Verdict::Whitelist => {
                 matches!(reply.code, 200 | 500)
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{Batch, Now, StoreAnswer, Tick};
+use pyzord_core::{Batch, Guard, Now, StoreAnswer, Tick};
 use pyzord_engines::Link;
 use pyzord_runtime::Next;
 
@@ -105,7 +105,7 @@ impl Server {
                 Next::End => (State::Done, Duration::ZERO),
             },
             State::Busy(flight) => {
-                let batch = connection.finish(stage, database, *flight)?;
+                let batch = connection.finish(stage, database, &mut self.guard, *flight)?;
                 stage.judge.batch_landed();
                 self.queue.give_back(batch);
                 (State::Woken, stage.random.micros(1, 40))
@@ -196,7 +196,13 @@ impl Connection {
     }
 
     /// Sends the replies. The batch is empty then, to be used again.
-    fn finish(&mut self, stage: &mut Stage, database: &mut Database, flight: Flight) -> Checked<Batch> {
+    fn finish(
+        &mut self,
+        stage: &mut Stage,
+        database: &mut Database,
+        guard: &mut Guard,
+        flight: Flight,
+    ) -> Checked<Batch> {
         let Flight { batch, asked, began, request, answers } = flight;
         if answers.is_none() {
             stage.judge.excuse(&asked);
@@ -211,7 +217,7 @@ impl Connection {
             }
         }
         let mut load = Load { batch, asked, ..Load::default() };
-        load.answer(stage, &answers.unwrap_or_default())?;
+        load.answer(stage, guard, &answers.unwrap_or_default())?;
         Ok(load.batch)
     }
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{Batch, Policy, Schedule, StoreAnswer, StoreCall};
+use pyzord_core::{Batch, Guard, Limits, Policy, Rate, Schedule, StoreAnswer, StoreCall};
 use pyzord_runtime::Queue;
 
 use crate::database::Database;
@@ -29,6 +29,7 @@ pub(crate) struct Server {
     pub(crate) life: u32,
     rules: Arc<Rules>,
     policy: Arc<Policy>,
+    guard: Guard,
     /// The receive buffer.
     buffer: VecDeque<Datagram>,
     workers: Vec<Worker>,
@@ -61,6 +62,7 @@ impl Server {
             life,
             rules: Arc::clone(rules),
             policy: Arc::new(rules.policy()),
+            guard: guard(stage),
             buffer: VecDeque::new(),
             workers: (0..config.workers).map(|_| Worker::default()).collect(),
             queue: Queue::new(queue_room(stage)),
@@ -95,6 +97,9 @@ impl Server {
                 self.policy = Arc::new(Policy::default());
             }
             return;
+        }
+        if stage.has(Sabotage::ReloadForgetsCopies) {
+            self.guard = guard(stage);
         }
         let mixed = stage.has(Sabotage::MixesPolicies);
         self.policy = Arc::new(if mixed { rules.mixed_with(&self.rules) } else { rules.policy() });
@@ -141,6 +146,21 @@ impl Server {
     }
 }
 
+/// A guard that has seen nothing yet.
+fn guard(stage: &mut Stage) -> Guard {
+    let mut limits = Limits::default();
+    limits.replays = stage.config.copies;
+    limits.requests = stage.config.requests;
+    limits.failures = stage.config.failures;
+    if stage.has(Sabotage::LimitsNobody) {
+        (limits.requests, limits.failures) = (Rate::UNLIMITED, Rate::UNLIMITED);
+    }
+    if stage.has(Sabotage::LimitsEverybody) {
+        limits.ipv4_prefix = 0;
+    }
+    Guard::new(limits, stage.random.bytes())
+}
+
 /// For how many connections the queue has room.
 fn queue_room(stage: &Stage) -> usize {
     match stage.config.connections {
@@ -159,9 +179,12 @@ impl Load {
     }
 
     /// Sends the replies that the store's answers make.
-    fn answer(&mut self, stage: &mut Stage, answers: &[StoreAnswer]) -> Checked {
+    fn answer(&mut self, stage: &mut Stage, guard: &mut Guard, answers: &[StoreAnswer]) -> Checked {
         let known = if stage.has(Sabotage::LosesAnswers) { answers.len() / 2 } else { answers.len() };
         self.batch.resolve(answers.get(..known).unwrap_or_default());
+        if !stage.has(Sabotage::NeverSettles) {
+            self.batch.settle(guard);
+        }
         let replies = self.batch.replies().count();
         let copies = self.asked.len();
         Invariant::AnsweredOnce

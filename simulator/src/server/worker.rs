@@ -82,7 +82,7 @@ impl Server {
                 }
             }
             State::Answering(answers) => {
-                worker.own.answer(stage, &answers)?;
+                worker.own.answer(stage, &mut self.guard, &answers)?;
                 State::Woken
             }
             State::Done => State::Done,
@@ -115,14 +115,14 @@ impl Server {
         let policy = Arc::clone(&self.policy);
         // A receive buffer has room for one byte more than the largest request.
         let bytes = parcel.bytes.get(..=MAX_REQUEST).unwrap_or(&parcel.bytes);
-        let mut accepted = own.batch.accept_apart(apart, &policy, *source, bytes, now.wall);
+        let mut accepted = own.batch.accept_with(&mut self.guard, apart, &policy, *source, bytes, now);
         let no_request = matches!(parcel.content, Content::NoRequest);
         if no_request && stage.has(Sabotage::AnswersReplies)
             || source.port() == 0 && stage.has(Sabotage::AnswersPortZero)
         {
             accepted = Ok(());
         }
-        let asked = stage.judge.judged(*copy, &self.rules, now.wall.micros(), accepted)?;
+        let asked = stage.judge.judged(*copy, &self.rules, now, accepted)?;
         let Some(asked) = asked else { return Ok(()) };
         let load = if waiting.batch.len() > waiting.asked.len() { waiting } else { own };
         load.asked.push(asked);
@@ -156,7 +156,7 @@ impl Server {
         let calls = own.calls(stage)?;
         let asked = own.asked.clone();
         if stage.has(Sabotage::AcknowledgesFirst) {
-            own.answer(stage, &vec![Ok(Record::default()); calls.len()])?;
+            own.answer(stage, &mut self.guard, &vec![Ok(Record::default()); calls.len()])?;
         }
         if calls.is_empty() {
             Ok((Vec::new(), Duration::ZERO))
@@ -172,7 +172,7 @@ impl Server {
         }
         let calls = load.calls(stage)?;
         if stage.has(Sabotage::AcknowledgesFirst) {
-            return load.answer(stage, &vec![Ok(Record::default()); calls.len()]);
+            return load.answer(stage, &mut self.guard, &vec![Ok(Record::default()); calls.len()]);
         }
         let waiting = self.queue.waiting();
         if self.queue.submit(&mut load.batch) {
@@ -186,6 +186,6 @@ impl Server {
             load.clear();
         }
         stage.judge.batch_refused(stage.config.connections, &load.asked)?;
-        load.answer(stage, &[])
+        load.answer(stage, &mut self.guard, &[])
     }
 }
