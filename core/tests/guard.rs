@@ -134,13 +134,18 @@ fn anonymous_reports_and_those_to_a_server_without_memory_count_each_time() {
 /// Wrong signatures are easily forged with somebody else's address; they must not lock him out.
 #[test]
 fn wrong_signatures_are_answered_up_to_a_limit_and_right_ones_always() {
-    let mut server = Server::new(|limits| limits.failures = Rate { per_second: 1, burst: 10 });
+    let mut server = Server::new(|limits| {
+        limits.failures = Rate { per_second: 1, burst: 10 };
+        limits.unlimited = vec!["198.51.100.0/24".parse().unwrap()];
+    });
     let (wrong, right) = (signed("report", 1, b"000000"), signed("report", 2, b"abcdef"));
     let outcomes: Vec<_> = (0..100).map(|_| server.ask("192.0.2.1", &wrong, 0)).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(401)).count(), 10);
     assert_eq!(outcomes.last(), Some(&Err(Reason::TooManyFailures)));
     assert_eq!(server.ask("192.0.2.1", &right, 0), Ok(200));
     assert_eq!(server.ask("192.0.2.2", &wrong, 0), Ok(401), "others have a limit of their own");
+    let unlimited = (0..100).filter(|_| server.ask("198.51.100.1", &wrong, 0) == Ok(401)).count();
+    assert_eq!(unlimited, 100, "this one was promised none");
     let notices: Vec<String> = server.guard.notices().map(|notice| notice.to_string()).collect();
     assert_eq!(
         notices,
@@ -171,4 +176,38 @@ fn networks_are_limited_as_a_whole_and_served_as_the_lists_say() {
     assert_eq!(server.ask("192.0.2.200", ping, 5), Err(Reason::DeniedNetwork));
     assert_eq!(server.ask("192.0.2.1", ping, 5), Err(Reason::TooManyRequests));
     assert_eq!(server.ask("192.0.2.1", ping, 6), Ok(200));
+}
+
+/// Else nobody looks at the sender, and a limit that is set would limit nobody.
+#[test]
+fn senders_are_judged_when_any_limit_is_set() {
+    let judged = |change: fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        limits.judge_peers()
+    };
+    assert!(!judged(|_| ()), "wrong signatures are counted when they come");
+    assert!(judged(|limits| limits.requests.per_second = 1));
+    assert!(judged(|limits| limits.allowed.push("192.0.2.0/24".parse().unwrap())));
+    assert!(judged(|limits| limits.denied.push("192.0.2.0/24".parse().unwrap())));
+    assert!(!judged(|limits| limits.unlimited.push("192.0.2.0/24".parse().unwrap())), "nobody has a limit");
+}
+
+/// A flood from many addresses must not fill the log.
+#[test]
+fn of_many_networks_over_their_limit_a_few_are_named() {
+    let mut server = Server::new(|limits| limits.requests = Rate { per_second: 1, burst: 1 });
+    let mut flood = |networks: std::ops::Range<u8>| {
+        for host in networks {
+            let peer = format!("192.0.2.{host}");
+            for _ in 0..3 {
+                let _ = server.ask(&peer, b"Op: ping\nPV: 2.1\n\n", 0);
+            }
+        }
+        server.guard.notices().count()
+    };
+    assert_eq!(flood(0..3), 3);
+    assert_eq!(flood(10..60), 8);
+    assert_eq!(flood(60..100), 8, "others, after somebody looked");
+    assert_eq!(flood(10..18), 0, "these were named a moment ago");
 }

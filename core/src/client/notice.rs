@@ -69,3 +69,40 @@ impl fmt::Display for Notice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString as _;
+
+    /// Administrators search their logs for these words, and watch for warnings.
+    #[test]
+    fn each_event_has_its_line_and_its_level() {
+        let server = String::from("a.example:24441");
+        for (event, line, is_warning) in [
+            (Event::Down, "it does not answer; what is to be sent waits", true),
+            (Event::Nowhere, "the name has no address; what is to be sent waits", true),
+            (Event::Back, "it answers again", false),
+            (Event::refused(403, b"No"), "it refuses what it is sent, which is dropped: 403 No", true),
+            (
+                Event::Dropped { digests: 7 },
+                "too many digests wait for it; 7 of the oldest were dropped",
+                true,
+            ),
+        ] {
+            assert_eq!(event.is_warning(), is_warning, "{line}");
+            let notice = Notice { server: server.clone(), event };
+            assert_eq!(notice.to_string(), ["forwarding to a.example:24441: ", line].concat());
+        }
+    }
+
+    /// The words are those of a peer.
+    #[test]
+    fn what_a_peer_says_is_cut_and_fits_on_one_line() {
+        let Event::Refused { diag, .. } = Event::refused(500, &[b"\n\x1b\xff", &[b'x'; 200][..]].concat())
+        else {
+            unreachable!()
+        };
+        assert_eq!(diag, ["\\n\\x1b\\xff", &"x".repeat(77)].concat());
+    }
+}
