@@ -117,6 +117,8 @@ pub enum Sabotage {
     LimitsNobody,
     /// All hosts have one limit together.
     LimitsEverybody,
+    /// A host with too many wrong signatures is not served at all.
+    FailuresShutOut,
     /// Datagrams without `Op` are answered.
     AnswersReplies,
     /// Port 0 is answered.

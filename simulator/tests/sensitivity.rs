@@ -41,6 +41,7 @@ sensitivity! {
     a_memory_that_never_settles: NeverSettles breaks AnsweredOnce;
     a_server_without_limits: LimitsNobody breaks LimitsHold;
     a_limit_for_everybody_together: LimitsEverybody breaks TheHonestAreServed;
+    a_host_shut_out_for_what_others_send: FailuresShutOut breaks TheHonestAreServed;
     a_server_that_answers_replies: AnswersReplies breaks NothingWithoutOp;
     a_server_that_answers_port_zero: AnswersPortZero breaks NothingToPortZero;
     a_server_that_pads_replies: PadsReplies breaks RepliesWeighLittle;

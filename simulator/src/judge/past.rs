@@ -68,10 +68,13 @@ impl Past {
             return self.requests.refused(source.ip(), now).map(|()| Verdict::Silence);
         }
         self.requests.passed(source.ip(), now)?;
+        if accepted == Err(Reason::TooManyFailures) {
+            // Whoever forges an address can send wrong signatures in its name.
+            let detail = || format!("{source} is refused for wrong signatures, and law says {verdict:?}");
+            Invariant::TheHonestAreServed.holds(verdict == Verdict::Code(401), detail)?;
+            return self.failures.refused(source.ip(), now).map(|()| Verdict::Silence);
+        }
         if verdict == Verdict::Code(401) {
-            if accepted == Err(Reason::TooManyFailures) {
-                return self.failures.refused(source.ip(), now).map(|()| Verdict::Silence);
-            }
             return self.failures.passed(source.ip(), now).map(|()| verdict);
         }
         if !self.copies || !is_signed_count(verdict, parcel) {

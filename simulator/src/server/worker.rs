@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{MAX_REQUEST, Now, Record, StoreAnswer, StoreCall, StoreOp};
+use pyzord_core::{MAX_REQUEST, Memory as _, Now, Reason, Record, StoreAnswer, StoreCall, StoreOp};
 
 use super::{Load, Server};
 use crate::database::Database;
@@ -115,7 +115,13 @@ impl Server {
         let policy = Arc::clone(&self.policy);
         // A receive buffer has room for one byte more than the largest request.
         let bytes = parcel.bytes.get(..=MAX_REQUEST).unwrap_or(&parcel.bytes);
-        let mut accepted = own.batch.accept_with(&mut self.guard, apart, &policy, *source, bytes, now);
+        let shut_out = stage.has(Sabotage::FailuresShutOut)
+            && self.guard.answer_failure(source.ip(), now.tick) == Err(Reason::TooManyFailures);
+        let mut accepted = if shut_out {
+            Err(Reason::TooManyFailures)
+        } else {
+            own.batch.accept_with(&mut self.guard, apart, &policy, *source, bytes, now)
+        };
         let no_request = matches!(parcel.content, Content::NoRequest);
         if no_request && stage.has(Sabotage::AnswersReplies)
             || source.port() == 0 && stage.has(Sabotage::AnswersPortZero)
