@@ -303,7 +303,24 @@ fn a_server_that_is_away_for_an_hour_costs_little_and_gets_what_waits() {
         let told = |wanted: &Event| events.iter().filter(|event| *event == wanted).count();
         assert_eq!((told(&Event::Down), told(&Event::Back)), (1, 1));
         assert!(events.len() < 70, "{} lines in the log of an hour", events.len());
+        let dropped =
+            events.iter().map(|event| if let Event::Dropped { digests } = event { *digests } else { 0 });
+        assert_eq!(dropped.sum::<u64>(), totals.dropped, "each that was dropped is told of, once");
     }
+}
+
+/// The server would refuse a signature that is older than five minutes.
+#[test]
+fn what_waited_for_minutes_is_signed_anew() {
+    let mut world = pair(true);
+    world.nodes[1].up = false;
+    world.report(1);
+    world.run_seconds(400);
+    world.nodes[1].up = true;
+    world.run_seconds(10);
+    assert_eq!((world.nodes[1].total(), totals(&world.nodes[0]).accepted), (1, 1));
+    let line = "1 digests accepted, 0 refused, 0 unanswered, 0 dropped, 0 not sent back, 0 waiting";
+    assert_eq!(totals(&world.nodes[0]).to_string(), line);
 }
 
 #[test]
