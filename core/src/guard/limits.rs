@@ -125,6 +125,13 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_that_is_not_set_is_ten_seconds_of_the_rate() {
+        let mut buckets = Buckets::new(Rate { per_second: 3, burst: 0 });
+        assert_eq!(within(&mut buckets, network(1), at(0), 100), 30);
+        assert_eq!(within(&mut buckets, network(1), at(2_000), 100), 6);
+    }
+
+    #[test]
     fn a_network_over_its_limit_is_told_of_once_a_minute() {
         let mut buckets = Buckets::new(Rate { per_second: 1, burst: 1 });
         let (hash, one) = network(1);

@@ -84,4 +84,17 @@ mod tests {
         assert_eq!(replays.look(one, at(599)), Seen::Counted);
         assert_eq!(replays.look(one, at(600)), Seen::Never, "no request is valid for so long");
     }
+
+    /// With all of them in one place, eight would drive out the others.
+    #[test]
+    fn as_many_are_known_as_there_is_room_for() {
+        let mut replays = Replays::new(65_536);
+        let signature = |number: u64| {
+            let mut bytes = [0; 20];
+            bytes[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+            Digest::new(bytes)
+        };
+        assert!((0..10_000).all(|number| replays.look(signature(number), Tick::default()) == Seen::Never));
+        assert!((0..10_000).all(|number| replays.look(signature(number), Tick::default()) == Seen::InFlight));
+    }
 }
