@@ -365,6 +365,7 @@ fn what_failed_is_sent_again_for_a_minute() {
     (0..10).for_each(|number| world.report(number));
     world.run_seconds(200);
     assert_eq!((totals(&world.nodes[0]).refused, totals(&world.nodes[0]).waiting), (10, 0));
+    assert_eq!(world.nodes[1].received, 7 + 7, "then it is given up");
 }
 
 /// Python's servers that forward to each other never end.
