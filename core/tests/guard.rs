@@ -90,6 +90,17 @@ fn a_signed_report_is_counted_once_and_each_copy_is_answered() {
     assert_eq!(server.ask("192.0.2.1", &signed("check", 3, b"abcdef"), 1), Ok(200));
 }
 
+/// It was forgotten at the last moment at which its signature is valid, and counted a second time.
+#[test]
+fn a_signed_report_is_known_for_as_long_as_it_is_valid() {
+    let mut server = Server::new(|_| ());
+    let report = signed("report", 1, b"abcdef");
+    assert_eq!(server.ask("192.0.2.1", &report, 0), Ok(200), "signed for 300 seconds from now");
+    assert_eq!(server.ask("192.0.2.1", &report, 600), Ok(200));
+    assert_eq!(server.reports(), 1);
+    assert_eq!(server.ask("192.0.2.1", &report, 601), Ok(401));
+}
+
 #[test]
 fn a_copy_of_a_report_that_waits_is_left_to_the_first_answer() {
     let mut server = Server::new(|_| ());

@@ -7,8 +7,9 @@ use crate::digest::Digest;
 use crate::signature::MAX_CLOCK_DIFFERENCE;
 use crate::time::Tick;
 
-/// A signature is valid for this long: from the earliest to the latest moment that its `Time` fits.
-const VALID: Duration = MAX_CLOCK_DIFFERENCE.saturating_mul(2);
+/// A signature is valid for no longer: from the earliest to the latest moment that its `Time` fits, both of which belong
+/// to it, hence a second more.
+const VALID: Duration = MAX_CLOCK_DIFFERENCE.saturating_mul(2).saturating_add(Duration::from_secs(1));
 
 /// What is known of a signed count.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -81,8 +82,8 @@ mod tests {
         replays.settle(two, false);
         assert_eq!(replays.look(one, at(2)), Seen::Counted);
         assert_eq!(replays.look(two, at(2)), Seen::Never, "the first copy failed");
-        assert_eq!(replays.look(one, at(599)), Seen::Counted);
-        assert_eq!(replays.look(one, at(600)), Seen::Never, "no request is valid for so long");
+        assert_eq!(replays.look(one, at(600)), Seen::Counted);
+        assert_eq!(replays.look(one, at(601)), Seen::Never, "no request is valid for so long");
     }
 
     /// With all of them in one place, eight would drive out the others.

@@ -12,8 +12,8 @@ use crate::invariant::{Checked, Invariant};
 use crate::law::Verdict;
 use crate::message::{Content, Parcel};
 
-/// A signature is valid for as long.
-const WINDOW: Duration = Duration::from_secs(600);
+/// A signature is valid for ten minutes, the last moment included.
+const WINDOW: Duration = Duration::from_secs(601);
 /// Workers read their clocks, and judge what they have received a little later.
 const SLACK: Duration = Duration::from_secs(1);
 
