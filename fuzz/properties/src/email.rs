@@ -36,6 +36,17 @@ pub(crate) fn written(headers: &[Field]) -> Vec<u8> {
     headers.iter().flat_map(field).collect()
 }
 
+/// What is signed: each header but `Sig` as `Name: value`, joined by line feeds, stripped as Python strips.
+pub(crate) fn signed_text(datagram: &[u8]) -> Vec<u8> {
+    let mut headers = headers(datagram);
+    headers.retain(|(name, _)| !name.eq_ignore_ascii_case(b"Sig"));
+    let mut text = written(&headers);
+    while matches!(text.last(), Some(b'\t'..=b'\r' | 0x1c..=0x1f | b' ')) {
+        text.pop();
+    }
+    text
+}
+
 /// `datagram.replace(b"\n\n", b"\n")`
 fn single_breaks(datagram: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();

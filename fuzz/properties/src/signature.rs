@@ -2,7 +2,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use pyzord_core::{BadSignature, HashedKey, HeaderBlock, Request, UnixTime, verify};
 use sha1::{Digest as _, Sha1};
 
-use crate::email::{self, Field};
+use crate::email::signed_text;
 use crate::peer::{LineBreak, header_name, header_value};
 
 /// A request that was signed, and one byte of it that is changed on its way.
@@ -28,7 +28,7 @@ pub fn signature(data: &[u8]) {
     assert_eq!(key, HashedKey::new(signed.user, &signed.key.to_ascii_uppercase()));
     let text = signed.text();
     let signature = key.sign(HeaderBlock::new(&text), signed.time);
-    assert_eq!(signature, signed.sign(&content(&text), signed.time), "{}", text.escape_ascii());
+    assert_eq!(signature, signed.sign(&signed_text(&text), signed.time), "{}", text.escape_ascii());
 
     let mut datagram = signed.datagram(text, signature);
     let now = UnixTime::from_seconds(signed.time.saturating_add(signed.skew.into()));
@@ -36,13 +36,13 @@ pub fn signature(data: &[u8]) {
     let expected = if near { Ok(()) } else { Err(BadSignature::Timestamp) };
     assert_eq!(verified(&datagram, &key, now), Some(expected), "{}", datagram.escape_ascii());
 
-    let before = content(&datagram);
+    let before = signed_text(&datagram);
     let at = signed.at % datagram.len();
     if let Some(byte) = datagram.get_mut(at) {
         *byte = signed.byte;
     }
     if verified(&datagram, &key, now) == Some(Ok(())) {
-        assert!(near && content(&datagram) == before, "{}", datagram.escape_ascii());
+        assert!(near && signed_text(&datagram) == before, "{}", datagram.escape_ascii());
         let request = Request::parse(&datagram).and_then(|request| request.signature);
         assert_eq!(request, Some(&signature[..]));
     }
@@ -76,17 +76,6 @@ impl Signed<'_> {
         let time = time.to_string();
         hex(&[&Sha1::digest(text)[..], b":", time.as_bytes(), b":", &hex(&key)].concat())
     }
-}
-
-/// What is signed: each header but `Sig` as `Name: value`, joined by line feeds, stripped as Python strips.
-fn content(datagram: &[u8]) -> Vec<u8> {
-    let mut headers: Vec<Field> = email::headers(datagram);
-    headers.retain(|(name, _)| !name.eq_ignore_ascii_case(b"Sig"));
-    let mut text = email::written(&headers);
-    while matches!(text.last(), Some(b'\t'..=b'\r' | 0x1c..=0x1f | b' ')) {
-        text.pop();
-    }
-    text
 }
 
 fn hex(bytes: &[u8]) -> [u8; 40] {

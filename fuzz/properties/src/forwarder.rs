@@ -1,0 +1,373 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use arbitrary::{Arbitrary, Unstructured};
+use pyzord_core::client::{Action, Count, Forwarder, Remote, Totals};
+use pyzord_core::{
+    AccessOrder, Digest, HeaderBlock, Now, Operation, Policy, Request, Step, StoreOp, Tick, UnixTime, accept,
+};
+
+const START: i64 = 1_700_000_000;
+/// More than wait in a queue.
+const FLOOD: u32 = 10_050;
+/// In both queues, and under way in 32 requests.
+const MOST_WAITING: u64 = 2 * 10_000 + 320;
+/// A signed request is sent again as it is for so long.
+const SIGNED_FOR: Duration = Duration::from_secs(150);
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    signed: bool,
+    /// In seconds.
+    timeout: u8,
+    /// In one of 64 runs more is counted at first than a queue has room for, which takes long.
+    flood: u8,
+    events: Vec<Happens<'a>>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Happens<'a> {
+    /// New digests are counted, from some host.
+    Counts { digests: u8, whitelisted: bool, host: u8 },
+    /// The server that something was sent to answers it, perhaps again or late.
+    Reply { sent: u8, code: Code },
+    /// What looks like such a reply comes from elsewhere, or with another mark.
+    Forged { sent: u8, how: Forgery },
+    /// Any bytes come from a server.
+    Bytes(&'a [u8]),
+    /// A lookup has ended, with so many addresses.
+    Found(u8),
+    /// Milliseconds go by.
+    Pass(u16),
+    /// All that is due in some moments from now on happens in its time.
+    Deadlines(u8),
+    Stop,
+}
+
+#[derive(Clone, Copy, Arbitrary, Debug)]
+enum Code {
+    Ok,
+    Failed,
+    Other(u16),
+}
+
+#[derive(Clone, Copy, Arbitrary, Debug)]
+enum Forgery {
+    Host,
+    Port,
+    Thread,
+}
+
+/// Whatever comes in, each digest goes into one request to a server, is in one of the totals, and is never sent again
+/// after that; no queue grows, no digest is tried for ever, and whoever is not the server that was asked changes nothing.
+pub fn forwarder(data: &[u8]) {
+    let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
+    let mut driver = Driver::new(&input);
+    if input.flood % 64 == 1 {
+        driver.counts(FLOOD, false, 7);
+    }
+    driver.act();
+    for event in &input.events {
+        driver.happens(event);
+        driver.act();
+    }
+    driver.finish();
+}
+
+/// Sends and waits as a runtime would, and keeps books of its own.
+struct Driver {
+    forwarder: Forwarder,
+    policy: Policy,
+    timeout: Duration,
+    tick: Tick,
+    offered: u32,
+    /// What was sent, the last one last.
+    sent: Vec<Sent>,
+    books: [Book; 2],
+}
+
+/// A datagram on its way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Sent {
+    server: usize,
+    to: SocketAddr,
+    thread: Vec<u8>,
+}
+
+/// What is known of the digests for one server.
+#[derive(Debug, Default)]
+struct Book {
+    /// Requests, by their first digests.
+    requests: BTreeMap<Digest, Known>,
+    digests: BTreeSet<Digest>,
+    pinged: Option<Tick>,
+}
+
+/// A request that was sent.
+#[derive(Debug)]
+struct Known {
+    digests: Vec<Digest>,
+    last: Sent,
+    datagram: Vec<u8>,
+    signed: Tick,
+    sent: Tick,
+    tries: u32,
+    /// It is not sent again before.
+    not_before: Tick,
+    /// It is not sent again at all.
+    over: bool,
+}
+
+impl Driver {
+    fn new(input: &Input<'_>) -> Self {
+        let accounts = b"192.0.2.1 : 24441 : bob : ,abcdef\na.example : 24441 : bob : ,abcdef".as_slice();
+        let servers = b"192.0.2.1:24441\na.example:24441".as_slice();
+        let (remotes, _) = Remote::parse(Some(servers), input.signed.then_some(accounts));
+        let timeout = Duration::from_secs(u64::from(input.timeout % 60) + 1);
+        let access = b"report whitelist ping : bob anonymous : allow";
+        Self {
+            forwarder: Forwarder::new(remotes, timeout, [0; 16], Tick::default()),
+            policy: Policy::parse(Some(b"bob : abcdef"), Some(access), AccessOrder::FirstMatch).0,
+            timeout,
+            tick: Tick::default(),
+            offered: 0,
+            sent: Vec::new(),
+            books: Default::default(),
+        }
+    }
+
+    fn happens(&mut self, event: &Happens<'_>) {
+        match *event {
+            Happens::Counts { digests, whitelisted, host } => {
+                self.counts(digests.into(), whitelisted, host);
+            }
+            Happens::Reply { sent, code } => {
+                if let Some(sent) = self.recall(sent) {
+                    self.reply(&sent, code.number());
+                }
+            }
+            Happens::Forged { sent, how } => {
+                if let Some(sent) = self.recall(sent) {
+                    self.forge(sent, how);
+                }
+            }
+            Happens::Bytes(bytes) => self.forwarder.received(address(1), bytes, self.tick),
+            Happens::Found(count) => {
+                let found: Vec<SocketAddr> = (0..count % 12).map(|host| address(host + 100)).collect();
+                self.forwarder.found(1, &found, self.tick);
+            }
+            Happens::Pass(millis) => self.tick = self.tick.after(Duration::from_millis(millis.into())),
+            Happens::Deadlines(count) => {
+                for _ in 0..count {
+                    let Some(next) = self.forwarder.next_deadline() else { break };
+                    self.tick = self.tick.max(next);
+                    self.act();
+                }
+            }
+            Happens::Stop => self.forwarder.stop(),
+        }
+    }
+
+    fn counts(&mut self, digests: u32, whitelisted: bool, host: u8) {
+        for _ in 0..digests {
+            self.offered += 1;
+            let host = IpAddr::from([192, 0, 2, host]);
+            self.forwarder.count(Count::new(digest(self.offered), whitelisted, host), self.tick);
+        }
+    }
+
+    /// One of the last datagrams that were sent.
+    fn recall(&self, back: u8) -> Option<Sent> {
+        self.sent.iter().rev().nth(back.into()).cloned()
+    }
+
+    fn act(&mut self) {
+        let mut datagram = Vec::new();
+        let mut actions = 0;
+        while let Some(action) = self.forwarder.poll(self.now(), &mut datagram) {
+            match action {
+                Action::Send(to) => self.sends(to, &datagram),
+                Action::LookUp(server) => assert_eq!(server, 1),
+                Action::Tell(notice) => {
+                    let told = notice.to_string();
+                    assert!(told.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{told:?}");
+                    assert!(told.len() < 500, "{told}");
+                }
+            }
+            actions += 1;
+            assert!(actions < 100, "a busy loop");
+        }
+        assert!(self.forwarder.next_deadline().is_none_or(|deadline| deadline > self.tick));
+        for totals in self.totals() {
+            assert!(totals.waiting <= MOST_WAITING, "{totals}");
+            assert_eq!(all(&totals), u64::from(self.offered), "{totals}");
+        }
+    }
+
+    fn sends(&mut self, to: SocketAddr, datagram: &[u8]) {
+        let server = usize::from(to != address(1));
+        let request = Request::parse(datagram).expect("a request");
+        let digests: Vec<Digest> = request.digests().filter_map(Digest::parse).collect();
+        let thread = request.thread.map(<[u8]>::to_vec).expect("a mark");
+        let sent = Sent { server, to, thread };
+        self.sent.push(sent.clone());
+        let whole = HeaderBlock::new(datagram).iter().any(|header| header.is("Sig"));
+        assert!(whole && datagram.len() < 1024, "{}", datagram.escape_ascii());
+        let asked = match accept(&self.policy, datagram, self.now().wall) {
+            Step::Ignore(reason) => panic!("{reason:?}: {}", datagram.escape_ascii()),
+            Step::Reply(reply) => {
+                assert_eq!((reply.refusal(), Operation::parse(request.op)), (None, Some(Operation::Ping)));
+                Vec::new()
+            }
+            Step::Store(pending) => pending.calls().to_vec(),
+        };
+        let op = if request.op == b"whitelist" { StoreOp::Whitelist } else { StoreOp::Report };
+        assert!(asked.iter().all(|call| call.op == op) && asked.iter().map(|call| call.digest).eq(digests.clone()));
+        let book = self.books.get_mut(server).expect("there are two");
+        if digests.is_empty() {
+            return book.pings(self.tick, self.timeout);
+        }
+        assert!(request.forwarded && digests.len() <= 10);
+        book.sends(digests, sent, datagram, self.tick);
+    }
+
+    fn reply(&mut self, sent: &Sent, code: u16) {
+        let before = self.totals();
+        self.receive(sent.to, &sent.thread, code);
+        let after = self.totals();
+        let delta = |what: fn(&Totals) -> u64| -> Vec<u64> {
+            after.iter().zip(&before).map(|(after, before)| what(after) - what(before)).collect()
+        };
+        let (accepted, refused) = (delta(|totals| totals.accepted), delta(|totals| totals.refused));
+        let counted: u64 = accepted.iter().chain(&refused).sum();
+        let book = self.books.get_mut(sent.server).expect("there are two");
+        book.pinged = None;
+        // Marks are few enough to come again: it is the last request with this mark that is answered.
+        let answered = book.requests.values_mut().filter(|known| known.last == *sent);
+        let Some(known) = answered.max_by_key(|known| known.sent) else { return assert_eq!(counted, 0) };
+        let own = [&accepted, &refused].map(|delta| delta.get(sent.server).copied().unwrap_or_default());
+        assert_eq!(own.iter().sum::<u64>(), counted, "a reply of one server is none of another");
+        if counted > 0 {
+            assert!(!known.over, "it was given up or answered before");
+            let digests = known.digests.len() as u64;
+            assert_eq!(own, if code == 200 { [digests, 0] } else { [0, digests] });
+            assert!(code != 500 || known.tries == 7, "{known:?}");
+            known.over = true;
+        } else if code == 500 {
+            let pause = Duration::from_secs(1 << (known.tries - 1));
+            known.not_before = self.tick.after(pause);
+        } else {
+            assert!(known.over || known.sent.after(self.timeout) <= self.tick, "{code} to {known:?}");
+            known.over = true;
+        }
+    }
+
+    fn forge(&mut self, sent: Sent, how: Forgery) {
+        let (mut from, mut thread) = (sent.to, sent.thread);
+        match how {
+            Forgery::Host => from.set_ip([203, 0, 113, 9].into()),
+            Forgery::Port => from.set_port(1),
+            Forgery::Thread => thread = b"1023".to_vec(),
+        }
+        let before = self.totals();
+        self.receive(from, &thread, 200);
+        assert_eq!(self.totals(), before);
+    }
+
+    fn receive(&mut self, from: SocketAddr, thread: &[u8], code: u16) {
+        let mut reply = format!("Code: {code}\nDiag: x\nPV: 2.1\nThread: ").into_bytes();
+        reply.extend([thread, b"\n\n"].concat());
+        self.forwarder.received(from, &reply, self.tick);
+    }
+
+    /// Both servers answer everything from now on: soon nothing is left.
+    fn finish(&mut self) {
+        self.forwarder.found(1, &[address(100)], self.tick);
+        self.forwarder.stop();
+        let end = self.tick.after(Duration::from_secs(600));
+        while self.totals().iter().any(|totals| totals.waiting > 0) {
+            self.sent.clear();
+            self.act();
+            for sent in self.sent.clone() {
+                self.reply(&sent, 200);
+            }
+            if self.sent.is_empty() {
+                let next = self.forwarder.next_deadline().expect("what waits is due at some time");
+                self.tick = self.tick.max(next);
+                assert!(self.tick <= end, "what waits is not sent: {:?}", self.totals());
+            }
+        }
+        assert!(self.forwarder.is_idle());
+        for (totals, book) in self.totals().iter().zip(&self.books) {
+            assert_eq!(all(totals), u64::from(self.offered), "{totals}");
+            let sent = book.digests.len() as u64;
+            assert_eq!(sent + totals.dropped + totals.withheld, u64::from(self.offered), "{totals}");
+        }
+    }
+
+    fn totals(&self) -> Vec<Totals> {
+        self.forwarder.totals().map(|(_, totals)| totals).collect()
+    }
+
+    fn now(&self) -> Now {
+        let seconds = self.tick.since(Tick::default()).as_secs();
+        Now { wall: UnixTime::from_seconds(START.saturating_add_unsigned(seconds)), tick: self.tick }
+    }
+}
+
+impl Book {
+    /// Digests go, for the first time or again.
+    fn sends(&mut self, digests: Vec<Digest>, sent: Sent, datagram: &[u8], now: Tick) {
+        let first = digests.first().copied().unwrap_or(digest(0));
+        let Some(known) = self.requests.get_mut(&first) else {
+            assert!(digests.iter().all(|digest| self.digests.insert(*digest)), "a digest goes twice");
+            let datagram = datagram.to_vec();
+            let (signed, tries, over) = (now, 1, false);
+            let known =
+                Known { digests, last: sent, datagram, signed, sent: now, tries, not_before: now, over };
+            self.requests.insert(first, known);
+            return;
+        };
+        assert_eq!(known.digests, digests);
+        assert!(!known.over && known.tries < 7 && known.not_before <= now, "{known:?} at {now:?}");
+        if known.datagram == datagram {
+            assert!(now.since(known.signed) <= SIGNED_FOR);
+        } else {
+            assert!(now.since(known.signed) > SIGNED_FOR);
+            (known.datagram, known.signed) = (datagram.to_vec(), now);
+        }
+        (known.last, known.sent, known.tries) = (sent, now, known.tries + 1);
+    }
+
+    /// A server that says nothing is pinged no sooner than it can be known to say nothing.
+    fn pings(&mut self, now: Tick, timeout: Duration) {
+        let last = self.pinged.replace(now);
+        assert!(last.is_none_or(|last| now.since(last) > timeout), "{last:?} and {now:?}");
+    }
+}
+
+impl Code {
+    fn number(self) -> u16 {
+        match self {
+            Self::Ok => 200,
+            Self::Failed => 500,
+            Self::Other(code) => code,
+        }
+    }
+}
+
+fn all(totals: &Totals) -> u64 {
+    let Totals { accepted, refused, unanswered, dropped, withheld, waiting, .. } = totals;
+    accepted + refused + unanswered + dropped + withheld + waiting
+}
+
+fn address(host: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, host], 24441))
+}
+
+fn digest(number: u32) -> Digest {
+    let mut bytes = [0; 20];
+    bytes.iter_mut().zip(number.to_be_bytes()).for_each(|(place, byte)| *place = byte);
+    Digest::new(bytes)
+}
