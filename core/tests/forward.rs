@@ -494,6 +494,82 @@ fn only_the_server_itself_can_answer() {
     assert_eq!(accepted(&forwarder), 1);
 }
 
+/// What a forwarder sends at a moment.
+fn sends(forwarder: &mut Forwarder, tick: Tick) -> Vec<Vec<u8>> {
+    let (mut datagram, mut sent) = (Vec::new(), Vec::new());
+    while let Some(action) = forwarder.poll(now(tick), &mut datagram) {
+        assert!(matches!(action, Action::Send(_)), "{action:?}");
+        sent.push(datagram.clone());
+    }
+    sent
+}
+
+/// Ten digests, so that they go at once.
+fn count_ten(forwarder: &mut Forwarder, tick: Tick) {
+    (0..10)
+        .for_each(|number| forwarder.count(Count::new(digest(number), false, [192, 0, 2, 7].into()), tick));
+}
+
+fn answer(forwarder: &mut Forwarder, datagram: &[u8], tick: Tick) {
+    let thread = pyzord_core::Request::parse(datagram).unwrap().thread.unwrap();
+    let reply = [b"Code: 200\nDiag: OK\nPV: 2.1\nThread: ", thread, b"\n\n"].concat();
+    forwarder.received("192.0.2.2:24441".parse().unwrap(), &reply, tick);
+}
+
+/// With other bytes the server would take it for another report, and count it again.
+#[test]
+fn a_request_whose_replies_are_lost_is_sent_three_times_with_the_same_bytes() {
+    let timeout = Duration::from_secs(75);
+    let mut forwarder = Forwarder::new([remote(2, true)], timeout, [0; 16], at(0));
+    let mut tick = at(1000);
+    count_ten(&mut forwarder, tick);
+    let first = sends(&mut forwarder, tick).remove(0);
+    for again in [true, true, false] {
+        // The server answers others.
+        let soon = tick.after(Duration::from_secs(1));
+        count_ten(&mut forwarder, soon);
+        let other = sends(&mut forwarder, soon).remove(0);
+        answer(&mut forwarder, &other, soon);
+        tick = tick.after(timeout);
+        assert_eq!(sends(&mut forwarder, tick), vec![first.clone(); usize::from(again)]);
+    }
+    let (_, totals) = forwarder.totals().next().unwrap();
+    assert_eq!((totals.accepted, totals.unanswered, totals.waiting), (30, 10, 0));
+}
+
+/// What a server answered before it was asked says nothing of whether it is still there.
+#[test]
+fn a_reply_at_the_moment_of_a_request_is_no_sign_of_life() {
+    let mut forwarder = Forwarder::new([remote(2, false)], TIMEOUT, [0; 16], at(0));
+    count_ten(&mut forwarder, at(0));
+    let first = sends(&mut forwarder, at(0)).remove(0);
+    answer(&mut forwarder, &first, at(10));
+    count_ten(&mut forwarder, at(10));
+    assert_eq!(sends(&mut forwarder, at(10)).len(), 1);
+    assert_eq!(sends(&mut forwarder, at(5010)), [b""; 0], "it is away");
+    let ping = sends(&mut forwarder, at(5110));
+    assert!(ping[0].starts_with(b"Op: ping\n"));
+    answer(&mut forwarder, &ping[0], at(5120));
+    assert_eq!(sends(&mut forwarder, at(5120)).len(), 1, "nothing was given up");
+}
+
+/// It would be told when something else happens, which may be in ten minutes.
+#[test]
+fn what_was_dropped_is_told_of_in_its_time() {
+    let mut forwarder = Forwarder::new([Remote::new("a.example", 5)], TIMEOUT, [0; 16], at(0));
+    let mut datagram = Vec::new();
+    assert_eq!(forwarder.poll(now(at(0)), &mut datagram), Some(Action::LookUp(0)));
+    (0..1001).for_each(|_| count_ten(&mut forwarder, at(0)));
+    let mut dropped = |tick| match forwarder.poll(now(tick), &mut datagram) {
+        Some(Action::Tell(Notice { event: Event::Dropped { digests }, .. })) => Ok(digests),
+        other => Err((other, forwarder.next_deadline())),
+    };
+    assert_eq!(dropped(at(0)), Ok(10));
+    assert_eq!(dropped(at(0)), Err((None, Some(at(600_000)))));
+    count_ten(&mut forwarder, at(1));
+    assert_eq!(forwarder.next_deadline(), Some(at(60_000)));
+}
+
 /// Something that happens to a forwarder.
 #[derive(Clone, Debug)]
 enum Input {
