@@ -65,10 +65,6 @@ impl Buckets {
         Self { rate, table: Table::new(NETWORKS) }
     }
 
-    pub(super) const fn are_limited(&self) -> bool {
-        self.rate.per_second != 0
-    }
-
     /// Takes one token from the bucket of `network`. A network that was forgotten has a full bucket: what a flood can
     /// drive out are the fullest ones, whose owners lose nothing.
     pub(super) fn take(&mut self, hash: u64, network: IpNet, now: Tick) -> Verdict {

@@ -202,19 +202,11 @@ impl Memory for Guard {
         if !self.limits.serves(peer) {
             return Err(Reason::DeniedNetwork);
         }
-        if self.requests.are_limited() && self.limits.limits(peer) {
-            self.take(peer, now, Kind::Request)
-        } else {
-            Ok(())
-        }
+        if self.limits.limits(peer) { self.take(peer, now, Kind::Request) } else { Ok(()) }
     }
 
     fn answer_failure(&mut self, peer: IpAddr, now: Tick) -> Result<(), Reason> {
-        if self.failures.are_limited() && self.limits.limits(peer) {
-            self.take(peer, now, Kind::Failure)
-        } else {
-            Ok(())
-        }
+        if self.limits.limits(peer) { self.take(peer, now, Kind::Failure) } else { Ok(()) }
     }
 
     fn look(&mut self, signature: Digest, now: Tick) -> Seen {
