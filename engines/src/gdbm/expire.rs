@@ -12,6 +12,8 @@ use crate::codec;
 
 /// How many keys one slice looks at; a request waits for no more than that, less than a millisecond.
 const SLICE: usize = 128;
+/// How many keys one slice removes, in about the same time.
+const REMOVED: usize = 64;
 /// How many expired keys are noted before they are removed, about 4 MB.
 const NOTED: usize = 1 << 16;
 /// Below this many freed records a file is not worth rewriting.
@@ -27,6 +29,13 @@ pub(super) struct Round {
     removing: bool,
     seen: u64,
     expired: u64,
+}
+
+impl Round {
+    /// Whether the next slice removes keys.
+    pub(super) fn is_removing(&self) -> bool {
+        self.removing
+    }
 }
 
 /// Where the walk is.
@@ -80,7 +89,7 @@ impl Engine {
     }
 
     fn remove_noted(&mut self, limit: UnixTime) -> Result<(), Fault> {
-        for _ in 0..SLICE {
+        for _ in 0..REMOVED {
             let Some(key) = self.round.noted.pop() else { break };
             if self.has_expired(&key, limit)? == Some(true) && self.remove(&key)? {
                 self.round.expired += 1;

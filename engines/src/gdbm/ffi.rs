@@ -38,6 +38,8 @@ const CLOEXEC: c_int = 0x100;
 /// Check the lists of free space at open; libraries that do not know the flag ignore it.
 const XVERIFY: c_int = 0x800;
 
+const SET_MAPPED: c_int = 7;
+const GET_MAPPED: c_int = 9;
 const RECOVER_MAX_FAILURES: c_int = 0x08;
 const RECOVER_FORCE: c_int = 0x20;
 
@@ -85,6 +87,7 @@ unsafe extern "C" {
     fn gdbm_nextkey(db: *mut Opaque, key: Datum) -> Datum;
     fn gdbm_count(db: *mut Opaque, count: *mut u64) -> c_int;
     fn gdbm_recover(db: *mut Opaque, recovery: *mut Recovery, flags: c_int) -> c_int;
+    fn gdbm_setopt(db: *mut Opaque, option: c_int, value: *mut c_void, size: c_int) -> c_int;
     fn gdbm_fdesc(db: *mut Opaque) -> c_int;
     fn gdbm_needs_recovery(db: *mut Opaque) -> c_int;
     fn gdbm_check_syserr(code: c_int) -> c_int;
@@ -272,6 +275,26 @@ impl Database {
     /// `gdbm_reorganize` drops what it cannot read; this refuses to, and leaves the file as it was.
     pub(super) fn reorganize(&mut self) -> Result<(), Fault> {
         self.rewrite(RECOVER_FORCE | RECOVER_MAX_FAILURES).map(drop)
+    }
+
+    /// Whether the file is read and written through a mapping of it in memory.
+    pub(super) fn is_mapped(&mut self) -> bool {
+        let mut mapped: c_int = 0;
+        self.option(GET_MAPPED, &mut mapped);
+        mapped != 0
+    }
+
+    /// Maps the file into memory, or no longer. libgdbm syncs it first, however long that takes; where it cannot map
+    /// files, it goes on without.
+    pub(super) fn map(&mut self, mapped: bool) {
+        self.option(SET_MAPPED, &mut c_int::from(mapped));
+    }
+
+    fn option(&mut self, option: c_int, value: &mut c_int) {
+        const SIZE: c_int = c_int::BITS.cast_signed() / 8;
+        // SAFETY: the handle is open, and libgdbm reads or writes a number of this size behind the pointer, which is
+        // valid for both. A failure changes nothing.
+        unsafe { gdbm_setopt(self.handle(), option, ptr::from_mut(value).cast(), SIZE) };
     }
 
     /// A descriptor of the same open file, and so of the same lock.
