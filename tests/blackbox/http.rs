@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::harness::Server;
+use crate::harness::{Server, wait_for};
 
 /// An answer, its head and its body.
 pub(crate) struct Answer {
@@ -20,10 +20,11 @@ pub(crate) fn status_address(server: &Server) -> SocketAddr {
     address.unwrap_or_else(|| panic!("no status page: {log}")).parse().unwrap()
 }
 
-/// A server with a status page.
+/// A server with a status page, which says that it is healthy.
 pub(crate) fn serve(arguments: &[&str]) -> (Server, SocketAddr) {
     let server = Server::start(&[&["--status-address", "127.0.0.1:0"], arguments].concat());
     let address = status_address(&server);
+    wait_for("the first worker", || (get(address, "/healthz").code == 200).then_some(()));
     (server, address)
 }
 
