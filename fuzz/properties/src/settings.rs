@@ -47,7 +47,7 @@ pub fn settings(data: &[u8]) {
     assert!(values.valid());
     assert!(!format!("{settings:?}").contains(secret), "{settings:?}");
     let workers = if values.workers == 0 { 4 } else { usize::from(values.workers) };
-    let connections = if values.connections == 0 { workers } else { usize::from(values.connections) };
+    let connections = if values.connections == 0 { workers.max(2) } else { usize::from(values.connections) };
     assert_eq!((settings.port, settings.workers, settings.connections), (values.port, workers, connections));
     assert_eq!(settings.address, line(values.address));
     assert_eq!(settings.engine, line(values.engine).to_lowercase());
