@@ -57,7 +57,7 @@ soak: build-packages test-packages client
 # The server beside an echo and Python's, each in turn, in short rounds; BENCH holds options, such as --quick.
 BENCH :=
 bench: build-packages test-packages client
-	cargo build --release --locked --bin pyzord
+	cargo build --release --locked -p pyzord
 	PYZOR_VENV=$(VENV) cargo run --release --locked -p pyzord-bench --bin pyzor-bench -- $(BENCH)
 
 # The Debian package, with man pages and completions.

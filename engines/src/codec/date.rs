@@ -8,10 +8,12 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use pyzord_core::UnixTime;
 
-use super::number::{number, push_digits};
+use super::number::{digits, number};
 
 /// Microseconds in a second.
 const MICROS: i64 = 1_000_000;
+/// Length of a date without a fraction.
+const WHOLE: usize = 19;
 
 /// Reads a local time, with a fraction of 1 to 6 digits or none.
 pub(super) fn parse_local(field: &[u8], zone: &TimeZone) -> Option<UnixTime> {
@@ -27,31 +29,40 @@ pub(super) fn push_local(date: UnixTime, zone: &TimeZone, out: &mut Vec<u8>) {
     if local.year() < 1 {
         return out.extend_from_slice(b"0001-01-01 00:00:00");
     }
-    push_digits::<4>(local.year().unsigned_abs().into(), out);
-    let parts = [(b'-', local.month()), (b'-', local.day()), (b' ', local.hour()), (b':', local.minute())];
-    for (mark, part) in parts.into_iter().chain([(b':', local.second())]) {
-        out.push(mark);
-        push_digits::<2>(part.unsigned_abs().into(), out);
-    }
+    let (year, micros) =
+        (local.year().unsigned_abs(), instant.as_microsecond().rem_euclid(MICROS).unsigned_abs());
+    let [[y1, y2], [y3, y4]] = [year / 100, year].map(digits);
+    let parts = [local.month(), local.day(), local.hour(), local.minute(), local.second()];
+    let [[m1, m2], [d1, d2], [h1, h2], [n1, n2], [s1, s2]] = parts.map(|part| digits(part.unsigned_abs()));
+    let [[f1, f2], [f3, f4], [f5, f6]] = [micros / 10_000, micros / 100, micros].map(digits);
+    let text = [
+        y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b' ', h1, h2, b':', n1, n2, b':', s1, s2, b'.', f1, f2,
+        f3, f4, f5, f6,
+    ];
     // Python writes no fraction when there is none, and its reader asks for a digit after the point.
-    let micros = instant.as_microsecond().rem_euclid(MICROS).unsigned_abs();
-    if micros != 0 {
-        out.push(b'.');
-        push_digits::<6>(micros, out);
-    }
+    let length = if micros == 0 { WHOLE } else { text.len() };
+    out.extend_from_slice(text.get(..length).unwrap_or_default());
 }
 
 /// `YYYY-MM-DD HH:MM:SS`, and a fraction of 1 to 6 digits or none.
 fn local(field: &[u8]) -> Option<DateTime> {
-    let (whole, fraction) = field.split_first_chunk::<19>()?;
+    let (whole, fraction) = field.split_first_chunk::<WHOLE>()?;
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b' ', h1, h2, b':', n1, n2, b':', s1, s2] = *whole
     else {
         return None;
     };
-    let two = |tens, ones| number(&[tens, ones]).and_then(|value| i8::try_from(value).ok());
-    let year = i16::try_from(number(&[y1, y2, y3, y4])?).ok().filter(|year| *year > 0)?;
+    let year = i16::from(two(y1, y2)?) * 100 + i16::from(two(y3, y4)?);
     let nanos = if fraction.is_empty() { 0 } else { micros(fraction)? * 1000 };
+    if year == 0 {
+        return None;
+    }
     DateTime::new(year, two(m1, m2)?, two(d1, d2)?, two(h1, h2)?, two(n1, n2)?, two(s1, s2)?, nanos).ok()
+}
+
+/// The number that two digits make.
+fn two(tens: u8, ones: u8) -> Option<i8> {
+    let [tens, ones] = [tens, ones].map(|digit| digit.wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then(|| (tens * 10 + ones).cast_signed())
 }
 
 /// The microseconds in `.` and 1 to 6 digits.

@@ -26,14 +26,10 @@ pub(crate) fn push_number(mut value: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// The last `WIDTH` digits of a number, zeros in front.
-pub(super) fn push_digits<const WIDTH: usize>(mut value: u64, out: &mut Vec<u8>) {
-    let mut digits = [b'0'; WIDTH];
-    for digit in digits.iter_mut().rev() {
-        *digit = last_digit(value);
-        value /= 10;
-    }
-    out.extend_from_slice(&digits);
+/// The last two digits of a number.
+pub(super) fn digits(value: impl Into<u64>) -> [u8; 2] {
+    let value = value.into();
+    [last_digit(value / 10), last_digit(value)]
 }
 
 fn last_digit(value: u64) -> u8 {

@@ -160,7 +160,8 @@ impl Engine {
         };
         if call.op != StoreOp::Read {
             call.op.apply(&mut record, now.wall);
-            if let Err(fault) = self.put(call.digest, &record) {
+            let length = stored.as_ref().map(|value| value.len());
+            if let Err(fault) = self.replace(&key, length, &record) {
                 return Err(self.unavailable(now, &fault));
             }
             if stored.is_none() {
@@ -171,10 +172,18 @@ impl Engine {
     }
 
     fn put(&mut self, digest: Digest, record: &Record) -> Result<(), Fault> {
-        self.room.make(&self.file).map_err(Fault::no_room)?;
+        self.replace(&digest.hex(), None, record)
+    }
+
+    /// Stores a record in place of a value of that length, where one is known to be there.
+    fn replace(&mut self, key: &[u8], length: Option<usize>, record: &Record) -> Result<(), Fault> {
         codec::gdbm::encode(record, &self.zone, &mut self.value);
+        // A value as long as the one before goes where that was, and takes no room.
+        if length != Some(self.value.len()) {
+            self.room.make(&self.file).map_err(Fault::no_room)?;
+        }
         self.dirty = true;
-        self.database.store(&digest.hex(), &self.value)
+        self.database.store(key, &self.value)
     }
 
     /// Removes a key. It hardly ever takes room, then what writes have left of theirs, and must go on where there is

@@ -52,9 +52,10 @@ pub(crate) fn svg(results: &Results) -> String {
          aria-labelledby=\"title desc\">\n<title id=\"title\">Pyzor servers compared</title>\n\
          <desc id=\"desc\">{}</desc>\n<style>{STYLE}</style>\n\
          <text class=\"title\" x=\"16\" y=\"30\">Pyzor servers compared</text>\n\
-         <text class=\"tick\" x=\"16\" y=\"50\">one worker, 128 requests under way, 100,000 records; echo: the \
+         <text class=\"tick\" x=\"16\" y=\"50\">one worker, 128 requests under way, {} records; echo: the \
          datagrams alone</text>\n",
-        description(&rows)
+        description(&rows),
+        results.records
     );
     let mut top = TOP;
     for (panel, height) in panels.iter().zip(heights) {

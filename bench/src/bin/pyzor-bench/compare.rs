@@ -19,7 +19,8 @@ const PRIMING: Duration = Duration::from_millis(200);
 pub(crate) fn run(options: &Options, place: &Place) -> Result<Results, String> {
     tell("starting the servers");
     let subjects = Subjects::start(options, place)?;
-    let mut results = Results { notes: subjects.notes.clone(), ..Results::default() };
+    let mut results =
+        Results { records: options.records, notes: subjects.notes.clone(), ..Results::default() };
     let cells =
         || subjects.all.iter().flat_map(|subject| subject.works.iter().map(move |work| (subject, *work)));
     for (subject, work) in cells() {

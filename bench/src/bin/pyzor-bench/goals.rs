@@ -68,7 +68,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
         }
         let name = format!("{runtime}: p99 of checks at half of Python's rate / Python's");
         add(name, half_rate(results, runtime), Bound::AtMost(0.33));
-        let name = format!("{runtime}: own memory with 100,000 records / Python's");
+        let name = format!("{runtime}: own memory with {} records / Python's", results.records);
         add(name, memory(results, runtime), Bound::AtMost(0.33));
     }
     for (work, bound) in [(Work::Ping, 1.7), (Work::Check, 1.7)] {

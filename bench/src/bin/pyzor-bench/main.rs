@@ -40,6 +40,9 @@ struct Options {
     /// How long each server has each load in a round [default: 2s]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     duration: Option<Duration>,
+    /// Records in each database
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    records: u64,
     /// Two rounds of 300 ms: to see that everything works
     #[arg(long)]
     quick: bool,

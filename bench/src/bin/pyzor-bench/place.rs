@@ -24,9 +24,7 @@ impl Place {
         let server = options.server.clone().unwrap_or_else(|| beside.with_file_name("pyzord"));
         if !server.is_file() {
             let server = server.display();
-            return Err(format!(
-                "there is no server {server}: `cargo build --release --bin pyzord` makes it"
-            ));
+            return Err(format!("there is no server {server}: `cargo build --release -p pyzord` makes it"));
         }
         let cpus = match cpu::available()?.as_slice() {
             [first, second, ..] => Some((*first, *second)),

@@ -5,7 +5,7 @@ use pyzord_bench::load::Latencies;
 
 use crate::goals::{self, Verdict};
 use crate::server::Memory;
-use crate::subjects::{RECORDS, Subject, Work};
+use crate::subjects::{Subject, Work};
 use crate::table::Table;
 
 /// One server under one load in one round. CPU in microseconds a request, latencies in microseconds.
@@ -105,6 +105,8 @@ pub(crate) struct HalfRate {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
+    /// How many records each database has.
+    pub(crate) records: u64,
     /// Of libgdbm by itself: changes a second, and CPU microseconds for each; one of each round.
     pub(crate) rmw: Vec<(f64, f64)>,
     pub(crate) half_rate: Vec<HalfRate>,
@@ -224,7 +226,7 @@ impl Results {
             let share = memory.share.map_or_else(|| "-".to_owned(), |share| share.to_string());
             let [own, resident, highest] =
                 [memory.own, memory.resident, memory.highest].map(|size| size.to_string());
-            vec![(*name).to_owned(), RECORDS.to_string(), own, share, resident, highest]
+            vec![(*name).to_owned(), self.records.to_string(), own, share, resident, highest]
         };
         Table {
             title: "Memory with gdbm, in KiB",

@@ -56,7 +56,8 @@ impl ReadModifyWrite {
     }
 }
 
-fn run(command: &mut Command) -> Result<String, String> {
+/// What a program prints, or what it complains about.
+pub(crate) fn run(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().display().to_string();
     let output = command.output().map_err(|error| format!("{name}: {error}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

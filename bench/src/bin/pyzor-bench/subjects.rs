@@ -1,18 +1,22 @@
 //! The servers of a comparison, all of them running, each on records of its own or of its database server.
 
+use std::fmt::Write as _;
+use std::process::Command;
 use std::time::Duration;
 
-use pyzord_bench::load::{self, Account, Draw, Mix, Pace, Plan, Progress, Report};
+use pyzord_bench::clock;
+use pyzord_bench::load::{self, Account, Draw, Mix, Pace, Plan, Progress, Report, numbered};
 use pyzord_core::Operation;
 use pyzord_testkit::{MariadbServer, RedisServer};
 
 use crate::place::Place;
-use crate::rmw::ReadModifyWrite;
+use crate::rmw::{ReadModifyWrite, run};
 use crate::server::{Home, KEY, Server, Start, USER, copy};
 use crate::{Options, Part, find_program};
 
-/// How many records every database has.
-pub(crate) const RECORDS: u64 = 100_000;
+/// How often each record of a gdbm file was reported before the measurement. A count that gets a digit more makes libgdbm
+/// move the record: seldom where records are old, but in a short run on few records each would be moved.
+const REPORTS: u32 = 100;
 const RUNTIMES: [&str; 2] = ["std", "smol"];
 const DATABASE: &str = "pyzord.db";
 
@@ -60,6 +64,8 @@ pub(crate) struct Subject {
     /// The process of its database server.
     pub(crate) store: Option<u32>,
     pub(crate) works: &'static [Work],
+    /// How many records its database has.
+    records: u64,
     generator: Option<usize>,
 }
 
@@ -68,8 +74,8 @@ impl Subject {
     pub(crate) fn load(&self, work: Work, pace: Pace, duration: Duration) -> Result<Report, String> {
         let account = (work == Work::SignedCheck).then(|| Account::new(USER, KEY));
         let (mix, cpu) = (Mix::only(work.operation()), self.generator);
-        let plan =
-            Plan { mix, pace, account, duration, digests: RECORDS, cpu, ..Plan::new(self.server.address) };
+        let digests = self.records;
+        let plan = Plan { mix, pace, account, duration, digests, cpu, ..Plan::new(self.server.address) };
         load::run(&plan, &Progress::default()).map_err(|error| format!("the generator: {error}"))
     }
 }
@@ -99,10 +105,10 @@ impl Subjects {
             this.start_on_gdbm(options, place)?;
         }
         if options.wants(Part::Redis) {
-            this.start_on_redis(place)?;
+            this.start_on_redis(options.records, place)?;
         }
         if options.wants(Part::Mysql) {
-            this.start_on_mysql(place)?;
+            this.start_on_mysql(options.records, place)?;
         }
         Ok(this)
     }
@@ -111,7 +117,8 @@ impl Subjects {
     fn start_on_gdbm(&mut self, options: &Options, place: &Place) -> Result<(), String> {
         const OURS: &[Work] = &[Work::Ping, Work::Pong, Work::Check, Work::SignedCheck, Work::Report];
         let (on, generator) = place.cpus.unzip();
-        let template = filled_database(place)?;
+        let records = options.records;
+        let template = filled_database(records, place)?;
         let home = || {
             let home = Home::new()?;
             copy(&template.path(DATABASE), &home.path(DATABASE)).map(|()| home)
@@ -119,7 +126,7 @@ impl Subjects {
         let start = Start { engine: "gdbm", dsn: DATABASE, options: &[], environment: &[], cpu: on };
         let mut add = |name, engine, workers, server, works| {
             let generator = if workers == 1 { generator } else { None };
-            self.all.push(Subject { name, engine, workers, server, store: None, works, generator });
+            self.all.push(Subject { name, engine, workers, server, store: None, works, records, generator });
         };
         if options.wants(Part::Gdbm) {
             add("echo", "", 1, Server::echo(on)?, &[Work::Ping]);
@@ -146,20 +153,21 @@ impl Subjects {
                     server,
                     store: None,
                     works: &[Work::Ping, Work::Check],
+                    records,
                     generator: None,
                 };
                 self.all.push(subject);
             }
         }
         if options.wants(Part::Gdbm) {
-            self.rmw = ReadModifyWrite::new(&template.path(DATABASE), RECORDS)
+            self.rmw = ReadModifyWrite::new(&template.path(DATABASE), records)
                 .map_err(|error| self.notes.push(format!("libgdbm by itself was not measured: {error}")))
                 .ok();
         }
         Ok(())
     }
 
-    fn start_on_redis(&mut self, place: &Place) -> Result<(), String> {
+    fn start_on_redis(&mut self, records: u64, place: &Place) -> Result<(), String> {
         if find_program("redis-server").is_none() {
             self.notes.push("redis was not measured: there is no redis-server".into());
             return Ok(());
@@ -167,10 +175,10 @@ impl Subjects {
         let redis = RedisServer::start();
         let (dsn, store) = (format!("127.0.0.1,{},,0", redis.port()), redis.id());
         self.redis = Some(redis);
-        self.start_remote(place, "redis", &dsn, &dsn, &[], store)
+        self.start_remote(records, place, "redis", [&dsn, &dsn], &[], store)
     }
 
-    fn start_on_mysql(&mut self, place: &Place) -> Result<(), String> {
+    fn start_on_mysql(&mut self, records: u64, place: &Place) -> Result<(), String> {
         if find_program("mariadbd").is_none() {
             self.notes.push("MySQL was not measured: there is no mariadbd".into());
             return Ok(());
@@ -182,16 +190,16 @@ impl Subjects {
         let python_dsn = dsn.replacen(&format!(":{port}"), "", 1);
         self.mariadb = Some(mariadb);
         create_table(place, &dsn)?;
-        self.start_remote(place, "mysql", &dsn, &python_dsn, &[("MYSQL_TCP_PORT", port)], store)
+        self.start_remote(records, place, "mysql", [&dsn, &python_dsn], &[("MYSQL_TCP_PORT", port)], store)
     }
 
     /// One worker each. The database server wants CPU, too, so nobody has one for himself.
     fn start_remote(
         &mut self,
+        records: u64,
         place: &Place,
         engine: &'static str,
-        dsn: &str,
-        python_dsn: &str,
+        [dsn, python_dsn]: [&str; 2],
         environment: &[(&str, String)],
         store: u32,
     ) -> Result<(), String> {
@@ -205,7 +213,7 @@ impl Subjects {
             ));
         }
         if let Some((_, server)) = servers.first() {
-            fill(server, RECORDS)?;
+            fill(server, records)?;
         }
         if let Some(python) = &place.python {
             let start = Start { dsn: python_dsn, environment, ..start };
@@ -213,7 +221,7 @@ impl Subjects {
         }
         self.all.extend(servers.into_iter().map(|(name, server)| {
             let works: &[Work] = &[Work::Check, Work::Report];
-            Subject { name, engine, workers: 1, server, store: Some(store), works, generator: None }
+            Subject { name, engine, workers: 1, server, store: Some(store), works, records, generator: None }
         }));
         Ok(())
     }
@@ -221,19 +229,28 @@ impl Subjects {
 
 /// Has the server create its table.
 pub(crate) fn create_table(place: &Place, dsn: &str) -> Result<(), String> {
-    let mut command = std::process::Command::new(&place.server);
     let home = Home::new()?;
-    command.arg("--homedir").arg(home.path("")).args(["-e", "mysql", "--dsn", dsn, "--create-table"]);
-    let output = command.output().map_err(|error| format!("--create-table: {error}"))?;
-    output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    let mut create = Command::new(&place.server);
+    create.arg("--homedir").arg(home.path("")).args(["-e", "mysql", "--dsn", dsn, "--create-table"]);
+    run(&mut create).map(drop)
 }
 
 /// A home whose database has all records.
-fn filled_database(place: &Place) -> Result<Home, String> {
-    let start = Start { engine: "gdbm", dsn: DATABASE, options: &[], environment: &[], cpu: None };
-    let server = Server::ours(place, Home::new()?, &start)?;
-    fill(&server, RECORDS)?;
-    server.stop()?.ok_or_else(|| "a server without a home".to_owned())
+fn filled_database(records: u64, place: &Place) -> Result<Home, String> {
+    let now = clock::unix_seconds();
+    let mut lines = "digest,r_count,r_entered,r_updated,wl_count,wl_entered,wl_updated\n".to_owned();
+    for number in 0..records {
+        let _ = writeln!(lines, "{},{REPORTS},{now}.25,{now}.5,0,,", numbered(number));
+    }
+    let home = Home::new()?;
+    home.write("records.csv", &lines)?;
+    let mut import = Command::new(place.server.with_file_name("pyzorctl"));
+    import
+        .arg("--homedir")
+        .arg(home.path(""))
+        .args(["--dsn", DATABASE, "import"])
+        .arg(home.path("records.csv"));
+    run(&mut import).map(|_| home)
 }
 
 /// Reports each digest at least once, but for a hundredth that the database server may refuse.
