@@ -36,6 +36,8 @@ pub mod mysql;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
+#[cfg(any(feature = "gdbm", feature = "redis"))]
+mod steps;
 
 pub use bulk::{Bulk, Found};
 pub use link::Link;

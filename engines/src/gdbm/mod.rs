@@ -27,6 +27,7 @@ use pyzord_core::{
 
 use crate::codec;
 use crate::complaint::Complaint;
+use crate::steps::{Step, Steps};
 use bulk::Scan;
 use expire::Round;
 use ffi::{Database, Fault};
@@ -41,6 +42,9 @@ pub struct Gdbm {
     shared: Arc<Shared>,
     zone: TimeZone,
     scan: Scan,
+    /// The batch at hand and the answers to its steps; kept for their memory.
+    steps: Steps,
+    of_steps: Vec<StoreAnswer>,
 }
 
 impl Gdbm {
@@ -93,16 +97,20 @@ impl Gdbm {
 
     fn new(engine: Engine) -> Self {
         let zone = engine.zone.clone();
-        Self { shared: Arc::new(Shared::new(engine)), zone, scan: Scan::default() }
+        let shared = Arc::new(Shared::new(engine));
+        Self { shared, zone, scan: Scan::default(), steps: Steps::default(), of_steps: Vec::new() }
     }
 }
 
 impl Store for Gdbm {
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+        let steps = self.steps.merge(calls);
+        self.of_steps.clear();
         match self.shared.lock() {
-            Some(mut engine) => answers.extend(calls.iter().map(|call| engine.call(now, *call))),
-            None => answers.extend(calls.iter().map(|_| Err(StoreError::Unavailable))),
+            Some(mut engine) => self.of_steps.extend(steps.iter().map(|step| engine.execute(now, *step))),
+            None => self.of_steps.resize(steps.len(), Err(StoreError::Unavailable)),
         }
+        self.steps.answers(&self.of_steps, answers);
     }
 
     fn record_count(&mut self, _now: Now) -> Option<u64> {
@@ -146,8 +154,8 @@ struct Engine {
 }
 
 impl Engine {
-    fn call(&mut self, now: Now, call: StoreCall) -> StoreAnswer {
-        let key = call.digest.hex();
+    fn execute(&mut self, now: Now, step: Step) -> StoreAnswer {
+        let key = step.digest.hex();
         let stored = match self.database.fetch(&key) {
             Ok(stored) => stored,
             Err(fault) => return Err(self.unavailable(now, &fault)),
@@ -156,10 +164,10 @@ impl Engine {
             stored.as_deref().map_or(Ok(Record::default()), |value| codec::gdbm::decode(value, &self.zone));
         let mut record = match decoded {
             Ok(record) => record,
-            Err(why) => return Err(self.unreadable(now, call.digest, why)),
+            Err(why) => return Err(self.unreadable(now, step.digest, why)),
         };
-        if call.op != StoreOp::Read {
-            call.op.apply(&mut record, now.wall);
+        if step.op != StoreOp::Read {
+            (0..step.times).for_each(|_| step.op.apply(&mut record, now.wall));
             let length = stored.as_ref().map(|value| value.len());
             if let Err(fault) = self.replace(&key, length, &record) {
                 return Err(self.unavailable(now, &fault));

@@ -1,5 +1,5 @@
--- Counts one report or whitelisting in a hash. A record that cannot be read is left as it is.
--- KEYS: the record. ARGV: r or wl, now in Unix seconds, seconds to live or 0 for ever.
+-- Counts reports or whitelistings in a hash. A record that cannot be read is left as it is.
+-- KEYS: the record. ARGV: r or wl, now in Unix seconds, seconds to live or 0 for ever, how many.
 -- Returns 1 when it counted, 0 when the record cannot be read.
 local MOST = '9223372036854775807'
 local record = redis.pcall('HMGET', KEYS[1],
@@ -30,6 +30,13 @@ local function add_one(digits)
   return string.sub(digits, 1, kept - 1) .. (string.byte(digits, kept) - 47) .. zeros
 end
 
+-- Lua's numbers are exact to 2^53, which has 16 digits.
+local function add(digits, times)
+  if #digits < 16 then return string.format('%.0f', digits + times) end
+  for _ = 1, times do digits = add_one(digits) end
+  return digits
+end
+
 for i = 1, 6 do
   local value = record[i]
   if value then
@@ -41,12 +48,12 @@ for i = 1, 6 do
   end
 end
 
-local kind, now, age = ARGV[1], ARGV[2], ARGV[3]
+local kind, now, age, times = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local count, entered = record[1], record[3]
 if kind == 'wl' then count, entered = record[2], record[5] end
 if not entered or entered == '0' or entered == '-0' then entered = now end
 local stored = redis.pcall('HSET', KEYS[1],
-  kind .. '_count', add_one(count or '0'), kind .. '_entered', entered, kind .. '_updated', now)
+  kind .. '_count', add(count or '0', times), kind .. '_entered', entered, kind .. '_updated', now)
 if type(stored) == 'table' then return stored end
 if age ~= '0' then redis.call('EXPIRE', KEYS[1], age) end
 return 1

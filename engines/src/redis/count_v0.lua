@@ -1,5 +1,5 @@
--- Counts one report or whitelisting in a text. A record that cannot be read is left as it is.
--- KEYS: the record. ARGV: r or wl, now as YYYY-MM-DD HH:MM:SS, seconds to live or 0 for ever.
+-- Counts reports or whitelistings in a text. A record that cannot be read is left as it is.
+-- KEYS: the record. ARGV: r or wl, now as YYYY-MM-DD HH:MM:SS, seconds to live or 0 for ever, how many.
 -- Returns 1 when it counted, 0 when the record cannot be read.
 local MOST = '9223372036854775807'
 local DATE = '^%d%d%d%d%-[01]%d%-[0-3]%d [0-2]%d:[0-5]%d:[0-5]%d$'
@@ -19,7 +19,7 @@ for i, field in ipairs(fields) do
   end
 end
 
--- One more, as on paper; the largest count stays. Lua's numbers are exact only to 2^53.
+-- One more, as on paper; the largest count stays.
 local function add_one(digits)
   if digits == MOST then return digits end
   local kept = #digits
@@ -29,10 +29,17 @@ local function add_one(digits)
   return string.sub(digits, 1, kept - 1) .. (string.byte(digits, kept) - 47) .. zeros
 end
 
-local kind, now, age = ARGV[1], ARGV[2], ARGV[3]
+-- Lua's numbers are exact to 2^53, which has 16 digits.
+local function add(digits, times)
+  if #digits < 16 then return string.format('%.0f', digits + times) end
+  for _ = 1, times do digits = add_one(digits) end
+  return digits
+end
+
+local kind, now, age, times = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local first = 1
 if kind == 'wl' then first = 4 end
-fields[first] = add_one(fields[first])
+fields[first] = add(fields[first], times)
 if fields[first + 1] == '' then fields[first + 1] = now end
 fields[first + 2] = now
 local stored

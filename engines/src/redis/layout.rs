@@ -29,6 +29,7 @@ pub(super) struct Layout {
     /// What a command is made of; kept for its memory.
     key: Vec<u8>,
     stamp: Vec<u8>,
+    times: Vec<u8>,
 }
 
 /// Why there is no record in a reply.
@@ -56,7 +57,14 @@ impl Layout {
         let mut text = Vec::new();
         // Redis refuses a time to live that does not fit its clock in milliseconds: 30 million years are enough.
         push_number(age.0.min(1 << 50), &mut text);
-        Self { form, count: Script::new(count), age: text, key: Vec::new(), stamp: Vec::new() }
+        Self {
+            form,
+            count: Script::new(count),
+            age: text,
+            key: Vec::new(),
+            stamp: Vec::new(),
+            times: Vec::new(),
+        }
     }
 
     /// What the keys of records begin with; the digest follows.
@@ -99,10 +107,12 @@ impl Layout {
         }
     }
 
-    /// Adds the command that counts one, a report (`r`) or a whitelisting (`wl`), at the time of the stamp.
-    pub(super) fn count(&mut self, kind: &str, digest: Digest, request: &mut Request) {
+    /// Adds the command that counts reports (`r`) or whitelistings (`wl`), at the time of the stamp.
+    pub(super) fn count(&mut self, kind: &str, digest: Digest, times: u32, request: &mut Request) {
         self.key(digest);
-        request.script(&self.count, &self.key, &[kind.as_bytes(), &self.stamp, &self.age]);
+        self.times.clear();
+        push_number(times.into(), &mut self.times);
+        request.script(&self.count, &self.key, &[kind.as_bytes(), &self.stamp, &self.age, &self.times]);
     }
 
     /// Adds the command that stores a record whole.

@@ -30,12 +30,13 @@ use std::time::Duration;
 use ::redis::Value;
 use jiff::tz::TimeZone;
 use pyzord_core::{
-    CleanupAge, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp,
-    Task, Tick,
+    CleanupAge, Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure,
+    StoreOp, Task, Tick,
 };
 
 use crate::complaint::Complaint;
 use crate::link::Link;
+use crate::steps::{Step, Steps};
 use bulk::Cursor;
 use client::{Client, Dial};
 use deadline::Deadline;
@@ -98,6 +99,8 @@ pub struct Redis {
     dial: Dial,
     layout: Layout,
     /// The batch on its way and its replies; kept for their memory.
+    steps: Steps,
+    of_steps: Vec<StoreAnswer>,
     request: Request,
     replies: Vec<Value>,
     unreadable: Complaint,
@@ -129,6 +132,8 @@ impl Redis {
             link: Link::new(dsn.name()),
             dial: Dial::new(dsn.info.clone(), options.connect),
             layout,
+            steps: Steps::default(),
+            of_steps: Vec::new(),
             request: Request::default(),
             replies: Vec::new(),
             unreadable: Complaint::default(),
@@ -138,32 +143,31 @@ impl Redis {
         }
     }
 
-    /// Takes the calls to the server and appends their answers. `None` is a connection that is not there or was lost;
-    /// some answers may have been appended then.
+    /// Takes the calls to the server and appends their answers. `None` is a connection that is not there or was lost.
     fn batch(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) -> Option<()> {
         let deadline = Deadline::after(self.exchange);
         self.request.clear();
         self.layout.stamp(now.wall);
-        calls.iter().for_each(|call| self.command(*call));
+        for Step { digest, op, times } in self.steps.merge(calls) {
+            match op {
+                StoreOp::Read => self.layout.read(*digest, &mut self.request),
+                StoreOp::Report => self.layout.count("r", *digest, *times, &mut self.request),
+                StoreOp::Whitelist => self.layout.count("wl", *digest, *times, &mut self.request),
+            }
+        }
         self.trip(now, deadline)?;
-        let replies = std::mem::take(&mut self.replies);
-        for (call, reply) in calls.iter().zip(&replies) {
-            let answer = match self.answer(*call, reply) {
+        self.of_steps.clear();
+        let (steps, replies) = (std::mem::take(&mut self.steps), std::mem::take(&mut self.replies));
+        for (step, reply) in steps.all().iter().zip(&replies) {
+            let answer = match self.answer(*step, reply) {
                 Ok(record) => Ok(record),
-                Err(problem) => Err(self.complain(now, *call, problem)?),
+                Err(problem) => Err(self.complain(now, step.digest, problem)?),
             };
-            answers.push(answer);
+            self.of_steps.push(answer);
         }
-        self.replies = replies;
+        steps.answers(&self.of_steps, answers);
+        (self.steps, self.replies) = (steps, replies);
         Some(())
-    }
-
-    fn command(&mut self, call: StoreCall) {
-        match call.op {
-            StoreOp::Read => self.layout.read(call.digest, &mut self.request),
-            StoreOp::Report => self.layout.count("r", call.digest, &mut self.request),
-            StoreOp::Whitelist => self.layout.count("wl", call.digest, &mut self.request),
-        }
     }
 
     /// Sends the request and reads its replies, or tells the link why that cannot be.
@@ -177,23 +181,20 @@ impl Redis {
         outcome.map_err(|cause| self.link.lost(now.tick, &cause)).ok()
     }
 
-    fn answer(&self, call: StoreCall, reply: &Value) -> Result<Record, Problem> {
-        match call.op {
+    fn answer(&self, step: Step, reply: &Value) -> Result<Record, Problem> {
+        match step.op {
             StoreOp::Read => self.layout.record(reply).map(Option::unwrap_or_default),
             StoreOp::Report | StoreOp::Whitelist => layout::counted(reply).map(|()| Record::default()),
         }
     }
 
     /// What a problem is for the client, told to the log; `None` when the connection is of no more use.
-    fn complain(&mut self, now: Now, call: StoreCall, problem: Problem) -> Option<StoreError> {
+    fn complain(&mut self, now: Now, digest: Digest, problem: Problem) -> Option<StoreError> {
         let name = self.link.name();
         match problem {
             Problem::Unreadable(why) => {
                 if let Some(more) = self.unreadable.due(now.tick) {
-                    log::warn!(
-                        "{name}: the record of {} is left as it is, unreadable: {why}{more}",
-                        call.digest
-                    );
+                    log::warn!("{name}: the record of {digest} is left as it is, unreadable: {why}{more}");
                 }
                 Some(StoreError::Unreadable)
             }
@@ -216,9 +217,7 @@ impl Store for Redis {
         if calls.is_empty() {
             return;
         }
-        let before = answers.len();
         if self.batch(now, calls, answers).is_none() {
-            answers.truncate(before);
             answers.extend(calls.iter().map(|_| Err(StoreError::Unavailable)));
         }
     }

@@ -23,7 +23,6 @@ impl File {
 
 impl Subject for File {
     type Store = Gdbm;
-    const TELLS: bool = true;
     const HISTORIES: u32 = 200;
 
     fn store(&self) -> Gdbm {
