@@ -43,11 +43,6 @@ impl Steps {
         &self.steps
     }
 
-    /// What [`merge`](Self::merge) has returned.
-    pub(crate) fn all(&self) -> &[Step] {
-        &self.steps
-    }
-
     /// Appends the answer to each call, which is the one to its step.
     pub(crate) fn answers(&self, of_steps: &[StoreAnswer], answers: &mut Vec<StoreAnswer>) {
         answers.extend(self.step_of.iter().filter_map(|step| of_steps.get(*step)));

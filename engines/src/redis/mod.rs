@@ -148,7 +148,9 @@ impl Redis {
         let deadline = Deadline::after(self.exchange);
         self.request.clear();
         self.layout.stamp(now.wall);
-        for Step { digest, op, times } in self.steps.merge(calls) {
+        let mut steps = std::mem::take(&mut self.steps);
+        let merged = steps.merge(calls);
+        for Step { digest, op, times } in merged {
             match op {
                 StoreOp::Read => self.layout.read(*digest, &mut self.request),
                 StoreOp::Report => self.layout.count("r", *digest, *times, &mut self.request),
@@ -157,8 +159,8 @@ impl Redis {
         }
         self.trip(now, deadline)?;
         self.of_steps.clear();
-        let (steps, replies) = (std::mem::take(&mut self.steps), std::mem::take(&mut self.replies));
-        for (step, reply) in steps.all().iter().zip(&replies) {
+        let replies = std::mem::take(&mut self.replies);
+        for (step, reply) in merged.iter().zip(&replies) {
             let answer = match self.answer(*step, reply) {
                 Ok(record) => Ok(record),
                 Err(problem) => Err(self.complain(now, step.digest, problem)?),
