@@ -37,6 +37,7 @@ const REPLACE: c_int = 1;
 const CLOEXEC: c_int = 0x100;
 /// Check the lists of free space at open; libraries that do not know the flag ignore it.
 const XVERIFY: c_int = 0x800;
+const NO_MAPPING: c_int = 0x80;
 
 const SET_MAPPED: c_int = 7;
 const GET_MAPPED: c_int = 9;
@@ -201,10 +202,11 @@ unsafe impl Send for Database {}
 
 impl Database {
     /// Opens a file whose header has been checked: on a corrupt one libgdbm may abort.
-    pub(super) fn open(path: &Path, mode: Mode) -> Result<Self, Fault> {
+    pub(super) fn open(path: &Path, mode: Mode, mapped: bool) -> Result<Self, Fault> {
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Fault::too_long())?;
         let flags = CLOEXEC
             | XVERIFY
+            | if mapped { 0 } else { NO_MAPPING }
             | match mode {
                 Mode::Read => 0,
                 Mode::Write => 1,
@@ -280,21 +282,21 @@ impl Database {
     /// Whether the file is read and written through a mapping of it in memory.
     pub(super) fn is_mapped(&mut self) -> bool {
         let mut mapped: c_int = 0;
-        self.option(GET_MAPPED, &mut mapped);
-        mapped != 0
+        self.option(GET_MAPPED, &mut mapped).is_ok() && mapped != 0
     }
 
-    /// Maps the file into memory, or no longer. libgdbm syncs it first, however long that takes; where it cannot map
-    /// files, it goes on without.
-    pub(super) fn map(&mut self, mapped: bool) {
-        self.option(SET_MAPPED, &mut c_int::from(mapped));
+    /// Maps the file into memory, or no longer. libgdbm syncs it first, however long that takes. Where it cannot map it,
+    /// that is a fault, it goes on without, and must not be asked again.
+    pub(super) fn map(&mut self, mapped: bool) -> Result<(), Fault> {
+        self.option(SET_MAPPED, &mut c_int::from(mapped))
     }
 
-    fn option(&mut self, option: c_int, value: &mut c_int) {
+    fn option(&mut self, option: c_int, value: &mut c_int) -> Result<(), Fault> {
         const SIZE: c_int = c_int::BITS.cast_signed() / 8;
         // SAFETY: the handle is open, and libgdbm reads or writes a number of this size behind the pointer, which is
-        // valid for both. A failure changes nothing.
-        unsafe { gdbm_setopt(self.handle(), option, ptr::from_mut(value).cast(), SIZE) };
+        // valid for both.
+        let status = unsafe { gdbm_setopt(self.handle(), option, ptr::from_mut(value).cast(), SIZE) };
+        self.done(status)
     }
 
     /// A descriptor of the same open file, and so of the same lock.
@@ -378,7 +380,7 @@ mod tests {
     #[test]
     fn values_come_back_and_keys_are_walked() {
         let (_directory, path) = scratch();
-        let mut db = Database::open(&path, Mode::Create).unwrap();
+        let mut db = Database::open(&path, Mode::Create, true).unwrap();
         assert!(db.first_key().unwrap().is_none());
         for (key, value) in [("one", "1"), ("two", ""), ("one", "uno")] {
             db.store(key.as_bytes(), value.as_bytes()).unwrap();
@@ -397,10 +399,10 @@ mod tests {
     #[test]
     fn faults_say_what_happened() {
         let (_directory, path) = scratch();
-        let missing = Database::open(&path, Mode::Write).unwrap_err();
+        let missing = Database::open(&path, Mode::Write, true).unwrap_err();
         assert_eq!(missing.into_open_failure().unwrap().kind(), io::ErrorKind::NotFound);
-        drop(Database::open(&path, Mode::Create).unwrap());
-        let mut reader = Database::open(&path, Mode::Read).unwrap();
+        drop(Database::open(&path, Mode::Create, true).unwrap());
+        let mut reader = Database::open(&path, Mode::Read, true).unwrap();
         let refused = reader.store(b"key", b"value").unwrap_err();
         assert!(!refused.needs_recovery && refused.to_string().contains("(gdbm error 12)"), "{refused}");
     }
@@ -408,7 +410,7 @@ mod tests {
     #[test]
     fn a_forced_recovery_keeps_the_keys() {
         let (_directory, path) = scratch();
-        let mut db = Database::open(&path, Mode::Create).unwrap();
+        let mut db = Database::open(&path, Mode::Create, true).unwrap();
         db.store(b"key", b"value").unwrap();
         assert_eq!(db.recover(false).unwrap(), Salvage::default());
         let salvage = db.recover(true).unwrap();

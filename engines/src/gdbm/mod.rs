@@ -10,6 +10,7 @@ mod ffi;
 mod free;
 mod header;
 mod inspect;
+mod mapping;
 mod open;
 mod rewrite;
 mod room;
@@ -31,6 +32,7 @@ use crate::steps::{Step, Steps};
 use bulk::Scan;
 use expire::Round;
 use ffi::{Database, Fault};
+use mapping::Mapping;
 pub use open::{Access, OpenCause, OpenError};
 use room::Room;
 use shared::Shared;
@@ -147,6 +149,7 @@ struct Engine {
     /// database's: where the lock is a POSIX one, closing any descriptor gives the lock up. Fields are dropped in
     /// the order in which they stand.
     file: Arc<File>,
+    mapping: Mapping,
     room: Room,
     round: Round,
     unreadable: Complaint,

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use super::expire::Round;
 use super::ffi::{Database, Mode, Salvage};
 use super::header::Header;
+use super::mapping::Mapping;
 use super::rewrite::{leftovers, recover, sync_directory};
 use super::room::Room;
 use super::{Engine, inspect};
@@ -88,7 +89,9 @@ pub(super) fn open(path: &Path, mode: Mode) -> Result<Engine, OpenError> {
 fn open_checked(path: &Path, mode: Mode) -> Result<Engine, OpenCause> {
     let header = header(path, mode)?;
     warn_of_leftovers(path);
-    let mut database = Database::open(path, mode).map_err(cause)?;
+    // Who has just copied a file there may not have it on the disk yet; opening it is no time to wait for that.
+    let mapped = fs::metadata(path).map_or(true, |metadata| Mapping::suits(metadata.len()));
+    let mut database = Database::open(path, mode, mapped).map_err(cause)?;
     let mut file = database.file()?;
     let damage = match &header {
         Some(header) => inspect::body(&file, header).map_err(hopeless)?.map(|fault| fault.to_string()),
@@ -102,11 +105,13 @@ fn open_checked(path: &Path, mode: Mode) -> Result<Engine, OpenCause> {
         sync_directory(path)?;
     }
     log::info!("database {}: {records} records", path.display());
-    Ok(engine(path, database, file, records))
+    let asked = if mapped { Mapping::Mapped } else { Mapping::Unmapped };
+    Ok(engine(path, database, asked, file, records))
 }
 
-fn engine(path: &Path, database: Database, file: File, records: u64) -> Engine {
+fn engine(path: &Path, mut database: Database, asked: Mapping, file: File, records: u64) -> Engine {
     Engine {
+        mapping: asked.of(&mut database),
         database,
         path: path.to_owned(),
         zone: TimeZone::system(),

@@ -191,8 +191,8 @@ mod tests {
         let path = directory.path().join("db");
         let theirs = directory.path().join("db.backup");
         fs::write(&theirs, "").unwrap();
-        drop(Database::open(&path, Mode::Create).unwrap());
-        let mut reader = Database::open(&path, Mode::Read).unwrap();
+        drop(Database::open(&path, Mode::Create, true).unwrap());
+        let mut reader = Database::open(&path, Mode::Read, true).unwrap();
         let failed = cleanly(&path, || {
             fs::write(directory.path().join("db.a1B2c3"), "").unwrap();
             reader.store(b"key", b"")

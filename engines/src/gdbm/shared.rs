@@ -7,13 +7,10 @@ use std::time::Duration;
 use pyzord_core::{Progress, StoreFailure, UnixTime};
 
 use super::expire::{Round, Slice};
+use super::mapping::Mapping;
 use super::rewrite::{self, Failed};
 use super::room::Room;
 use super::{Engine, open};
-
-/// Files up to this size are mapped into memory, which saves two or three system calls for each record. libgdbm lets a
-/// file grow by one block at a time and maps all of it anew each time, which takes milliseconds for a large one.
-const MAPPED: u64 = 256 << 20;
 
 /// A call that waited this long for the engine is answered without it.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -53,39 +50,27 @@ impl Shared {
     }
 
     /// Does something long with the engine, while nobody else holds or waits for the lock.
-    fn alone<T>(&self, work: impl FnOnce(&mut Engine) -> Result<T, StoreFailure>) -> Result<T, StoreFailure> {
+    pub(super) fn alone<T>(
+        &self,
+        work: impl FnOnce(&mut Engine) -> Result<T, StoreFailure>,
+    ) -> Result<T, StoreFailure> {
         let taken = self.lock().and_then(|mut borrowed| borrowed.0.take());
         let mut loan = Loan { shared: self, engine: taken };
         work(loan.engine.as_mut().ok_or_else(busy)?)
     }
 
     /// Puts on the disk what was written since the last time.
-    ///
-    /// libgdbm's own sync keeps the engine until the disk is done, however slow it is. But all that libgdbm
-    /// wrote is in the file's pages already, through a shared mapping, and syncing any descriptor of the file
-    /// writes those to the disk. So the requests go on meanwhile, and what they change is the next sync's.
     pub(super) fn sync(&self) -> Result<(), StoreFailure> {
-        let file =
-            self.with(|engine| Ok(std::mem::take(&mut engine.dirty).then(|| Arc::clone(&engine.file))))?;
-        if let Some(file) = file
-            && let Err(error) = file.sync_data()
-        {
-            return self.with(|engine| {
-                engine.dirty = true;
-                Err(StoreFailure(format!("database {}: syncing it failed: {error}", engine.name())))
-            });
+        if self.with(|engine| Ok(engine.dirty))? {
+            self.write_out()?;
         }
-        // libgdbm syncs the file before it changes this: now that takes no long.
-        self.with(|engine| {
-            engine.choose_mapping();
-            Ok(())
-        })
+        self.settle_mapping()
     }
 
     /// Removes the expired records of one slice, and ends the round when it was the last.
     pub(super) fn expire(&self, limit: UnixTime) -> Result<Progress, StoreFailure> {
-        if self.with(|engine| Ok(engine.round.is_removing() && engine.database.is_mapped()))? {
-            self.sync()?;
+        if self.with(|engine| Ok(engine.round.is_removing() && engine.mapping == Mapping::Mapped))? {
+            self.settle_mapping()?;
         }
         match self.with(|engine| engine.expire_slice(limit).map_err(|fault| engine.failure(&fault)))? {
             Slice::More => Ok(Progress::More),
@@ -110,16 +95,6 @@ impl Shared {
 }
 
 impl Engine {
-    /// Maps the file into memory, or no longer, as is best for its size and for what is done to it: removing much makes
-    /// libgdbm's lists of free space grow, and with them the file.
-    pub(super) fn choose_mapping(&mut self) {
-        let small = self.file.metadata().is_ok_and(|metadata| metadata.len() <= MAPPED);
-        let wanted = small && !self.round.is_removing();
-        if self.database.is_mapped() != wanted {
-            self.database.map(wanted);
-        }
-    }
-
     fn reorganize(&mut self) -> Result<(), StoreFailure> {
         rewrite::reorganize(&mut self.database, &self.path).map_err(|failed| self.failed(&failed))?;
         log::info!("database {}: reorganized, to give the freed space back", self.name());
@@ -146,6 +121,7 @@ impl Engine {
     fn new_file(&mut self) -> Result<(), StoreFailure> {
         self.file = Arc::new(self.database.file().map_err(|error| self.failed(&error.into()))?);
         self.room = Room::default();
+        self.mapping = self.mapping.of(&mut self.database);
         Ok(())
     }
 
@@ -198,40 +174,5 @@ impl Drop for Loan<'_> {
             *self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
             self.shared.returned.notify_all();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use pyzord_core::{Digest, Record};
-
-    use super::super::ffi::Mode;
-    use super::*;
-
-    /// Each time the file grew, libgdbm mapped all of it anew: while much was removed from 300 MB, that made requests
-    /// wait for 40 ms.
-    #[test]
-    fn a_file_is_not_mapped_while_expired_records_are_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let shared = Shared::new(open::open(&folder.path().join("pyzord.db"), Mode::Create).unwrap());
-        let mut old = Record::default();
-        old.reports.updated = Some(UnixTime::from_seconds(1000));
-        for number in 0..200 {
-            shared.lock().unwrap().put(Digest::new([number; 20]), &old).unwrap();
-        }
-        let is_mapped = || shared.lock().unwrap().database.is_mapped();
-        let (mut slices, mut mapped) = (0, is_mapped());
-        assert!(mapped);
-        while shared.expire(UnixTime::from_seconds(2000)).unwrap() == Progress::More {
-            let removing = shared.lock().unwrap().round.is_removing();
-            // What follows the notes of the last slice is the first that removes.
-            assert!(mapped || !is_mapped());
-            mapped = !removing && is_mapped();
-            slices += 1;
-        }
-        assert!(slices > 4 && !is_mapped());
-        assert_eq!(shared.lock().unwrap().records, Some(0));
-        shared.sync().unwrap();
-        assert!(is_mapped());
     }
 }
