@@ -90,7 +90,7 @@ pub struct Parts<'a> {
     pub stop: AtomicBool,
     pub(crate) pulses: Pulses,
     answerer: Answerer<'a>,
-    policy: &'a Live<Policy>,
+    pub(crate) policy: &'a Live<Policy>,
 }
 
 impl<'a> Parts<'a> {

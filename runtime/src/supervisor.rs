@@ -61,6 +61,7 @@ impl<'p, 'a, S: Store> Duties<'p, 'a, S> {
     /// Does what is due. Returns for how long nothing will be, at most. It blocks for as long as the store does.
     pub fn run(&mut self) -> Duration {
         let clock = self.parts.clock;
+        self.parts.policy.release();
         run_task(&mut self.schedule, &mut self.store, clock);
         let upkeep = self.schedule.next_deadline();
         self.beat(clock).min(upkeep.since(clock.tick()))
