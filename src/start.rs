@@ -1,11 +1,11 @@
 //! From the settings to a serving server, and back to nothing.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
 use pyzord_core::{Policy, Tick};
-use pyzord_runtime::{Counters, Forwarding, Live, Server, Shield, Supervisor, adopt, bind};
+use pyzord_runtime::{Counters, Forwarding, Live, Server, Shield, Sockets, Supervisor};
 
 use crate::cli::Options;
 use crate::driver::Driver;
@@ -38,22 +38,21 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     start(options, &home, &sources, &settings, bound).map_err(|error| account.explain(error))
 }
 
-/// The server's socket.
+/// The server's sockets.
 struct Bound {
-    socket: UdpSocket,
-    /// The size of its receive buffer.
-    buffer: usize,
-    /// It is the service manager's.
+    sockets: Sockets,
+    /// They are the service manager's.
     passed: bool,
 }
 
 fn listen(settings: &Settings, passed: Option<UdpSocket>) -> Result<Bound, String> {
     let is_passed = passed.is_some();
     let bound = match passed {
-        Some(socket) => adopt(socket).map_err(|error| format!("LISTEN_FDS: {error}")),
-        None => bind(&settings.address, settings.port).map_err(|error| error.to_string()),
+        Some(socket) => Sockets::adopt(socket).map_err(|error| format!("LISTEN_FDS: {error}")),
+        None => Sockets::bind(&settings.address, settings.port, settings.workers)
+            .map_err(|error| error.to_string()),
     };
-    bound.map(|(socket, buffer)| Bound { socket, buffer, passed: is_passed })
+    bound.map(|sockets| Bound { sockets, passed: is_passed })
 }
 
 /// All that is done as the account that serves.
@@ -81,14 +80,14 @@ fn start(
     let policy = rules::load(settings)?;
     let plan = forward::read(settings)?;
     // The socket first: who starts a second server by mistake should read that the port is in use.
-    let Bound { socket, buffer, passed } = bound?;
+    let Bound { sockets, passed } = bound?;
     if passed {
         log::info!("Serving on the socket that the service manager passed, whatever the settings say.");
     }
     let status = settings.status.as_deref().map(Status::bind).transpose()?;
     let engine = engine::open(settings)?;
     let forwarding = forward::start(plan)?;
-    let listening = announce(settings, &socket, buffer)?;
+    let listening = announce(settings, &sockets)?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     if let Err(error) = options.detach.as_deref().map_or(Ok(()), detach::serving) {
         pid_file.into_iter().for_each(PidFile::remove);
@@ -96,7 +95,7 @@ fn start(
     }
     manager.ready(&listening);
     let page = status.map(|status| (status, sources.rows().collect()));
-    let open = Open { socket, policy, engine, forwarding, page, manager };
+    let open = Open { sockets, policy, engine, forwarding, page, manager };
     let served = drive(settings, logs, driver, open);
     log::info!("Server shutdown.");
     pid_file.into_iter().for_each(PidFile::remove);
@@ -125,9 +124,13 @@ fn be_nice(increment: i32) -> Result<(), String> {
     rustix::process::nice(increment).map(drop).map_err(|error| format!("option --nice: {error}"))
 }
 
+fn address(sockets: &Sockets) -> Result<SocketAddr, String> {
+    sockets.address().map_err(|error| format!("socket: {error}"))
+}
+
 /// Says that everything is open, and where requests go now; returns the latter for the service manager.
-fn announce(settings: &Settings, socket: &UdpSocket, buffer: usize) -> Result<String, String> {
-    let address = socket.local_addr().map_err(|error| format!("socket: {error}"))?;
+fn announce(settings: &Settings, sockets: &Sockets) -> Result<String, String> {
+    let (address, buffer) = (address(sockets)?, sockets.receive_buffer());
     log::info!(
         "Listening on {address} with the {} engine, the {} runtime and {} workers; receive buffer {} KiB.",
         settings.engine,
@@ -143,7 +146,7 @@ fn announce(settings: &Settings, socket: &UdpSocket, buffer: usize) -> Result<St
 
 /// All that was opened for serving.
 struct Open {
-    socket: UdpSocket,
+    sockets: Sockets,
     policy: Policy,
     engine: Engine,
     forwarding: Option<Forwarding>,
@@ -154,7 +157,7 @@ struct Open {
 
 /// Serves until a signal says stop.
 fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result<(), String> {
-    let Open { socket, policy, engine, forwarding, page, manager } = open;
+    let Open { sockets, policy, engine, forwarding, page, manager } = open;
     let policy = Live::new(policy);
     let Engine { stores, upkeep, probe } = engine;
     let counters = match page {
@@ -162,7 +165,7 @@ fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result
         None => Counters::default(),
     };
     let server = Server {
-        socket: &socket,
+        sockets: &sockets,
         policy: &policy,
         counters: &counters,
         shield: &Shield::new(settings.limits.clone()),
@@ -186,7 +189,7 @@ fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result
     let served = match page {
         None => driver.serve(server),
         Some((status, rows)) => {
-            let facts = facts(settings, &socket, &counters, rows)?;
+            let facts = facts(settings, &sockets, &counters, rows)?;
             let (running, ended) = UnixStream::pair().map_err(|error| format!("status page: {error}"))?;
             thread::scope(|scope| {
                 scope.spawn(|| status.serve(&ended, &facts, &counters, probe));
@@ -203,7 +206,7 @@ fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result
 
 fn facts(
     settings: &Settings,
-    socket: &UdpSocket,
+    sockets: &Sockets,
     counters: &Counters,
     rows: Vec<Row>,
 ) -> Result<Facts, String> {
@@ -212,7 +215,7 @@ fn facts(
         version: env!("CARGO_PKG_VERSION"),
         engine: settings.engine.clone(),
         runtime: settings.runtime.to_string(),
-        listen: socket.local_addr().map_err(|error| format!("socket: {error}"))?.to_string(),
+        listen: address(sockets)?.to_string(),
         started: now.wall.before(now.tick.since(Tick::default())),
         settings: rows,
     })

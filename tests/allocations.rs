@@ -11,7 +11,7 @@ use pyzord_core::{
     Store, StoreAnswer, StoreCall, StoreFailure, Task, UnixTime,
 };
 use pyzord_engines::Gdbm;
-use pyzord_runtime::{Clock, Counters, Forwarding, Live, Parts, Server, Shield, Stores, Wait, bind};
+use pyzord_runtime::{Clock, Counters, Forwarding, Live, Parts, Server, Shield, Sockets, Stores, Wait};
 
 const ACCOUNTS: &[u8] = b"bob : 0123456789abcdef0123456789abcdef01234567";
 const ACCESS: &[u8] = b"all : anonymous : allow\nall : bob : allow\n";
@@ -37,8 +37,8 @@ fn datagrams(now: UnixTime) -> Vec<Vec<u8>> {
 
 /// Sends all of `datagrams` to a worker that was warm before, and counts what it allocates in serving them.
 fn allocations<S: Store + Clone>(store: &S) -> u64 {
-    let (socket, _) = bind("127.0.0.1", 0).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
+    sockets.iter().for_each(|socket| socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap());
     let (policy, _) = Policy::parse(Some(ACCOUNTS), Some(ACCESS), AccessOrder::FirstMatch);
     let (policy, counters) = (Live::new(policy), Counters::detailed(1));
     // To a server that never answers; what its thread allocates is not counted.
@@ -46,7 +46,7 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
     let remote = Remote::new("127.0.0.1", silent.local_addr().unwrap().port());
     let forwarding = Forwarding::start(vec![remote], Duration::from_secs(60)).unwrap();
     let server = Server {
-        socket: &socket,
+        sockets: &sockets,
         policy: &policy,
         counters: &counters,
         shield: &Shield::new(Limits::default()),
@@ -64,7 +64,7 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
     let backend = parts.split(server.stores).0.pop().unwrap();
     let mut worker = parts.worker(backend);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.connect(socket.local_addr().unwrap()).unwrap();
+    client.connect(sockets.address().unwrap()).unwrap();
     let datagrams = datagrams(Clock::start().now().wall);
     let mut serve = || {
         for datagram in &datagrams {

@@ -14,7 +14,7 @@ use pyzord_core::{
     AccessOrder, CleanupAge, Limits, MemoryStore, Now, Operation, Policy, Progress as Upkeep, Rate, Store,
     StoreAnswer, StoreCall, StoreFailure, Task,
 };
-use pyzord_runtime::{Command as Order, Counters, Live, Server, Shield, Stores, bind};
+use pyzord_runtime::{Command as Order, Counters, Live, Server, Shield, Sockets, Stores};
 
 /// A request that is answered on a machine, however slow, must not be taken for a lost one.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -166,7 +166,7 @@ impl Store for Shared<'_> {
 fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
     let access = Some(&b"check report ping : anonymous : allow\nall : bob : allow\n"[..]);
     let (policy, _) = Policy::parse(Some(b"bob : ABcd"), access, AccessOrder::FirstMatch);
-    let (socket, _) = bind("127.0.0.1", 0).unwrap();
+    let sockets = Sockets::bind("127.0.0.1", 0, 2).unwrap();
     let (policy, counters, records) = (Live::new(policy), Counters::default(), Mutex::default());
     // More wrong signatures come from one address than any client sends.
     let mut limits = Limits::default();
@@ -176,10 +176,10 @@ fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
         // Dropped when the test fails, which stops the server, too.
         let (orders, receiver) = channel::<Order>();
         let (store, counters) = (Shared(&records), &counters);
-        let (socket, policy, shield) = (&socket, &policy, &shield);
+        let (sockets, policy, shield) = (&sockets, &policy, &shield);
         scope.spawn(move || {
             let server = Server {
-                socket,
+                sockets,
                 policy,
                 counters,
                 shield,
@@ -192,7 +192,7 @@ fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
             };
             pyzord_runtime_std::serve(server, &receiver);
         });
-        test(socket.local_addr().unwrap());
+        test(sockets.address().unwrap());
         drop(orders);
     });
     records.into_inner().unwrap()

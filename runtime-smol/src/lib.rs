@@ -7,14 +7,14 @@
 //!
 //! ```no_run
 //! use pyzord_core::{CleanupAge, Limits, MemoryStore, Policy};
-//! use pyzord_runtime::{Counters, Live, Server, Shield, Stores, bind};
+//! use pyzord_runtime::{Counters, Live, Server, Shield, Sockets, Stores};
 //! use pyzord_runtime_smol::{Signals, serve};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let signals = Signals::install()?;
-//! let (socket, _granted) = bind("127.0.0.1", 24441)?;
+//! let sockets = Sockets::bind("127.0.0.1", 24441, 1)?;
 //! let server = Server {
-//!     socket: &socket,
+//!     sockets: &sockets,
 //!     policy: &Live::new(Policy::default()),
 //!     counters: &Counters::default(),
 //!     shield: &Shield::new(Limits::default()),

@@ -7,7 +7,7 @@ use std::thread;
 use async_io::{Async, Timer, block_on};
 use futures_lite::{Stream, StreamExt as _, future};
 use pyzord_core::Store;
-use pyzord_runtime::{Command, Duties, News, Parts, Pulse, Server, Wait, Worker};
+use pyzord_runtime::{Backend, Command, Duties, News, Parts, Pulse, Server, Wait, Worker};
 use smol::channel::{Receiver, bounded};
 
 /// Serves until it is told to stop, or nobody is left who could. What was received by then is answered, and the store
@@ -20,20 +20,20 @@ pub fn serve<S: Store>(
     commands: impl Stream<Item = Command> + Unpin,
 ) -> io::Result<()> {
     let parts = &Parts::new(&server);
-    let Server { socket, policy, stores, upkeep, cleanup, reload, supervisor, .. } = server;
+    let Server { policy, stores, upkeep, cleanup, reload, supervisor, .. } = server;
     let mut duties = parts.duties(upkeep, cleanup, supervisor);
-    let socket = &Async::new(socket.try_clone()?)?;
     let (backends, remote) = parts.split(stores);
+    let watched: Vec<_> = backends.into_iter().map(watch).collect::<io::Result<_>>()?;
     let (running, stopped) = bounded::<()>(1);
     thread::scope(|scope| {
         for store in remote {
             scope.spawn(move || parts.serve_remote(store));
         }
-        let run = |backend| {
+        let run = |(socket, backend)| {
             let (stopped, pulse) = (stopped.clone(), parts.pulse());
             move || block_on(run(parts.worker(backend), pulse, socket, stopped))
         };
-        let workers: Vec<_> = backends.into_iter().map(|backend| scope.spawn(run(backend))).collect();
+        let workers: Vec<_> = watched.into_iter().map(|watched| scope.spawn(run(watched))).collect();
         let mut commands = commands;
         while let Some(command) = block_on(next_command(&mut commands, &mut duties)) {
             match command {
@@ -55,11 +55,16 @@ pub fn serve<S: Store>(
     Ok(())
 }
 
+/// A worker's socket in the reactor.
+fn watch<S: Store>(backend: Backend<'_, S>) -> io::Result<(Async<UdpSocket>, Backend<'_, S>)> {
+    Ok((Async::new(backend.socket().try_clone()?)?, backend))
+}
+
 /// What a worker's task does: take what is there, wait for more, and after a stop answer what is left.
 async fn run<S: Store>(
     mut worker: Worker<'_, S>,
     mut pulse: Pulse,
-    socket: &Async<UdpSocket>,
+    socket: Async<UdpSocket>,
     stopped: Receiver<()>,
 ) {
     while !stopped.is_closed() {

@@ -1,6 +1,6 @@
 //! Drives [`pyzord_core`] with blocking threads: the smallest thing around the state machine that serves.
 //!
-//! [`serve`] runs the workers of [`pyzord_runtime`], a thread each, on one UDP socket: each waits in the system call
+//! [`serve`] runs the workers of [`pyzord_runtime`], a thread and a UDP socket each: a worker waits in the system call
 //! that receives. The calling thread waits for [`Command`]s and does the store's upkeep between them. Stores that wait
 //! for a network have threads of their own. No async machinery.
 //!
@@ -8,16 +8,16 @@
 //! use std::sync::mpsc;
 //!
 //! use pyzord_core::{CleanupAge, Limits, MemoryStore, Policy};
-//! use pyzord_runtime::{Counters, Live, Server, Shield, Stores, bind};
+//! use pyzord_runtime::{Counters, Live, Server, Shield, Sockets, Stores};
 //! use pyzord_runtime_std::{Signals, serve};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let signals = Signals::block()?;
-//! let (socket, _granted) = bind("127.0.0.1", 24441)?;
+//! let sockets = Sockets::bind("127.0.0.1", 24441, 1)?;
 //! let (commands, receiver) = mpsc::channel();
 //! signals.forward(commands);
 //! let server = Server {
-//!     socket: &socket,
+//!     sockets: &sockets,
 //!     policy: &Live::new(Policy::default()),
 //!     counters: &Counters::default(),
 //!     shield: &Shield::new(Limits::default()),

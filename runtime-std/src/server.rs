@@ -7,7 +7,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use pyzord_core::Store;
-use pyzord_runtime::{Command, Duties, News, Parts, Pulse, Server, Wait, Worker};
+use pyzord_runtime::{Command, Duties, News, Parts, Pulse, Server, Sockets, Wait, Worker};
 
 /// An idle worker looks at the stop flag this often, should nothing wake it.
 const IDLE: Duration = Duration::from_secs(1);
@@ -18,10 +18,12 @@ const WAKE_PERIOD: Duration = Duration::from_millis(5);
 /// synced. The reload is called, and upkeep done, in the calling thread.
 pub fn serve<S: Store>(server: Server<'_, S>, commands: &Receiver<Command>) {
     let parts = &Parts::new(&server);
-    let Server { socket, policy, stores, upkeep, cleanup, reload, supervisor, .. } = server;
+    let Server { sockets, policy, stores, upkeep, cleanup, reload, supervisor, .. } = server;
     let mut duties = parts.duties(upkeep, cleanup, supervisor);
-    if let Err(error) = socket.set_read_timeout(Some(IDLE)) {
-        log::error!("a stop may take until the next datagram: {error}");
+    for socket in sockets.iter() {
+        if let Err(error) = socket.set_read_timeout(Some(IDLE)) {
+            log::error!("a stop may take until the next datagram: {error}");
+        }
     }
     let (backends, remote) = parts.split(stores);
     thread::scope(|scope| {
@@ -48,7 +50,7 @@ pub fn serve<S: Store>(server: Server<'_, S>, commands: &Receiver<Command>) {
         duties.tell(News::Stopping);
         parts.stop.store(true, Ordering::Relaxed);
         while !workers.iter().all(ScopedJoinHandle::is_finished) {
-            wake(socket);
+            wake(sockets, workers.len());
             thread::sleep(WAKE_PERIOD);
         }
         parts.pool.close();
@@ -76,14 +78,20 @@ fn next_command(commands: &Receiver<Command>, duties: &mut Duties<'_, '_, impl S
     }
 }
 
-/// Has a worker look at the stop flag now: it wakes for a datagram, and an empty one is no request. One that cannot
-/// be woken so looks by itself when its receive times out.
-fn wake(socket: &UdpSocket) {
-    let Ok(mut address) = socket.local_addr() else { return };
-    let loopback: IpAddr =
-        if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+/// Has the workers look at the stop flag now: they wake for a datagram, and an empty one is no request. Its sender's port
+/// decides which socket it comes to, so there are several, each time from other ports. A worker that cannot be woken so
+/// looks by itself when its receive times out.
+fn wake(sockets: &Sockets, workers: usize) {
+    let Ok(mut address) = sockets.address() else { return };
+    let (loopback, any): (IpAddr, IpAddr) = if address.is_ipv4() {
+        (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::UNSPECIFIED.into())
+    } else {
+        (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into())
+    };
     if address.ip().is_unspecified() {
         address.set_ip(loopback);
     }
-    let _ = socket.send_to(&[], address);
+    for _ in 0..workers {
+        let _ = UdpSocket::bind((any, 0)).and_then(|socket| socket.send_to(&[], address));
+    }
 }

@@ -32,6 +32,6 @@ pub use pool::Pool;
 pub use queue::{Next, Queue};
 pub use server::{Command, Parts, Server, Stores};
 pub use shield::Shield;
-pub use socket::{BindError, adopt, bind};
+pub use socket::{BindError, Sockets};
 pub use supervisor::{Duties, News, Pulse, Supervisor};
 pub use worker::{Backend, Worker};

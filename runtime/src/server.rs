@@ -1,7 +1,6 @@
 //! What a server is made of, whatever drives it.
 
 use std::fmt;
-use std::net::UdpSocket;
 use std::sync::atomic::AtomicBool;
 
 use pyzord_core::{Batch, CleanupAge, Policy, Schedule, Store};
@@ -12,6 +11,7 @@ use crate::counters::Counters;
 use crate::live::Live;
 use crate::pool::Pool;
 use crate::shield::Shield;
+use crate::socket::Sockets;
 use crate::supervisor::{Duties, Pulse, Pulses, Supervisor};
 use crate::worker::{Backend, Worker};
 
@@ -49,10 +49,22 @@ pub enum Stores<S> {
     },
 }
 
+impl<S> Stores<S> {
+    /// How many workers receive.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        match self {
+            Self::Local(stores) => stores.len(),
+            Self::Remote { workers, .. } => *workers,
+        }
+    }
+}
+
 /// All that a server is made of.
 pub struct Server<'a, S> {
-    /// Where requests come in; all workers read it.
-    pub socket: &'a UdpSocket,
+    /// Where requests come in: one socket for each worker, or one for several. What comes to one that has no worker is
+    /// lost.
+    pub sockets: &'a Sockets,
     /// The access rules; a reload replaces them.
     pub policy: &'a Live<Policy>,
     /// What happened so far.
@@ -75,7 +87,7 @@ pub struct Server<'a, S> {
 
 impl<S> fmt::Debug for Server<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("socket", self.socket).finish_non_exhaustive()
+        f.debug_struct("Server").field("sockets", self.sockets).finish_non_exhaustive()
     }
 }
 
@@ -89,6 +101,7 @@ pub struct Parts<'a> {
     /// Set when the server stops.
     pub stop: AtomicBool,
     pub(crate) pulses: Pulses,
+    sockets: &'a Sockets,
     answerer: Answerer<'a>,
     pub(crate) policy: &'a Live<Policy>,
 }
@@ -101,14 +114,15 @@ impl<'a> Parts<'a> {
             Stores::Local(_) => 0,
             Stores::Remote { stores, .. } => stores.len(),
         };
-        let Server { socket, policy, counters, shield, usage, .. } = *server;
+        let Server { sockets, policy, counters, shield, usage, .. } = *server;
         let clock = counters.clock();
-        let answerer = Answerer { socket, counters, shield, usage, clock, shard: None };
+        let answerer = Answerer { socket: sockets.first(), counters, shield, usage, clock, shard: None };
         Self {
             clock,
             pool: Pool::new(remote),
             stop: AtomicBool::new(false),
             pulses: Pulses::default(),
+            sockets,
             answerer,
             policy,
         }
@@ -117,10 +131,15 @@ impl<'a> Parts<'a> {
     /// A back end for each worker, and the stores that want a thread of their own with
     /// [`serve_remote`](Self::serve_remote).
     pub fn split<S: Store>(&'a self, stores: Stores<S>) -> (Vec<Backend<'a, S>>, Vec<S>) {
+        let sockets = self.sockets.for_workers();
         match stores {
-            Stores::Local(stores) => (stores.into_iter().map(Backend::local).collect(), Vec::new()),
+            Stores::Local(stores) => {
+                let backends = stores.into_iter().zip(sockets);
+                (backends.map(|(store, socket)| Backend::local(socket, store)).collect(), Vec::new())
+            }
             Stores::Remote { workers, stores } => {
-                ((0..workers).map(|_| Backend::remote(&self.pool)).collect(), stores)
+                let sockets = sockets.take(workers);
+                (sockets.map(|socket| Backend::remote(socket, &self.pool)).collect(), stores)
             }
         }
     }

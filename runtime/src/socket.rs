@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::iter;
 use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
@@ -35,40 +36,112 @@ impl std::error::Error for BindError {
     }
 }
 
-/// Listens on an address or host name; `::` serves IPv6 and IPv4, an empty one is `0.0.0.0`. Port 0 is a free port.
+/// Where requests come in: a socket for each worker, all of one port, or one that several workers share.
 ///
-/// Returns the socket and the size of its receive buffer as the system counts it, in bytes.
-///
-/// # Errors
-/// When the name has no address, or the address or port is in use or not this machine's. The port is never shared,
-/// so a second server started by mistake fails here.
-pub fn bind(address: &str, port: u16) -> Result<(UdpSocket, usize), BindError> {
-    open(address, port).map_err(|cause| BindError { address: address.to_owned(), port, cause })
+/// With a socket each, the system hands every sender's datagrams to one of them. Two workers that take theirs from one
+/// socket spend more on each, and take smaller batches.
+#[derive(Debug)]
+pub struct Sockets {
+    first: UdpSocket,
+    others: Vec<UdpSocket>,
+    receive_buffer: usize,
 }
 
-/// A socket that was bound elsewhere, with as large a receive buffer as [`bind`] asks for.
-///
-/// # Errors
-/// When the system refuses.
-pub fn adopt(socket: UdpSocket) -> io::Result<(UdpSocket, usize)> {
-    let socket = Socket::from(socket);
-    // Whoever bound it may have waited for it otherwise; here the receiving call waits.
-    socket.set_nonblocking(false)?;
-    enlarge(&socket);
-    let granted = socket.recv_buffer_size()?;
-    Ok((socket.into(), granted))
+impl Sockets {
+    /// Listens on an address or host name; `::` serves IPv6 and IPv4, an empty one is `0.0.0.0`. Port 0 is a free port.
+    /// There is a socket for each of the workers where the system divides datagrams among sockets of one port: on
+    /// Linux.
+    ///
+    /// # Errors
+    /// When the name has no address, or the address or port is in use or not this machine's. A port that somebody
+    /// else has is never shared, so a second server started by mistake fails here.
+    pub fn bind(address: &str, port: u16, workers: usize) -> Result<Self, BindError> {
+        open(address, port, workers).map_err(|cause| BindError { address: address.to_owned(), port, cause })
+    }
+
+    /// A socket that was bound elsewhere, for all workers, with as large a receive buffer as [`bind`](Self::bind) asks
+    /// for.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn adopt(socket: UdpSocket) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        // Whoever bound it may have waited for it otherwise; here the receiving call waits.
+        socket.set_nonblocking(false)?;
+        enlarge(&socket);
+        Self::new(socket, Vec::new())
+    }
+
+    fn new(first: Socket, others: Vec<UdpSocket>) -> io::Result<Self> {
+        let receive_buffer = first.recv_buffer_size()?;
+        Ok(Self { first: first.into(), others, receive_buffer })
+    }
+
+    /// Where all of them listen.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.first.local_addr()
+    }
+
+    /// The size of each one's receive buffer, in bytes as the system counts it.
+    #[must_use]
+    pub fn receive_buffer(&self) -> usize {
+        self.receive_buffer
+    }
+
+    /// Each of them once.
+    pub fn iter(&self) -> impl Iterator<Item = &UdpSocket> + Clone {
+        iter::once(&self.first).chain(&self.others)
+    }
+
+    /// One for each worker, without an end.
+    pub(crate) fn for_workers(&self) -> impl Iterator<Item = &UdpSocket> {
+        self.iter().cycle()
+    }
+
+    /// The one for who only sends.
+    pub(crate) fn first(&self) -> &UdpSocket {
+        &self.first
+    }
 }
 
-fn open(address: &str, port: u16) -> io::Result<(UdpSocket, usize)> {
+fn open(address: &str, port: u16, workers: usize) -> io::Result<Sockets> {
     let address = resolve(address, port)?;
+    // Without SO_REUSEPORT, so this fails when anybody has the port.
+    let first = create(address)?;
+    first.bind(&address.into())?;
+    let others =
+        if cfg!(target_os = "linux") { share(&first, workers.saturating_sub(1)) } else { Ok(Vec::new()) };
+    // One for all serves, too.
+    Sockets::new(first, others.unwrap_or_default())
+}
+
+fn create(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     enlarge(&socket);
-    socket.bind(&address.into())?;
-    let granted = socket.recv_buffer_size()?;
-    Ok((socket.into(), granted))
+    Ok(socket)
+}
+
+/// More sockets for the address of this one.
+fn share(first: &Socket, more: usize) -> io::Result<Vec<UdpSocket>> {
+    if more == 0 {
+        return Ok(Vec::new());
+    }
+    first.set_reuse_port(true)?;
+    let address = first.local_addr()?;
+    let domain = address.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+    let bind = || {
+        let socket = create(domain)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address)?;
+        Ok(socket.into())
+    };
+    (0..more).map(|_| bind()).collect()
 }
 
 /// The first call may exceed the system's limit and wants a privilege; the second is cut to the limit. Without either,
@@ -90,9 +163,38 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_said_to_be() {
-        let (socket, granted) = bind("127.0.0.1", 0).unwrap();
-        assert!(granted > 0);
-        let error = bind("127.0.0.1", socket.local_addr().unwrap().port()).unwrap_err();
-        assert!(error.to_string().contains("another pyzord"), "{error}");
+        for workers in [1, 3] {
+            let sockets = Sockets::bind("127.0.0.1", 0, workers).unwrap();
+            assert!(sockets.receive_buffer() > 0);
+            let error = Sockets::bind("127.0.0.1", sockets.address().unwrap().port(), workers).unwrap_err();
+            assert!(error.to_string().contains("another pyzord"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_worker_has_a_socket_and_each_datagram_comes_to_one_of_them() {
+        for address in ["127.0.0.1", "::"] {
+            let sockets = Sockets::bind(address, 0, 3).unwrap();
+            let expected = if cfg!(target_os = "linux") { 3 } else { 1 };
+            assert_eq!(sockets.iter().count(), expected);
+            assert_eq!(sockets.for_workers().take(5).count(), 5);
+            let to = ("127.0.0.1", sockets.address().unwrap().port());
+            let mut sent = 0;
+            let mut heard = [0; 3];
+            // Which one is chosen depends on the sender's port.
+            while sent < 10_000 && heard.iter().take(expected).any(|count| *count == 0) {
+                let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+                assert_eq!(sender.send_to(b"datagram", to).unwrap(), 8);
+                sent += 1;
+                for (socket, heard) in sockets.iter().zip(&mut heard) {
+                    socket.set_nonblocking(true).unwrap();
+                    while socket.recv(&mut [0; 10]).is_ok() {
+                        *heard += 1;
+                    }
+                }
+            }
+            assert_eq!(heard.iter().sum::<u32>(), sent);
+            assert!(heard.iter().take(expected).all(|count| *count > 0), "{heard:?}");
+        }
     }
 }

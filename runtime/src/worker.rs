@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -21,9 +22,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Batches that are still answered after a stop: more than the receive buffer holds, so only a flood is cut off.
 const LAST_BATCHES: usize = 4096;
 
-/// Who asks the store for a worker.
+/// Where a worker's requests come in, and who asks the store for it.
 #[derive(Debug)]
-pub struct Backend<'a, S>(Kind<'a, S>);
+pub struct Backend<'a, S> {
+    socket: &'a UdpSocket,
+    kind: Kind<'a, S>,
+}
 
 #[derive(Debug)]
 enum Kind<'a, S> {
@@ -34,12 +38,18 @@ enum Kind<'a, S> {
 }
 
 impl<'a, S> Backend<'a, S> {
-    pub(crate) fn local(store: S) -> Self {
-        Self(Kind::Local { store, answers: Vec::new() })
+    pub(crate) fn local(socket: &'a UdpSocket, store: S) -> Self {
+        Self { socket, kind: Kind::Local { store, answers: Vec::new() } }
     }
 
-    pub(crate) fn remote(pool: &'a Pool) -> Self {
-        Self(Kind::Remote { pool, waiting: Batch::new() })
+    pub(crate) fn remote(socket: &'a UdpSocket, pool: &'a Pool) -> Self {
+        Self { socket, kind: Kind::Remote { pool, waiting: Batch::new() } }
+    }
+
+    /// The worker's socket, for a runtime that waits for it.
+    #[must_use]
+    pub fn socket(&self) -> &'a UdpSocket {
+        self.socket
     }
 }
 
@@ -70,10 +80,11 @@ impl<'a, S: Store> Worker<'a, S> {
         backend: Backend<'a, S>,
         stop: &'a AtomicBool,
     ) -> Self {
-        let Backend(backend) = backend;
+        let Backend { socket, kind } = backend;
+        let answerer = Answerer { socket, ..answerer };
         let (now, inbox, batch) = (answerer.clock.now(), Inbox::new(), Batch::new());
         let running = answerer.counters.worker();
-        Self { answerer, policy, backend, stop, _running: running, now, inbox, batch }
+        Self { answerer, policy, backend: kind, stop, _running: running, now, inbox, batch }
     }
 
     /// Answers what is left in the receive buffer: what a stop does last.

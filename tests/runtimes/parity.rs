@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyzord_core::{
     AccessOrder, CleanupAge, HashedKey, HeaderBlock, Limits, MemoryStore, Policy, Rate, Step, Store, accept,
 };
-use pyzord_runtime::{Clock, Command, Counters, Live, Server, Shield, Stores, bind};
+use pyzord_runtime::{Clock, Command, Counters, Live, Server, Shield, Sockets, Stores};
 
 use crate::{Drive, for_every_runtime};
 
@@ -89,7 +89,7 @@ fn core_alone(transcript: &[Vec<u8>]) -> Vec<String> {
 }
 
 fn over_the_wire<D: Drive>(transcript: &[Vec<u8>], expected: &[String]) -> Vec<String> {
-    let (socket, _) = bind("127.0.0.1", 0).unwrap();
+    let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
     let (policy, counters) = (Live::new(policy()), Counters::default());
     let (commands, receiver) = mpsc::channel();
     // More wrong signatures come from one address than any client sends.
@@ -100,7 +100,7 @@ fn over_the_wire<D: Drive>(transcript: &[Vec<u8>], expected: &[String]) -> Vec<S
         let commands = commands;
         scope.spawn(|| {
             let server = Server {
-                socket: &socket,
+                sockets: &sockets,
                 policy: &policy,
                 counters: &counters,
                 shield: &Shield::new(limits),
@@ -114,7 +114,7 @@ fn over_the_wire<D: Drive>(transcript: &[Vec<u8>], expected: &[String]) -> Vec<S
             D::serve(server, receiver);
         });
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        client.connect(socket.local_addr().unwrap()).unwrap();
+        client.connect(sockets.address().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let ask = |(datagram, expected): (&Vec<u8>, &String)| {
             client.send(datagram).unwrap();

@@ -10,7 +10,7 @@ use pyzord_core::{
     AccessOrder, CleanupAge, Limits, MemoryStore, Now, Policy, Progress, Store, StoreAnswer, StoreCall,
     StoreFailure, Task,
 };
-use pyzord_runtime::{Command, Counters, Live, Server, Shield, Stores, bind};
+use pyzord_runtime::{Command, Counters, Live, Server, Shield, Sockets, Stores};
 
 use crate::{Drive, for_every_runtime};
 
@@ -33,9 +33,9 @@ impl Store for Shared<'_> {
     }
 }
 
-fn client(socket: &UdpSocket) -> UdpSocket {
+fn client(sockets: &Sockets) -> UdpSocket {
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.connect(("127.0.0.1", socket.local_addr().unwrap().port())).unwrap();
+    client.connect(("127.0.0.1", sockets.address().unwrap().port())).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     client
 }
@@ -59,12 +59,13 @@ const KINDS: [fn(Shared<'_>, usize) -> Stores<Shared<'_>>; 2] = [
 
 /// Runs a server for as long as `test` takes, then stops it; returns its counters, its records and its syncs.
 fn with_server<D: Drive>(
-    stores: impl FnOnce(Shared<'_>) -> Stores<Shared<'_>> + Send,
-    test: impl FnOnce(&UdpSocket, &mpsc::Sender<Command>),
+    stores: impl FnOnce(Shared<'_>) -> Stores<Shared<'_>>,
+    test: impl FnOnce(&Sockets, &mpsc::Sender<Command>),
 ) -> (String, MemoryStore, usize) {
     let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
     let store = Shared(&records, &syncs);
-    let (socket, _) = bind("127.0.0.1", 0).unwrap();
+    let stores = stores(store.clone());
+    let sockets = Sockets::bind("127.0.0.1", 0, stores.workers()).unwrap();
     let (commands, receiver) = mpsc::channel();
     let (policy, counters) = (Live::new(Policy::default()), Counters::default());
     thread::scope(|scope| {
@@ -72,11 +73,11 @@ fn with_server<D: Drive>(
         let commands = commands;
         scope.spawn(|| {
             let server = Server {
-                socket: &socket,
+                sockets: &sockets,
                 policy: &policy,
                 counters: &counters,
                 shield: &Shield::new(Limits::default()),
-                stores: stores(store.clone()),
+                stores,
                 upkeep: store.clone(),
                 cleanup: CleanupAge(0),
                 reload: &mut || {
@@ -87,7 +88,7 @@ fn with_server<D: Drive>(
             };
             D::serve(server, receiver);
         });
-        test(&socket, &commands);
+        test(&sockets, &commands);
         commands.send(Command::Stop).unwrap();
     });
     let syncs = syncs.load(Ordering::Relaxed);
@@ -100,8 +101,8 @@ fn a_stop_answers_what_was_received_and_syncs<D: Drive>() {
         let mut waiting = None;
         let (counters, records, syncs) = with_server::<D>(
             |store| kind(store, 2),
-            |socket, _| {
-                let client = client(socket);
+            |sockets, _| {
+                let client = client(sockets);
                 for _ in 0..100 {
                     client.send(report.as_bytes()).unwrap();
                 }
@@ -121,14 +122,15 @@ fn a_reload_changes_the_rules_of_every_worker<D: Drive>() {
     for kind in KINDS {
         with_server::<D>(
             |store| kind(store, 3),
-            |socket, commands| {
-                let client = client(socket);
-                assert!(ask(&client, PING).starts_with("Code: 200\n"));
+            |sockets, commands| {
+                assert!(ask(&client(sockets), PING).starts_with("Code: 200\n"));
                 commands.send(Command::Reload).unwrap();
-                // Workers take turns, so each of them is asked often enough; none may use the old rules for long.
+                // The sender's port decides which worker is asked, so each of them is often enough; none may use the
+                // old rules for long.
                 let mut denied = 0;
                 let denied_everywhere = (0..100_000).any(|_| {
-                    denied = if ask(&client, PING).starts_with("Code: 403\n") { denied + 1 } else { 0 };
+                    denied =
+                        if ask(&client(sockets), PING).starts_with("Code: 403\n") { denied + 1 } else { 0 };
                     denied == 100
                 });
                 assert!(denied_everywhere, "some worker still has the old rules");
@@ -140,8 +142,8 @@ fn a_reload_changes_the_rules_of_every_worker<D: Drive>() {
 /// A thread that ended with a panic would leave a server that serves less and less, and nobody would know.
 fn a_bug_in_a_store_costs_its_batch_and_nothing_else<D: Drive>() {
     for kind in KINDS {
-        let test = |socket: &UdpSocket, _: &mpsc::Sender<Command>| {
-            let client = client(socket);
+        let test = |sockets: &Sockets, _: &mpsc::Sender<Command>| {
+            let client = client(sockets);
             // A request may be in the batch that was dropped, so it is asked again.
             client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
             let check = format!("Op: check\nOp-Digest: {DIGEST}\nPV: 2.1\n\n");
@@ -160,8 +162,8 @@ fn what_is_no_request_is_counted<D: Drive>() {
     for kind in KINDS {
         let (counters, ..) = with_server::<D>(
             |store| kind(store, 1),
-            |socket, _| {
-                let client = client(socket);
+            |sockets, _| {
+                let client = client(sockets);
                 for datagram in [&b""[..], b"Code: 200\nDiag: OK\nPV: 2.1\n\n", &[0; 60_000]] {
                     client.send(datagram).unwrap();
                 }
@@ -181,18 +183,18 @@ fn a_store_that_hangs_keeps_nobody_from_a_ping<D: Drive>() {
     // So many digests that a few requests fill a batch.
     let digests = format!("Op-Digest: {DIGEST}\n").repeat(20);
     let report = format!("Op: report\n{digests}Thread: 6\nPV: 2.1\n\n");
-    let (socket, _) = bind("127.0.0.1", 0).unwrap();
-    let client = client(&socket);
+    let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
+    let client = client(&sockets);
     let (commands, receiver) = mpsc::channel();
     let (policy, counters) = (Live::new(Policy::default()), Counters::default());
     thread::scope(|scope| {
         // Dropped when the test fails, which stops the server, too.
         let commands = commands;
         let store = Shared(&records, &syncs);
-        let (socket, policy, counters) = (&socket, &policy, &counters);
+        let (sockets, policy, counters) = (&sockets, &policy, &counters);
         scope.spawn(move || {
             let server = Server {
-                socket,
+                sockets,
                 policy,
                 counters,
                 shield: &Shield::new(Limits::default()),

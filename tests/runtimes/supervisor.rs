@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyzord_core::{
     CleanupAge, Limits, MemoryStore, Now, Policy, Progress, Store, StoreAnswer, StoreCall, StoreFailure, Task,
 };
-use pyzord_runtime::{Command, Counters, Live, News, Server, Shield, Stores, Supervisor, bind};
+use pyzord_runtime::{Command, Counters, Live, News, Server, Shield, Sockets, Stores, Supervisor};
 
 use crate::{Drive, for_every_runtime};
 
@@ -33,20 +33,20 @@ impl Store for Waiting<'_> {
 
 fn a_supervisor_hears_the_truth<D: Drive>() {
     let records = Mutex::new(MemoryStore::new());
-    let (socket, _) = bind("127.0.0.1", 0).unwrap();
+    let sockets = Sockets::bind("127.0.0.1", 0, 2).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.connect(socket.local_addr().unwrap()).unwrap();
+    client.connect(sockets.address().unwrap()).unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
     let (policy, counters) = (Live::new(Policy::default()), Counters::default());
     let (commands, receiver) = mpsc::channel();
     let (teller, news) = mpsc::channel();
-    let (socket, policy, counters, store) = (&socket, &policy, &counters, Waiting(&records));
+    let (sockets, policy, counters, store) = (&sockets, &policy, &counters, Waiting(&records));
     thread::scope(|scope| {
         // Dropped when the test fails, which stops the server, too.
         let commands = commands;
         scope.spawn(move || {
             let server = Server {
-                socket,
+                sockets,
                 policy,
                 counters,
                 shield: &Shield::new(Limits::default()),

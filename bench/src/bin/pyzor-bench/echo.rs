@@ -3,8 +3,9 @@
 use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
+use std::thread;
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt};
 
 const BATCH: usize = 64;
 /// Bytes of a reply: as many as the reply to a pong has. The thread of a ping is among its first bytes, so replies find
@@ -13,10 +14,39 @@ const REPLY: usize =
     b"Code: 200\nDiag: OK\nPV: 2.1\nThread: 12345\nCount: 9223372036854775807\nWL-Count: 0\n\n".len();
 const REQUEST: usize = 8193;
 
+/// How the echo is made.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Threads that answer
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: usize,
+    /// A socket for each thread, with `SO_REUSEPORT`, in place of one for all
+    #[arg(long)]
+    pub(crate) own_sockets: bool,
+}
+
 /// Says where it listens, and answers until it is killed.
-pub(crate) fn run() -> io::Result<()> {
-    let socket = bind()?;
-    writeln!(io::stdout(), "{}", socket.local_addr()?)?;
+pub(crate) fn run(options: Options) -> io::Result<()> {
+    let first = UdpSocket::bind("127.0.0.1:0")?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..options.workers {
+        sockets.push(match sockets.first() {
+            Some(first) if options.own_sockets => share(first)?,
+            Some(first) => first.try_clone()?,
+            None => break,
+        });
+    }
+    sockets.iter().for_each(enlarge);
+    writeln!(io::stdout(), "{address}")?;
+    thread::scope(|scope| {
+        let threads: Vec<_> = sockets.iter().map(|socket| scope.spawn(|| answer(socket))).collect();
+        let mut ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        ended.try_for_each(|end| end.unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))))
+    })
+}
+
+fn answer(socket: &UdpSocket) -> io::Result<()> {
     let mut buffers = vec![[0; REQUEST]; BATCH];
     let mut received = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
     let mut replies = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
@@ -41,9 +71,17 @@ pub(crate) fn run() -> io::Result<()> {
     }
 }
 
-/// A socket with as much room as the server's.
-fn bind() -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 8 << 20);
-    Ok(socket)
+/// Another socket for the address of this one. The system gives each sender's datagrams to one of them, by a hash.
+fn share(first: &UdpSocket) -> io::Result<UdpSocket> {
+    setsockopt(first, sockopt::ReusePort, &true)?;
+    let domain = socket2::Domain::IPV4;
+    let other = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
+    other.set_reuse_port(true)?;
+    other.bind(&first.local_addr()?.into())?;
+    Ok(other.into())
+}
+
+/// As much room as the server's socket has.
+fn enlarge(socket: &UdpSocket) {
+    let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, 8 << 20);
 }

@@ -9,6 +9,7 @@ mod results;
 mod rmw;
 mod scale;
 mod server;
+mod sockets;
 mod subjects;
 mod table;
 
@@ -69,9 +70,11 @@ struct PlaceOptions {
 enum Work {
     /// Measure a server with millions of records, and with 100,000 accounts
     Scale(scale::Options),
+    /// Measure one socket for two threads against one for each
+    Sockets(sockets::Options),
     /// Answer every datagram with its beginning
     #[command(hide = true)]
-    Echo,
+    Echo(echo::Options),
 }
 
 /// A part of the comparison.
@@ -115,7 +118,8 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), String> {
     match &options.command {
-        Some(Work::Echo) => return echo::run().map_err(|error| format!("echo: {error}")),
+        Some(Work::Echo(echo)) => return echo::run(*echo).map_err(|error| format!("echo: {error}")),
+        Some(Work::Sockets(sockets)) => return sockets::run(sockets),
         Some(Work::Scale(scale)) => return scale::run(scale, &place::Place::new(&options.place)?),
         None => (),
     }

@@ -14,6 +14,7 @@ use pyzord_bench::clock::{Clock, process_cpu};
 use pyzord_bench::cpu;
 use tempfile::TempDir;
 
+use crate::echo;
 use crate::place::Place;
 
 /// How long a server may take to start: one with millions of records checks all of them.
@@ -88,10 +89,12 @@ pub(crate) struct Memory {
 
 impl Server {
     /// The bare echo: this program again.
-    pub(crate) fn echo(cpu: Option<usize>) -> Result<Self, String> {
+    pub(crate) fn echo(options: echo::Options, cpu: Option<usize>) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
         let mut command = Command::new(program);
-        command.arg("echo").stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["echo", "--workers", &options.workers.to_string()]);
+        command.args(options.own_sockets.then_some("--own-sockets"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = spawn(command, cpu)?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {

@@ -1,6 +1,7 @@
 //! The servers of a comparison, all of them running, each on records of its own or of its database server.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU64;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use pyzord_bench::load::{self, Account, Draw, Mix, Pace, Plan, Progress, Report,
 use pyzord_core::Operation;
 use pyzord_testkit::{MariadbServer, RedisServer};
 
+use crate::echo;
 use crate::place::Place;
 use crate::rmw::{ReadModifyWrite, run};
 use crate::server::{Home, KEY, Server, Start, USER, copy};
@@ -17,6 +19,9 @@ use crate::{Options, Part, find_program};
 /// How often each record of a gdbm file was reported before the measurement. A count that gets a digit more makes libgdbm
 /// move the record: seldom where records are old, but in a short run on few records each would be moved.
 const REPORTS: u32 = 100;
+const ONE: NonZeroU64 = NonZeroU64::MIN;
+/// How many ports ask when workers are compared: the system gives each port to one of several workers.
+const CLIENTS: NonZeroU64 = NonZeroU64::new(8).unwrap();
 const RUNTIMES: [&str; 2] = ["std", "smol"];
 const DATABASE: &str = "pyzord.db";
 
@@ -67,6 +72,8 @@ pub(crate) struct Subject {
     /// How many records its database has.
     records: u64,
     generator: Option<usize>,
+    /// How many ports ask it.
+    clients: NonZeroU64,
 }
 
 impl Subject {
@@ -75,7 +82,16 @@ impl Subject {
         let account = (work == Work::SignedCheck).then(|| Account::new(USER, KEY));
         let (mix, cpu) = (Mix::only(work.operation()), self.generator);
         let digests = self.records;
-        let plan = Plan { mix, pace, account, duration, digests, cpu, ..Plan::new(self.server.address) };
+        let plan = Plan {
+            mix,
+            pace,
+            account,
+            duration,
+            digests,
+            cpu,
+            sockets: self.clients,
+            ..Plan::new(self.server.address)
+        };
         load::run(&plan, &Progress::default()).map_err(|error| format!("the generator: {error}"))
     }
 }
@@ -126,10 +142,22 @@ impl Subjects {
         let start = Start { engine: "gdbm", dsn: DATABASE, options: &[], environment: &[], cpu: on };
         let mut add = |name, engine, workers, server, works| {
             let generator = if workers == 1 { generator } else { None };
-            self.all.push(Subject { name, engine, workers, server, store: None, works, records, generator });
+            let clients = ONE;
+            self.all.push(Subject {
+                name,
+                engine,
+                workers,
+                server,
+                store: None,
+                works,
+                records,
+                generator,
+                clients,
+            });
         };
         if options.wants(Part::Gdbm) {
-            add("echo", "", 1, Server::echo(on)?, &[Work::Ping]);
+            let one = echo::Options { workers: 1, own_sockets: false };
+            add("echo", "", 1, Server::echo(one, on)?, &[Work::Ping]);
         }
         if options.wants(Part::Gdbm) || options.wants(Part::Latency) {
             for runtime in RUNTIMES {
@@ -142,27 +170,37 @@ impl Subjects {
             }
         }
         if options.wants(Part::Workers) && place.cpus.is_some() {
-            for (workers, text) in [(1, "1"), (2, "2")] {
-                let start = Start { options: &["--workers", text], cpu: None, ..start.clone() };
-                let server = Server::ours(place, home()?, &start)?;
-                // Without a CPU of their own: the generator takes a part of what both could use.
-                let subject = Subject {
-                    name: "std",
-                    engine: "gdbm, no CPU kept",
-                    workers,
-                    server,
-                    store: None,
-                    works: &[Work::Ping, Work::Check],
-                    records,
-                    generator: None,
-                };
-                self.all.push(subject);
-            }
+            self.start_workers(records, place, &start, home)?;
         }
         if options.wants(Part::Gdbm) {
             self.rmw = ReadModifyWrite::new(&template.path(DATABASE), records)
                 .map_err(|error| self.notes.push(format!("libgdbm by itself was not measured: {error}")))
                 .ok();
+        }
+        Ok(())
+    }
+
+    /// One worker and two, without a CPU of their own: the generator takes a part of what both could use.
+    fn start_workers(
+        &mut self,
+        records: u64,
+        place: &Place,
+        start: &Start<'_>,
+        home: impl Fn() -> Result<Home, String>,
+    ) -> Result<(), String> {
+        for (workers, text) in [(1, "1"), (2, "2")] {
+            let start = Start { options: &["--workers", text], cpu: None, ..start.clone() };
+            self.all.push(Subject {
+                name: "std",
+                engine: "gdbm, no CPU kept",
+                workers,
+                server: Server::ours(place, home()?, &start)?,
+                store: None,
+                works: &[Work::Ping, Work::Check],
+                records,
+                generator: None,
+                clients: CLIENTS,
+            });
         }
         Ok(())
     }
@@ -221,7 +259,17 @@ impl Subjects {
         }
         self.all.extend(servers.into_iter().map(|(name, server)| {
             let works: &[Work] = &[Work::Check, Work::Report];
-            Subject { name, engine, workers: 1, server, store: Some(store), works, records, generator: None }
+            Subject {
+                name,
+                engine,
+                workers: 1,
+                server,
+                store: Some(store),
+                works,
+                records,
+                generator: None,
+                clients: ONE,
+            }
         }));
         Ok(())
     }
