@@ -15,8 +15,8 @@ pub(crate) struct Step {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Steps {
     steps: Vec<Step>,
-    /// The calls by digest; kept for its memory.
-    order: Vec<usize>,
+    /// The calls in the order of their digests' beginnings, and behind those of their positions; kept for its memory.
+    order: Vec<u128>,
     /// The step of each call.
     step_of: Vec<usize>,
 }
@@ -24,19 +24,20 @@ pub(crate) struct Steps {
 impl Steps {
     /// The steps of these calls, which [`answers`](Self::answers) will be about.
     pub(crate) fn merge(&mut self, calls: &[StoreCall]) -> &[Step] {
-        self.order.clear();
-        self.order.extend(0..calls.len());
-        self.order.sort_unstable_by_key(|position| (calls.get(*position).map(|call| call.digest), *position));
         self.steps.clear();
         self.step_of.clear();
         self.step_of.resize(calls.len(), 0);
-        for position in &self.order {
-            let Some(StoreCall { digest, op }) = calls.get(*position).copied() else { continue };
+        self.order.clear();
+        self.order.extend(calls.iter().enumerate().map(key));
+        self.order.sort_unstable();
+        for key in &self.order {
+            let position = position(*key);
+            let Some(StoreCall { digest, op }) = calls.get(position).copied() else { continue };
             match self.steps.last_mut() {
                 Some(last) if last.digest == digest && last.op == op => last.times += 1,
                 _ => self.steps.push(Step { digest, op, times: 1 }),
             }
-            if let Some(step) = self.step_of.get_mut(*position) {
+            if let Some(step) = self.step_of.get_mut(position) {
                 *step = self.steps.len() - 1;
             }
         }
@@ -47,6 +48,18 @@ impl Steps {
     pub(crate) fn answers(&self, of_steps: &[StoreAnswer], answers: &mut Vec<StoreAnswer>) {
         answers.extend(self.step_of.iter().filter_map(|step| of_steps.get(*step)));
     }
+}
+
+/// Numbers are compared in a fraction of the time that digests take. Different digests with the same beginning may stand
+/// between equal ones, which are then not merged.
+fn key((position, call): (usize, &StoreCall)) -> u128 {
+    let beginning = call.digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    u128::from(beginning) << 64 | position as u128
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is a position")]
+const fn position(key: u128) -> usize {
+    key as u64 as usize
 }
 
 #[cfg(test)]

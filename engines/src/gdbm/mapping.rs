@@ -98,7 +98,6 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
 
     use pyzord_core::{Digest, Progress, Record, UnixTime};
 

@@ -73,11 +73,7 @@ impl Gdbm {
     /// # Errors
     /// When the file cannot be written.
     pub fn put(&self, digest: Digest, record: &Record) -> Result<(), StoreFailure> {
-        self.shared.with(|engine| {
-            // It may replace one or be one more.
-            engine.records = None;
-            engine.put(digest, record).map_err(|fault| engine.failure(&fault))
-        })
+        self.shared.with(|engine| engine.put(digest, record).map_err(|fault| engine.failure(&fault)))
     }
 
     /// Removes a key, whether a digest or not, and says whether it was there.
@@ -88,10 +84,8 @@ impl Gdbm {
         self.shared.with(|engine| engine.remove(key).map_err(|fault| engine.failure(&fault)))
     }
 
-    /// All keys and values, in no order, one at a time; keys that are no digests and unreadable values too.
-    ///
-    /// Removing a key moves others, so a walk during which something is removed may miss a few; a walk that
-    /// finds nothing more to remove has seen them all.
+    /// All keys and values, in no order, one at a time; keys that are no digests and unreadable values too. Those that
+    /// are there all the time are found once, whatever else is stored or removed meanwhile.
     #[must_use]
     pub fn entries(&self) -> Entries {
         Entries::new(Arc::clone(&self.shared))
@@ -158,32 +152,48 @@ struct Engine {
 
 impl Engine {
     fn execute(&mut self, now: Now, step: Step) -> StoreAnswer {
-        let key = step.digest.hex();
-        let stored = match self.database.fetch(&key) {
+        if step.op == StoreOp::Read {
+            return self.read(now, step.digest).map(|(record, _)| record);
+        }
+        // Nobody asks for what was counted. To move it from where it was computed would be to wait until the CPU has
+        // written all that libgdbm has touched.
+        self.count(now, step).map(|()| Record::default())
+    }
+
+    /// The record of a digest, and the length of its value if there is one.
+    fn read(&mut self, now: Now, digest: Digest) -> Result<(Record, Option<usize>), StoreError> {
+        let stored = match self.database.fetch(&digest.hex()) {
             Ok(stored) => stored,
             Err(fault) => return Err(self.unavailable(now, &fault)),
         };
-        let decoded =
-            stored.as_deref().map_or(Ok(Record::default()), |value| codec::gdbm::decode(value, &self.zone));
-        let mut record = match decoded {
-            Ok(record) => record,
-            Err(why) => return Err(self.unreadable(now, step.digest, why)),
-        };
-        if step.op != StoreOp::Read {
-            (0..step.times).for_each(|_| step.op.apply(&mut record, now.wall));
-            let length = stored.as_ref().map(|value| value.len());
-            if let Err(fault) = self.replace(&key, length, &record) {
-                return Err(self.unavailable(now, &fault));
-            }
-            if stored.is_none() {
-                self.records = self.records.map(|records| records + 1);
-            }
+        let Some(value) = stored else { return Ok((Record::default(), None)) };
+        match codec::gdbm::decode(&value, &self.zone) {
+            Ok(record) => Ok((record, Some(value.len()))),
+            Err(why) => Err(self.unreadable(now, digest, why)),
         }
-        Ok(record)
+    }
+
+    fn count(&mut self, now: Now, step: Step) -> Result<(), StoreError> {
+        let (mut record, length) = self.read(now, step.digest)?;
+        (0..step.times).for_each(|_| step.op.apply(&mut record, now.wall));
+        if let Err(fault) = self.replace(&step.digest.hex(), length, &record) {
+            return Err(self.unavailable(now, &fault));
+        }
+        self.stored(length.is_none());
+        Ok(())
     }
 
     fn put(&mut self, digest: Digest, record: &Record) -> Result<(), Fault> {
-        self.replace(&digest.hex(), None, record)
+        let key = digest.hex();
+        let length = self.database.fetch(&key)?.map(|value| value.len());
+        self.replace(&key, length, record)?;
+        self.stored(length.is_none());
+        Ok(())
+    }
+
+    /// Keeps the count of records.
+    fn stored(&mut self, new: bool) {
+        self.records = self.records.map(|records| records + u64::from(new));
     }
 
     /// Stores a record in place of a value of that length, where one is known to be there.
