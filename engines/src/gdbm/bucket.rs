@@ -36,6 +36,14 @@ impl Place<'_> {
         check("its address", self.address, Rule::Within(signed(self.header.block_size), last))
     }
 
+    /// The place of the whole bucket, of which this is one entry of the directory.
+    pub(super) fn whole(self, bucket: &[u8]) -> Result<Self, Mismatch> {
+        let (bits, all) = (int(bucket, 104), i64::from(self.header.directory_bits));
+        check("bucket_bits", bits, Rule::Within(0, all))?;
+        let entries = 1 << (all - bits);
+        Ok(Self { entry: self.entry - self.entry % entries, entries, ..self })
+    }
+
     /// Checks a bucket by itself, and adds its free space to the file's.
     pub(super) fn check(&self, bucket: &[u8], free: &mut FreeSpace) -> Result<(), Mismatch> {
         self.check_fixed(bucket, free)?;
@@ -73,7 +81,8 @@ impl Place<'_> {
         })
     }
 
-    fn occupied<'b>(&self, bucket: &'b [u8]) -> impl Iterator<Item = &'b [u8]> + use<'b> {
+    /// The slots that name a key.
+    pub(super) fn occupied<'b>(&self, bucket: &'b [u8]) -> impl Iterator<Item = &'b [u8]> + use<'b> {
         let slots = bucket.get(BUCKET_FIXED..).unwrap_or_default();
         slots.chunks_exact(SLOT).take(self.header.bucket_slots).filter(|slot| int(slot, 0) != VACANT)
     }

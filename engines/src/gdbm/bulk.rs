@@ -11,11 +11,7 @@ const SLICE: usize = 512;
 
 /// A scan on its way through the file. A clone begins its own.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
-    walk: Option<Entries>,
-    /// Something was removed since the walk began. That moves other keys, and the walk may have missed some.
-    removed: bool,
-}
+pub(super) struct Scan(Option<Entries>);
 
 impl Clone for Scan {
     fn clone(&self) -> Self {
@@ -35,22 +31,13 @@ impl Gdbm {
 
 impl Bulk for Gdbm {
     fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
-        let mut walk = self.scan.walk.take().unwrap_or_else(|| {
-            self.scan.removed = false;
-            self.entries()
-        });
+        let mut walk = self.scan.0.take().unwrap_or_else(|| self.entries());
         for _ in 0..SLICE {
-            match walk.next() {
-                Some(entry) => {
-                    let (key, value) = entry?;
-                    found.push(self.found(&key, &value));
-                }
-                // After removals another walk finds what this one missed; without any it has seen all.
-                None if std::mem::take(&mut self.scan.removed) => return Ok(Progress::More),
-                None => return Ok(Progress::Done),
-            }
+            let Some(entry) = walk.next() else { return Ok(Progress::Done) };
+            let (key, value) = entry?;
+            found.push(self.found(&key, &value));
         }
-        self.scan.walk = Some(walk);
+        self.scan.0 = Some(walk);
         Ok(Progress::More)
     }
 
@@ -71,7 +58,6 @@ impl Bulk for Gdbm {
     }
 
     fn remove(&mut self, digests: &[Digest]) -> Result<(), StoreFailure> {
-        self.scan.removed = true;
         digests.iter().try_for_each(|digest| Gdbm::remove(self, &digest.hex()).map(drop))
     }
 

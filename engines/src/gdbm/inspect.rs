@@ -177,7 +177,8 @@ impl Body<'_> {
     }
 }
 
-fn block(file: &File, address: u64, size: usize) -> io::Result<Vec<u8>> {
+/// So many bytes of the file.
+pub(super) fn block(file: &File, address: u64, size: usize) -> io::Result<Vec<u8>> {
     let mut block = vec![0; size];
     file.read_exact_at(&mut block, address)?;
     Ok(block)

@@ -95,7 +95,7 @@ impl Shared {
 }
 
 impl Engine {
-    fn reorganize(&mut self) -> Result<(), StoreFailure> {
+    pub(super) fn reorganize(&mut self) -> Result<(), StoreFailure> {
         rewrite::reorganize(&mut self.database, &self.path).map_err(|failed| self.failed(&failed))?;
         log::info!("database {}: reorganized, to give the freed space back", self.name());
         self.new_file()
