@@ -4,6 +4,7 @@ use pyzord_core::Store;
 use pyzord_engines::registry;
 use pyzord_runtime::Stores;
 
+use crate::control::Lend;
 use crate::settings::Settings;
 
 /// The stores that requests ask, one for upkeep, and one to ask whether the database answers.
@@ -11,6 +12,8 @@ pub(crate) struct Engine {
     pub(crate) stores: Stores<Box<dyn Store>>,
     pub(crate) upkeep: Box<dyn Store>,
     pub(crate) probe: Box<dyn Store>,
+    /// For `pyzorctl`, which cannot open a file that this process has.
+    pub(crate) lend: Option<Lend>,
 }
 
 /// Opens the database, or says in one line why it cannot be. One on a server is connected to when it is first used:
@@ -105,10 +108,12 @@ fn check_redis(engine: &str, dsn: &str) -> Result<String, String> {
 
 /// All workers use one open file.
 #[cfg(feature = "gdbm")]
-fn shared<S: Store + Clone + 'static>(store: &S, workers: usize) -> Engine {
+fn shared<S: pyzord_engines::Bulk + Clone + Sync + 'static>(store: &S, workers: usize) -> Engine {
     let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
     let stores = Stores::Local((0..workers).map(|_| boxed()).collect());
-    Engine { stores, upkeep: boxed(), probe: boxed() }
+    let lent = store.clone();
+    let lend: Lend = Box::new(move || Box::new(lent.clone()));
+    Engine { stores, upkeep: boxed(), probe: boxed(), lend: Some(lend) }
 }
 
 /// Each store has a connection of its own.
@@ -117,7 +122,8 @@ fn remote<S: Store + 'static>(settings: &Settings, connect: impl Fn() -> S) -> E
     let boxed = || -> Box<dyn Store> { Box::new(connect()) };
     let stores = (0..settings.connections).map(|_| boxed()).collect();
     // Nothing is connected before it is used.
-    Engine { stores: Stores::Remote { workers: settings.workers, stores }, upkeep: boxed(), probe: boxed() }
+    let stores = Stores::Remote { workers: settings.workers, stores };
+    Engine { stores, upkeep: boxed(), probe: boxed(), lend: None }
 }
 
 #[cfg(any(feature = "redis", feature = "mysql"))]

@@ -7,6 +7,10 @@
 mod account;
 mod check;
 mod cli;
+#[doc(hidden)]
+pub mod control;
+#[doc(hidden)]
+pub mod csv;
 mod detach;
 mod driver;
 mod engine;

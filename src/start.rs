@@ -8,6 +8,7 @@ use pyzord_core::{Policy, Tick};
 use pyzord_runtime::{Counters, Forwarding, Live, Server, Shield, Sockets, Supervisor};
 
 use crate::cli::Options;
+use crate::control::Host;
 use crate::driver::Driver;
 use crate::engine::{self, Engine};
 use crate::home::Home;
@@ -85,7 +86,8 @@ fn start(
         log::info!("Serving on the socket that the service manager passed, whatever the settings say.");
     }
     let status = settings.status.as_deref().map(Status::bind).transpose()?;
-    let engine = engine::open(settings)?;
+    let mut engine = engine::open(settings)?;
+    let control = engine.lend.take().and_then(|lend| Host::bind(&settings.database, lend));
     let forwarding = forward::start(plan)?;
     let listening = announce(settings, &sockets)?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
@@ -95,7 +97,7 @@ fn start(
     }
     manager.ready(&listening);
     let page = status.map(|status| (status, sources.rows().collect()));
-    let open = Open { sockets, policy, engine, forwarding, page, manager };
+    let open = Open { sockets, policy, engine, control, forwarding, page, manager };
     let served = drive(settings, logs, driver, open);
     log::info!("Server shutdown.");
     pid_file.into_iter().for_each(PidFile::remove);
@@ -149,6 +151,8 @@ struct Open {
     sockets: Sockets,
     policy: Policy,
     engine: Engine,
+    /// Where `pyzorctl` uses the database.
+    control: Option<Host>,
     forwarding: Option<Forwarding>,
     /// The status page, and the settings that it shows.
     page: Option<(Status, Vec<Row>)>,
@@ -157,13 +161,14 @@ struct Open {
 
 /// Serves until a signal says stop.
 fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result<(), String> {
-    let Open { sockets, policy, engine, forwarding, page, manager } = open;
+    let Open { sockets, policy, engine, control, forwarding, page, manager } = open;
     let policy = Live::new(policy);
-    let Engine { stores, upkeep, probe } = engine;
+    let Engine { stores, upkeep, probe, .. } = engine;
     let counters = match page {
         Some(_) => Counters::detailed(settings.workers + settings.connections),
         None => Counters::default(),
     };
+    let clock = counters.clock();
     let server = Server {
         sockets: &sockets,
         policy: &policy,
@@ -186,19 +191,22 @@ fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result
         },
         supervisor: Some(Supervisor { period: manager.period(), tell: &mut |news| manager.tell(news) }),
     };
-    let served = match page {
-        None => driver.serve(server),
-        Some((status, rows)) => {
-            let facts = facts(settings, &sockets, &counters, rows)?;
-            let (running, ended) = UnixStream::pair().map_err(|error| format!("status page: {error}"))?;
-            thread::scope(|scope| {
-                scope.spawn(|| status.serve(&ended, &facts, &counters, probe));
-                // Dropped however this ends, and with it the page's thread ends.
-                let _running = running;
-                driver.serve(server)
-            })
-        }
+    let page = match page {
+        Some((status, rows)) => Some((status, facts(settings, &sockets, &counters, rows)?)),
+        None => None,
     };
+    let (running, ended) = UnixStream::pair().map_err(|error| format!("a pair of sockets: {error}"))?;
+    let served = thread::scope(|scope| {
+        if let Some((status, facts)) = &page {
+            scope.spawn(|| status.serve(&ended, facts, &counters, probe));
+        }
+        if let Some(control) = &control {
+            scope.spawn(|| control.serve(&ended, clock));
+        }
+        // Dropped however this ends, and with it the other threads end.
+        let _running = running;
+        driver.serve(server)
+    });
     log::info!("{counters}");
     forwarding.into_iter().flat_map(Forwarding::stop).for_each(|line| log::info!("{line}"));
     served

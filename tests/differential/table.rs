@@ -641,8 +641,10 @@ pub(crate) const TABLE: &[Section] = &[
                 id: "new-settings",
                 matter: "new",
                 python: "",
-                pyzord: "`Runtime`, `Workers`, `AccessOrder`, `--check-config`, `--create-table`",
-                why: "",
+                pyzord: "`Runtime`, `Workers`, `AccessOrder`, `StatusAddress`, `User`, `Group`, `--check-config`, \
+                    `--create-table`; systemd is told how the server is, and may bind its port; `pyzorctl`, and \
+                    beside a gdbm file the socket through which it works while the server runs",
+                why: "operators ask for them",
             },
         ],
     },

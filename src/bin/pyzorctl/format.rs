@@ -7,15 +7,12 @@
 
 use std::io::{self, Write};
 
+use pyzord::csv::{self, FIELDS, Line};
 use pyzord::times::Seconds;
 use pyzord_core::{Digest, Record, Tally};
 
 use crate::options::Format;
 use crate::show::OrNull;
-
-/// The fields by name: those of Python's server.
-const FIELDS: [&str; 7] =
-    ["digest", "r_count", "r_entered", "r_updated", "wl_count", "wl_entered", "wl_updated"];
 
 impl Format {
     /// Writes what stands above the records.
@@ -33,21 +30,12 @@ impl Format {
 
     /// Writes one record.
     pub(crate) fn write(self, out: &mut dyn Write, digest: Digest, record: &Record) -> io::Result<()> {
-        let tallies = [record.reports, record.whitelists];
         match self {
-            Self::Csv => {
-                write!(out, "{digest}")?;
-                for Tally { count, entered, updated } in tallies {
-                    write!(out, ",{count}")?;
-                    for date in [entered, updated] {
-                        write!(out, ",{}", date.map_or_else(String::new, |date| Seconds(date).to_string()))?;
-                    }
-                }
-                writeln!(out)
-            }
+            Self::Csv => writeln!(out, "{}", Line(digest, record)),
             Self::Jsonl => {
                 write!(out, "{{\"digest\":\"{digest}\"")?;
-                for (name, Tally { count, entered, updated }) in ["r", "wl"].into_iter().zip(tallies) {
+                for (name, tally) in [("r", record.reports), ("wl", record.whitelists)] {
+                    let Tally { count, entered, updated } = tally;
                     let [entered, updated] = [entered, updated].map(|date| OrNull(date.map(Seconds)));
                     write!(
                         out,
@@ -61,34 +49,11 @@ impl Format {
 
     /// Reads a line; an error says what is wrong with it.
     pub(crate) fn parse(self, line: &str) -> Result<(Digest, Record), String> {
-        let fields = match self {
-            Self::Csv => csv(line),
-            Self::Jsonl => object(line),
-        };
-        let [digest, r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated] = fields?;
-        let digest = Digest::parse(digest.as_bytes()).ok_or("the digest is not 40 hex digits")?;
-        let reports = tally([r_count, r_entered, r_updated])?;
-        Ok((digest, Record { reports, whitelists: tally([wl_count, wl_entered, wl_updated])? }))
+        match self {
+            Self::Csv => csv::parse(line),
+            Self::Jsonl => csv::record(object(line)?),
+        }
     }
-}
-
-fn tally([count, entered, updated]: [&str; 3]) -> Result<Tally, String> {
-    let number = count.bytes().all(|byte| byte.is_ascii_digit()).then(|| count.parse().ok()).flatten();
-    let number = number.filter(|number| *number <= Tally::MAX);
-    let date = |text: &str| match text {
-        "" => Ok(None),
-        _ => Seconds::parse(text).map(Some).ok_or(format!("`{}` are no Unix seconds", text.escape_debug())),
-    };
-    Ok(Tally {
-        count: number.ok_or(format!("`{}` is no count from 0 to {}", count.escape_debug(), Tally::MAX))?,
-        entered: date(entered)?,
-        updated: date(updated)?,
-    })
-}
-
-fn csv(line: &str) -> Result<[&str; 7], String> {
-    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-    fields.try_into().map_err(|fields: Vec<&str>| format!("there are {} fields in place of 7", fields.len()))
 }
 
 /// The values of an object in the order of [`FIELDS`], in which they need not stand. No value that is valid here has a

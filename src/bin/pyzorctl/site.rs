@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use pyzord::control::Guest;
 use pyzord::home::Home;
 use pyzord::settings::{Settings, Sources};
 use pyzord_core::{Progress, Task};
@@ -44,7 +45,7 @@ impl Site {
         }
     }
 
-    /// Opens the database.
+    /// Opens the database. A gdbm file that a server has is used through the server.
     pub(crate) fn open(&self, access: Access) -> Result<Box<dyn Bulk>, Shut> {
         let Settings { engine, dsn, cleanup, .. } = &self.settings;
         match engine.as_str() {
@@ -66,11 +67,20 @@ impl Site {
         match opened {
             Ok(store) => Ok(Box::new(store)),
             Err(error) => Err(match error.cause {
-                OpenCause::InUse => Shut::InUse(error.to_string()),
+                OpenCause::InUse => match Guest::of(path) {
+                    Ok(guest) => return Ok(Box::new(guest)),
+                    Err(cause) => Shut::InUse(format!("{error}, and no pyzord lends it at {cause}")),
+                },
                 OpenCause::Damaged(_) => Shut::Damaged(error.to_string()),
                 _ => Shut::Unusable(error.to_string()),
             }),
         }
+    }
+
+    /// The database of a running server, through that server.
+    pub(crate) fn lent(&self) -> Option<Box<dyn Bulk>> {
+        let lent = || -> Option<Box<dyn Bulk>> { Some(Box::new(Guest::of(&self.settings.database).ok()?)) };
+        (self.settings.engine == "gdbm").then(lent).flatten()
     }
 
     /// Opens the database, waiting for its file as long as the operator wants.

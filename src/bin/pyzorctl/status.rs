@@ -47,10 +47,13 @@ pub(crate) fn run(site: &Site, options: &Status, out: &mut dyn Write) -> Outcome
 }
 
 /// How many records there are. A gdbm file would have to be read whole, and opening it could be in the way of a server
-/// that starts.
+/// that starts: only one that runs is asked.
 fn records(site: &Site) -> Option<u64> {
-    let database = (site.settings.engine != "gdbm").then(|| site.open(Access::Read).ok());
-    database.flatten()?.estimate()
+    let mut database = match site.settings.engine.as_str() {
+        "gdbm" => site.lent()?,
+        _ => site.open(Access::Read).ok()?,
+    };
+    database.estimate()
 }
 
 impl Found {
