@@ -157,15 +157,20 @@ spamassassin_works() {
 }
 
 pyzorctl_works() {
-    local digest found
+    local digest false_listing
     digest=$(digest_of pyzorctl)
+    false_listing=$(digest_of 'a false listing')
     "$PYZOR_VENV/bin/pyzor" --homedir /tmp/packaged --style digests report <<<"$digest" >/dev/null
     ctl() { pyzorctl --homedir /etc/pyzor "$@"; }
     ctl status | grep -q 'says 200 OK' || fail 'status: the server does not answer'
     ctl lookup "$digest" | grep -q 'reports: 1, first' || fail 'lookup: the report is not there'
     ctl explain anonymous whitelist | grep -q 'anonymous whitelist: denied' || fail 'explain: not denied'
-    found=$(ctl check-database 2>&1) && fail 'check-database has the file that the server has'
-    grep -q ': in use' <<<"$found" || fail "check-database: $found"
+    # The server has the file, and lends it.
+    "$PYZOR_VENV/bin/pyzor" --homedir /tmp/packaged --style digests report <<<"$false_listing" >/dev/null
+    ctl check-database | grep -q ': sound' || fail 'check-database: a running server does not lend its file'
+    ctl export | grep -q "^$false_listing,1," || fail 'export: the report is not there'
+    ctl delete "$false_listing" | grep -q 'deleted (1 reports' || fail 'delete: a false listing stays'
+    counts_are /tmp/packaged "$false_listing" 0 0 || fail 'delete: the server still has the record'
     stop_server
     grep -q 'Server shutdown.' /var/log/pyzord/pyzord.log || fail 'the server did not stop cleanly'
     ctl check-database | grep -q ': sound' || fail 'check-database: the database is not sound'
