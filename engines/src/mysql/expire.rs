@@ -12,6 +12,8 @@ use super::session::Session;
 
 /// How many keys one slice looks at.
 const SLICE: usize = 1000;
+/// How many rows one slice removes. Until they are gone, reports of them wait, and behind those the rest of their batches.
+const REMOVED: u64 = 50;
 
 /// How far the round has come.
 #[derive(Clone, Debug, Default)]
@@ -28,13 +30,18 @@ impl Round {
         let bound = session.sql.bound(SLICE);
         let found = session.run(&bound, || vec![Value::Bytes(self.after.clone())])?;
         let last_key = found.first().and_then(|row| row.as_ref(0)).cloned();
-        let text = session.sql.expire(last_key.is_some());
-        let mut values = vec![Value::Bytes(std::mem::take(&mut self.after))];
+        let text = session.sql.expire(last_key.is_some(), REMOVED);
+        let mut values = vec![Value::Bytes(self.after.clone())];
         values.extend(last_key.clone());
         values.push(session.codec.date(limit));
-        self.after = last_key.as_ref().map(row::text).unwrap_or_default().to_vec();
         session.run(&text, || values.clone())?;
-        self.removed += session.changed();
+        let removed = session.changed();
+        self.removed += removed;
+        if removed == REMOVED {
+            // There may be more of them among the same keys.
+            return Ok(false);
+        }
+        self.after = last_key.as_ref().map(row::text).unwrap_or_default().to_vec();
         Ok(last_key.is_none())
     }
 }

@@ -82,13 +82,16 @@ impl Sql {
         format!("SELECT digest FROM {} WHERE digest > ? ORDER BY digest LIMIT 1 OFFSET {offset}", self.table)
     }
 
-    /// Removes what has expired between two keys, or after one: key, key, limit, or key, limit.
+    /// Removes what has expired between two keys, or after one, up to so many rows: key, key, limit, or key, limit.
     ///
-    /// A row whose dates are all missing or zero has no age and stays.
-    pub(super) fn expire(&self, bounded: bool) -> String {
+    /// A row whose dates are all missing or zero has no age and stays. The order makes it the same rows on a replica.
+    pub(super) fn expire(&self, bounded: bool, most: u64) -> String {
         let latest = "GREATEST(COALESCE(r_updated, wl_updated), COALESCE(wl_updated, r_updated))";
         let bound = if bounded { " AND digest <= ?" } else { "" };
-        format!("DELETE FROM {} WHERE digest > ?{bound} AND {latest} < ? AND YEAR({latest}) > 0", self.table)
+        format!(
+            "DELETE FROM {} WHERE digest > ?{bound} AND {latest} < ? AND YEAR({latest}) > 0 ORDER BY digest LIMIT {most}",
+            self.table
+        )
     }
 
     /// How many rows there are, when there are fewer than `most`.
@@ -136,8 +139,8 @@ mod tests {
             (sql.whitelist(1, &shape), 4),
             (sql.put(2), 14),
             (sql.remove(8), 8),
-            (sql.expire(true), 3),
-            (sql.expire(false), 2),
+            (sql.expire(true, 50), 3),
+            (sql.expire(false, 50), 2),
             (sql.scan(true, 5), 1),
             (sql.bound(5), 1),
         ] {

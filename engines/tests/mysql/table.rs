@@ -93,6 +93,9 @@ fn expiry(server: &MariadbServer) {
         "SET sql_mode = ''; INSERT INTO pyzor.old (digest, r_updated, wl_updated) VALUES {}",
         rows.join(",")
     ));
+    // More than one slice removes, and as many as two do.
+    let many: Vec<_> = (0..100).map(|number| format!("('k{number:02}', {old})")).collect();
+    server.query(&format!("INSERT INTO pyzor.old (digest, r_updated) VALUES {}", many.join(",")));
     expire(&mut engine, 1_500_000_000).unwrap();
     let left = server.rows("SELECT digest FROM pyzor.old ORDER BY digest");
     assert_eq!(left.split_whitespace().collect::<String>(), "adefhj");
