@@ -289,3 +289,46 @@ fn record(text: &str) -> Result<(Digest, Record), StoreFailure> {
 fn failure(cause: &str) -> StoreFailure {
     StoreFailure(cause.to_owned())
 }
+
+#[cfg(all(test, feature = "gdbm"))]
+mod tests {
+    use proptest::prelude::*;
+    use pyzord_engines::Gdbm;
+
+    use super::*;
+
+    /// A request, or what somebody takes for one.
+    fn request() -> impl Strategy<Value = String> {
+        let verb = "scan|fetch|put|remove|report|whitelist|round|estimate|sync|[a-z]{0,9}";
+        let record = "[0-9a-fA-F]{40}(,-?[0-9]{0,20}(\\.[0-9]{0,7})?){5,7}";
+        let rest = prop_oneof!["[0-9a-fA-F]{40}", record, "\\PC{0,60}"];
+        (verb, rest).prop_map(|(verb, rest)| format!("{verb} {rest}"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_requests_have_one_reply_each(requests in proptest::collection::vec(request(), 1..40)) {
+            let folder = tempfile::tempdir().unwrap();
+            let database = Box::new(Gdbm::open(&folder.path().join("pyzord.db")).unwrap());
+            let clock = Clock::start();
+            let mut session = Session { database, clock, stored: 0, removed: 0, counted: 0 };
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let text: String = requests.iter().map(|request| one_line(request) + "\n").collect();
+            (&theirs).write_all(text.as_bytes()).unwrap();
+            theirs.shutdown(Shutdown::Write).unwrap();
+            session.converse(&ours).unwrap();
+            drop(ours);
+            let mut replies = String::new();
+            (&theirs).read_to_string(&mut replies).unwrap();
+            let mut lines = replies.lines();
+            prop_assert_eq!(lines.next(), Some(GREETING));
+            let found = |line: &&str| line.starts_with("found ") || line.starts_with("unreadable ");
+            let replied: Vec<&str> = lines.filter(|line| !found(line)).collect();
+            prop_assert_eq!(replied.len(), requests.len(), "{}", replies);
+            let form = |line: &&str| *line == "ok" || line.starts_with("ok ") || line.starts_with("failed ");
+            prop_assert!(replied.iter().all(form), "{}", replies);
+        }
+    }
+}
