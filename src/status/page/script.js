@@ -7,6 +7,7 @@ const PATIENCE = 5000; // milliseconds until a look has failed
 const HISTORY = 300; // looks that are kept
 const WINDOW = 10; // seconds that percentiles are taken of
 const OPERATIONS = ['check', 'report', 'ping', 'pong', 'info', 'whitelist', 'other'];
+const RECORDS = { gdbm: 'in the file', mysql: 'estimated by the database' }; // what is counted
 const HEIGHT = 176, LEFT = 64, BOTTOM = 24, TOP = 10, RIGHT = 8; // of a chart, in pixels
 
 const looks = [];
@@ -256,12 +257,16 @@ function drawTables(status, before) {
     denied_network: 'dropped: network not served', over_limit: 'dropped: over a limit',
     in_flight: 'dropped: copy of a request on its way',
   };
-  fill('faults', ['what', 'since the start'], [
+  const faults = [
     ...Object.entries(status.dropped).map(([reason, count]) => [reasons[reason] || reason, count]),
     ['receive errors', status.receive_errors], ['replies not sent', status.send_errors],
     ['store: no answer to a call', status.store_unavailable], ['store: unreadable record', status.store_unreadable],
     ['refused: too many wait for the store', status.overloaded], ['internal errors', status.internal_errors],
-  ]);
+  ];
+  // Rows of zeros would hide what is none.
+  fill('faults', ['what', 'since the start'], faults.filter(([, count]) => count > 0), 'None so far.');
+  const never = faults.filter(([, count]) => count === 0).map(([what]) => what).join('; ');
+  byId('no-faults').textContent = never && `None of: ${never}.`;
 }
 
 function drawSettings(status) {
@@ -284,7 +289,7 @@ function drawTiles(status, start) {
   }
   tile('dropped', same ? '–' : rate(perSecond(start, status, dropped)), count(dropped(status)) + ' since start');
   const unknown = status.records === null;
-  tile('records', unknown ? '–' : count(status.records), unknown ? 'not known cheaply' : 'about');
+  tile('records', unknown ? '–' : count(status.records), unknown ? 'not known cheaply' : (RECORDS[status.engine] || 'in the database'));
 }
 
 function badge(text, kind) {
