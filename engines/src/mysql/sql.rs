@@ -82,16 +82,23 @@ impl Sql {
         format!("SELECT digest FROM {} WHERE digest > ? ORDER BY digest LIMIT 1 OFFSET {offset}", self.table)
     }
 
-    /// Removes what has expired between two keys, or after one, up to so many rows: key, key, limit, or key, limit.
-    ///
-    /// A row whose dates are all missing or zero has no age and stays. The order makes it the same rows on a replica.
-    pub(super) fn expire(&self, bounded: bool, most: u64) -> String {
+    /// The last of so many keys that have expired between two keys, or after one; none where there are fewer. Key, key,
+    /// limit, or key, limit.
+    pub(super) fn expired(&self, bounded: bool, rows: usize) -> String {
+        let (expired, offset) = (Self::has_expired(bounded), rows.saturating_sub(1));
+        format!("SELECT digest FROM {} WHERE {expired} ORDER BY digest LIMIT 1 OFFSET {offset}", self.table)
+    }
+
+    /// Removes what has expired between two keys, or after one: key, key, limit, or key, limit.
+    pub(super) fn expire(&self, bounded: bool) -> String {
+        format!("DELETE FROM {} WHERE {}", self.table, Self::has_expired(bounded))
+    }
+
+    /// A row whose dates are all missing or zero has no age and stays.
+    fn has_expired(bounded: bool) -> String {
         let latest = "GREATEST(COALESCE(r_updated, wl_updated), COALESCE(wl_updated, r_updated))";
         let bound = if bounded { " AND digest <= ?" } else { "" };
-        format!(
-            "DELETE FROM {} WHERE digest > ?{bound} AND {latest} < ? AND YEAR({latest}) > 0 ORDER BY digest LIMIT {most}",
-            self.table
-        )
+        format!("digest > ?{bound} AND {latest} < ? AND YEAR({latest}) > 0")
     }
 
     /// How many rows there are, when there are fewer than `most`.
@@ -139,8 +146,9 @@ mod tests {
             (sql.whitelist(1, &shape), 4),
             (sql.put(2), 14),
             (sql.remove(8), 8),
-            (sql.expire(true, 50), 3),
-            (sql.expire(false, 50), 2),
+            (sql.expired(true, 5), 3),
+            (sql.expire(true), 3),
+            (sql.expire(false), 2),
             (sql.scan(true, 5), 1),
             (sql.bound(5), 1),
         ] {
