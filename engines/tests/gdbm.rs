@@ -79,17 +79,22 @@ fn a_file_shrinks_when_most_of_it_expired_and_only_then() {
     assert_eq!(entries(&Gdbm::open(&path).unwrap()).len(), 600);
 }
 
+/// An operator removes the key at which a round of expiry stands, and the rest of the round waited for the next day.
 #[test]
-fn a_walk_whose_key_vanishes_ends() {
-    let (_directory, path) = scratch();
-    let mut db = Gdbm::open(&path).unwrap();
-    report(&mut db, at(NOW), 0..1000);
-    let task = Task::Expire(UnixTime::from_seconds(NOW));
-    assert_eq!(db.upkeep(at(NOW), task), Ok(Progress::More));
-    for (key, _) in entries(&db) {
-        assert_eq!(db.remove(&key), Ok(true));
+fn a_round_whose_key_vanishes_begins_again_and_ends() {
+    for kept in [0, 3, 1000] {
+        let (_directory, path) = scratch();
+        let mut db = Gdbm::open(&path).unwrap();
+        report(&mut db, at(NOW), 0..1000);
+        let task = Task::Expire(UnixTime::from_seconds(NOW + 1));
+        assert_eq!(db.upkeep(at(NOW), task), Ok(Progress::More));
+        for (number, (key, _)) in entries(&db).into_iter().enumerate() {
+            assert!(kept == 1000 || number % 10 < kept || db.remove(&key) == Ok(true));
+        }
+        let slices = (1..1000).find(|_| db.upkeep(at(NOW), task) == Ok(Progress::Done));
+        assert!(slices.is_some(), "a round that does not end");
+        assert_eq!(entries(&db).len(), 0);
     }
-    assert_eq!(db.upkeep(at(NOW), task), Ok(Progress::Done));
 }
 
 /// The walk notes expired keys and removes them later; what is reported in between must stay.

@@ -33,9 +33,14 @@ impl Bulk for Gdbm {
     fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
         let mut walk = self.scan.0.take().unwrap_or_else(|| self.entries());
         for _ in 0..SLICE {
-            let Some(entry) = walk.next() else { return Ok(Progress::Done) };
-            let (key, value) = entry?;
-            found.push(self.found(&key, &value));
+            match walk.next() {
+                Some(Ok((key, value))) => found.push(self.found(&key, &value)),
+                Some(Err(failure)) => {
+                    self.scan.0 = Some(walk.again());
+                    return Err(failure);
+                }
+                None => return Ok(Progress::Done),
+            }
         }
         self.scan.0 = Some(walk);
         Ok(Progress::More)

@@ -27,6 +27,8 @@ pub(super) struct Round {
     noted: Vec<Bytes>,
     /// Whether noted keys are being removed.
     removing: bool,
+    /// Whether the walk has begun anew.
+    again: bool,
     seen: u64,
     expired: u64,
 }
@@ -68,7 +70,8 @@ impl Engine {
         Ok(if ended && left == 0 { self.end_round() } else { Slice::More })
     }
 
-    /// Walks one slice on. A key that has vanished since the walk came to it ends the walk.
+    /// Walks one slice on. A key that an operator has removed since the walk came to it has it begin again, but only once:
+    /// in a damaged file a key may be one that cannot be found.
     fn note_expired(&mut self, limit: UnixTime) -> Result<(), Fault> {
         let mut key = match std::mem::replace(&mut self.round.walk, Walk::End) {
             Walk::Start => self.database.first_key()?,
@@ -77,7 +80,12 @@ impl Engine {
         };
         for _ in 0..SLICE {
             let Some(current) = key else { return Ok(()) };
-            let Some(expired) = self.has_expired(&current, limit)? else { return Ok(()) };
+            let Some(expired) = self.has_expired(&current, limit)? else {
+                if !std::mem::replace(&mut self.round.again, true) {
+                    self.round.walk = Walk::Start;
+                }
+                return Ok(());
+            };
             self.round.seen += 1;
             key = self.database.next_key(&current)?;
             if expired {

@@ -3,9 +3,10 @@
 //! That saves two or three system calls for each record. But libgdbm lets a file grow by one block at a time and maps
 //! all of it anew each time, which takes milliseconds for a large one.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use pyzord_core::StoreFailure;
+use rustix::process::{Resource, getrlimit};
 
 use super::Engine;
 use super::ffi::Database;
@@ -25,9 +26,10 @@ pub(super) enum Mapping {
 }
 
 impl Mapping {
-    /// Whether a file of this size should be mapped when it is opened.
+    /// Whether a file of this size should be mapped. Where a limit is set to the address space, as by `ulimit -v`, a
+    /// mapping may be refused at any time, and libgdbm is not ready for that in all places.
     pub(super) fn suits(length: u64) -> bool {
-        length <= MAPPED
+        length <= MAPPED && getrlimit(Resource::As).current.is_none()
     }
 
     /// What came of it for a database that was just opened, or written anew by one that had `self`.
@@ -73,8 +75,9 @@ impl Shared {
         if self.with(|engine| Ok(engine.wanted_mapping()))?.is_none() {
             return Ok(());
         }
-        self.write_out()?;
-        self.write_out()?;
+        let alone = self.sync_alone();
+        self.write_out(&alone)?;
+        self.write_out(&alone)?;
         self.alone(Engine::change_mapping)
     }
 
@@ -83,7 +86,7 @@ impl Shared {
     /// libgdbm's own sync keeps the engine until the disk is done, however slow it is. But all that libgdbm
     /// wrote is in the file's pages already, through a shared mapping or a call, and syncing any descriptor of the file
     /// writes those to the disk. So the requests go on meanwhile, and what they change is the next sync's.
-    pub(super) fn write_out(&self) -> Result<(), StoreFailure> {
+    pub(super) fn write_out(&self, _alone: &MutexGuard<'_, ()>) -> Result<(), StoreFailure> {
         let file = self.with(|engine| {
             engine.dirty = false;
             Ok(Arc::clone(&engine.file))

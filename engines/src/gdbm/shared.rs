@@ -1,6 +1,9 @@
 //! One engine for many workers: a lock for short work, a loan for long work.
 
+use std::fs::{self, Metadata};
+use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,11 +26,13 @@ const PATIENCE: Duration = Duration::from_millis(400);
 pub(super) struct Shared {
     slot: Mutex<Option<Engine>>,
     returned: Condvar,
+    /// Held while what was written is put on the disk.
+    syncing: Mutex<()>,
 }
 
 impl Shared {
     pub(super) fn new(engine: Engine) -> Self {
-        Self { slot: Mutex::new(Some(engine)), returned: Condvar::new() }
+        Self { slot: Mutex::new(Some(engine)), returned: Condvar::new(), syncing: Mutex::new(()) }
     }
 
     /// The engine; `None` when a long task kept it for longer than a request can wait.
@@ -61,10 +66,17 @@ impl Shared {
 
     /// Puts on the disk what was written since the last time.
     pub(super) fn sync(&self) -> Result<(), StoreFailure> {
+        let alone = self.sync_alone();
         if self.with(|engine| Ok(engine.dirty))? {
-            self.write_out()?;
+            self.write_out(&alone)?;
         }
+        drop(alone);
         self.settle_mapping()
+    }
+
+    /// Waits for a sync that is under way: who finds nothing to be written must not be told so before it has ended.
+    pub(super) fn sync_alone(&self) -> MutexGuard<'_, ()> {
+        self.syncing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the expired records of one slice, and ends the round when it was the last.
@@ -96,29 +108,42 @@ impl Shared {
 
 impl Engine {
     pub(super) fn reorganize(&mut self) -> Result<(), StoreFailure> {
-        rewrite::reorganize(&mut self.database, &self.path).map_err(|failed| self.failed(&failed))?;
+        let reorganized = rewrite::reorganize(&mut self.database, &self.path);
+        self.follow()?;
+        reorganized.map_err(|failed| self.failed(&failed))?;
         log::info!("database {}: reorganized, to give the freed space back", self.name());
-        self.new_file()
+        Ok(())
     }
 
     /// Recovers the database, or finds that libgdbm had no need to stop: a full disk ends in the same state as damage.
     fn recover(&mut self) -> Result<(), StoreFailure> {
+        if !self.damaged {
+            // Somebody else has seen to it.
+            return Ok(());
+        }
         log::warn!(
             "database {}: libgdbm gave it up; it will be checked and, if damaged, recovered",
             self.name()
         );
         let recovered = rewrite::recover(&mut self.database, &self.path, &self.file, false);
+        self.follow()?;
         let (salvage, backup) = recovered.map_err(|failed| self.failed(&failed))?;
         self.damaged = false;
         self.recovered = backup.is_some();
         self.records = self.database.count().ok();
         self.round = Round::default();
         open::report(&self.path, &salvage, backup.as_deref());
-        if self.recovered { self.new_file() } else { Ok(()) }
+        Ok(())
     }
 
-    /// The database is a new file under the old name: the next sync must be of that one.
-    fn new_file(&mut self) -> Result<(), StoreFailure> {
+    /// After a rewriting, whatever came of it, the database may be a new file under the old name: syncs and walks must be
+    /// of that one.
+    fn follow(&mut self) -> Result<(), StoreFailure> {
+        let name = |file: &Metadata| (file.dev(), file.ino());
+        let same = || Ok(name(&fs::metadata(&self.path)?) == name(&self.file.metadata()?));
+        if same().map_err(|error: io::Error| self.failed(&error.into()))? {
+            return Ok(());
+        }
         self.file = Arc::new(self.database.file().map_err(|error| self.failed(&error.into()))?);
         self.room = Room::default();
         self.mapping = self.mapping.of(&mut self.database);

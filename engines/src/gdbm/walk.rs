@@ -17,12 +17,14 @@ use pyzord_core::StoreFailure;
 
 use super::bucket::Place;
 use super::free::FreeSpace;
-use super::header::{HASH_BITS, Mismatch, OFFSET, int, offset, signed};
-use super::inspect::{self, Hopeless, block};
+use super::header::{self, HASH_BITS, Header, Mismatch, OFFSET, int, offset, signed};
+use super::inspect::{Hopeless, block};
 use super::shared::Shared;
 
 /// The hash value behind the last one.
 const END: i64 = 1 << HASH_BITS;
+/// About how many keys are read at once; requests wait meanwhile. A bucket of a file with large blocks has thousands.
+const SOME: usize = 128;
 
 /// All keys and values of a [`Gdbm`](super::Gdbm), in no order. It ends after the first failure.
 ///
@@ -30,10 +32,11 @@ const END: i64 = 1 << HASH_BITS;
 #[derive(Debug)]
 pub struct Entries {
     shared: Arc<Shared>,
-    /// What is left of the bucket that was read last.
-    bucket: vec::IntoIter<Entry>,
+    /// What is left of what was read last.
+    read: vec::IntoIter<Entry>,
     /// The first hash value that was not read yet.
     next: i64,
+    failed: bool,
 }
 
 /// A key and its value.
@@ -41,17 +44,30 @@ type Entry = (Vec<u8>, Vec<u8>);
 
 impl Entries {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, bucket: Vec::new().into_iter(), next: 0 }
+        Self { shared, read: Vec::new().into_iter(), next: 0, failed: false }
+    }
+
+    /// Goes on where it failed.
+    pub(super) fn again(self) -> Self {
+        Self { failed: false, ..self }
     }
 
     fn read_on(&mut self) -> Result<(), StoreFailure> {
         let from = self.next;
-        let read = self.shared.with(|engine| {
-            let read = bucket(&engine.file, from);
+        // What has to come from the disk is there the second time, when requests wait.
+        let file = self.shared.with(|engine| Ok(Arc::clone(&engine.file)))?;
+        let _ = some(&file, from);
+        let (entries, next) = self.shared.with(|engine| {
+            if engine.damaged {
+                return Err(StoreFailure(format!(
+                    "database {}: it is damaged, and not recovered yet",
+                    engine.name()
+                )));
+            }
+            let read = some(&engine.file, from);
             read.map_err(|broken| StoreFailure(format!("database {}: {broken}", engine.name())))
-        });
-        let (entries, next) = read.inspect_err(|_| self.next = END)?;
-        (self.bucket, self.next) = (entries.into_iter(), next);
+        })?;
+        (self.read, self.next) = (entries.into_iter(), next);
         Ok(())
     }
 }
@@ -61,24 +77,27 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(entry) = self.bucket.next() {
+            if let Some(entry) = self.read.next() {
                 return Some(Ok(entry));
             }
-            if self.next >= END {
+            if self.failed || self.next >= END {
                 return None;
             }
             if let Err(failure) = self.read_on() {
+                self.failed = true;
                 return Some(Err(failure));
             }
         }
     }
 }
 
-/// The keys and values of the bucket that a hash value belongs to, but for those of smaller ones, and the first hash
-/// value of the bucket behind it.
-fn bucket(file: &File, from: i64) -> Result<(Vec<Entry>, i64), Broken> {
-    let header = inspect::header(file)?;
-    let length = i64::try_from(file.metadata()?.len()).unwrap_or(i64::MAX);
+/// The keys and values of the bucket that a hash value belongs to, from that value on and not too many, and the first
+/// hash value behind them.
+fn some(file: &File, from: i64) -> Result<(Vec<Entry>, i64), Broken> {
+    let length = file.metadata()?.len();
+    // The directory may be the last thing in the file, if only for a moment; libgdbm would not open it so.
+    let header = Header::parse(&block(file, 0, header::LENGTH)?, length.saturating_add(1))?;
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
     let shift = HASH_BITS - header.directory_bits;
     let entry = from >> shift;
     let address = header.directory.saturating_add(entry.unsigned_abs() * signed(OFFSET).unsigned_abs());
@@ -89,8 +108,13 @@ fn bucket(file: &File, from: i64) -> Result<(Vec<Entry>, i64), Broken> {
     let bytes = block(file, address.unsigned_abs(), header.bucket_size)?;
     let place = place.whole(&bytes).map_err(damaged)?;
     place.check(&bytes, &mut FreeSpace::default()).map_err(damaged)?;
-    let entries = place.occupied(&bytes).filter(|slot| int(slot, 0) >= from).map(|slot| read(file, slot));
-    Ok((entries.collect::<io::Result<_>>()?, (place.entry + place.entries) << shift))
+    let hash = |slot: &[u8]| int(slot, 0);
+    let mut slots: Vec<&[u8]> = place.occupied(&bytes).filter(|slot| hash(slot) >= from).collect();
+    slots.sort_unstable_by_key(|slot| hash(slot));
+    // Keys of one hash value are read together.
+    let next = slots.get(SOME).map_or((place.entry + place.entries) << shift, |slot| hash(slot) + 1);
+    let entries = slots.into_iter().take_while(|slot| hash(slot) < next).map(|slot| read(file, slot));
+    Ok((entries.collect::<io::Result<_>>()?, next))
 }
 
 /// The key and the value that a slot names.
