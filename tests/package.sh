@@ -167,7 +167,7 @@ pyzorctl_works() {
     ctl explain anonymous whitelist | grep -q 'anonymous whitelist: denied' || fail 'explain: not denied'
     # The server has the file, and lends it.
     "$PYZOR_VENV/bin/pyzor" --homedir /tmp/packaged --style digests report <<<"$false_listing" >/dev/null
-    ctl check-database | grep -q ': sound' || fail 'check-database: a running server does not lend its file'
+    ctl check-database | grep -q ': served' || fail 'check-database: a running server does not lend its file'
     ctl export | grep -q "^$false_listing,1," || fail 'export: the report is not there'
     ctl delete "$false_listing" | grep -q 'deleted (1 reports' || fail 'delete: a false listing stays'
     counts_are /tmp/packaged "$false_listing" 0 0 || fail 'delete: the server still has the record'

@@ -1,7 +1,6 @@
 //! The side of `pyzorctl`: a database that a server lends.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -17,6 +16,8 @@ use crate::csv::{self, Line};
 
 /// How long a reply may take: a sync waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the server may take to greet: one that hangs is none.
+const GREETED: Duration = Duration::from_secs(2);
 /// How many requests are sent before their replies are read; they fit into the socket's buffer.
 const AHEAD: usize = 100;
 
@@ -31,23 +32,8 @@ impl Guest {
     /// When there is none that lends it, or it does not want to; in one line.
     pub fn of(database: &Path) -> Result<Self, String> {
         let path = address(database);
-        let connect = || -> io::Result<Wire> {
-            let stream = UnixStream::connect(&path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            Ok(Wire { stream: BufReader::new(stream) })
-        };
-        let greeted = connect().map_err(|error| StoreFailure(error.to_string())).and_then(|mut wire| {
-            match wire.line()?.as_str() {
-                GREETING => Ok(wire),
-                line => Err(StoreFailure(
-                    line.strip_prefix("failed ").unwrap_or("another protocol is spoken").to_owned(),
-                )),
-            }
-        });
-        greeted
-            .map(|wire| Self(RefCell::new(wire)))
-            .map_err(|failure| format!("{}: {failure}", path.display()))
+        let wire = Wire::greeted(&path).map_err(|failure| format!("{}: {failure}", path.display()))?;
+        Ok(Self(RefCell::new(wire)))
     }
 
     /// Sends a request for each item, and reads a reply for each.
@@ -55,16 +41,16 @@ impl Guest {
         &self,
         items: &[I],
         request: impl Fn(&I) -> String,
-        read: impl Fn(&str) -> Result<T, StoreFailure>,
+        read: impl Fn(&I, &str) -> Result<T, StoreFailure>,
         results: &mut Vec<Result<T, StoreFailure>>,
     ) {
         let mut wire = self.0.borrow_mut();
         for some in items.chunks(AHEAD) {
             let lines: String = some.iter().map(|item| request(item) + "\n").collect();
             let sent = wire.send(&lines);
-            results.extend(some.iter().map(|_| {
+            results.extend(some.iter().map(|item| {
                 sent.clone()?;
-                wire.reply().and_then(|reply| read(&reply))
+                wire.reply().and_then(|reply| read(item, &reply))
             }));
         }
     }
@@ -75,7 +61,7 @@ impl Guest {
         read: impl Fn(&str) -> Result<T, StoreFailure>,
     ) -> Result<T, StoreFailure> {
         let mut results = Vec::new();
-        self.each(&[request], Clone::clone, read, &mut results);
+        self.each(&[request], Clone::clone, |_, reply| read(reply), &mut results);
         results.pop().unwrap_or_else(|| Err(not_understood()))
     }
 }
@@ -87,8 +73,12 @@ impl Store for Guest {
             StoreOp::Report => format!("report {digest}"),
             StoreOp::Whitelist => format!("whitelist {digest}"),
         };
+        let read = |call: &StoreCall, reply: &str| match call.op {
+            StoreOp::Read => record(call.digest, reply),
+            StoreOp::Report | StoreOp::Whitelist => Ok(Record::default()),
+        };
         let mut results = Vec::new();
-        self.each(calls, request, record, &mut results);
+        self.each(calls, request, read, &mut results);
         answers.extend(results.into_iter().map(|result| result.map_err(|_| StoreError::Unavailable)));
     }
 
@@ -125,16 +115,18 @@ impl Bulk for Guest {
     }
 
     fn put(&mut self, records: &[(Digest, Record)], results: &mut Vec<Result<(), StoreFailure>>) {
-        self.each(records, |(digest, record)| format!("put {}", Line(*digest, record)), |_| Ok(()), results);
+        let request = |(digest, record): &(Digest, Record)| format!("put {}", Line(*digest, record));
+        self.each(records, request, |_, _| Ok(()), results);
     }
 
     fn fetch(&mut self, digests: &[Digest], results: &mut Vec<Result<Record, StoreFailure>>) {
-        self.each(digests, |digest| format!("fetch {digest}"), record, results);
+        let read = |digest: &Digest, reply: &str| record(*digest, reply);
+        self.each(digests, |digest| format!("fetch {digest}"), read, results);
     }
 
     fn remove(&mut self, digests: &[Digest]) -> Result<(), StoreFailure> {
         let mut results = Vec::new();
-        self.each(digests, |digest| format!("remove {digest}"), |_| Ok(()), &mut results);
+        self.each(digests, |digest| format!("remove {digest}"), |_, _| Ok(()), &mut results);
         results.into_iter().collect()
     }
 
@@ -144,38 +136,84 @@ impl Bulk for Guest {
 
     /// The record itself where the server does not say.
     fn rounded(&self, whole: &Record) -> Record {
-        self.ask(format!("round {}", Line(Digest::new([0; 20]), whole)), record).unwrap_or(*whole)
+        let digest = Digest::new([0; 20]);
+        self.ask(format!("round {}", Line(digest, whole)), |reply| record(digest, reply)).unwrap_or(*whole)
     }
 }
 
-fn record(reply: &str) -> Result<Record, StoreFailure> {
-    csv::parse(reply).map(|(_, record)| record).map_err(|_| not_understood())
+/// The record of this digest, which the reply must name.
+fn record(digest: Digest, reply: &str) -> Result<Record, StoreFailure> {
+    match csv::parse(reply) {
+        Ok((named, record)) if named == digest => Ok(record),
+        _ => Err(not_understood()),
+    }
 }
 
 fn not_understood() -> StoreFailure {
     StoreFailure("the server's reply is not understood".to_owned())
 }
 
-fn lost(cause: impl fmt::Display) -> StoreFailure {
-    StoreFailure(format!("the connection to the server was lost: {cause}"))
-}
-
 /// The connection itself.
 #[derive(Debug)]
 struct Wire {
     stream: BufReader<UnixStream>,
+    /// Why it is of no more use. A reply that comes late would be taken for that of another request.
+    lost: Option<StoreFailure>,
 }
 
 impl Wire {
+    /// A connection to a server that has said that it lends its database.
+    fn greeted(path: &Path) -> Result<Self, StoreFailure> {
+        let connect = || -> io::Result<UnixStream> {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(GREETED))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        };
+        let stream = connect().map_err(|error| StoreFailure(error.to_string()))?;
+        let mut wire = Self { stream: BufReader::new(stream), lost: None };
+        match wire.line()?.as_str() {
+            GREETING => wire.patient(),
+            line => {
+                let cause = line.strip_prefix("failed ").unwrap_or("another protocol is spoken");
+                Err(StoreFailure(cause.to_owned()))
+            }
+        }
+    }
+
+    fn patient(self) -> Result<Self, StoreFailure> {
+        let set = self.stream.get_ref().set_read_timeout(Some(PATIENCE));
+        set.map(|()| self).map_err(|error| StoreFailure(error.to_string()))
+    }
+
     fn send(&mut self, lines: &str) -> Result<(), StoreFailure> {
-        self.stream.get_mut().write_all(lines.as_bytes()).map_err(lost)
+        self.on(|stream| stream.get_mut().write_all(lines.as_bytes()))
     }
 
     fn line(&mut self) -> Result<String, StoreFailure> {
-        let mut line = String::new();
-        self.stream.by_ref().take(LONGEST_REPLY).read_line(&mut line).map_err(lost)?;
-        line.pop().filter(|end| *end == '\n').ok_or_else(|| lost("it ended"))?;
-        Ok(line)
+        self.on(|stream| {
+            let mut line = String::new();
+            stream.by_ref().take(LONGEST_REPLY).read_line(&mut line)?;
+            match line.pop() {
+                Some('\n') => Ok(line),
+                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        })
+    }
+
+    /// Does something with the connection, if it is still of use.
+    fn on<T>(
+        &mut self,
+        work: impl FnOnce(&mut BufReader<UnixStream>) -> io::Result<T>,
+    ) -> Result<T, StoreFailure> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.clone());
+        }
+        work(&mut self.stream).map_err(|error| {
+            let lost = StoreFailure(format!("the connection to the server was lost: {error}"));
+            self.lost = Some(lost.clone());
+            lost
+        })
     }
 
     /// What a reply says behind `ok`.
@@ -186,5 +224,37 @@ impl Wire {
             ("failed", cause) => Err(StoreFailure(cause.to_owned())),
             _ => Err(not_understood()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that was frozen for a while replied to the first request when the second was waiting, and a digest had
+    /// the record of another.
+    #[test]
+    fn a_reply_that_comes_late_is_nobodys() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut guest = Guest(RefCell::new(Wire { stream: BufReader::new(ours), lost: None }));
+        let [one, other] = [1, 2].map(|byte| Digest::new([byte; 20]));
+        let mut results = Vec::new();
+        guest.fetch(&[one], &mut results);
+        theirs.write_all(format!("ok {}\n", Line(one, &Record::default())).as_bytes()).unwrap();
+        guest.fetch(&[other, one], &mut results);
+        assert_eq!(guest.remove(&[one]), Err(results[0].clone().unwrap_err()));
+        assert!(results.iter().all(|result| result == &results[0] && result.is_err()), "{results:?}");
+    }
+
+    #[test]
+    fn a_reply_about_another_digest_is_not_understood() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut guest = Guest(RefCell::new(Wire { stream: BufReader::new(ours), lost: None }));
+        let line = Line(Digest::new([1; 20]), &Record::default()).to_string();
+        theirs.write_all(format!("ok {line}\nok {line}\n").as_bytes()).unwrap();
+        let mut results = Vec::new();
+        guest.fetch(&[Digest::new([2; 20]), Digest::new([1; 20])], &mut results);
+        assert_eq!(results, [Err(not_understood()), Ok(Record::default())]);
     }
 }

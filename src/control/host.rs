@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub(crate) type Lend = Box<dyn Fn() -> Box<dyn Bulk> + Send + Sync>;
 pub(crate) struct Host {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and number of the socket's name.
+    name: (u64, u64),
     lend: Lend,
 }
 
@@ -41,7 +44,7 @@ impl Host {
     pub(crate) fn bind(database: &Path, lend: Lend) -> Option<Self> {
         let path = address(database);
         match listen(&path) {
-            Ok(listener) => Some(Self { listener, path, lend }),
+            Ok((listener, name)) => Some(Self { listener, path, name, lend }),
             Err(error) => {
                 log::warn!(
                     "{}: {error}; pyzorctl cannot use the database while it is served",
@@ -54,11 +57,13 @@ impl Host {
 
     /// Serves until the peer of `end` is closed.
     pub(crate) fn serve(&self, end: &UnixStream, clock: Clock) {
-        let guests = Guests::default();
+        let guests = &Guests::default();
         thread::scope(|scope| {
+            // However this ends.
+            let _send_away = SendAway(guests);
             while let Some(stream) = self.accept(end) {
                 let Some(place) = stream.and_then(|stream| guests.admit(stream)) else { continue };
-                scope.spawn(move || {
+                let session = move || {
                     let session =
                         Session { database: (self.lend)(), clock, stored: 0, removed: 0, counted: 0 };
                     // A bug here must not end the server.
@@ -68,9 +73,12 @@ impl Host {
                             self.path.display()
                         );
                     }
-                });
+                };
+                // Who cannot have a thread is hung up on.
+                if let Err(error) = thread::Builder::new().spawn_scoped(scope, session) {
+                    log::warn!("{}: {error}", self.path.display());
+                }
             }
-            guests.send_away();
         });
     }
 
@@ -102,19 +110,25 @@ impl fmt::Debug for Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        // Where the database was moved away, another server may have one of that name by now.
+        if name_of(&self.path).is_ok_and(|name| name == self.name) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
+fn name_of(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
 /// Whoever had a socket of this name has ended: only one process can have the database. Another file is left alone.
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::FileTypeExt as _;
+fn listen(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
         fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
-    Ok(listener)
+    Ok((listener, name_of(path)?))
 }
 
 /// Those who are connected.
@@ -139,10 +153,14 @@ impl Guests {
         guests.push((number, admitted().ok()?));
         Some(Place { guests: self, number, stream })
     }
+}
 
-    /// Ends all connections, so that none keeps the server from stopping.
-    fn send_away(&self) {
-        for (_, stream) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+/// Ends all connections when it is dropped, so that none keeps the server from stopping.
+struct SendAway<'a>(&'a Guests);
+
+impl Drop for SendAway<'_> {
+    fn drop(&mut self) {
+        for (_, stream) in &*self.0.0.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -271,10 +289,10 @@ impl Session {
     fn count(&mut self, digest: Digest, op: StoreOp) -> Result<String, StoreFailure> {
         let mut answers = Vec::new();
         self.database.execute(self.clock.now(), &[StoreCall { digest, op }], &mut answers);
-        let record = answers.pop().ok_or_else(|| failure("no answer"))?;
-        let record = record.map_err(|error| StoreFailure(error.to_string()))?;
+        let counted = answers.pop().ok_or_else(|| failure("no answer"))?;
+        counted.map_err(|error| StoreFailure(error.to_string()))?;
         self.counted += 1;
-        Ok(Line(digest, &record).to_string())
+        Ok(String::new())
     }
 }
 

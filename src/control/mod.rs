@@ -12,7 +12,7 @@
 //! | `put RECORD` | `ok` |
 //! | `remove DIGEST` | `ok` |
 //! | `round RECORD` | `ok RECORD`, as it would be read back |
-//! | `report DIGEST`, `whitelist DIGEST` | `ok RECORD` |
+//! | `report DIGEST`, `whitelist DIGEST` | `ok` |
 //! | `scan` | lines `found RECORD` or `unreadable KEY CAUSE`, with a tab before the cause, then `ok more` or `ok done` |
 //! | `estimate` | `ok NUMBER` |
 //! | `sync` | `ok` |

@@ -8,6 +8,7 @@ use std::net::{Shutdown, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::Signal;
 use pyzord_core::{AccessOrder, Digest, Operation, Policy, Record, Tally, UnixTime};
 use pyzord_engines::Gdbm;
 
@@ -187,7 +188,7 @@ fn a_running_servers_records_are_read_and_changed_through_it() {
     let status = printed(&ask(&server, &["status"]));
     assert!(status.ends_with("records: about 3000\n"), "{status}");
     let check = printed(&ask(&server, &["check-database"]));
-    assert!(check.ends_with("sound\n3000 entries, 0 of them unreadable\n"), "{check}");
+    assert!(check.ends_with("served\n3000 entries, 0 of them unreadable\n"), "{check}");
     assert!(printed(&ask(&server, &["expiry"])).contains("older: 2800\nwithout a date: 200\n"));
 
     let client = server.client();
@@ -211,6 +212,21 @@ fn a_running_servers_records_are_read_and_changed_through_it() {
     let home = server.stop();
     assert!(!home.path("pyzord.db.control").exists(), "a stop removes the socket");
     assert_eq!(lines(&ctl(&home, &["export"])).len(), records.len());
+}
+
+/// A server that hangs is what an operator asks about, so asking must not hang.
+#[test]
+fn a_server_that_hangs_is_said_to() {
+    let server = Server::start(&[]);
+    server.home.write("pyzord.pid", format!("{}\n", server.pid()));
+    server.signal(Signal::SIGSTOP);
+    let status = ask(&server, &["status"]);
+    assert_eq!(status.status.code(), Some(1), "{status:?}");
+    let export = ask(&server, &["export"]);
+    assert_eq!(export.status.code(), Some(1), "{export:?}");
+    assert!(stderr(&export).contains("in use by another process"), "{export:?}");
+    server.signal(Signal::SIGCONT);
+    assert!(ask(&server, &["export"]).status.success());
 }
 
 #[test]

@@ -54,6 +54,15 @@ pub(crate) fn run(site: &Site, options: &CheckDatabase, out: &mut dyn Write) -> 
 
 fn find(site: &Site, options: &CheckDatabase) -> Result<Finding, Failure> {
     let finding = |state, good, cause| Ok(Finding { state, good, cause, entries: None });
+    if let Some(mut database) = site.lent() {
+        return Ok(match count(&mut *database) {
+            Ok(entries) => Finding { state: "served", good: true, cause: None, entries: Some(entries) },
+            Err(Failure::Said(cause)) => {
+                Finding { state: "needs recovery", good: false, cause: Some(cause), entries: None }
+            }
+            Err(closed @ Failure::Closed) => return Err(closed),
+        });
+    }
     let path = &site.settings.database;
     // As a start sees it: a file without a byte is none.
     let absent = || {

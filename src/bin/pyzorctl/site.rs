@@ -59,6 +59,11 @@ impl Site {
     fn open_file(&self, access: Access) -> Result<Box<dyn Bulk>, Shut> {
         use pyzord_engines::{Gdbm, OpenCause};
         let path = &self.settings.database;
+        // First, since a file is no business of others while a server has it.
+        let absent = match Guest::of(path) {
+            Ok(guest) => return Ok(Box::new(guest)),
+            Err(cause) => cause,
+        };
         let opened = match access {
             Access::Read => Gdbm::open_existing(path, pyzord_engines::Access::Read),
             Access::Change => Gdbm::open_existing(path, pyzord_engines::Access::Write),
@@ -67,10 +72,7 @@ impl Site {
         match opened {
             Ok(store) => Ok(Box::new(store)),
             Err(error) => Err(match error.cause {
-                OpenCause::InUse => match Guest::of(path) {
-                    Ok(guest) => return Ok(Box::new(guest)),
-                    Err(cause) => Shut::InUse(format!("{error}, and no pyzord lends it at {cause}")),
-                },
+                OpenCause::InUse => Shut::InUse(format!("{error}, and no pyzord lends it at {absent}")),
                 OpenCause::Damaged(_) => Shut::Damaged(error.to_string()),
                 _ => Shut::Unusable(error.to_string()),
             }),
