@@ -14,7 +14,7 @@ use super::session::Session;
 const SLICE: usize = 1000;
 /// How many rows one slice removes at most. Until they are gone, reports of them wait, and behind those the rest of their
 /// batches.
-const REMOVED: usize = 50;
+const REMOVED: usize = 20;
 
 /// How far the round has come.
 #[derive(Clone, Debug, Default)]

@@ -70,7 +70,7 @@ pub(crate) fn run(options: &Options, place: &Place) -> Result<(), String> {
                 records(&mut findings, options, place, &start, options.remote_records)?;
             }
             "mysql" => {
-                let mariadb = MariadbServer::start_with(&["--innodb-buffer-pool-size=1G"]);
+                let mariadb = MariadbServer::start_with(&["--innodb-buffer-pool-size=2G"]);
                 let dsn = mariadb.dsn("digests");
                 create_table(place, &dsn)?;
                 let start = Start { engine: "mysql", dsn: &dsn, options: &[], environment: &[], cpu: None };
