@@ -72,7 +72,7 @@ struct Options {
     /// The same seed sends the same requests
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Keep the threads on this CPU
+    /// Keep the threads on this CPU; with --rate, they keep it busy
     #[arg(long, value_name = "N")]
     cpu: Option<usize>,
     /// Print JSON

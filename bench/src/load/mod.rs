@@ -61,7 +61,7 @@ pub struct Plan {
     pub timeout: Duration,
     /// The same seed gives the same requests.
     pub seed: u64,
-    /// The CPU that the threads run on, if they are to stay on one.
+    /// The CPU that the threads run on, if they are to stay on one. With a fixed rate they keep it busy.
     pub cpu: Option<usize>,
 }
 
