@@ -3,6 +3,7 @@
 mod account;
 mod check_config;
 mod client;
+mod control;
 mod daemon;
 mod forward;
 mod harness;

@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::io::{BufRead as _, BufReader};
-use std::net::{Shutdown, UdpSocket};
-use std::os::unix::net::UnixStream;
+use std::net::UdpSocket;
 use std::process::{Command, Output, Stdio};
 
-use nix::sys::signal::Signal;
 use pyzord_core::{AccessOrder, Digest, Operation, Policy, Record, Tally, UnixTime};
 use pyzord_engines::Gdbm;
 
-use crate::harness::{DEADLINE, Guarded, Home, Server, digest, field, python, request, run_python};
+use crate::harness::{Guarded, Home, Server, digest, field, python, request, run_python};
 
 fn command(home: &Home, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pyzorctl"));
@@ -20,12 +17,12 @@ fn command(home: &Home, arguments: &[&str]) -> Command {
     command
 }
 
-fn ctl(home: &Home, arguments: &[&str]) -> Output {
+pub(crate) fn ctl(home: &Home, arguments: &[&str]) -> Output {
     command(home, arguments).output().unwrap()
 }
 
 /// Runs it with this on its standard input.
-fn feed(home: &Home, arguments: &[&str], input: &str) -> Output {
+pub(crate) fn feed(home: &Home, arguments: &[&str], input: &str) -> Output {
     let mut command = command(home, arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -38,23 +35,23 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// What it prints when it succeeds.
-fn printed(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     stdout(output)
 }
 
 /// Where it finds a server that chose its port itself.
-fn at(server: &Server) -> [String; 4] {
+pub(crate) fn at(server: &Server) -> [String; 4] {
     let (ip, port) = (server.address.ip().to_string(), server.address.port().to_string());
     ["--address".into(), ip, "--port".into(), port]
 }
 
-fn ask(server: &Server, arguments: &[&str]) -> Output {
+pub(crate) fn ask(server: &Server, arguments: &[&str]) -> Output {
     let at = at(server);
     ctl(&server.home, &[&at.each_ref().map(String::as_str)[..], arguments].concat())
 }
@@ -64,7 +61,7 @@ fn key(number: u32) -> Digest {
 }
 
 /// Has a server keep the records below, which are years old.
-const KEEP: [&str; 2] = ["--cleanup-age", "0"];
+pub(crate) const KEEP: [&str; 2] = ["--cleanup-age", "0"];
 
 /// A record of the kind that a server has, and some that it rarely has.
 fn record(number: u32) -> Record {
@@ -78,7 +75,7 @@ fn record(number: u32) -> Record {
 }
 
 /// Fills the home directory's database with records.
-fn fill(home: &Home, count: u32) -> BTreeMap<Digest, Record> {
+pub(crate) fn fill(home: &Home, count: u32) -> BTreeMap<Digest, Record> {
     let store = Gdbm::open(&home.path("pyzord.db")).unwrap();
     let records: BTreeMap<_, _> = (1..=count).map(|number| (key(number), record(number))).collect();
     records.iter().for_each(|(digest, record)| store.put(*digest, record).unwrap());
@@ -86,7 +83,7 @@ fn fill(home: &Home, count: u32) -> BTreeMap<Digest, Record> {
 }
 
 /// An export's lines in order, without the first.
-fn lines(export: &Output) -> Vec<String> {
+pub(crate) fn lines(export: &Output) -> Vec<String> {
     let mut lines: Vec<String> = printed(export).lines().skip(1).map(str::to_owned).collect();
     lines.sort();
     lines
@@ -175,119 +172,6 @@ fn a_record_that_nobody_can_read_is_named_and_can_be_deleted() {
     assert!(printed(&ctl(&home, &["delete", &digest(2)])).contains("deleted (the record is unreadable"));
     assert_eq!(printed(&ctl(&home, &["delete", &digest(2)])), format!("{}: no record\n", digest(2)));
     assert!(ctl(&home, &["check-database"]).status.success());
-}
-
-/// What upstream's users ask for most: a false listing is removed while the server serves.
-#[test]
-fn a_running_servers_records_are_read_and_changed_through_it() {
-    let home = Home::new();
-    let records = fill(&home, 3000);
-    let before = lines(&ctl(&home, &["export"]));
-    let server = Server::on(home, &KEEP);
-    assert_eq!(lines(&ask(&server, &["export"])), before);
-    let status = printed(&ask(&server, &["status"]));
-    assert!(status.ends_with("records: about 3000\n"), "{status}");
-    let check = printed(&ask(&server, &["check-database"]));
-    assert!(check.ends_with("served\n3000 entries, 0 of them unreadable\n"), "{check}");
-    assert!(printed(&ask(&server, &["expiry"])).contains("older: 2800\nwithout a date: 200\n"));
-
-    let client = server.client();
-    assert_eq!(client.check(&digest(4)), (16, 1));
-    let deleted = printed(&ask(&server, &["delete", &digest(4), &digest(5000)]));
-    let expected =
-        format!("{}: deleted (16 reports, 1 whitelistings)\n{}: no record\n", digest(4), digest(5000));
-    assert_eq!((deleted, client.check(&digest(4))), (expected, (0, 0)));
-    let set = ["set", &digest(3), "--reports", "7", "--reported", "1700000000", "--whitelists", "0"];
-    assert!(printed(&ask(&server, &set)).ends_with("  whitelistings: 0\n"));
-    assert_eq!(client.check(&digest(3)), (7, 0));
-    let line = format!("{},100,1700000000.5,1700000001,0,,\n", digest(6000));
-    let at = at(&server);
-    let import = [&at.each_ref().map(String::as_str)[..], &["import"]].concat();
-    assert_eq!(printed(&feed(&server.home, &import, &line)), "1 records imported, 0 lines failed\n");
-    assert_eq!(field(&client.ask(request("report", &[&digest(6000)])), "Code"), "200");
-    assert_eq!(client.check(&digest(6000)), (101, 0));
-    let status = printed(&ask(&server, &["status"]));
-    assert!(status.ends_with("records: about 3000\n"), "{status}");
-
-    let home = server.stop();
-    assert!(!home.path("pyzord.db.control").exists(), "a stop removes the socket");
-    assert_eq!(lines(&ctl(&home, &["export"])).len(), records.len());
-}
-
-/// A server that hangs is what an operator asks about, so asking must not hang.
-#[test]
-fn a_server_that_hangs_is_said_to() {
-    let server = Server::start(&[]);
-    server.home.write("pyzord.pid", format!("{}\n", server.pid()));
-    server.signal(Signal::SIGSTOP);
-    let status = ask(&server, &["status"]);
-    assert_eq!(status.status.code(), Some(1), "{status:?}");
-    let export = ask(&server, &["export"]);
-    assert_eq!(export.status.code(), Some(1), "{export:?}");
-    assert!(stderr(&export).contains("in use by another process"), "{export:?}");
-    server.signal(Signal::SIGCONT);
-    assert!(ask(&server, &["export"]).status.success());
-}
-
-#[test]
-fn the_control_socket_is_its_owners_and_survives_a_kill() {
-    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-    let server = Server::start(&[]);
-    let socket = server.home.path("pyzord.db.control");
-    let metadata = fs::metadata(&socket).unwrap();
-    assert!(metadata.file_type().is_socket());
-    assert_eq!(metadata.permissions().mode() & 0o077, 0);
-    let home = server.kill();
-    assert!(socket.exists());
-    let server = Server::on(home, &[]);
-    assert!(ask(&server, &["lookup", &digest(1)]).status.success());
-    // A file that is no socket is not taken away, and the server serves without.
-    let home = server.stop();
-    home.write("pyzord.db.control", "mine");
-    let server = Server::on(home, &[]);
-    assert_eq!(server.home.read("pyzord.db.control"), "mine");
-    assert_eq!(ask(&server, &["export"]).status.code(), Some(1));
-}
-
-/// Whoever may connect could open the file, too; but a mistake of his must not cost the server anything.
-#[test]
-fn the_control_socket_survives_what_it_is_sent() {
-    let server = Server::start(&[]);
-    let connect = || {
-        let stream = UnixStream::connect(server.home.path("pyzord.db.control")).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-        assert_eq!(lines.next().unwrap().unwrap(), "pyzord control 1");
-        (stream, lines)
-    };
-    for (request, reply) in [
-        ("nonsense\n", "failed there is no such request"),
-        ("\n", "failed there is no such request"),
-        ("fetch abc\n", "failed a digest is 40 hex digits"),
-        ("put a,b\n", "failed there are 2 fields in place of 7"),
-        (&format!("remove {}\n", digest(1)), "ok"),
-        (&format!("whitelist {}\n", digest(1)), "ok"),
-        (&format!("fetch {}\n", digest(1)), "ok"),
-        ("scan\n", "found"),
-        ("estimate\n", "ok 1"),
-        ("sync\n", "ok"),
-        (&"x".repeat(5000), "failed a request is a line of at most 1024 bytes"),
-        ("cut", "failed a request is a line of at most 1024 bytes"),
-        ("\u{0}\n", "failed there is no such request"),
-    ] {
-        let (mut stream, mut lines) = connect();
-        let _ = stream.write_all(request.as_bytes());
-        let _ = stream.shutdown(Shutdown::Write);
-        let line = lines.next().unwrap().unwrap();
-        assert!(line.starts_with(reply), "{request:?}: {line}");
-    }
-    // Those who stay keep others out, but neither datagrams nor a stop.
-    let all: Vec<_> = (0..8).map(|_| connect()).collect();
-    let refused = ask(&server, &["export"]);
-    assert!(stderr(&refused).contains("8 others are connected already"), "{refused:?}");
-    assert_eq!(server.client().check(&digest(1)), (0, 1));
-    server.stop();
-    drop(all);
 }
 
 #[test]
