@@ -29,8 +29,11 @@ fn whoever_is_not_root_cannot_become_somebody_else() {
         // Where the program is, nobody may not even look.
         let (home, user) = (home_of_nobody(), nobody());
         let program = home.path("pyzord");
-        fs::copy(env!("CARGO_BIN_EXE_pyzord"), &program).unwrap();
-        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        // Another process writes it: a child that another test starts meanwhile would have inherited the open file from
+        // this one, and a program that somebody has open for writing cannot be run.
+        let mut install = Command::new("install");
+        install.args(["-m", "755", env!("CARGO_BIN_EXE_pyzord")]).arg(&program);
+        assert!(install.status().unwrap().success());
         let mut command = Command::new(program);
         command.arg("--homedir").arg(home.dir()).args(["-a", "127.0.0.1", "-p", "0", "--user", "root"]);
         command.current_dir(home.dir()).uid(user.uid.as_raw()).gid(user.gid.as_raw()).output().unwrap()
