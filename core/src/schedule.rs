@@ -9,8 +9,9 @@ use crate::time::{Now, Tick};
 const SYNC_PERIOD: Duration = Duration::from_secs(60);
 /// From the end of one round of expiry to the start of the next.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(24 * 3600);
-/// The shortest time between two slices of expiry. A database server has more to do for a slice than can be seen from
-/// here: with a millisecond between them, MySQL's writing fell behind, and its clients waited.
+/// The shortest time between two slices of expiry. With a millisecond between slices of 50 rows, 1 % of the requests to a
+/// MySQL table of five million waited for 10 ms and more. With this and 20 rows they do not; which of the two it takes was
+/// not tried.
 const SLICE_PAUSE: Duration = Duration::from_millis(5);
 /// After a failed task: neither a busy loop nor a day lost.
 const RETRY: Duration = Duration::from_secs(60);

@@ -75,9 +75,9 @@ impl Shared {
         if self.with(|engine| Ok(engine.wanted_mapping()))?.is_none() {
             return Ok(());
         }
-        let alone = self.sync_alone();
-        self.write_out(&alone)?;
-        self.write_out(&alone)?;
+        let syncing = self.sync_alone();
+        self.write_out(&syncing)?;
+        self.write_out(&syncing)?;
         self.alone(Engine::change_mapping)
     }
 
@@ -86,7 +86,7 @@ impl Shared {
     /// libgdbm's own sync keeps the engine until the disk is done, however slow it is. But all that libgdbm
     /// wrote is in the file's pages already, through a shared mapping or a call, and syncing any descriptor of the file
     /// writes those to the disk. So the requests go on meanwhile, and what they change is the next sync's.
-    pub(super) fn write_out(&self, _alone: &MutexGuard<'_, ()>) -> Result<(), StoreFailure> {
+    pub(super) fn write_out(&self, _syncing: &MutexGuard<'_, ()>) -> Result<(), StoreFailure> {
         let file = self.with(|engine| {
             engine.dirty = false;
             Ok(Arc::clone(&engine.file))
@@ -101,7 +101,6 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-
     use pyzord_core::{Digest, Progress, Record, UnixTime};
 
     use super::super::ffi::Mode;

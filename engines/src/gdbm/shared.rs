@@ -66,11 +66,11 @@ impl Shared {
 
     /// Puts on the disk what was written since the last time.
     pub(super) fn sync(&self) -> Result<(), StoreFailure> {
-        let alone = self.sync_alone();
+        let syncing = self.sync_alone();
         if self.with(|engine| Ok(engine.dirty))? {
-            self.write_out(&alone)?;
+            self.write_out(&syncing)?;
         }
-        drop(alone);
+        drop(syncing);
         self.settle_mapping()
     }
 
