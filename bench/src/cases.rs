@@ -1,10 +1,13 @@
 //! What the micro-benchmarks and the instruction counts measure: the core's work on a batch of requests, from the bytes
-//! of the datagrams to those of the replies. No store takes part.
+//! of the datagrams to those of the replies, with the limits and the memory of signed counts that a server has, and
+//! a look at each request's usage. No store takes part.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use pyzord_core::{
-    AccessOrder, Batch, HashedKey, HeaderBlock, Operation, Policy, Record, StoreAnswer, UnixTime,
+    AccessOrder, Batch, Guard, HashedKey, HeaderBlock, Limits, Now, Operation, Policy, Record, StoreAnswer, Tick,
+    UnixTime,
 };
 
 use crate::load::numbered;
@@ -14,6 +17,8 @@ pub const REQUESTS: u64 = 64;
 /// The size in bytes of the largest requests.
 const LARGEST: usize = pyzord_core::MAX_REQUEST;
 const NOW: i64 = 1_700_000_000;
+/// Between two runs of a case signatures become new again, and limits are at rest.
+const BETWEEN_RUNS: Duration = Duration::from_secs(700);
 const PEER: ([u8; 4], u16) = ([192, 0, 2, 1], 24_441);
 
 /// A batch of requests of one kind.
@@ -21,6 +26,8 @@ const PEER: ([u8; 4], u16) = ([192, 0, 2, 1], 24_441);
 pub struct Case {
     name: String,
     policy: Policy,
+    guard: Guard,
+    tick: Tick,
     datagrams: Vec<Vec<u8>>,
     batch: Batch,
     answers: Vec<StoreAnswer>,
@@ -55,18 +62,24 @@ impl Case {
     #[inline(never)]
     pub fn run(&mut self) -> usize {
         self.batch.clear();
+        self.tick = self.tick.after(BETWEEN_RUNS);
+        let now = Now { wall: UnixTime::from_seconds(NOW), tick: self.tick };
         for datagram in &self.datagrams {
             // Some are to be refused.
-            let _ = self.batch.accept(
+            let _ = self.batch.accept_with(
+                &mut self.guard,
+                None,
                 &self.policy,
                 SocketAddr::from(PEER),
                 datagram,
-                UnixTime::from_seconds(NOW),
+                now,
             );
         }
         let calls = self.batch.calls().len();
         self.batch.resolve(self.answers.get(..calls).unwrap_or_default());
-        self.batch.replies().map(|(_, reply)| reply.len()).sum()
+        self.batch.settle(&mut self.guard);
+        let replies: usize = self.batch.replies().map(|(_, reply)| reply.len()).sum();
+        replies + self.batch.usage().filter(|usage| usage.refusal.is_none()).count()
     }
 }
 
@@ -111,7 +124,18 @@ impl Plan {
         let (policy, _) = Policy::parse(Some(file.as_bytes()), Some(access), AccessOrder::FirstMatch);
         let datagrams = (0..REQUESTS).map(|number| (self.datagram)(number).into_bytes()).collect();
         let answers = vec![Ok(Record::default()); 64 * 200];
-        let mut case = Case { name: self.name, policy, datagrams, batch: Batch::new(), answers };
+        // All of a case's wrong signatures are answered, though they come from one address.
+        let mut limits = Limits::default();
+        limits.failures.burst = 64;
+        let mut case = Case {
+            name: self.name,
+            policy,
+            guard: Guard::new(limits, [7; 16]),
+            tick: Tick::default(),
+            datagrams,
+            batch: Batch::new(),
+            answers,
+        };
         // The buffers of a batch have their size once a batch went through it.
         case.run();
         case
