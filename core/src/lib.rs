@@ -4,45 +4,40 @@
 
 extern crate alloc;
 
-mod accept;
-mod access;
-mod accounts;
 mod backoff;
-mod batch;
+mod cleanup_age;
 pub mod client;
-mod decimal;
-mod digest;
+mod counted;
 mod guard;
-mod header;
-mod operation;
+mod ignored;
+mod memory_store;
 mod policy;
+mod protocol;
 mod record;
-mod reply;
-mod request;
-mod rulebook;
-mod schedule;
-mod signature;
+mod server;
 mod store;
 mod time;
-mod usage;
+mod upkeep;
+mod user_file;
 
-pub use accept::{Pending, Reason, Reply, Step, accept};
-pub use backoff::Backoff;
-pub use batch::Batch;
-pub use digest::Digest;
-pub use guard::{Guard, Limits, Memory, Notice, Rate, Seen};
-pub use header::{Header, HeaderBlock, lines};
 pub use ipnet::IpNet;
-pub use operation::Operation;
-pub use policy::{AccessOrder, File, Policy, Warning};
+
+pub use backoff::Backoff;
+pub use cleanup_age::CleanupAge;
+pub use counted::Counted;
+pub use guard::{Guard, GuardMemory, LimitExceeded, Limits, Lock, Rate};
+pub use ignored::Ignored;
+pub use memory_store::MemoryStore;
+pub use policy::{AccessOrder, Decision, Policy, PolicyBuilder, Rulebook};
+pub use protocol::digest::Digest;
+pub use protocol::header::{Header, HeaderBlock, lines};
+pub use protocol::operation::Operation;
+pub use protocol::refusal::Refusal;
+pub use protocol::request::{ANONYMOUS, MAX_REQUEST, Request};
+pub use protocol::signature::{BadSignature, HashedKey, MAX_CLOCK_DIFFERENCE, verify};
 pub use record::{Record, Tally};
-pub use reply::Refusal;
-pub use request::{ANONYMOUS, MAX_REQUEST, Request};
-pub use rulebook::{Decision, Rulebook};
-pub use schedule::Schedule;
-pub use signature::{BadSignature, HashedKey, MAX_CLOCK_DIFFERENCE, verify};
-pub use store::{
-    CleanupAge, MemoryStore, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
-};
+pub use server::{Answered, Asked, Batch, Peer, Server, Usage};
+pub use store::{Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task};
 pub use time::{Now, Tick, UnixTime};
-pub use usage::Usage;
+pub use upkeep::Schedule;
+pub use user_file::{UserFile, Warning};

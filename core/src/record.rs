@@ -14,6 +14,8 @@ pub struct Tally {
 }
 
 impl Tally {
+    const EMPTY: Self = Self { count: 0, entered: None, updated: None };
+
     /// The largest count, 9223372036854775807: where the Python server stopped counting, too.
     pub const MAX: u64 = i64::MAX.cast_unsigned();
 
@@ -35,6 +37,9 @@ pub struct Record {
 }
 
 impl Record {
+    /// The record of a digest that no store knows.
+    pub(crate) const EMPTY: Self = Self { reports: Tally::EMPTY, whitelists: Tally::EMPTY };
+
     /// The latest report or whitelisting, which is what a record's age is counted from.
     #[must_use]
     pub fn latest_activity(&self) -> Option<UnixTime> {

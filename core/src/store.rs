@@ -1,14 +1,11 @@
 //! The vocabulary between the protocol and whatever keeps the records. The core names stores, it never calls one.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Bound;
-use core::time::Duration;
 
-use crate::digest::Digest;
+use crate::protocol::digest::Digest;
 use crate::record::Record;
 use crate::time::{Now, UnixTime};
 
@@ -123,46 +120,6 @@ impl<S: Store + ?Sized> Store for Box<S> {
     }
 }
 
-/// The store that lives in memory and dies with it: the model that every engine is tested against.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryStore {
-    records: BTreeMap<Digest, Record>,
-    /// Where the next slice of expiry begins.
-    cursor: Option<Digest>,
-}
-
-impl MemoryStore {
-    /// How many records one slice of expiry looks at.
-    const SLICE: usize = 1024;
-
-    /// An empty store.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// All records, in the order of their digests.
-    pub fn records(&self) -> impl Iterator<Item = (Digest, Record)> + '_ {
-        self.records.iter().map(|(digest, record)| (*digest, *record))
-    }
-
-    /// Stores a record whole.
-    pub fn put(&mut self, digest: Digest, record: Record) {
-        self.records.insert(digest, record);
-    }
-
-    fn call(&mut self, now: UnixTime, call: StoreCall) -> Record {
-        match call.op {
-            StoreOp::Read => self.records.get(&call.digest).copied().unwrap_or_default(),
-            StoreOp::Report | StoreOp::Whitelist => {
-                let record = self.records.entry(call.digest).or_default();
-                call.op.apply(record, now);
-                *record
-            }
-        }
-    }
-}
-
 impl StoreOp {
     /// Does to a record what this operation means.
     pub fn apply(self, record: &mut Record, now: UnixTime) {
@@ -171,112 +128,5 @@ impl StoreOp {
             Self::Report => record.reports.add(now),
             Self::Whitelist => record.whitelists.add(now),
         }
-    }
-}
-
-impl Store for MemoryStore {
-    fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
-        answers.extend(calls.iter().map(|call| Ok(self.call(now.wall, *call))));
-    }
-
-    fn upkeep(&mut self, _now: Now, task: Task) -> Result<Progress, StoreFailure> {
-        let Task::Expire(limit) = task else { return Ok(Progress::Done) };
-        let from = self.cursor.take().map_or(Bound::Unbounded, Bound::Excluded);
-        let slice: Vec<Digest> = self
-            .records
-            .range((from, Bound::Unbounded))
-            .take(Self::SLICE)
-            .map(|(digest, _)| *digest)
-            .collect();
-        for digest in &slice {
-            if self.records.get(digest).is_some_and(|record| record.expired(limit)) {
-                self.records.remove(digest);
-            }
-        }
-        if slice.len() < Self::SLICE {
-            return Ok(Progress::Done);
-        }
-        self.cursor = slice.last().copied();
-        Ok(Progress::More)
-    }
-
-    fn record_count(&mut self, _now: Now) -> Option<u64> {
-        Some(self.records.len() as u64)
-    }
-}
-
-/// The age at which records expire, as the setting `CleanupAge` gives it: seconds, 0 for never.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct CleanupAge(pub u64);
-
-impl CleanupAge {
-    /// Records whose latest activity is before this have expired; `None` when none ever do.
-    #[must_use]
-    pub fn limit(self, now: UnixTime) -> Option<UnixTime> {
-        (self.0 != 0).then(|| now.before(Duration::from_secs(self.0)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::Tick;
-
-    fn digest(n: u32) -> Digest {
-        let mut bytes = [0; 20];
-        bytes[..4].copy_from_slice(&n.to_be_bytes());
-        Digest::new(bytes)
-    }
-
-    fn at(seconds: i64) -> Now {
-        Now { wall: UnixTime::from_seconds(seconds), tick: Tick::default() }
-    }
-
-    #[test]
-    fn calls_of_one_batch_see_each_other() {
-        let mut store = MemoryStore::new();
-        let call = |op| StoreCall { digest: digest(1), op };
-        let mut answers = Vec::new();
-        store.execute(
-            at(7),
-            &[StoreOp::Read, StoreOp::Report, StoreOp::Report, StoreOp::Read].map(call),
-            &mut answers,
-        );
-        let counts: Vec<u64> = answers.iter().map(|answer| answer.unwrap().reports.count).collect();
-        assert_eq!(counts, [0, 1, 2, 2]);
-    }
-
-    #[test]
-    fn a_store_in_a_box_is_that_store() {
-        let mut store: Box<dyn Store> = Box::new(MemoryStore::new());
-        let mut answers = Vec::new();
-        store.execute(at(7), &[StoreCall { digest: digest(1), op: StoreOp::Report }], &mut answers);
-        assert_eq!(answers.len(), 1);
-        assert_eq!(store.upkeep(at(7), Task::Sync), Ok(Progress::Done));
-    }
-
-    #[test]
-    fn reading_does_not_create_a_record() {
-        let mut store = MemoryStore::new();
-        store.execute(at(7), &[StoreCall { digest: digest(1), op: StoreOp::Read }], &mut Vec::new());
-        assert_eq!(store.records().count(), 0);
-    }
-
-    #[test]
-    fn expiry_reaches_every_record_in_slices() {
-        let mut store = MemoryStore::new();
-        for n in 0..5000 {
-            let calls = [StoreCall { digest: digest(n), op: StoreOp::Report }];
-            store.execute(at(if n % 3 == 0 { 10 } else { 1000 }), &calls, &mut Vec::new());
-        }
-        let task = Task::Expire(UnixTime::from_seconds(500));
-        let mut slices = 1;
-        while store.upkeep(at(1000), task) == Ok(Progress::More) {
-            slices += 1;
-            assert!(slices < 10, "expiry has an end");
-        }
-        assert!(slices > 2, "{slices} slices");
-        assert_eq!(store.records().count(), 5000 - 5000_usize.div_ceil(3));
-        assert_eq!(CleanupAge(0).limit(UnixTime::from_seconds(9)), None);
     }
 }

@@ -1,65 +1,27 @@
-//! A client's accounts: a user and a key for each server that has given it one.
+//! A client's accounts file: credentials for each server.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::client::remote::{client_lines, parse_host, parse_port};
-use crate::policy::{File, Warning};
-use crate::request::ANONYMOUS;
-use crate::signature::HashedKey;
+use crate::client::credentials::Credentials;
+use crate::client::host::{client_lines, parse_host, parse_port};
+use crate::user_file::{UserFile, Warning};
 
-/// Who signs a request. It never shows the key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Credentials {
-    user: Box<[u8]>,
-    key: HashedKey,
-}
-
-impl Credentials {
-    /// A user and the key that the server has in its accounts file.
-    #[must_use]
-    pub fn new(user: &[u8], key: &[u8]) -> Self {
-        Self { user: user.into(), key: HashedKey::new(user, key) }
-    }
-
-    /// Nobody: Python's client signs for this user as well, with an empty key, and no server looks.
-    #[must_use]
-    pub fn anonymous() -> Self {
-        Self::new(ANONYMOUS, b"")
-    }
-
-    /// The name of the user.
-    #[must_use]
-    pub fn user(&self) -> &[u8] {
-        &self.user
-    }
-
-    /// Whether no server will look at the signature.
-    #[must_use]
-    pub fn are_anonymous(&self) -> bool {
-        *self.user == *ANONYMOUS
-    }
-
-    pub(super) const fn key(&self) -> &HashedKey {
-        &self.key
-    }
-}
-
-/// One line of the file.
-pub(super) struct Account {
+/// One line of a client's accounts file.
+pub(super) struct AccountLine {
     pub(super) line: usize,
     pub(super) host: Box<str>,
     pub(super) port: u16,
     pub(super) credentials: Credentials,
 }
 
-/// Reads a client's accounts. A bad line is skipped with a warning, which never shows a key.
-pub(super) fn parse(text: &[u8], warnings: &mut Vec<Warning>) -> Vec<Account> {
+/// Parses a client's accounts file. A bad line is skipped with a warning, which never shows a key.
+pub(super) fn parse(text: &[u8], warnings: &mut Vec<Warning>) -> Vec<AccountLine> {
     let mut accounts = Vec::new();
     for (line, text) in client_lines(text) {
         match parse_line(&text) {
-            Ok((host, port, credentials)) => accounts.push(Account { line, host, port, credentials }),
-            Err(cause) => warnings.push(Warning::new(File::ClientAccounts, line, cause)),
+            Ok((host, port, credentials)) => accounts.push(AccountLine { line, host, port, credentials }),
+            Err(cause) => warnings.push(Warning::on_line(UserFile::ClientAccounts, line, cause)),
         }
     }
     accounts
@@ -74,7 +36,7 @@ fn parse_line(line: &str) -> Result<(Box<str>, u16, Credentials), &'static str> 
         return Err("skipped: a line is `host : port : user : salt,key`");
     };
     let (Some(host), Some(port)) = (parse_host(host), parse_port(port)) else {
-        return Err("skipped: the first two parts are no host and port");
+        return Err("skipped: the first two parts are not a host and a port");
     };
     let Some((_salt, key)) = key.split_once(',').filter(|(_, key)| !key.contains(',')) else {
         return Err("skipped: the last part is `salt,key`, with one comma, even where there is no salt");
@@ -102,7 +64,7 @@ mod tests {
         let expected = Credentials::new(b"bob", b"5Ecre7");
         assert_eq!((&*accounts[0].host, accounts[0].port), ("host", 24441));
         assert_eq!(accounts[0].credentials, expected);
-        let lines: Vec<usize> = warnings.iter().map(|warning| warning.line).collect();
+        let lines: Vec<usize> = warnings.iter().filter_map(|warning| warning.line).collect();
         assert_eq!(lines, [4, 5, 6, 7, 8, 9, 10]);
         let shown: String = warnings.iter().map(ToString::to_string).collect();
         assert!(!shown.contains("5Ecre7") && !format!("{expected:?}").contains("5Ecre7"));

@@ -1,49 +1,16 @@
 //! Sending on what was counted.
 
 use alloc::vec::Vec;
-use core::hash::Hasher as _;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 
-use siphasher::sip::SipHasher13;
-
+use crate::client::marks::Marks;
 use crate::client::notice::Notice;
 use crate::client::remote::Remote;
-use crate::client::reply::Reply;
-use crate::client::request::Thread;
-use crate::client::target::{Step, Target, Totals};
-use crate::digest::Digest;
-use crate::store::{StoreCall, StoreOp};
+use crate::protocol::reply::Reply;
+use crate::client::target::{Target, TargetAction, Totals};
+use crate::counted::Counted;
 use crate::time::{Now, Tick};
-
-/// A digest that was counted once, and who said so.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Count {
-    /// The digest.
-    pub digest: Digest,
-    /// Whether it was whitelisted; else it was reported.
-    pub whitelisted: bool,
-    /// Who sent it.
-    pub peer: IpAddr,
-}
-
-impl Count {
-    /// A report of `digest`, or its whitelisting, by `peer`.
-    #[must_use]
-    pub const fn new(digest: Digest, whitelisted: bool, peer: IpAddr) -> Self {
-        Self { digest, whitelisted, peer: peer.to_canonical() }
-    }
-
-    /// What a call that succeeded has counted, if it counts at all.
-    pub(crate) const fn of(call: &StoreCall, peer: IpAddr) -> Option<Self> {
-        match call.op {
-            StoreOp::Read => None,
-            StoreOp::Report => Some(Self::new(call.digest, false, peer)),
-            StoreOp::Whitelist => Some(Self::new(call.digest, true, peer)),
-        }
-    }
-}
 
 /// What is to be done for a [`Forwarder`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,14 +67,14 @@ impl Forwarder {
     ) -> Self {
         Self {
             targets: remotes.into_iter().map(|remote| Target::new(remote, timeout, now)).collect(),
-            marks: Marks { hasher: SipHasher13::new_with_key(&secret), used: 0 },
+            marks: Marks::new(secret),
             stopping: false,
         }
     }
 
     /// Takes a digest that was counted. Where a queue is full, its oldest digest makes room.
-    pub fn count(&mut self, count: Count, now: Tick) {
-        self.targets.iter_mut().for_each(|target| target.count(count, now));
+    pub fn count(&mut self, counted: Counted, now: Tick) {
+        self.targets.iter_mut().for_each(|target| target.count(counted, now));
     }
 
     /// Takes a datagram. What is no reply to a request that is under way is ignored.
@@ -137,9 +104,9 @@ impl Forwarder {
         datagram.clear();
         for (server, target) in self.targets.iter_mut().enumerate() {
             match target.poll(now, &mut self.marks, datagram) {
-                Some(Step::Send(to)) => return Some(Action::Send(to)),
-                Some(Step::LookUp) => return Some(Action::LookUp(server)),
-                Some(Step::Tell(event)) => {
+                Some(TargetAction::Send(to)) => return Some(Action::Send(to)),
+                Some(TargetAction::LookUp) => return Some(Action::LookUp(server)),
+                Some(TargetAction::Tell(event)) => {
                     return Some(Action::Tell(Notice {
                         server: alloc::format!("{}", target.remote()),
                         event,
@@ -166,21 +133,5 @@ impl Forwarder {
     /// The servers, in the order of their numbers, and what became of the digests for them.
     pub fn totals(&self) -> impl Iterator<Item = (&Remote, Totals)> {
         self.targets.iter().map(|target| (target.remote(), target.totals()))
-    }
-}
-
-/// The marks of requests, one after the other.
-#[derive(Clone, Debug)]
-pub(super) struct Marks {
-    hasher: SipHasher13,
-    used: u64,
-}
-
-impl Marks {
-    pub(super) fn next(&mut self) -> Thread {
-        self.used = self.used.wrapping_add(1);
-        let mut hasher = self.hasher;
-        hasher.write_u64(self.used);
-        Thread::from_random(hasher.finish())
     }
 }

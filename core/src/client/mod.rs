@@ -5,18 +5,21 @@
 
 mod accounts;
 mod address;
+mod credentials;
 mod forwarder;
-mod lane;
+mod host;
+mod marks;
+mod message;
 mod notice;
+mod queue;
 mod remote;
-mod reply;
-mod request;
 mod target;
 
-pub use accounts::Credentials;
-pub use forwarder::{Action, Count, Forwarder};
+pub use crate::protocol::reply::{Incomplete, Reply};
+pub use crate::protocol::thread::Thread;
+pub use credentials::Credentials;
+pub use forwarder::{Action, Forwarder};
+pub use message::Message;
 pub use notice::{Event, Notice};
 pub use remote::Remote;
-pub use reply::{Incomplete, Reply};
-pub use request::{Message, Thread};
 pub use target::Totals;

@@ -1,16 +1,16 @@
-//! The client's files: which servers there are, and as whom to talk to them.
+//! A client's servers and its credentials for each.
 
-use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 
-use crate::client::accounts::{self, Credentials};
-use crate::policy::{File, Warning};
+use crate::client::accounts;
+use crate::client::credentials::Credentials;
+use crate::client::host::{client_lines, parse_host, parse_port};
+use crate::user_file::{UserFile, Warning};
 
-/// Where everybody goes who names no server.
+/// The public server: the default of a client that names no server.
 const PUBLIC: (&str, u16) = ("public.pyzor.org", 24441);
 
 /// A server that requests are sent to.
@@ -21,49 +21,49 @@ pub struct Remote {
     pub host: Box<str>,
     /// Its UDP port.
     pub port: u16,
-    /// Whose requests they are.
+    /// The user and key that sign requests to it.
     pub credentials: Credentials,
 }
 
 impl Remote {
-    /// A server that is asked anonymously.
+    /// Returns a server that is asked anonymously.
     #[must_use]
     pub fn new(host: &str, port: u16) -> Self {
         Self { host: host.to_lowercase().into(), port, credentials: Credentials::anonymous() }
     }
 
-    /// Reads a client's files `servers`, one `host:port` a line, and `accounts`, one `host : port : user : salt,key` a
-    /// line; `None` for one that is absent. A server without an account is asked anonymously.
+    /// Parses a client's files `servers`, one `host:port` per line, and `accounts`, one `host : port : user : salt,key`
+    /// per line; `None` for an absent one. A server without an account is asked anonymously.
     ///
-    /// They are users' files: whatever is in them, there is at least one server, the public one where none is named,
-    /// and warnings for the lines that were not understood. IPv6 addresses may stand in brackets.
+    /// Parsing never fails: a line that is not understood is skipped with a warning. There is at least one server, the
+    /// public one if none is named. IPv6 addresses may stand in brackets.
     #[must_use]
     pub fn parse(servers: Option<&[u8]>, accounts: Option<&[u8]>) -> (Vec<Self>, Vec<Warning>) {
         let mut warnings = Vec::new();
         let mut remotes = parse_servers(servers.unwrap_or_default(), &mut warnings);
         if remotes.is_empty() {
             let (host, port) = PUBLIC;
-            let text = alloc::format!("it names no server: {host}:{port} is taken, the public one");
-            warnings.push(Warning::new(File::Servers, 0, text));
+            let text = alloc::format!("it names no server: the public one, {host}:{port}, is used");
+            warnings.push(Warning::on_file(UserFile::Servers, text));
             remotes.push(Self::new(host, port));
         }
         for account in accounts::parse(accounts.unwrap_or_default(), &mut warnings) {
             let same = |remote: &&mut Self| (&remote.host, remote.port) == (&account.host, account.port);
             let Some(remote) = remotes.iter_mut().find(same) else {
-                let text = "no server is named by this host and port, as they are written";
-                warnings.push(Warning::new(File::ClientAccounts, account.line, text));
+                let text = "the servers file does not name this host and port";
+                warnings.push(Warning::on_line(UserFile::ClientAccounts, account.line, text));
                 continue;
             };
             if !remote.credentials.are_anonymous() {
                 let text = "the server has an earlier line: this one counts";
-                warnings.push(Warning::new(File::ClientAccounts, account.line, text));
+                warnings.push(Warning::on_line(UserFile::ClientAccounts, account.line, text));
             }
             remote.credentials = account.credentials;
         }
         (remotes, warnings)
     }
 
-    /// Its address, where the host is one and not a name.
+    /// Returns its address; `None` if the host is a name.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
@@ -80,17 +80,17 @@ impl fmt::Display for Remote {
 fn parse_servers(text: &[u8], warnings: &mut Vec<Warning>) -> Vec<Remote> {
     let mut remotes: Vec<Remote> = Vec::new();
     for (number, line) in client_lines(text) {
-        let mut warn = |text: &'static str| warnings.push(Warning::new(File::Servers, number, text));
+        let mut warn = |text: &'static str| warnings.push(Warning::on_line(UserFile::Servers, number, text));
         let Some((host, port)) = line.rsplit_once(':') else {
             warn("skipped: a line is `host:port`");
             continue;
         };
         let (Some(host), Some(port)) = (parse_host(host), parse_port(port)) else {
-            warn("skipped: this is no host and port");
+            warn("skipped: this is not a host and a port");
             continue;
         };
         if remotes.iter().any(|remote| *remote.host == *host && remote.port == port) {
-            warn("skipped: the server stands on an earlier line, too");
+            warn("skipped: an earlier line names the same server");
             continue;
         }
         remotes.push(Remote::new(&host, port));
@@ -98,34 +98,10 @@ fn parse_servers(text: &[u8], warnings: &mut Vec<Warning>) -> Vec<Remote> {
     remotes
 }
 
-/// The lines of a client's file that say something, with their numbers from 1. What is not UTF-8 stays visibly so.
-pub(super) fn client_lines(text: &[u8]) -> impl Iterator<Item = (usize, String)> {
-    (1..)
-        .zip(text.split(|byte| *byte == b'\n'))
-        .map(|(number, line)| (number, String::from_utf8_lossy(line).trim().to_owned()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-}
-
-/// A host's name or address, in the one form in which two of them are compared.
-pub(super) fn parse_host(text: &str) -> Option<Box<str>> {
-    let text = text.trim();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    if bare.contains(':') {
-        return bare.parse::<Ipv6Addr>().ok().map(|address| alloc::format!("{address}").into());
-    }
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    let valid = !bare.is_empty() && bare.len() == text.len() && bare.bytes().all(is_name);
-    valid.then(|| bare.to_ascii_lowercase().into())
-}
-
-pub(super) fn parse_port(text: &str) -> Option<u16> {
-    text.trim().parse().ok().filter(|port| *port != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
+    use alloc::string::{String, ToString};
     use proptest::prelude::*;
 
     fn names(servers: &str) -> Vec<String> {
@@ -149,9 +125,9 @@ mod tests {
         let text = "a:1\nb\nc:0\nd:65536\ne f:1\na:1\n[g]:1\n:5\n1:2:3";
         let (remotes, warnings) = Remote::parse(Some(text.as_bytes()), None);
         assert_eq!(remotes, [Remote::new("a", 1)]);
-        let lines: Vec<usize> = warnings.iter().map(|warning| warning.line).collect();
+        let lines: Vec<usize> = warnings.iter().filter_map(|warning| warning.line).collect();
         assert_eq!(lines, [2, 3, 4, 5, 6, 7, 8, 9]);
-        assert!(warnings.iter().all(|warning| warning.file == File::Servers));
+        assert!(warnings.iter().all(|warning| warning.file == UserFile::Servers));
     }
 
     #[test]
@@ -161,7 +137,7 @@ mod tests {
         let (remotes, warnings) = Remote::parse(Some(servers), Some(accounts));
         let users: Vec<&[u8]> = remotes.iter().map(|remote| remote.credentials.user()).collect();
         assert_eq!(users, [&b"anonymous"[..], b"carol", b"eve"]);
-        let lines: Vec<usize> = warnings.iter().map(|warning| warning.line).collect();
+        let lines: Vec<usize> = warnings.iter().filter_map(|warning| warning.line).collect();
         assert_eq!(lines, [3, 4]);
     }
 

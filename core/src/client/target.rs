@@ -8,15 +8,17 @@ use core::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::client::address::Addresses;
-use crate::client::forwarder::{Count, Marks};
-use crate::client::lane::{BATCH, Lane};
+use crate::client::marks::Marks;
+use crate::client::message::Message;
 use crate::client::notice::Event;
+use crate::client::queue::{BATCH, SendQueue};
 use crate::client::remote::Remote;
-use crate::client::reply::Reply;
-use crate::client::request::{Message, Thread};
-use crate::digest::Digest;
-use crate::operation::Operation;
-use crate::signature::MAX_CLOCK_DIFFERENCE;
+use crate::protocol::reply::Reply;
+use crate::counted::Counted;
+use crate::protocol::digest::Digest;
+use crate::protocol::operation::Operation;
+use crate::protocol::signature::MAX_CLOCK_DIFFERENCE;
+use crate::protocol::thread::Thread;
 use crate::time::{Now, Tick};
 
 /// Requests that are under way at once.
@@ -64,7 +66,7 @@ impl fmt::Display for Totals {
 }
 
 /// What there is to do for a server.
-pub(super) enum Step {
+pub(super) enum TargetAction {
     Send(SocketAddr),
     LookUp,
     Tell(Event),
@@ -75,8 +77,8 @@ pub(super) struct Target {
     remote: Remote,
     timeout: Duration,
     addresses: Addresses,
-    lanes: [Lane; 2],
-    requests: Vec<Request>,
+    queues: [SendQueue; 2],
+    requests: Vec<PendingRequest>,
     state: State,
     backoff: Backoff,
     /// When it last answered anything.
@@ -100,7 +102,7 @@ enum State {
 
 /// Digests on their way.
 #[derive(Clone, Debug)]
-struct Request {
+struct PendingRequest {
     operation: Operation,
     digests: Vec<Digest>,
     thread: Thread,
@@ -128,7 +130,7 @@ impl Target {
             addresses: Addresses::new(&remote, now),
             remote,
             timeout,
-            lanes: [Lane::new(Operation::Report), Lane::new(Operation::Whitelist)],
+            queues: [SendQueue::new(Operation::Report), SendQueue::new(Operation::Whitelist)],
             requests: Vec::new(),
             state: State::Up,
             backoff: Backoff::new(),
@@ -148,19 +150,19 @@ impl Target {
 
     pub(super) fn totals(&self) -> Totals {
         let under_way: usize = self.requests.iter().map(|request| request.digests.len()).sum();
-        let waiting: usize = self.lanes.iter().map(Lane::len).sum();
+        let waiting: usize = self.queues.iter().map(SendQueue::len).sum();
         Totals { waiting: (under_way + waiting) as u64, ..self.totals }
     }
 
-    pub(super) fn count(&mut self, count: Count, now: Tick) {
+    pub(super) fn count(&mut self, counted: Counted, now: Tick) {
         // Never back to where it came from: a server that does not mark what it forwards would send it here again.
-        if !count.peer.is_loopback() && self.addresses.contain(count.peer) {
+        if counted.peer.is_some_and(|peer| !peer.is_loopback() && self.addresses.contain(peer)) {
             self.totals.withheld += 1;
             return;
         }
-        let [reports, whitelists] = &mut self.lanes;
-        let lane = if count.whitelisted { whitelists } else { reports };
-        if !lane.push(count.digest, now) {
+        let [reports, whitelists] = &mut self.queues;
+        let queue = if counted.whitelisted { whitelists } else { reports };
+        if !queue.push(counted.digest, now) {
             self.totals.dropped += 1;
             self.dropped_untold += 1;
         }
@@ -174,7 +176,7 @@ impl Target {
             self.answered(now);
             return true;
         }
-        let answers = |request: &Request| (request.thread, request.to) == (reply.thread, Some(from));
+        let answers = |request: &PendingRequest| (request.thread, request.to) == (reply.thread, Some(from));
         let Some(index) = self.requests.iter().position(answers) else { return false };
         self.answered(now);
         let mut request = self.requests.swap_remove(index);
@@ -204,10 +206,10 @@ impl Target {
     }
 
     pub(super) fn hurry(&mut self) {
-        self.lanes.iter_mut().for_each(Lane::hurry);
+        self.queues.iter_mut().for_each(SendQueue::hurry);
     }
 
-    pub(super) fn poll(&mut self, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<Step> {
+    pub(super) fn poll(&mut self, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<TargetAction> {
         self.time_out(now.tick);
         if self.dropped_untold > 0 && self.dropped_silent_until <= now.tick {
             self.dropped_silent_until = now.tick.after(DROPPED_PERIOD);
@@ -215,11 +217,11 @@ impl Target {
             self.events.push_back(Event::Dropped { digests });
         }
         if let Some(event) = self.events.pop_front() {
-            return Some(Step::Tell(event));
+            return Some(TargetAction::Tell(event));
         }
         if self.addresses.lookup_at().is_some_and(|at| at <= now.tick) {
             self.addresses.asked(now.tick);
-            return Some(Step::LookUp);
+            return Some(TargetAction::LookUp);
         }
         let to = self.addresses.current()?;
         match self.state {
@@ -246,19 +248,19 @@ impl Target {
             Due::TimeOut(at) => Some(at),
             Due::Send(at) => up.then_some(at),
         });
-        let lanes = self.lanes.iter().filter(|_| room).filter_map(Lane::due_at);
+        let queues = self.queues.iter().filter(|_| room).filter_map(SendQueue::due_at);
         let others = [self.addresses.lookup_at(), ping, dropped].into_iter().flatten();
-        others.chain(requests).chain(lanes).min()
+        others.chain(requests).chain(queues).min()
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        let nothing = self.requests.is_empty() && self.lanes.iter().all(|lane| lane.len() == 0);
+        let nothing = self.requests.is_empty() && self.queues.iter().all(|queue| queue.len() == 0);
         nothing || matches!(self.state, State::Away(_)) || self.addresses.current().is_none()
     }
 
     /// Sends the request that is due, or makes one of what waits.
-    fn send(&mut self, to: SocketAddr, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<Step> {
-        let is_due = |request: &Request| matches!(request.due, Due::Send(at) if at <= now.tick);
+    fn send(&mut self, to: SocketAddr, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<TargetAction> {
+        let is_due = |request: &PendingRequest| matches!(request.due, Due::Send(at) if at <= now.tick);
         let index = self.requests.iter().position(is_due).or_else(|| self.gather(now.tick, marks))?;
         let give_up = now.tick.after(self.timeout);
         let Self { requests, remote, .. } = self;
@@ -270,7 +272,7 @@ impl Target {
             request.thread = thread;
             request.signed = now.tick;
             request.datagram.clear();
-            let Request { operation, ref digests, .. } = *request;
+            let PendingRequest { operation, ref digests, .. } = *request;
             let message = Message { operation, digests, thread, forwarded: true };
             message.write(&remote.credentials, now.wall, &mut request.datagram);
         }
@@ -279,7 +281,7 @@ impl Target {
         request.tries += 1;
         request.due = Due::TimeOut(give_up);
         datagram.extend_from_slice(&request.datagram);
-        Some(Step::Send(to))
+        Some(TargetAction::Send(to))
     }
 
     /// Makes a request of the digests that have waited long enough, if there is room for one.
@@ -287,11 +289,11 @@ impl Target {
         if self.requests.len() >= WINDOW {
             return None;
         }
-        let is_due = |lane: &&mut Lane| lane.due_at().is_some_and(|at| at <= now);
-        let lane = self.lanes.iter_mut().find(is_due)?;
-        self.requests.push(Request {
-            operation: lane.operation,
-            digests: lane.take(now),
+        let is_due = |queue: &&mut SendQueue| queue.due_at().is_some_and(|at| at <= now);
+        let queue = self.queues.iter_mut().find(is_due)?;
+        self.requests.push(PendingRequest {
+            operation: queue.operation,
+            digests: queue.take(now),
             thread: marks.next(),
             datagram: Vec::new(),
             signed: now,
@@ -303,12 +305,12 @@ impl Target {
         Some(self.requests.len() - 1)
     }
 
-    fn ping(&mut self, to: SocketAddr, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<Step> {
+    fn ping(&mut self, to: SocketAddr, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<TargetAction> {
         let thread = unused(&self.requests, marks);
         let message = Message { operation: Operation::Ping, digests: &[], thread, forwarded: false };
         message.write(&self.remote.credentials, now.wall, datagram);
         self.state = State::Away(Some((thread, to, now.tick.after(self.timeout))));
-        Some(Step::Send(to))
+        Some(TargetAction::Send(to))
     }
 
     /// Decides about everything whose time for a reply is over.
@@ -370,7 +372,7 @@ impl Target {
 }
 
 /// A mark that no request under way has.
-fn unused(requests: &[Request], marks: &mut Marks) -> Thread {
+fn unused(requests: &[PendingRequest], marks: &mut Marks) -> Thread {
     loop {
         let thread = marks.next();
         if requests.iter().all(|request| request.thread != thread) {
@@ -380,4 +382,4 @@ fn unused(requests: &[Request], marks: &mut Marks) -> Thread {
 }
 
 // A whole window has fewer digests than wait at most, so the queue is what bounds the memory.
-const _: () = assert!(WINDOW * BATCH < super::lane::ROOM);
+const _: () = assert!(WINDOW * BATCH < super::queue::ROOM);

@@ -1,11 +1,14 @@
-//! What the server remembers of earlier requests, to protect itself and its counts: how much each network asked for,
-//! and which signed counts it has seen. All of it is bounded.
+//! What a server remembers of earlier requests to protect itself and its counts: how much each network sent, and which
+//! signed counts were seen. All of it has a fixed size.
 
+mod buckets;
+mod copies;
 mod limits;
-mod replays;
+mod lock;
 mod table;
 
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::fmt;
 use core::hash::Hasher as _;
 use core::net::IpAddr;
@@ -13,207 +16,159 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
-use crate::accept::Reason;
-use crate::digest::Digest;
+use crate::ignored::Ignored;
+use crate::protocol::digest::Digest;
 use crate::time::Tick;
-pub use limits::Rate;
-use limits::{Buckets, Verdict};
-use replays::Replays;
-pub use replays::Seen;
+use buckets::{Buckets, Verdict};
+use copies::Copies;
+pub(crate) use copies::Seen;
+pub use limits::{Limits, Rate};
+pub use lock::Lock;
 
-/// Networks over their limit that are named between two looks at the [notices](Guard::notices): a flood must not fill
-/// the log.
-const MOST_NOTICES: usize = 8;
+/// Exceeded limits that are kept for the log between two calls of [`Guard::exceeded`]: a flood must not fill the log.
+const MOST_REPORTS: usize = 8;
 
-/// What a [`Guard`] guards against. The default is that of the settings.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Only these networks are served; all, when there are none.
-    pub allowed: Vec<IpNet>,
-    /// These networks are not served, not even those that are allowed.
-    pub denied: Vec<IpNet>,
-    /// These networks have no limit.
-    pub unlimited: Vec<IpNet>,
-    /// All requests of one network.
-    pub requests: Rate,
-    /// Answers to requests of one network whose signature is wrong. Valid requests of the same network are served
-    /// beyond it, so nobody can shut others out by forging their address.
-    pub failures: Rate,
-    /// How many leading bits of an IPv4 address make a network, 0 to 32.
-    pub ipv4_prefix: u8,
-    /// How many leading bits of an IPv6 address make a network, 0 to 128.
-    pub ipv6_prefix: u8,
-    /// How many signed counts are remembered, so that a copy is not counted again; 0 for none. A signature is valid for
-    /// ten minutes: with more counts in that time the oldest are forgotten. Each takes some 40 bytes.
-    pub replays: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            allowed: Vec::new(),
-            denied: Vec::new(),
-            unlimited: Vec::new(),
-            requests: Rate::UNLIMITED,
-            failures: Rate { per_second: 5, burst: 0 },
-            ipv4_prefix: 32,
-            ipv6_prefix: 56,
-            replays: 65_536,
-        }
-    }
-}
-
-/// What judging a datagram may ask of the past. `()` remembers nothing and serves everybody.
-pub trait Memory {
-    /// Whether a datagram from this address is looked at.
-    ///
-    /// # Errors
-    /// Why it is not.
-    fn admit(&mut self, _peer: IpAddr, _now: Tick) -> Result<(), Reason> {
-        Ok(())
-    }
-
-    /// Whether a wrong signature from this address is answered.
-    ///
-    /// # Errors
-    /// Why it is not.
-    fn answer_failure(&mut self, _peer: IpAddr, _now: Tick) -> Result<(), Reason> {
-        Ok(())
-    }
-
-    /// What is known of a count with this valid signature.
-    fn look(&mut self, _signature: Digest, _now: Tick) -> Seen {
-        Seen::Never
-    }
-
-    /// Takes note of whether it was counted.
-    fn settle(&mut self, _signature: Digest, _counted: bool) {}
-}
-
-impl Memory for () {}
-
-/// A network went over one of its limits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Notice {
-    network: IpNet,
-    rate: Rate,
-    what: &'static str,
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { network, rate, what } = self;
-        write!(
-            f,
-            "{network} has sent more than {} {what} a second; those beyond are dropped",
-            rate.per_second
-        )
-    }
-}
-
-/// The memory of one server.
-#[derive(Clone, Debug)]
-pub struct Guard {
+/// The limits of a server, and what it remembers of earlier requests. All workers of a server share one guard.
+///
+/// The limits are read without the lock. The memory behind the lock `L` is used only for wrong signatures, signed
+/// counts, and networks with a rate limit.
+#[derive(Debug)]
+pub struct Guard<L = RefCell<GuardMemory>> {
     limits: Limits,
-    /// Hashes networks, so that nobody outside knows which of them share a place.
+    /// Hashes networks with a secret, so that a sender cannot choose networks that share a slot.
     hasher: SipHasher13,
-    requests: Buckets,
-    failures: Buckets,
-    replays: Replays,
-    notices: Vec<Notice>,
+    memory: L,
 }
 
-impl Guard {
-    /// A guard that has seen nothing yet. `secret` is 16 random bytes.
+/// What a [`Guard`] remembers of earlier requests; the lock of the embedding program holds it.
+#[derive(Clone, Debug)]
+pub struct GuardMemory {
+    requests: Buckets<Sender>,
+    failures: Buckets<Sender>,
+    copies: Copies,
+    exceeded: Vec<LimitExceeded>,
+}
+
+/// A sender to which a limit applies: a network, or all peers whose transport has no addresses.
+type Sender = Option<IpNet>;
+
+/// A limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Limit {
+    Requests,
+    Failures,
+}
+
+/// A network has exceeded one of its limits. It is one line of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LimitExceeded {
+    sender: Sender,
+    rate: Rate,
+    limit: Limit,
+}
+
+impl fmt::Display for LimitExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.sender {
+            Some(network) => write!(f, "{network}")?,
+            None => f.write_str("a peer without an address")?,
+        }
+        let what = match self.limit {
+            Limit::Requests => "requests",
+            Limit::Failures => "wrong signatures",
+        };
+        write!(f, " has sent more than {} {what} a second; those beyond are dropped", self.rate.per_second)
+    }
+}
+
+impl<L: Lock<GuardMemory>> Guard<L> {
+    /// Returns a guard that has seen nothing. `secret` is 16 random bytes.
     #[must_use]
     pub fn new(limits: Limits, secret: [u8; 16]) -> Self {
-        Self {
-            hasher: SipHasher13::new_with_key(&secret),
+        let memory = GuardMemory {
             requests: Buckets::new(limits.requests),
             failures: Buckets::new(limits.failures),
-            replays: Replays::new(limits.replays),
-            notices: Vec::new(),
-            limits,
-        }
-    }
-
-    /// The networks that went over a limit, each at most once a minute, and since the last call no more than a few.
-    pub fn notices(&mut self) -> impl Iterator<Item = Notice> {
-        self.notices.drain(..)
-    }
-
-    fn bucket(&self, peer: IpAddr) -> (u64, IpNet) {
-        let bits = if peer.is_ipv4() { self.limits.ipv4_prefix } else { self.limits.ipv6_prefix };
-        let network = IpNet::new(peer, bits).map_or_else(|_| IpNet::from(peer), |network| network.trunc());
-        let mut hasher = self.hasher;
-        match network.addr() {
-            IpAddr::V4(address) => hasher.write(&address.octets()),
-            IpAddr::V6(address) => hasher.write(&address.octets()),
-        }
-        (hasher.finish(), network)
-    }
-
-    fn take(&mut self, peer: IpAddr, now: Tick, kind: Kind) -> Result<(), Reason> {
-        let (hash, network) = self.bucket(peer);
-        let (buckets, rate, what, reason) = match kind {
-            Kind::Request => (&mut self.requests, self.limits.requests, "requests", Reason::TooManyRequests),
-            Kind::Failure => {
-                (&mut self.failures, self.limits.failures, "wrong signatures", Reason::TooManyFailures)
-            }
+            copies: Copies::new(limits.signed_counts),
+            exceeded: Vec::new(),
         };
-        match buckets.take(hash, network, now) {
-            Verdict::Within => Ok(()),
-            Verdict::Over { tell } => {
-                if tell && self.notices.len() < MOST_NOTICES {
-                    self.notices.push(Notice { network, rate, what });
-                }
-                Err(reason)
-            }
-        }
+        Self { limits, hasher: SipHasher13::new_with_key(&secret), memory: L::new(memory) }
     }
-}
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Request,
-    Failure,
-}
-
-impl Limits {
-    /// Whether a datagram has to be judged by its sender at all: most servers serve everybody.
+    /// Takes the limits that were exceeded since the last call: each network at most once a minute, and a few at most.
     #[must_use]
-    pub const fn judge_peers(&self) -> bool {
-        self.requests.per_second != 0 || !self.allowed.is_empty() || !self.denied.is_empty()
+    pub fn exceeded(&self) -> Vec<LimitExceeded> {
+        self.memory.with(|memory| core::mem::take(&mut memory.exceeded))
     }
 
-    fn serves(&self, peer: IpAddr) -> bool {
-        let contains = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&peer));
-        (self.allowed.is_empty() || contains(&self.allowed)) && !contains(&self.denied)
+    /// Checks whether a datagram of this sender is read.
+    pub(crate) fn admit(&self, peer: Option<IpAddr>, now: Tick) -> Result<(), Ignored> {
+        if !self.limits.judge_senders() {
+            return Ok(());
+        }
+        let peer = peer.map(|peer| peer.to_canonical());
+        if peer.is_some_and(|peer| !self.limits.serves(peer)) {
+            return Err(Ignored::DeniedNetwork);
+        }
+        self.within(Limit::Requests, peer, now)
     }
 
-    fn limits(&self, peer: IpAddr) -> bool {
-        !self.unlimited.iter().any(|network| network.contains(&peer))
+    /// Checks whether a wrong signature of this sender is answered.
+    pub(crate) fn answer_failure(&self, peer: Option<IpAddr>, now: Tick) -> Result<(), Ignored> {
+        self.within(Limit::Failures, peer.map(|peer| peer.to_canonical()), now)
+    }
+
+    /// Returns what is known of a count with this valid signature.
+    pub(crate) fn look(&self, signature: Digest, now: Tick) -> Seen {
+        if self.limits.signed_counts == 0 {
+            return Seen::Never;
+        }
+        self.memory.with(|memory| memory.copies.look(signature, now))
+    }
+
+    /// Records whether a signed count was counted.
+    pub(crate) fn settle(&self, signature: Digest, counted: bool) {
+        if self.limits.signed_counts > 0 {
+            self.memory.with(|memory| memory.copies.settle(signature, counted));
+        }
+    }
+
+    fn within(&self, limit: Limit, peer: Option<IpAddr>, now: Tick) -> Result<(), Ignored> {
+        let (rate, over) = match limit {
+            Limit::Requests => (self.limits.requests, Ignored::TooManyRequests),
+            Limit::Failures => (self.limits.failures, Ignored::TooManyFailures),
+        };
+        let Some(rate) = rate else { return Ok(()) };
+        if peer.is_some_and(|peer| !self.limits.limits(peer)) {
+            return Ok(());
+        }
+        let sender = peer.map(|peer| self.limits.network(peer));
+        let hash = self.hash(sender);
+        let verdict = self.memory.with(|memory| {
+            let verdict = memory.buckets(limit).take(hash, sender, now);
+            if verdict == (Verdict::Over { report: true }) && memory.exceeded.len() < MOST_REPORTS {
+                memory.exceeded.push(LimitExceeded { sender, rate, limit });
+            }
+            verdict
+        });
+        if verdict == Verdict::Within { Ok(()) } else { Err(over) }
+    }
+
+    fn hash(&self, sender: Sender) -> u64 {
+        let mut hasher = self.hasher;
+        match sender.map(|network| network.addr()) {
+            None => hasher.write_u8(0),
+            Some(IpAddr::V4(address)) => hasher.write(&address.octets()),
+            Some(IpAddr::V6(address)) => hasher.write(&address.octets()),
+        }
+        hasher.finish()
     }
 }
 
-impl Memory for Guard {
-    fn admit(&mut self, peer: IpAddr, now: Tick) -> Result<(), Reason> {
-        if !self.limits.serves(peer) {
-            return Err(Reason::DeniedNetwork);
+impl GuardMemory {
+    fn buckets(&mut self, limit: Limit) -> &mut Buckets<Sender> {
+        match limit {
+            Limit::Requests => &mut self.requests,
+            Limit::Failures => &mut self.failures,
         }
-        if self.limits.limits(peer) { self.take(peer, now, Kind::Request) } else { Ok(()) }
-    }
-
-    fn answer_failure(&mut self, peer: IpAddr, now: Tick) -> Result<(), Reason> {
-        if self.limits.limits(peer) { self.take(peer, now, Kind::Failure) } else { Ok(()) }
-    }
-
-    fn look(&mut self, signature: Digest, now: Tick) -> Seen {
-        if self.limits.replays == 0 { Seen::Never } else { self.replays.look(signature, now) }
-    }
-
-    fn settle(&mut self, signature: Digest, counted: bool) {
-        self.replays.settle(signature, counted);
     }
 }

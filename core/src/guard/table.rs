@@ -1,16 +1,16 @@
-//! A table of a fixed size that forgets rather than grows.
+//! A hash table of a fixed size, which forgets rather than grows.
 
 use alloc::vec::Vec;
 
-/// In how many slots an entry may be. When they are full, the one that is worth least makes room.
+/// The slots in which an entry may be. If all are full, the entry of the least worth makes room.
 const WAYS: usize = 8;
 
 type Slot<K, V> = Option<(K, V)>;
 
-/// Keeps about `capacity` entries. Its memory is taken when the first one is stored, and never more.
+/// Keeps about `capacity` entries. Its memory is allocated for the first entry and never grows.
 ///
-/// Whoever can choose many keys can at most drive others' entries out, so callers must be safe when an entry is
-/// forgotten, and hash keys that a stranger chooses with a secret.
+/// A sender who chooses many keys can drive out the entries of others. So callers are safe when an entry is forgotten,
+/// and hash keys that a peer chooses with a secret.
 #[derive(Clone, Debug)]
 pub(super) struct Table<K, V> {
     slots: Vec<[Slot<K, V>; WAYS]>,
@@ -28,7 +28,7 @@ impl<K: Copy + Eq, V: Copy> Table<K, V> {
         slots.into_iter().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
 
-    /// Stores an entry that is not there yet.
+    /// Inserts an entry whose key is not in the table.
     pub(super) fn insert<W: Ord>(&mut self, hash: u64, key: K, value: V, worth: impl Fn(&V) -> W) {
         if self.slots.is_empty() {
             self.slots.resize(self.sets, [const { None }; WAYS]);

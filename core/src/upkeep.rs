@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use crate::store::{CleanupAge, Progress, Task};
+use crate::cleanup_age::CleanupAge;
+use crate::store::{Progress, Task};
 use crate::time::{Now, Tick};
 
 /// Acknowledged counts are on stable storage at the latest after this long.
@@ -20,7 +21,7 @@ const RETRY: Duration = Duration::from_secs(60);
 /// and then daily.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    cleanup: CleanupAge,
+    cleanup: Option<CleanupAge>,
     sync_at: Tick,
     expire_at: Tick,
 }
@@ -28,14 +29,14 @@ pub struct Schedule {
 impl Schedule {
     /// A timetable that starts at `now`.
     #[must_use]
-    pub fn new(cleanup: CleanupAge, now: Tick) -> Self {
+    pub fn new(cleanup: Option<CleanupAge>, now: Tick) -> Self {
         Self { cleanup, sync_at: now, expire_at: now }
     }
 
     /// When [`poll`](Self::poll) will next have a task.
     #[must_use]
     pub fn next_deadline(&self) -> Tick {
-        if self.cleanup.0 == 0 { self.sync_at } else { self.sync_at.min(self.expire_at) }
+        if self.cleanup.is_none() { self.sync_at } else { self.sync_at.min(self.expire_at) }
     }
 
     /// The task that is due at `now`, if one is. Say how it went with [`done`](Self::done), else it stays due.
@@ -44,7 +45,7 @@ impl Schedule {
         if self.sync_at <= now.tick {
             return Some(Task::Sync);
         }
-        let limit = self.cleanup.limit(now.wall)?;
+        let limit = self.cleanup?.limit(now.wall);
         (self.expire_at <= now.tick).then_some(Task::Expire(limit))
     }
 

@@ -1,25 +1,24 @@
-//! A server's reply, read.
+//! Replies, parsed.
 
-use crate::client::request::Thread;
-use crate::header::{Header, HeaderBlock};
-use crate::request::MAX_REQUEST;
+use crate::protocol::header::{Header, HeaderBlock};
+use crate::protocol::request::MAX_REQUEST;
+use crate::protocol::thread::Thread;
 
-/// What a server says to a request.
+/// A server's reply to a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Reply<'a> {
-    /// `Code`: 200, or why not.
+    /// `Code`: 200 for success.
     pub code: u16,
-    /// `Diag`: the code in words, from a peer.
+    /// `Diag`: the code in words. A peer chose them: escape them before you show them.
     pub diag: &'a [u8],
-    /// `Thread`: the request it answers.
+    /// `Thread`: the mark of the request that it answers.
     pub thread: Thread,
     /// `Count` and `WL-Count` of a check, a pong or an info.
     pub counts: Option<(u64, u64)>,
 }
 
-/// The datagram is no reply to a client: `Code`, `Diag`, `PV` or `Thread` is missing, or the first or last is no number
-/// that a client could know.
+/// A datagram is not a reply: `Code`, `Diag`, `PV` or `Thread` is missing, or `Code` or `Thread` is out of range.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Incomplete;
 
@@ -27,11 +26,11 @@ impl<'a> Reply<'a> {
     /// The code of success.
     pub const OK: u16 = 200;
 
-    /// Reads a reply; of a longer datagram the first [`MAX_REQUEST`] bytes, which is what Python's client receives.
-    /// The first of a repeated header counts.
+    /// Parses a reply: the first [`MAX_REQUEST`] bytes of a datagram, which is what the Python client receives. The
+    /// first of a repeated header counts.
     ///
     /// # Errors
-    /// When something is missing that Python's client insists on.
+    /// A header is missing that the Python client insists on.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, Incomplete> {
         let datagram = datagram.get(..MAX_REQUEST).unwrap_or(datagram);
         const NAMES: [&str; 6] = ["Code", "Diag", "PV", "Thread", "Count", "WL-Count"];
@@ -56,13 +55,13 @@ impl<'a> Reply<'a> {
         })
     }
 
-    /// Whether the server did what it was asked for.
+    /// Whether the server did what the request asks for.
     #[must_use]
     pub const fn is_ok(&self) -> bool {
         self.code == Self::OK
     }
 
-    /// Whether the same request may succeed later: the database was away.
+    /// Whether the same request may succeed later: the database failed.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         self.code == 500

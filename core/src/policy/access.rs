@@ -1,97 +1,36 @@
-//! The access file: `operation ... : user ... : allow|deny`, and what it comes down to for each user.
+//! The access file: lines of `operation ... : user ... : allow|deny`.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::accounts::{Accounts, content_lines};
-use crate::operation::Operation;
-use crate::policy::{AccessOrder, File, Warning};
-use crate::request::ANONYMOUS;
+use crate::policy::accounts::Accounts;
+use crate::policy::op_set::{OpSet, Words};
+use crate::policy::rule::Rule;
+use crate::policy::table::Table;
+use crate::protocol::operation::Operation;
+use crate::protocol::request::ANONYMOUS;
+use crate::user_file::{UserFile, Warning, content_lines};
 
 /// "If this file is non-existant, the following default is used".
 const DEFAULT: &[u8] = b"check report ping pong info : anonymous : allow";
 
-/// In how much detail differences between the two orders are told before they are only counted.
+/// Users whose differences between the two orders are explained; those of further users are only counted.
 const MAX_DIFFERENCES: usize = 10;
 
-/// A set of operations: a bit for each of the six, and for other words that the access file grants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct OpSet(u64);
-
-impl OpSet {
-    const NONE: Self = Self(0);
-    /// `all`: the six operations, no other words.
-    const ALL: Self = Self((1 << Operation::ALL.len()) - 1);
-
-    pub(crate) const fn of(operation: Operation) -> Self {
-        Self(1 << operation as u8)
-    }
-
-    pub(crate) const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// The operations that are in one of both sets alone. Other words are left out: a request for one is refused anyway.
-    const fn differences(self, other: Self) -> Self {
-        Self((self.0 ^ other.0) & Self::ALL.0)
-    }
+/// Which line of an access file decides when several match: the setting `AccessOrder`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum AccessOrder {
+    /// The first line that matches, as the user guide says: "the first match for user/privilege being the value
+    /// taken".
+    #[default]
+    FirstMatch,
+    /// The last line that matches, as the Python server 1.x does.
+    LastMatch,
 }
 
-/// The words that an access file has for operations which do not exist. Granted, they are answered with 501
-/// where others get 403.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Words(Vec<Box<[u8]>>);
-
-impl Words {
-    /// The set that holds just this word, in lower case; empty for a word the file did not have.
-    pub(crate) fn find(&self, word: &[u8]) -> OpSet {
-        if let Some(operation) = Operation::parse(word) {
-            return OpSet::of(operation);
-        }
-        let bit = self.0.iter().position(|known| **known == *word).map(|index| index + Operation::ALL.len());
-        bit.map_or(OpSet::NONE, |bit| OpSet(1 << bit))
-    }
-
-    fn intern(&mut self, word: &[u8]) -> OpSet {
-        let found = self.find(word);
-        // Beyond 64 words the rest cannot be told from forbidden ones, which harms nobody.
-        if found != OpSet::NONE || self.0.len() + Operation::ALL.len() == 64 {
-            return found;
-        }
-        self.0.push(word.into());
-        self.find(word)
-    }
-}
-
-/// One line of the file.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Rule {
-    pub(crate) line: usize,
-    operations: OpSet,
-    /// "The keyword `all` can be used to refer to all users other than the anonymous user."
-    everyone: bool,
-    users: Vec<Box<[u8]>>,
-    pub(crate) allow: bool,
-}
-
-impl Rule {
-    fn names(&self, user: &[u8]) -> bool {
-        self.everyone && user != ANONYMOUS || self.users.iter().any(|name| **name == *user)
-    }
-}
-
-/// The lines of an access file, in the order in which they stand.
+/// The lines of an access file, in their order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     rules: Vec<Rule>,
@@ -99,11 +38,11 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Reads an access file, `None` for an absent one. A bad line is skipped with a warning, never a grant.
+    /// Parses an access file, `None` for an absent one. A bad line is skipped with a warning; it never grants anything.
     pub(crate) fn parse(text: Option<&[u8]>, accounts: &Accounts, warnings: &mut Vec<Warning>) -> Self {
         let mut rules = Self::default();
         for (line, content) in content_lines(text.unwrap_or(DEFAULT)) {
-            let mut warn = |text: String| warnings.push(Warning::new(File::Access, line, text));
+            let mut warn = |text: String| warnings.push(Warning::on_line(UserFile::Access, line, text));
             match rules.parse_rule(line, content, accounts, &mut warn) {
                 Ok(rule) => rules.rules.push(rule),
                 Err(cause) => warn(format!("skipped: {cause}")),
@@ -134,7 +73,7 @@ impl Rules {
             return Err("there are no operations or no users on the line");
         }
         if [operations, users].into_iter().any(has_all_among_others) {
-            let text = "`all` stands among other words, where Python's pyzord 1.x did not know it: here it means all";
+            let text = "`all` stands among other words: here it means all, Python's pyzord 1.x ignored it there";
             warn(String::from(text));
         }
         let operations = self.operations(operations, warn);
@@ -157,8 +96,8 @@ impl Rules {
         })
     }
 
-    /// The line that decides whether `user` may ask for `operation`, found by reading line by line.
-    /// `None` is the implicit last line, `all : all anonymous : deny`.
+    /// Returns the line that decides whether `user` may ask for `operation`; `None` for the implicit last line,
+    /// `all : all anonymous : deny`.
     pub(crate) fn deciding(&self, order: AccessOrder, user: &[u8], operation: OpSet) -> Option<&Rule> {
         let matches = |rule: &&Rule| rule.names(user) && rule.operations.contains(operation);
         match order {
@@ -167,18 +106,17 @@ impl Rules {
         }
     }
 
-    /// What the file comes down to.
-    ///
-    /// The last match is the first one of the file read from bottom to top.
+    /// Evaluates the file for all users.
     pub(crate) fn compile(&self, order: AccessOrder) -> Table<'_> {
+        // The last match is the first match of the file read from the bottom.
         match order {
             AccessOrder::FirstMatch => Table::of(&self.rules.iter().collect::<Vec<_>>()),
             AccessOrder::LastMatch => Table::of(&self.rules.iter().rev().collect::<Vec<_>>()),
         }
     }
 
-    /// Warns where the two orders give a user different rights: Python 1.x documents the first match and
-    /// applies the last.
+    /// Warns where the two orders give a user different rights: Python's server documents the first match and applies
+    /// the last.
     pub(crate) fn warn_of_differences(&self, accounts: &Accounts, warnings: &mut Vec<Warning>) {
         let [first, last] =
             [AccessOrder::FirstMatch, AccessOrder::LastMatch].map(|order| self.compile(order));
@@ -197,7 +135,7 @@ impl Rules {
         }
         if untold > 0 {
             let text = format!("first-match and last-match differ for {untold} more users");
-            warnings.push(Warning::new(File::Access, 0, text));
+            warnings.push(Warning::on_file(UserFile::Access, text));
         }
     }
 
@@ -219,92 +157,12 @@ impl Rules {
                 names.join(" "),
                 user.escape_ascii()
             );
-            warnings.push(Warning::new(File::Access, first, text));
+            warnings.push(Warning::on_line(UserFile::Access, first, text));
         }
     }
 }
 
-impl Rule {
-    /// User names compare exactly. Python lower-cased the whole file, so a name that matches no account but
-    /// does in lower case was meant for that one.
-    fn add_user(&mut self, name: &[u8], accounts: &Accounts, warn: &mut dyn FnMut(String)) {
-        let known = |name: &[u8]| name == ANONYMOUS || accounts.contains_key(name);
-        let lower = name.to_ascii_lowercase();
-        if lower == b"all" {
-            self.everyone = true;
-        } else if known(name) {
-            if *name != lower {
-                let text =
-                    "names its account, which Python's pyzord 1.x, that lower-cased this file, did not find";
-                warn(format!("`{}` {text}", name.escape_ascii()));
-            }
-            self.users.push(name.into());
-        } else if known(&lower) {
-            warn(format!("`{}` is taken as `{}`", name.escape_ascii(), lower.escape_ascii()));
-            self.users.push(lower.into());
-        } else {
-            warn(format!("there is no account `{}`", name.escape_ascii()));
-        }
-    }
-}
-
-/// An access file evaluated for every user, so that a request costs one look-up.
-#[derive(Debug)]
-pub(crate) struct Table<'a> {
-    /// Of accounts that no line names.
-    everyone: OpSet,
-    named: BTreeMap<&'a [u8], OpSet>,
-}
-
-impl<'a> Table<'a> {
-    /// Of rules of which the first match decides.
-    fn of(rules: &[&'a Rule]) -> Self {
-        // At most 64 lines for everyone can decide anything, one for each operation. So this takes time in
-        // proportion to the words of the file, even for as many users as lines.
-        let mut for_everyone = Vec::new();
-        let mut decided = OpSet::NONE;
-        let mut named: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
-        for (index, rule) in rules.iter().enumerate() {
-            if rule.everyone && rule.operations.without(decided) != OpSet::NONE {
-                decided = decided.with(rule.operations);
-                for_everyone.push(index);
-            }
-            for user in &rule.users {
-                named.entry(user).or_default().push(index);
-            }
-        }
-        let allowed =
-            |lines: &[usize]| first_match(lines.iter().filter_map(|index| rules.get(*index).copied()));
-        let named = named.into_iter().map(|(user, mut lines)| {
-            if user != ANONYMOUS {
-                lines.extend_from_slice(&for_everyone);
-                lines.sort_unstable();
-            }
-            (user, allowed(&lines))
-        });
-        Self { named: named.collect(), everyone: allowed(&for_everyone) }
-    }
-
-    /// The operations that `user` may ask for.
-    pub(crate) fn allowed(&self, user: &[u8]) -> OpSet {
-        let other = if user == ANONYMOUS { OpSet::NONE } else { self.everyone };
-        self.named.get(user).copied().unwrap_or(other)
-    }
-}
-
-/// The operations that are allowed by the first of `rules` with them.
-fn first_match<'a>(rules: impl Iterator<Item = &'a Rule>) -> OpSet {
-    let (mut decided, mut allowed) = (OpSet::NONE, OpSet::NONE);
-    for rule in rules {
-        if rule.allow {
-            allowed = allowed.with(rule.operations.without(decided));
-        }
-        decided = decided.with(rule.operations);
-    }
-    allowed
-}
-
-/// Python took `all` for the keyword only where it stood alone.
+/// Whether `all` is one of several words; Python takes it for the keyword only where it stands alone.
 fn has_all_among_others(list: &[u8]) -> bool {
     words(list).count() > 1 && words(list).any(|word| word.eq_ignore_ascii_case(b"all"))
 }
@@ -316,7 +174,7 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signature::HashedKey;
+    use crate::protocol::signature::HashedKey;
     use alloc::string::ToString;
     use alloc::vec;
     use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! A datagram read as a request: its headers by name, not yet judged.
 
-use crate::header::{Header, HeaderBlock};
+use crate::protocol::header::{Header, HeaderBlock};
 
 /// The largest request, in bytes. The Python server read no more of a datagram either.
 pub const MAX_REQUEST: usize = 8192;

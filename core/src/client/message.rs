@@ -1,62 +1,34 @@
-//! Requests as Python's client writes them.
+//! Requests, written as the Python client writes them.
 
 use alloc::vec::Vec;
 
-use crate::client::accounts::Credentials;
-use crate::decimal::Decimal;
-use crate::digest::Digest;
-use crate::header::HeaderBlock;
-use crate::operation::Operation;
+use crate::client::credentials::Credentials;
+use crate::protocol::decimal::Decimal;
+use crate::protocol::digest::Digest;
+use crate::protocol::header::HeaderBlock;
+use crate::protocol::operation::Operation;
+use crate::protocol::thread::Thread;
 use crate::time::UnixTime;
 
-/// "(0, 1024) is reserved".
-const FIRST: u16 = 1024;
-
-/// A client's mark for a request, from 1024 to 65535, which the reply repeats.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Thread(u16);
-
-impl Thread {
-    /// The mark that random bits make.
-    #[must_use]
-    pub fn from_random(bits: u64) -> Self {
-        let marks = u64::from(u16::MAX - FIRST) + 1;
-        Self(u16::try_from(bits % marks).map_or(FIRST, |offset| FIRST.saturating_add(offset)))
-    }
-
-    /// Reads the header `Thread`. `None` for what no client of ours has sent.
-    #[must_use]
-    pub fn parse(value: &[u8]) -> Option<Self> {
-        let number: u16 = core::str::from_utf8(value.trim_ascii()).ok()?.parse().ok()?;
-        (number >= FIRST).then_some(Self(number))
-    }
-
-    /// The number itself.
-    #[must_use]
-    pub const fn number(self) -> u16 {
-        self.0
-    }
-}
-
-/// What a request says, beside who says it and when.
+/// A request without its user, its time and its signature.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message<'a> {
-    /// What is asked for.
+    /// The operation.
     pub operation: Operation,
-    /// About which digests, or which are counted: a report or whitelisting may have several.
+    /// The digests: one for a check or info, any number for a report or whitelisting.
     pub digests: &'a [Digest],
-    /// The mark by which the reply is known.
+    /// The mark of the request, which its reply repeats.
     pub thread: Thread,
-    /// Whether another server sends on what it was told. Whoever is told so does not send it on again.
+    /// Whether a server forwards what it has counted. The receiving server does not forward it again.
     pub forwarded: bool,
 }
 
 impl Message<'_> {
-    /// Appends the signed request to the caller's buffer: the payload of one datagram. With ten digests it has less
-    /// than 1 KiB, the user's name aside.
+    /// Appends the signed request to the caller's buffer: the payload of one datagram, less than 1 KiB for ten digests
+    /// and a short user name.
     ///
-    /// The headers are those of Python's client, in its order, for the anonymous user too; `Forwarded` is ours, and
-    /// covered by the signature. Servers skip headers that they do not know.
+    /// The headers and their order are those of the Python client, which signs for the anonymous user too. `Forwarded`
+    /// is an extension and covered by the signature; servers skip headers that they do not know.
     pub fn write(&self, credentials: &Credentials, time: UnixTime, out: &mut Vec<u8>) {
         let start = out.len();
         let mut header = |name: &str, value: &[u8]| {
@@ -69,7 +41,7 @@ impl Message<'_> {
             header("Op-Digest: ", &digest.hex());
         }
         if matches!(self.operation, Operation::Report | Operation::Whitelist) {
-            // Which parts of a mail the digest was made of: every client uses these, and no server looks.
+            // The parts of a mail that the digest covers: the same for every client, ignored by every server.
             header("Op-Spec: ", b"20,3,60,3");
         }
         if self.forwarded {
@@ -91,7 +63,7 @@ impl Message<'_> {
 mod tests {
     use super::*;
     use crate::policy::{AccessOrder, Policy};
-    use crate::request::Request;
+    use crate::protocol::request::Request;
     use crate::{Step, accept};
     use alloc::string::String;
     use proptest::prelude::*;
@@ -111,7 +83,7 @@ mod tests {
         let message = Message {
             operation: Operation::Report,
             digests: &digests,
-            thread: Thread(12_345),
+            thread: Thread::parse(b"12345").unwrap(),
             forwarded: false,
         };
         let report = String::from_utf8(written(&message, &Credentials::anonymous())).unwrap();
@@ -124,15 +96,6 @@ mod tests {
         let ping = Message { operation: Operation::Ping, digests: &[], ..message };
         let ping = String::from_utf8(written(&ping, &Credentials::anonymous())).unwrap();
         assert!(ping.starts_with("Op: ping\nThread: 12345\nPV: 2.1\nUser: anonymous\n"), "{ping}");
-    }
-
-    #[test]
-    fn marks_are_in_their_range() {
-        let number = |bits| Thread::from_random(bits).number();
-        assert_eq!([number(0), number(64_511), number(64_512)], [1024, u16::MAX, 1024]);
-        for text in ["0", "1023", "65536", "-1", "x", ""] {
-            assert_eq!(Thread::parse(text.as_bytes()), None, "{text}");
-        }
     }
 
     proptest! {

@@ -7,10 +7,10 @@ use core::time::Duration;
 use sha1::{Digest as _, Sha1};
 use subtle::ConstantTimeEq as _;
 
-use crate::decimal::Decimal;
-use crate::digest::hex;
-use crate::header::{Header, HeaderBlock, lines};
-use crate::request::Request;
+use crate::protocol::decimal::Decimal;
+use crate::protocol::digest::hex;
+use crate::protocol::header::{Header, HeaderBlock, lines};
+use crate::protocol::request::Request;
 use crate::time::UnixTime;
 
 /// How far a request's `Time` may be from the server's, either way.

@@ -4,8 +4,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::digest::Digest;
-use crate::operation::Operation;
+use crate::protocol::digest::Digest;
+use crate::protocol::operation::Operation;
 use crate::time::Tick;
 
 /// How many digests a request has at most: as many as Python's client gathers.
@@ -17,13 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A queue that loses its oldest digests rather than grow: the newest say most about the mail of today.
 #[derive(Clone, Debug)]
-pub(super) struct Lane {
+pub(super) struct SendQueue {
     pub(super) operation: Operation,
     waiting: VecDeque<Digest>,
     due_at: Tick,
 }
 
-impl Lane {
+impl SendQueue {
     pub(super) const fn new(operation: Operation) -> Self {
         Self { operation, waiting: VecDeque::new(), due_at: Tick::new(Duration::ZERO) }
     }

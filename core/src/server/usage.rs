@@ -1,52 +1,56 @@
 //! What the usage log says of a request.
 
 use core::fmt;
-use core::net::SocketAddr;
 
-use crate::digest::Digest;
-use crate::reply::Refusal;
+use crate::protocol::digest::Digest;
+use crate::protocol::refusal::Refusal;
+use crate::server::peer::Peer;
 use crate::time::Tick;
 
-/// How much of a name that a peer made up is worth logging, in bytes.
+/// The longest name of a peer that is logged, in bytes.
 const MAX_NAME: usize = 64;
 
 /// One request, as the usage log tells it.
 ///
-/// It is written as the Python server did: `user,address,operation,['digest', ...],200`, with `None` for no
-/// digests, and `code: diag` for a refusal, to which ` (user,address,operation)` is added.
-#[derive(Clone, Copy, Debug)]
+/// The line is the Python server's: `user,address,operation,['digest', ...],200`, with `None` for no digests, and
+/// `code: diag` for a refusal, with ` (user,address,operation)` added. The address of a peer without one is `local`.
+#[derive(Debug)]
 #[non_exhaustive]
-pub struct Usage<'a> {
-    /// Who sent it.
-    pub peer: SocketAddr,
-    /// When it was received, by the runtime's monotonic clock.
+pub struct Usage<'a, P> {
+    /// The peer that sent the request.
+    pub peer: &'a P,
+    /// When it was received, by the monotonic clock.
     pub received: Tick,
-    /// `User`; unless the request succeeded, nobody knows whether it was.
+    /// `User`. Only the success of a request proves it.
     pub user: &'a [u8],
-    /// `Op`, as it was sent.
+    /// `Op`, as the peer sent it.
     pub op: &'a [u8],
-    /// The digests of a request that was accepted.
+    /// The digests of an accepted request.
     pub digests: &'a [Digest],
-    /// Why it was refused; `None` when it succeeded.
+    /// Why the request was refused; `None` for success.
     pub refusal: Option<Refusal>,
 }
 
-impl fmt::Display for Usage<'_> {
+impl<P: Peer> fmt::Display for Usage<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (user, op) = (Name(self.user), Name(self.op));
-        // A socket for IPv6 that serves IPv4 too sees mapped addresses; the log shows the plain ones.
-        let address = self.peer.ip().to_canonical();
-        match self.refusal {
-            Some(refusal) => write!(f, "{}: {} ({user},{address},{op})", refusal.code(), refusal.diag()),
-            None => write!(f, "{user},{address},{op},{},200", Digests(self.digests)),
+        if let Some(refusal) = self.refusal {
+            write!(f, "{}: {} (", refusal.code(), refusal.diag())?;
         }
+        write!(f, "{},", Escaped(self.user))?;
+        match self.peer.network() {
+            // An IPv6 socket that serves IPv4 too has mapped addresses; the log shows the plain ones.
+            Some(address) => write!(f, "{}", address.to_canonical())?,
+            None => f.write_str("local")?,
+        }
+        write!(f, ",{}", Escaped(self.op))?;
+        if self.refusal.is_some() { f.write_str(")") } else { write!(f, ",{},200", Digests(self.digests)) }
     }
 }
 
-/// Text from a peer, made harmless: it cannot begin a line of its own in the log.
-struct Name<'a>(&'a [u8]);
+/// A text from a peer, escaped and cut: it cannot begin a line of its own in the log.
+struct Escaped<'a>(&'a [u8]);
 
-impl fmt::Display for Name<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.0.get(..MAX_NAME).unwrap_or(self.0);
         shown.escape_ascii().fmt(f)?;
@@ -54,7 +58,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// A list as Python prints it.
+/// A list of digests, as Python prints it.
 struct Digests<'a>(&'a [Digest]);
 
 impl fmt::Display for Digests<'_> {
@@ -69,13 +73,21 @@ impl fmt::Display for Digests<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::SocketAddr;
     use alloc::string::ToString;
+
+    #[test]
+    fn a_peer_without_an_address_is_local() {
+        let usage = Usage { peer: &(), received: Tick::default(), user: b"bob", op: b"ping", digests: &[], refusal: None };
+        assert_eq!(usage.to_string(), "bob,local,ping,None,200");
+    }
 
     #[test]
     fn lines_are_pythons() {
         let digest = Digest::parse(b"da39a3ee5e6b4b0d3255bfef95601890afd80709").unwrap();
+        let peer: SocketAddr = "[::ffff:192.0.2.7]:5".parse().unwrap();
         let usage = Usage {
-            peer: "[::ffff:192.0.2.7]:5".parse().unwrap(),
+            peer: &peer,
             received: Tick::default(),
             user: b"anonymous",
             op: b"report",

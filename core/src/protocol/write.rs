@@ -1,93 +1,20 @@
-//! What a server answers, and the one place where a cause becomes a code and words.
+//! Replies, written.
 
 use alloc::vec::Vec;
 
-use crate::decimal::Decimal;
-use crate::header::lines;
+use crate::protocol::decimal::Decimal;
+use crate::protocol::header::lines;
+use crate::protocol::refusal::Refusal;
 use crate::record::{Record, Tally};
-use crate::signature::BadSignature;
-use crate::store::StoreError;
 use crate::time::UnixTime;
 
-/// IPv4 and UDP headers: what a datagram weighs on the wire beside its payload.
+/// The IPv4 and UDP headers of a datagram, in bytes.
 const WIRE_OVERHEAD: usize = 28;
 
-/// Why a request was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// 400: more than [`MAX_REQUEST`](crate::MAX_REQUEST) bytes.
-    TooLong,
-    /// 400: no header `PV`.
-    NoVersion,
-    /// 400: `PV` is no number.
-    BadVersion,
-    /// 400: an `Op-Digest` is not 40 hex digits.
-    BadDigest,
-    /// 400: an operation on a digest came without one.
-    NoDigest,
-    /// 401: the request is not its user's.
-    Signature(BadSignature),
-    /// 403: the access rules do not allow the user this operation.
-    Forbidden,
-    /// 500: the store has no answer.
-    Store(StoreError),
-    /// 501: the access rules allow an operation that does not exist.
-    NotImplemented,
-    /// 505: the integer part of `PV` is not 2.
-    Version,
-}
-
-impl Refusal {
-    /// The reply's `Code`.
-    #[must_use]
-    pub const fn code(self) -> u16 {
-        match self {
-            Self::TooLong | Self::NoVersion | Self::BadVersion | Self::BadDigest | Self::NoDigest => 400,
-            Self::Signature(_) => 401,
-            Self::Forbidden => 403,
-            Self::Store(_) => 500,
-            Self::NotImplemented => 501,
-            Self::Version => 505,
-        }
-    }
-
-    /// The reply's `Diag`, word for word as the Python server says it where it says the same.
-    #[must_use]
-    pub const fn diag(self) -> &'static str {
-        match self {
-            Self::TooLong => "Bad request: Request is longer than 8192 bytes",
-            Self::NoVersion => "Bad request: Protocol Version not specified in request",
-            Self::BadVersion => "Bad request: Invalid Protocol Version",
-            Self::BadDigest => "Bad request: Digest is not 40 hexadecimal digits",
-            Self::NoDigest => "Bad request: Digest not specified in request",
-            Self::Signature(BadSignature::UnknownUser) => "Unauthorized: Signature Error: Unknown user.",
-            Self::Signature(BadSignature::Timestamp) => {
-                "Unauthorized: Signature Error: Timestamp not within allowed range."
-            }
-            Self::Signature(BadSignature::Invalid) => "Unauthorized: Signature Error: Invalid signature.",
-            Self::Forbidden => "Forbidden: User is not authorized to request the operation.",
-            Self::Store(StoreError::Unreadable) => {
-                "Internal Server Error: The record of this digest is unreadable."
-            }
-            Self::Store(StoreError::Unavailable) => {
-                "Internal Server Error: Database temporarily unavailable."
-            }
-            Self::NotImplemented => "Not implemented: Requested operation is not implemented.",
-            Self::Version => "Version Not Supported: ",
-        }
-    }
-
-    /// The first part of [`diag`](Self::diag), for requests too small to be told more.
-    fn short_diag(self) -> &'static str {
-        self.diag().split(':').next().unwrap_or_default()
-    }
-}
-
-/// What follows `200 OK`.
+/// The fields behind `200 OK`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Success {
-    /// Nothing: ping, report, whitelist.
+    /// None: ping, report, whitelist.
     Bare,
     /// The counts: check and pong.
     Counts { reports: u64, whitelists: u64 },
@@ -96,21 +23,21 @@ pub(crate) enum Success {
 }
 
 impl Success {
-    /// The client's self-test is always answered with the largest count.
+    /// The answer to a client's self-test: the largest count.
     pub(crate) const PONG: Self = Self::Counts { reports: Tally::MAX, whitelists: 0 };
 }
 
 pub(crate) type Outcome = Result<Success, Refusal>;
 
-/// The largest reply, in bytes, to a request of this many: three times its weight on the wire.
+/// Returns the largest size of a reply to a request of `request` bytes: three times its weight on the wire.
 ///
-/// Who spoofs a source address gains at most this factor, and a short `Diag` fits in it for any request:
-/// the smallest, `Op:`, leaves 65 bytes, and each byte of `Thread` brings three.
+/// A spoofed source address gains at most this factor. A short `Diag` always fits: the smallest request, `Op:`, leaves
+/// 65 bytes, and each byte of `Thread` brings three.
 pub(crate) const fn budget(request: usize) -> usize {
     (request + WIRE_OVERHEAD) * 3 - WIRE_OVERHEAD
 }
 
-/// Appends a reply, of `budget` bytes at most.
+/// Appends a reply of at most `budget` bytes.
 pub(crate) fn write_reply(out: &mut Vec<u8>, outcome: Outcome, thread: Option<&[u8]>, budget: usize) {
     let start = out.len();
     match outcome {
@@ -129,8 +56,8 @@ pub(crate) fn write_reply(out: &mut Vec<u8>, outcome: Outcome, thread: Option<&[
     out.push(b'\n');
 }
 
-/// The order matters: clients written in Perl match `PV: 2.1` as bytes and want `Thread` behind it.
 fn write_head(out: &mut Vec<u8>, code: u16, diag: &str, thread: Option<&[u8]>) {
+    // Perl clients match `PV: 2.1` as bytes, and `Thread` behind it.
     write_number(out, "Code: ", u64::from(code));
     for part in ["Diag: ", diag, "\nPV: 2.1\n"] {
         out.extend_from_slice(part.as_bytes());
@@ -164,7 +91,7 @@ fn write_fields(out: &mut Vec<u8>, success: Success) {
     }
 }
 
-/// Never is 0.
+/// Writes a time; 0 is never.
 fn write_time(out: &mut Vec<u8>, name: &str, time: Option<UnixTime>) {
     write_number(out, name, time.map_or(0, UnixTime::seconds));
 }
@@ -178,6 +105,7 @@ fn write_number(out: &mut Vec<u8>, name: &str, number: impl Into<Decimal>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::signature::BadSignature;
     use alloc::string::String;
 
     fn reply(outcome: Outcome, thread: Option<&[u8]>, request: usize) -> String {

@@ -1,0 +1,32 @@
+//! Hosts and ports in a client's files.
+
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::net::Ipv6Addr;
+
+/// Returns the lines with content of a client's file, trimmed, and their numbers from 1. Bytes that are not UTF-8 become
+/// replacement characters.
+pub(super) fn client_lines(text: &[u8]) -> impl Iterator<Item = (usize, String)> {
+    (1..)
+        .zip(text.split(|byte| *byte == b'\n'))
+        .map(|(number, line)| (number, String::from_utf8_lossy(line).trim().to_owned()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Parses a host's name or address into the one form in which hosts are compared.
+pub(super) fn parse_host(text: &str) -> Option<Box<str>> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if bare.contains(':') {
+        return bare.parse::<Ipv6Addr>().ok().map(|address| alloc::format!("{address}").into());
+    }
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let valid = !bare.is_empty() && bare.len() == text.len() && bare.bytes().all(is_name);
+    valid.then(|| bare.to_ascii_lowercase().into())
+}
+
+/// Parses a port, 1 to 65535.
+pub(super) fn parse_port(text: &str) -> Option<u16> {
+    text.trim().parse().ok().filter(|port| *port != 0)
+}

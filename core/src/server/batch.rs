@@ -1,0 +1,267 @@
+//! Batches of requests: accepted, asked, answered. Each state is a type, and each step consumes the one before.
+
+use core::cell::Cell;
+use core::mem;
+use core::net::SocketAddr;
+
+use crate::counted::Counted;
+use crate::guard::{GuardMemory, Lock, Seen};
+use crate::ignored::Ignored;
+use crate::protocol::digest::Digest;
+use crate::protocol::operation::Operation;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::request::{ANONYMOUS, Request};
+use crate::server::state::Server;
+use crate::server::judge::{collect_digests, judge};
+use crate::server::peer::Peer;
+use crate::server::requests::{Judged, Requests, bug};
+use crate::server::usage::Usage;
+use crate::store::{StoreAnswer, StoreCall, StoreError};
+use crate::time::{Now, Tick};
+
+/// Requests that are being received. One datagram is a batch of one.
+///
+/// [`accept`](Self::accept) judges a datagram; [`ask`](Self::ask) ends the batch. Its buffers come back with
+/// [`Answered::clear`], so a datagram costs no allocation.
+///
+/// A batch keeps two sets: requests that are ready to be answered, and requests that wait for the store. (A set of
+/// requests that wait for another server would be a third one.) Within a set replies keep the order of the requests.
+#[derive(Debug)]
+pub struct Batch<P = SocketAddr> {
+    ready: Requests<P>,
+    waiting: Requests<P>,
+}
+
+/// Requests that wait for the store's answers.
+#[derive(Debug)]
+#[must_use = "requests that are dropped here are never answered"]
+pub struct Asked<P = SocketAddr> {
+    ready: Requests<P>,
+    waiting: Requests<P>,
+}
+
+/// Requests with their replies.
+#[derive(Debug)]
+#[must_use = "replies must be sent"]
+pub struct Answered<P = SocketAddr> {
+    ready: Requests<P>,
+    waiting: Requests<P>,
+    bugs: Cell<u64>,
+}
+
+impl<P> Default for Batch<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P> Batch<P> {
+    /// Returns an empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { ready: Requests::default(), waiting: Requests::default() }
+    }
+
+    /// Returns the number of requests that will be answered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ready.len() + self.waiting.len()
+    }
+
+    /// Whether no request will be answered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the number of requests that wait for the store.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Returns the calls of the requests that wait for the store.
+    #[must_use]
+    pub fn calls(&self) -> &[StoreCall] {
+        self.waiting.calls()
+    }
+
+    /// Ends the batch: no more datagrams are accepted.
+    pub fn ask(self) -> Asked<P> {
+        Asked { ready: self.ready, waiting: self.waiting }
+    }
+
+    /// Moves the requests that wait for the store into `spare`, usually an empty batch with buffers, and ends that one.
+    ///
+    /// This is for a store that may keep its clients waiting, in a thread of its own: the requests that stay are
+    /// answered at once.
+    pub fn split(&mut self, mut spare: Self) -> Asked<P> {
+        mem::swap(&mut self.waiting, &mut spare.waiting);
+        spare.ask()
+    }
+}
+
+impl<P: Peer> Batch<P> {
+    /// Judges a datagram that `peer` sent.
+    ///
+    /// # Errors
+    /// The datagram is not answered, for the reason given; the batch is unchanged.
+    pub fn accept<L: Lock<GuardMemory>>(
+        &mut self,
+        server: &Server<L>,
+        peer: P,
+        datagram: &[u8],
+        now: Now,
+    ) -> Result<(), Ignored> {
+        if !peer.is_answerable() {
+            return Err(Ignored::Unanswerable);
+        }
+        let network = peer.network();
+        server.guard.admit(network, now.tick)?;
+        let (request, verdict) = judge(&server.policy, datagram, now.wall)?;
+        let judged = Judged { peer, received: now.tick, size: datagram.len(), request };
+        match verdict {
+            Ok(operation) => return self.accept_operation(server, judged, operation, now.tick),
+            Err(Refusal::Signature(cause)) => {
+                server.guard.answer_failure(network, now.tick)?;
+                self.ready.push_refused(judged, Refusal::Signature(cause));
+            }
+            Err(refusal) => self.ready.push_refused(judged, refusal),
+        }
+        Ok(())
+    }
+
+    fn accept_operation<L: Lock<GuardMemory>>(
+        &mut self,
+        server: &Server<L>,
+        judged: Judged<'_, P>,
+        operation: Operation,
+        now: Tick,
+    ) -> Result<(), Ignored> {
+        let set = if operation.needs_digest() { &mut self.waiting } else { &mut self.ready };
+        let digests = set.digests.len();
+        if let Err(refusal) = collect_digests(&judged.request, operation, &mut set.digests) {
+            self.ready.push_refused(judged, refusal);
+            return Ok(());
+        }
+        if !operation.needs_digest() {
+            self.ready.push_ready(judged, operation, digests);
+            return Ok(());
+        }
+        let signature = signature_of_count(&judged.request, operation);
+        match signature.map_or(Seen::Never, |signature| server.guard.look(signature, now)) {
+            Seen::Never => self.waiting.push_waiting(judged, operation, digests, signature),
+            Seen::Counted => {
+                // A copy of what was counted is answered as the first one was, and not counted.
+                let start = self.ready.digests.len();
+                self.ready.digests.extend(self.waiting.digests.drain(digests..));
+                self.ready.push_ready(judged, operation, start);
+            }
+            Seen::InFlight => {
+                self.waiting.digests.truncate(digests);
+                return Err(Ignored::InFlight);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the signature by which copies of a signed count are known; `None` where copies do no harm or cannot be told
+/// from other requests.
+fn signature_of_count(request: &Request<'_>, operation: Operation) -> Option<Digest> {
+    let counts = matches!(operation, Operation::Report | Operation::Whitelist);
+    if !counts || request.user == ANONYMOUS {
+        return None;
+    }
+    // A valid signature is 40 hex digits.
+    request.signature.and_then(Digest::parse)
+}
+
+impl<P> Asked<P> {
+    /// Returns what to ask the store, for all requests; possibly nothing.
+    #[must_use]
+    pub fn calls(&self) -> &[StoreCall] {
+        self.waiting.calls()
+    }
+
+    /// Returns the number of requests.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ready.len() + self.waiting.len()
+    }
+
+    /// Whether there is no request.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes the requests of `batch` that wait for the store, so that they share one trip.
+    pub fn join(&mut self, batch: &mut Batch<P>) {
+        self.waiting.append(&mut batch.waiting);
+    }
+
+    /// Writes the replies from the store's `answers` to [`calls`](Self::calls), one for each call, and records which
+    /// signed counts were counted.
+    ///
+    /// A missing answer is a bug of the store: its request is refused with 500, and the bug is counted in
+    /// [`Answered::internal_errors`].
+    pub fn resolve<L: Lock<GuardMemory>>(
+        mut self,
+        server: &Server<L>,
+        answers: &[StoreAnswer],
+    ) -> Answered<P> {
+        let bugs = Cell::new(0);
+        if answers.len() > self.calls().len() {
+            bug(&bugs, "the store has given more answers than it was asked for");
+        }
+        self.waiting.conclude(answers, &bugs, |signature, counted| server.guard.settle(signature, counted));
+        self.answer(bugs)
+    }
+
+    /// Refuses all requests that wait for the store, because it was not asked.
+    pub fn fail<L: Lock<GuardMemory>>(mut self, server: &Server<L>, error: StoreError) -> Answered<P> {
+        self.waiting.refuse(Refusal::Store(error), |signature| server.guard.settle(signature, false));
+        self.answer(Cell::new(0))
+    }
+
+    fn answer(mut self, bugs: Cell<u64>) -> Answered<P> {
+        self.ready.write(&bugs);
+        self.waiting.write(&bugs);
+        Answered { ready: self.ready, waiting: self.waiting, bugs }
+    }
+}
+
+impl<P> Answered<P> {
+    /// Returns the replies and their peers: first those that needed no store, each set in the order of its requests.
+    pub fn replies(&self) -> impl Iterator<Item = (&P, &[u8])> {
+        self.ready.replies(&self.bugs).chain(self.waiting.replies(&self.bugs))
+    }
+
+    /// Returns what the usage log says of each request, in the order of [`replies`](Self::replies).
+    pub fn usage(&self) -> impl Iterator<Item = Usage<'_, P>> {
+        self.ready.usage(&self.bugs).chain(self.waiting.usage(&self.bugs))
+    }
+
+    /// Returns what was counted and may be forwarded to other servers: one item for each digest, repeated ones each
+    /// time. Forwarded requests are left out.
+    pub fn counted(&self) -> impl Iterator<Item = Counted>
+    where
+        P: Peer,
+    {
+        self.waiting.counted(&self.bugs)
+    }
+
+    /// Returns the number of internal errors so far. Any is a bug in this crate or in a store: show it to an operator.
+    #[must_use]
+    pub const fn internal_errors(&self) -> u64 {
+        self.bugs.get()
+    }
+
+    /// Empties the batch and returns it with its buffers.
+    pub fn clear(mut self) -> Batch<P> {
+        self.ready.clear();
+        self.waiting.clear();
+        Batch { ready: self.ready, waiting: self.waiting }
+    }
+}

@@ -1,0 +1,131 @@
+//! From a datagram to a verdict: the checks, in the order of the reference server.
+
+use alloc::vec::Vec;
+
+use crate::ignored::Ignored;
+use crate::policy::{OpSet, Policy};
+use crate::protocol::digest::Digest;
+use crate::protocol::operation::Operation;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::request::{ANONYMOUS, MAX_REQUEST, Request};
+use crate::protocol::signature::{BadSignature, verify};
+use crate::protocol::write::{Outcome, Success};
+use crate::record::Record;
+use crate::store::{StoreAnswer, StoreCall, StoreOp};
+use crate::time::UnixTime;
+
+/// Judges a datagram: signature, version, access rule, known operation. Its digests are judged by [`collect_digests`].
+pub(super) fn judge<'a>(
+    policy: &Policy,
+    datagram: &'a [u8],
+    now: UnixTime,
+) -> Result<(Request<'a>, Result<Operation, Refusal>), Ignored> {
+    if datagram.len() > MAX_REQUEST {
+        let request = Request::parse(whole_lines(datagram)).ok_or(Ignored::NotARequest)?;
+        return Ok((request, Err(Refusal::TooLong)));
+    }
+    let request = Request::parse(datagram).ok_or(Ignored::NotARequest)?;
+    Ok((request, check(policy, &request, now)))
+}
+
+/// Returns the whole lines of a cut datagram: half a `Thread` must not be echoed.
+fn whole_lines(datagram: &[u8]) -> &[u8] {
+    let readable = datagram.get(..MAX_REQUEST).unwrap_or(datagram);
+    let end = readable.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+    readable.split_at(end).0
+}
+
+/// Checks signature, version, access rule and operation, in this order: clients see it in the codes of the replies.
+fn check(policy: &Policy, request: &Request<'_>, now: UnixTime) -> Result<Operation, Refusal> {
+    let allowed = authenticate(policy, request, now).map_err(Refusal::Signature)?;
+    check_version(request.version)?;
+    if let Some(operation) = Operation::parse(request.op) {
+        let permitted = allowed.contains(OpSet::of(operation));
+        return if permitted { Ok(operation) } else { Err(Refusal::Forbidden) };
+    }
+    let granted = allowed.contains(policy.word(request.op));
+    Err(if granted { Refusal::NotImplemented } else { Refusal::Forbidden })
+}
+
+/// Returns what the request's user may ask for, once the signature proves the user.
+fn authenticate(policy: &Policy, request: &Request<'_>, now: UnixTime) -> Result<OpSet, BadSignature> {
+    if request.user == ANONYMOUS {
+        return Ok(policy.anonymous());
+    }
+    let account = policy.account(request.user).ok_or(BadSignature::UnknownUser)?;
+    verify(request, &account.key, now)?;
+    Ok(account.allowed)
+}
+
+/// Checks that the integer part of the version is 2.
+fn check_version(version: Option<&[u8]>) -> Result<(), Refusal> {
+    let version = version.ok_or(Refusal::NoVersion)?;
+    if version == b"2.1" {
+        return Ok(());
+    }
+    let number = core::str::from_utf8(version.trim_ascii()).ok().and_then(|text| text.parse::<f64>().ok());
+    match number {
+        Some(number) if (2.0..3.0).contains(&number) => Ok(()),
+        Some(number) if number.is_finite() => Err(Refusal::Version),
+        _ => Err(Refusal::BadVersion),
+    }
+}
+
+/// Appends the digests of a request, or leaves `digests` as it is if one of them is bad or the operation lacks one.
+pub(super) fn collect_digests(
+    request: &Request<'_>,
+    operation: Operation,
+    digests: &mut Vec<Digest>,
+) -> Result<(), Refusal> {
+    let before = digests.len();
+    for text in request.digests() {
+        let Some(digest) = Digest::parse(text) else {
+            digests.truncate(before);
+            return Err(Refusal::BadDigest);
+        };
+        digests.push(digest);
+    }
+    if digests.len() == before && operation.needs_digest() { Err(Refusal::NoDigest) } else { Ok(()) }
+}
+
+/// Returns the calls of an operation: a read of the first digest, or a count of each digest, repeated ones each time.
+pub(super) fn calls(operation: Operation, digests: &[Digest]) -> impl Iterator<Item = StoreCall> {
+    let (op, count) = match operation {
+        Operation::Ping | Operation::Pong => (StoreOp::Read, 0),
+        Operation::Check | Operation::Info => (StoreOp::Read, 1),
+        Operation::Report => (StoreOp::Report, usize::MAX),
+        Operation::Whitelist => (StoreOp::Whitelist, usize::MAX),
+    };
+    digests.iter().take(count).map(move |digest| StoreCall { digest: *digest, op })
+}
+
+/// Returns the outcome of a request that the store has not been asked about, or need not be.
+pub(super) const fn conclude_without_store(operation: Operation) -> Outcome {
+    Ok(match operation {
+        Operation::Pong => Success::PONG,
+        _ => Success::Bare,
+    })
+}
+
+/// Returns the outcome of a request from the store's answers to its calls.
+///
+/// One failed count refuses the whole request though others counted: a client that repeats the request counts those
+/// again, which is better than spam that is never counted.
+pub(super) fn conclude(operation: Operation, answers: &[StoreAnswer]) -> Outcome {
+    let mut first = None;
+    for answer in answers {
+        match answer {
+            Ok(record) => first = first.or(Some(record)),
+            Err(error) => return Err(Refusal::Store(*error)),
+        }
+    }
+    let record = first.copied().unwrap_or(Record::EMPTY);
+    Ok(match operation {
+        Operation::Ping | Operation::Report | Operation::Whitelist => Success::Bare,
+        Operation::Pong => Success::PONG,
+        Operation::Check => {
+            Success::Counts { reports: record.reports.count, whitelists: record.whitelists.count }
+        }
+        Operation::Info => Success::Info(record),
+    })
+}

@@ -1,0 +1,267 @@
+//! Requests on their way to a reply, in buffers that are used again.
+
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::ops::Range;
+
+use crate::counted::Counted;
+use crate::protocol::digest::Digest;
+use crate::protocol::operation::Operation;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::request::Request;
+use crate::protocol::write::{Outcome, budget, write_reply};
+use crate::server::judge::{calls, conclude, conclude_without_store};
+use crate::server::peer::Peer;
+use crate::server::usage::Usage;
+use crate::store::{StoreAnswer, StoreCall, StoreError};
+use crate::time::Tick;
+
+/// Accepted requests. All texts, digests, calls and replies are in buffers that the requests share.
+#[derive(Debug)]
+pub(super) struct Requests<P> {
+    entries: Vec<Entry<P>>,
+    /// The parts of the datagrams that replies and usage repeat.
+    text: Vec<u8>,
+    pub(super) digests: Vec<Digest>,
+    calls: Vec<StoreCall>,
+    replies: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Entry<P> {
+    peer: P,
+    received: Tick,
+    user: Span,
+    op: Span,
+    thread: Option<Span>,
+    digests: Span,
+    /// The largest reply, in bytes.
+    budget: usize,
+    forwarded: bool,
+    fate: Fate,
+    reply: Span,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+struct Fate {
+    /// `None` for a refused request.
+    operation: Option<Operation>,
+    /// The signature of a signed count, by which a copy is known.
+    signature: Option<Digest>,
+    /// What the store is asked for it.
+    calls: Span,
+    outcome: Outcome,
+}
+
+/// A part of a buffer.
+#[derive(Clone, Copy, Default, Debug)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+/// A request, and what its transport knows of it.
+#[derive(Debug)]
+pub(super) struct Judged<'a, P> {
+    pub(super) peer: P,
+    pub(super) received: Tick,
+    /// The size of its datagram, in bytes.
+    pub(super) size: usize,
+    pub(super) request: Request<'a>,
+}
+
+impl<P> Default for Requests<P> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            text: Vec::new(),
+            digests: Vec::new(),
+            calls: Vec::new(),
+            replies: Vec::new(),
+        }
+    }
+}
+
+impl<P> Requests<P> {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn calls(&self) -> &[StoreCall] {
+        &self.calls
+    }
+
+    /// Adds a refused request.
+    pub(super) fn push_refused(&mut self, judged: Judged<'_, P>, refusal: Refusal) {
+        let fate = Fate { operation: None, signature: None, calls: Span::default(), outcome: Err(refusal) };
+        self.push(judged, self.digests.len(), fate);
+    }
+
+    /// Adds a request that is answered without the store. Its digests are those from `digests` on.
+    pub(super) fn push_ready(&mut self, judged: Judged<'_, P>, operation: Operation, digests: usize) {
+        let outcome = conclude_without_store(operation);
+        let fate = Fate { operation: Some(operation), signature: None, calls: Span::default(), outcome };
+        self.push(judged, digests, fate);
+    }
+
+    /// Adds a request that asks the store about its digests, those from `digests` on. `signature` is that of a signed
+    /// count.
+    pub(super) fn push_waiting(
+        &mut self,
+        judged: Judged<'_, P>,
+        operation: Operation,
+        digests: usize,
+        signature: Option<Digest>,
+    ) {
+        let start = self.calls.len();
+        self.calls.extend(calls(operation, self.digests.split_at(digests).1));
+        let calls = Span { start, end: self.calls.len() };
+        // Until the store has answered, the request has failed.
+        let outcome = Err(Refusal::Store(StoreError::Unavailable));
+        self.push(judged, digests, Fate { operation: Some(operation), signature, calls, outcome });
+    }
+
+    fn push(&mut self, judged: Judged<'_, P>, digests: usize, fate: Fate) {
+        let Judged { peer, received, size, request } = judged;
+        let entry = Entry {
+            peer,
+            received,
+            user: keep(&mut self.text, request.user),
+            op: keep(&mut self.text, request.op),
+            thread: request.thread.map(|thread| keep(&mut self.text, thread)),
+            digests: Span { start: digests, end: self.digests.len() },
+            budget: budget(size),
+            forwarded: request.forwarded,
+            fate,
+            reply: Span::default(),
+        };
+        self.entries.push(entry);
+    }
+
+    /// Concludes the requests from the answers to [`calls`](Self::calls), and calls `settle` for each signed count.
+    pub(super) fn conclude(
+        &mut self,
+        answers: &[StoreAnswer],
+        bugs: &Cell<u64>,
+        mut settle: impl FnMut(Digest, bool),
+    ) {
+        for Fate { operation, signature, calls, outcome } in self.entries.iter_mut().map(|entry| &mut entry.fate) {
+            let Some(operation) = *operation else { continue };
+            match answers.get(calls.range()) {
+                Some(answers) => *outcome = conclude(operation, answers),
+                None => bug(bugs, "the store has not answered all calls"),
+            }
+            if let Some(signature) = *signature {
+                settle(signature, outcome.is_ok());
+            }
+        }
+    }
+
+    /// Refuses all requests, and calls `forget` for each signed count.
+    pub(super) fn refuse(&mut self, refusal: Refusal, mut forget: impl FnMut(Digest)) {
+        for entry in &mut self.entries {
+            entry.fate.outcome = Err(refusal);
+            if let Some(signature) = entry.fate.signature {
+                forget(signature);
+            }
+        }
+    }
+
+    /// Writes the replies.
+    pub(super) fn write(&mut self, bugs: &Cell<u64>) {
+        for entry in &mut self.entries {
+            let thread = entry.thread.map(|thread| part(&self.text, thread, bugs));
+            let start = self.replies.len();
+            write_reply(&mut self.replies, entry.fate.outcome, thread, entry.budget);
+            entry.reply = Span { start, end: self.replies.len() };
+        }
+    }
+
+    pub(super) fn replies<'a>(&'a self, bugs: &'a Cell<u64>) -> impl Iterator<Item = (&'a P, &'a [u8])> {
+        self.entries.iter().map(|entry| (&entry.peer, part(&self.replies, entry.reply, bugs)))
+    }
+
+    pub(super) fn usage<'a>(&'a self, bugs: &'a Cell<u64>) -> impl Iterator<Item = Usage<'a, P>> {
+        self.entries.iter().map(|entry| Usage {
+            peer: &entry.peer,
+            received: entry.received,
+            user: part(&self.text, entry.user, bugs),
+            op: part(&self.text, entry.op, bugs),
+            digests: part(&self.digests, entry.digests, bugs),
+            refusal: entry.fate.outcome.err(),
+        })
+    }
+
+    pub(super) fn counted<'a>(&'a self, bugs: &'a Cell<u64>) -> impl Iterator<Item = Counted>
+    where
+        P: Peer,
+    {
+        // A forwarded request is not forwarded again, or servers that forward to each other would never end. The
+        // client of a failed request repeats it.
+        let counts = |entry: &&Entry<P>| entry.fate.outcome.is_ok() && !entry.forwarded;
+        self.entries.iter().filter(counts).flat_map(|entry| {
+            let calls = part(&self.calls, entry.fate.calls, bugs);
+            calls.iter().filter_map(|call| Counted::by(call, entry.peer.network()))
+        })
+    }
+
+    /// Moves the requests of `other` behind those of this set, and keeps the buffers of both.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        let [text, digests, calls, replies] =
+            [self.text.len(), self.digests.len(), self.calls.len(), self.replies.len()];
+        self.entries.extend(other.entries.drain(..).map(|entry| Entry {
+            user: entry.user.shifted(text),
+            op: entry.op.shifted(text),
+            thread: entry.thread.map(|thread| thread.shifted(text)),
+            digests: entry.digests.shifted(digests),
+            fate: Fate { calls: entry.fate.calls.shifted(calls), ..entry.fate },
+            reply: entry.reply.shifted(replies),
+            ..entry
+        }));
+        self.text.append(&mut other.text);
+        self.digests.append(&mut other.digests);
+        self.calls.append(&mut other.calls);
+        self.replies.append(&mut other.replies);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.text.clear();
+        self.digests.clear();
+        self.calls.clear();
+        self.replies.clear();
+    }
+}
+
+impl Span {
+    const fn range(self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    const fn shifted(self, by: usize) -> Self {
+        Self { start: self.start + by, end: self.end + by }
+    }
+}
+
+fn keep(text: &mut Vec<u8>, part: &[u8]) -> Span {
+    let start = text.len();
+    text.extend_from_slice(part);
+    Span { start, end: text.len() }
+}
+
+/// Returns a part of a buffer. Every span is made from the buffer that it belongs to; one that does not fit is a bug,
+/// which is counted.
+fn part<'a, T>(buffer: &'a [T], span: Span, bugs: &Cell<u64>) -> &'a [T] {
+    buffer.get(span.range()).unwrap_or_else(|| {
+        bug(bugs, "a span does not fit its buffer");
+        &[]
+    })
+}
+
+/// Counts a bug. A debug build panics.
+#[cold]
+pub(super) fn bug(bugs: &Cell<u64>, what: &str) {
+    debug_assert!(false, "{what}");
+    bugs.set(bugs.get().saturating_add(1));
+}
