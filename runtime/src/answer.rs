@@ -7,7 +7,7 @@ use pyzord_core::{Batch, Now, Store, StoreAnswer, StoreCall};
 
 use crate::clock::Clock;
 use crate::counters::Counters;
-use crate::datagrams::send;
+use crate::datagrams::{Outbox, Path};
 use crate::metrics::Shard;
 use crate::shield::Shield;
 
@@ -39,10 +39,11 @@ impl Answerer<'_> {
     }
 
     /// Makes the replies from the store's answers, sends them, and logs the requests.
-    pub(crate) fn answer(&self, batch: &mut Batch, answers: &[StoreAnswer]) {
+    pub(crate) fn answer(&self, batch: &mut Batch, answers: &[StoreAnswer], outbox: &mut Outbox) {
         batch.resolve(answers);
         batch.settle(&mut &*self.shield);
-        self.counters.sent(send(self.socket, batch.replies()));
+        let replies = batch.replies().map(|(peer, reply)| (Path { peer, local: None }, reply));
+        self.counters.sent(outbox.send(self.socket, replies));
         if let Some(shard) = self.shard {
             shard.answered(batch, self.clock.tick());
         }

@@ -23,7 +23,7 @@ mod worker;
 
 pub use clock::Clock;
 pub use counters::{Counters, Counts};
-pub use datagrams::Wait;
+pub use datagrams::{LocalAddress, Path, Wait};
 pub use forward::Forwarding;
 pub use limits::outlive_file_limits;
 pub use live::{Live, Watcher};

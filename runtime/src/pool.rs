@@ -12,6 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use pyzord_core::{Batch, Store};
 
 use crate::answer::Answerer;
+use crate::datagrams::Outbox;
 use crate::queue::{Next, Queue};
 
 /// Batches on their way between the workers and the threads with a store.
@@ -57,13 +58,13 @@ impl Pool {
 
     /// What a thread with a store does until the pool is closed.
     pub(crate) fn run(&self, mut store: impl Store, answerer: Answerer<'_>) {
-        let mut answers = Vec::new();
+        let (mut answers, mut outbox) = (Vec::new(), Outbox::new());
         while let Some(mut batch) = self.next() {
             // A bug must not end the thread, or its connection is gone and nobody knows.
             let answered = catch_unwind(AssertUnwindSafe(|| {
                 answers.clear();
                 answerer.ask(&mut store, answerer.clock.now(), batch.calls(), &mut answers);
-                answerer.answer(&mut batch, &answers);
+                answerer.answer(&mut batch, &answers, &mut outbox);
             }));
             if answered.is_err() {
                 answerer.shard.inspect(|shard| shard.internal_error());

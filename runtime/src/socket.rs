@@ -8,6 +8,8 @@ use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::datagrams::request_local_addresses;
+
 /// Asked for as receive buffer, in bytes: room for a burst of some 10,000 requests.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
@@ -68,6 +70,8 @@ impl Sockets {
         let socket = Socket::from(socket);
         // Whoever bound it may have waited for it otherwise; here the receiving call waits.
         socket.set_nonblocking(false)?;
+        let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+        request_local_addresses(&socket, bound)?;
         enlarge(&socket);
         Self::new(socket, Vec::new())
     }
@@ -123,6 +127,7 @@ fn create(address: SocketAddr) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
+    request_local_addresses(&socket, address)?;
     enlarge(&socket);
     Ok(socket)
 }
@@ -168,6 +173,27 @@ mod tests {
             assert!(sockets.receive_buffer() > 0);
             let error = Sockets::bind("127.0.0.1", sockets.address().unwrap().port(), workers).unwrap_err();
             assert!(error.to_string().contains("another pyzord"), "{error}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn sockets_of_a_wildcard_address_tell_which_address_was_asked() {
+        use nix::sys::socket::{getsockopt, sockopt};
+
+        for (address, expected) in [
+            ("0.0.0.0", [true, false]),
+            ("127.0.0.1", [false; 2]),
+            ("::", [false, true]),
+            ("::1", [false; 2]),
+        ] {
+            let bound = Sockets::bind(address, 0, 2).unwrap();
+            let adopted = Sockets::adopt(UdpSocket::bind((address, 0)).unwrap()).unwrap();
+            for socket in bound.iter().chain(adopted.iter()) {
+                let v4 = getsockopt(socket, sockopt::Ipv4PacketInfo).unwrap();
+                let v6 = getsockopt(socket, sockopt::Ipv6RecvPacketInfo).is_ok_and(|on| on);
+                assert_eq!([v4, v6], expected, "{address}");
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use pyzord_core::{Batch, Now, Policy, Store, StoreAnswer};
 
 use crate::answer::Answerer;
 use crate::counters::Tally;
-use crate::datagrams::{Inbox, Wait};
+use crate::datagrams::{Inbox, Outbox, Path, Wait};
 use crate::live::Watcher;
 use crate::metrics::Running;
 use crate::pool::Pool;
@@ -64,6 +64,7 @@ pub struct Worker<'a, S> {
     /// When the batch was received.
     now: Now,
     inbox: Inbox,
+    outbox: Outbox,
     batch: Batch,
 }
 
@@ -82,9 +83,10 @@ impl<'a, S: Store> Worker<'a, S> {
     ) -> Self {
         let Backend { socket, kind } = backend;
         let answerer = Answerer { socket, ..answerer };
-        let (now, inbox, batch) = (answerer.clock.now(), Inbox::new(), Batch::new());
+        let (now, batch) = (answerer.clock.now(), Batch::new());
+        let (inbox, outbox) = (Inbox::new(), Outbox::new());
         let running = answerer.counters.worker();
-        Self { answerer, policy, backend: kind, stop, _running: running, now, inbox, batch }
+        Self { answerer, policy, backend: kind, stop, _running: running, now, inbox, outbox, batch }
     }
 
     /// Answers what is left in the receive buffer: what a stop does last.
@@ -135,7 +137,7 @@ impl<'a, S: Store> Worker<'a, S> {
         // the one at which the wait for it began.
         let mut moment = None;
         let stop = self.stop;
-        let received = self.inbox.receive(self.answerer.socket, wait, |peer, datagram| {
+        let received = self.inbox.receive(self.answerer.socket, wait, |Path { peer, .. }, datagram| {
             if datagram.is_empty() && stop.load(Ordering::Relaxed) {
                 // One that woke this worker.
                 return;
@@ -173,18 +175,18 @@ impl<'a, S: Store> Worker<'a, S> {
                 if !self.batch.calls().is_empty() {
                     self.answerer.ask(store, self.now, self.batch.calls(), answers);
                 }
-                self.answerer.answer(&mut self.batch, answers);
+                self.answerer.answer(&mut self.batch, answers, &mut self.outbox);
             }
             Kind::Remote { pool, waiting } => {
                 // Handed over first: the database works on it while the others are answered.
                 let refused = !waiting.is_empty() && !pool.submit(waiting);
                 if !self.batch.is_empty() {
-                    self.answerer.answer(&mut self.batch, &[]);
+                    self.answerer.answer(&mut self.batch, &[], &mut self.outbox);
                 }
                 if refused {
                     self.answerer.shard.inspect(|shard| shard.overloaded(waiting.len()));
                     // No answer from a store is `temporarily unavailable`.
-                    self.answerer.answer(waiting, &[]);
+                    self.answerer.answer(waiting, &[], &mut self.outbox);
                 }
             }
         }

@@ -1,54 +1,93 @@
-//! One system call receives up to 64 datagrams, one sends their replies.
+//! One system call receives up to 64 datagrams, and one sends their replies.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
 use arrayvec::ArrayVec;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
-use rustix::io::Errno;
-use rustix::net::addr::SocketAddrArg as _;
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
-use super::{BATCH, Buffer, Sent, Wait, room_to_send};
+use super::common::{BATCH, Buffer, Sent, Wait, wait_for_room};
+pub(crate) use super::packet_info::request_local_addresses;
+use super::packet_info::{PacketInfo, local_address, receive_space};
+use super::path::{LocalAddress, Path};
+
+type Headers = MultiHeaders<SockaddrStorage>;
 
 /// Buffers to receive into.
 pub(crate) struct Inbox {
-    buffers: Box<[Buffer]>,
-    headers: MultiHeaders<SockaddrStorage>,
+    buffers: Box<[Buffer; BATCH]>,
+    headers: Headers,
+    /// Whether the log has been told of control messages that were cut.
+    warned: bool,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        Self {
-            buffers: vec![[0; size_of::<Buffer>()]; BATCH].into_boxed_slice(),
-            headers: MultiHeaders::preallocate(BATCH, None),
-        }
+        Self::with_space(receive_space())
     }
 
-    /// Receives what is there, and hands over each datagram and who sent it.
+    /// With room for these control messages of each datagram.
+    pub(super) fn with_space(space: Vec<u8>) -> Self {
+        Self { buffers: buffers(), headers: MultiHeaders::preallocate(BATCH, Some(space)), warned: false }
+    }
+
+    /// Receives the datagrams that are there, and hands over each of them with its path.
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,
         wait: Wait,
-        mut each: impl FnMut(SocketAddr, &[u8]),
+        mut each: impl FnMut(Path, &[u8]),
     ) -> io::Result<()> {
         let flags = match wait {
             Wait::ForOne => MsgFlags::MSG_WAITFORONE,
             Wait::No => MsgFlags::MSG_DONTWAIT,
         };
-        let mut buffers = self.buffers.iter_mut();
-        let mut slices: [_; BATCH] = std::array::from_fn(|_| {
-            [IoSliceMut::new(buffers.next().map_or(&mut [][..], |buffer| &mut buffer[..]))]
-        });
+        let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
         let messages = recvmmsg(socket.as_raw_fd(), &mut self.headers, &mut slices, flags, None)?;
+        let mut cut = false;
         for message in messages {
-            if let Some(peer) = message.address.as_ref().and_then(to_std) {
-                each(peer, message.iovs().next().unwrap_or_default());
-            }
+            let Some(peer) = message.address.as_ref().and_then(to_std) else {
+                debug_assert!(false, "a UDP socket gave a datagram without its sender's address");
+                log::error!("received a datagram without its sender's address: it gets no reply");
+                continue;
+            };
+            let local = match message.cmsgs() {
+                Ok(messages) => local_address(messages),
+                // Cut, since there was no room for all of them.
+                Err(_) => {
+                    cut = true;
+                    None
+                }
+            };
+            // No slice: the datagram is empty.
+            each(Path { peer, local }, message.iovs().next().unwrap_or_default());
+        }
+        if cut {
+            self.make_room();
         }
         Ok(())
     }
+
+    /// Gives each header all of its room back. `recvmmsg` leaves the length of the last control messages in it, which is
+    /// the room for the next ones: too little where a datagram has more of them than the one before.
+    fn make_room(&mut self) {
+        self.headers = MultiHeaders::preallocate(BATCH, Some(receive_space()));
+        if !self.warned {
+            log::warn!(
+                "the system cut the control messages of a datagram: its reply leaves from an address that the \
+                 system chooses, maybe not the one that was asked (does the socket unit set options?)"
+            );
+            self.warned = true;
+        }
+    }
+}
+
+/// Half a megabyte: made in place, since it does not belong on the stack, and no page of it is touched before its use.
+fn buffers() -> Box<[Buffer; BATCH]> {
+    let buffers = vec![[0; size_of::<Buffer>()]; BATCH].into_boxed_slice();
+    buffers.try_into().unwrap_or_else(|_| unreachable!("the vector has BATCH elements"))
 }
 
 fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
@@ -56,47 +95,90 @@ fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
 }
 
-/// Sends the replies. One that cannot be sent is given up; the others are sent all the same.
-pub(crate) fn send<'a>(
-    socket: &UdpSocket,
-    mut replies: impl Iterator<Item = (SocketAddr, &'a [u8])>,
-) -> Sent {
-    let mut sent = Sent::default();
-    loop {
-        let some = replies.by_ref().take(BATCH);
-        let messages: Messages<'_> =
-            some.map(|(peer, reply)| (peer.as_any(), [IoSlice::new(reply)])).collect();
-        send_together(socket, &messages, &mut sent);
-        if messages.len() < BATCH {
-            return sent;
+/// Headers to send with.
+pub(crate) struct Outbox {
+    /// For replies that leave from the address that the system chooses.
+    any: Headers,
+    v4: Headers,
+    v6: Headers,
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            any: MultiHeaders::preallocate(BATCH, None),
+            v4: MultiHeaders::preallocate(BATCH, Some(PacketInfo::v4_space())),
+            v6: MultiHeaders::preallocate(BATCH, Some(PacketInfo::v6_space())),
+        }
+    }
+
+    /// Sends the replies, each along its path. A reply that cannot be sent is given up; the others are sent all the same.
+    ///
+    /// One system call sends the replies of a batch that leave from one address.
+    pub(crate) fn send<'a>(
+        &mut self,
+        socket: &UdpSocket,
+        mut replies: impl Iterator<Item = (Path, &'a [u8])>,
+    ) -> Sent {
+        let mut sent = Sent::default();
+        loop {
+            // On the stack, and no more of it is written than there are replies.
+            let mut batch: ArrayVec<(Path, &[u8]), BATCH> = replies.by_ref().take(BATCH).collect();
+            if !batch.is_sorted_by_key(|(path, _)| path.local) {
+                batch.sort_unstable_by_key(|(path, _)| path.local);
+            }
+            for run in batch.chunk_by(|(one, _), (other, _)| one.local == other.local) {
+                let local = run.first().and_then(|(path, _)| path.local);
+                self.send_from(local, socket, run, &mut sent);
+            }
+            if batch.len() < BATCH {
+                return sent;
+            }
+        }
+    }
+
+    fn send_from(
+        &mut self,
+        local: Option<LocalAddress>,
+        socket: &UdpSocket,
+        run: &[(Path, &[u8])],
+        sent: &mut Sent,
+    ) {
+        match local.map(PacketInfo::new) {
+            None => send_run(&mut self.any, &[], socket, run, sent),
+            Some(info @ PacketInfo::V4(_)) => send_run(&mut self.v4, &[info.message()], socket, run, sent),
+            Some(info @ PacketInfo::V6(_)) => send_run(&mut self.v6, &[info.message()], socket, run, sent),
         }
     }
 }
 
-/// On the stack, and no more of it is touched than there are replies.
-type Messages<'a> = ArrayVec<(SocketAddrAny, [IoSlice<'a>; 1]), BATCH>;
-
-fn send_together(socket: &UdpSocket, messages: &Messages<'_>, sent: &mut Sent) {
-    let mut controls: ArrayVec<_, BATCH> = messages.iter().map(|_| SendAncillaryBuffer::default()).collect();
-    let mut headers: ArrayVec<_, BATCH> = messages
-        .iter()
-        .zip(&mut controls)
-        .map(|((peer, reply), control)| MMsgHdr::new_with_addr(peer, reply, control))
-        .collect();
-    let mut rest = headers.as_mut_slice();
-    while !rest.is_empty() {
-        let accepted = match sendmmsg(socket, rest, SendFlags::empty()) {
-            Ok(accepted) => accepted,
-            Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN) if room_to_send(socket) => continue,
-            // The first one's own error: a network that is gone, a firewall that forbids it.
+/// Sends replies that share their control messages. The headers have exactly the room that these take.
+fn send_run(
+    headers: &mut Headers,
+    control: &[ControlMessage<'_>],
+    socket: &UdpSocket,
+    run: &[(Path, &[u8])],
+    sent: &mut Sent,
+) {
+    let peers: ArrayVec<_, BATCH> = run.iter().map(|(path, _)| Some(path.peer.into())).collect();
+    let replies: ArrayVec<_, BATCH> = run.iter().map(|(_, reply)| [IoSlice::new(reply)]).collect();
+    let mut done = 0;
+    while let Some(peers @ [_, ..]) = peers.get(done..) {
+        let rest = replies.iter().skip(done);
+        match sendmmsg(socket.as_raw_fd(), headers, rest, peers, control, MsgFlags::empty()) {
+            Ok(accepted) => {
+                let accepted = accepted.count();
+                sent.accepted += accepted as u64;
+                done += accepted;
+            }
+            Err(Errno::EINTR) => (),
+            Err(Errno::EAGAIN) if wait_for_room(socket) => (),
+            // The error of the first reply: its network is gone, a firewall forbids it, or its local address is not one
+            // of this machine's.
             Err(_) => {
                 sent.failed += 1;
-                rest = rest.get_mut(1..).unwrap_or_default();
-                continue;
+                done += 1;
             }
-        };
-        sent.accepted += accepted as u64;
-        rest = rest.get_mut(accepted..).unwrap_or_default();
+        }
     }
 }

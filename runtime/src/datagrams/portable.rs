@@ -1,13 +1,21 @@
-//! The same with what every system has: one call a datagram.
+//! The calls that every system has: one for each datagram. They do not tell which local address was asked.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
 use rustix::net::{RecvFlags, recvfrom};
 
-use super::{BATCH, Buffer, Sent, Wait, room_to_send};
+use super::common::{BATCH, Buffer, Sent, Wait, wait_for_room};
+use super::path::Path;
+
+/// Does nothing: no portable call tells local addresses.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn request_local_addresses(_: &impl std::os::fd::AsFd, _: SocketAddr) -> io::Result<()> {
+    Ok(())
+}
 
 /// A buffer to receive into.
+#[derive(Debug)]
 pub(crate) struct Inbox {
     buffer: Box<Buffer>,
 }
@@ -17,26 +25,26 @@ impl Inbox {
         Self { buffer: Box::new([0; size_of::<Buffer>()]) }
     }
 
-    /// Receives what is there, and hands over each datagram and who sent it.
+    /// Receives the datagrams that are there, and hands over each of them with its path.
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,
         wait: Wait,
-        mut each: impl FnMut(SocketAddr, &[u8]),
+        mut each: impl FnMut(Path, &[u8]),
     ) -> io::Result<()> {
-        let mut received = 0;
-        if wait == Wait::ForOne {
-            let (length, peer) = socket.recv_from(&mut self.buffer[..])?;
-            each(peer, self.buffer.get(..length).unwrap_or_default());
-            received += 1;
-        }
-        while received < BATCH {
-            match recvfrom(socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+        for received in 0..BATCH {
+            let flags =
+                if wait == Wait::ForOne && received == 0 { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+            match recvfrom(socket, &mut self.buffer[..], flags) {
                 Ok((length, _, peer)) => {
-                    if let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) {
-                        each(peer, self.buffer.get(..length).unwrap_or_default());
-                    }
-                    received += 1;
+                    let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else {
+                        debug_assert!(false, "a UDP socket gave a datagram without its sender's address");
+                        log::error!("received a datagram without its sender's address: it gets no reply");
+                        continue;
+                    };
+                    // `recvfrom` never gives a length beyond the buffer.
+                    let (datagram, _) = self.buffer.split_at(length);
+                    each(Path { peer, local: None }, datagram);
                 }
                 Err(error) if received == 0 => return Err(error.into()),
                 Err(_) => break,
@@ -46,20 +54,40 @@ impl Inbox {
     }
 }
 
-/// Sends the replies. One that cannot be sent is given up; the others are sent all the same.
-pub(crate) fn send<'a>(socket: &UdpSocket, replies: impl Iterator<Item = (SocketAddr, &'a [u8])>) -> Sent {
-    let mut sent = Sent::default();
-    for (peer, reply) in replies {
-        let mut outcome = socket.send_to(reply, peer);
-        while outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-            && room_to_send(socket)
-        {
-            outcome = socket.send_to(reply, peer);
+/// Sends replies; without state of its own.
+#[derive(Debug)]
+pub(crate) struct Outbox;
+
+impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    /// Sends the replies. A reply that cannot be sent is given up; the others are sent all the same.
+    pub(crate) fn send<'a>(
+        &mut self,
+        socket: &UdpSocket,
+        replies: impl Iterator<Item = (Path, &'a [u8])>,
+    ) -> Sent {
+        let mut sent = Sent::default();
+        for (path, reply) in replies {
+            debug_assert!(path.local.is_none(), "the local address of a reply cannot be chosen here");
+            match send_one(socket, path.peer, reply) {
+                Ok(()) => sent.accepted += 1,
+                Err(_) => sent.failed += 1,
+            }
         }
-        match outcome {
-            Ok(_) => sent.accepted += 1,
-            Err(_) => sent.failed += 1,
+        sent
+    }
+}
+
+fn send_one(socket: &UdpSocket, peer: SocketAddr, reply: &[u8]) -> io::Result<()> {
+    loop {
+        match socket.send_to(reply, peer) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait_for_room(socket) => (),
+            Err(error) => return Err(error),
         }
     }
-    sent
 }
