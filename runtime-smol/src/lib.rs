@@ -6,26 +6,25 @@
 //! that no task ever waits for them.
 //!
 //! ```no_run
-//! use pyzord_core::{CleanupAge, Limits, MemoryStore, Policy};
-//! use pyzord_runtime::{Counters, Live, Server, Shield, Sockets, Stores};
+//! use pyzord_core::{Limits, MemoryStore, Policy, Server};
+//! use pyzord_runtime::{Counters, Service, Sockets, Stores, shared_guard};
 //! use pyzord_runtime_smol::{Signals, serve};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let signals = Signals::install()?;
 //! let sockets = Sockets::bind("127.0.0.1", 24441, 1)?;
-//! let server = Server {
+//! let service = Service {
 //!     sockets: &sockets,
-//!     policy: &Live::new(Policy::default()),
+//!     server: Server::new(Policy::default(), shared_guard(Limits::default())?),
 //!     counters: &Counters::default(),
-//!     shield: &Shield::new(Limits::default()),
 //!     stores: Stores::Local(vec![MemoryStore::new()]),
 //!     upkeep: MemoryStore::new(),
-//!     cleanup: CleanupAge(0),
-//!     reload: &mut Policy::default,
-//!     usage: &|_batch| (),
+//!     cleanup: None,
+//!     reload: &mut || Some(Policy::default()),
+//!     on_answered: &|_answered| (),
 //!     supervisor: None,
 //! };
-//! serve(server, signals.commands())?;
+//! serve(service, signals.commands())?;
 //! # Ok(())
 //! # }
 //! ```

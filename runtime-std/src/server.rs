@@ -1,76 +1,65 @@
 //! The threads: workers, those with a remote store, and the one that waits for commands and keeps the store up.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use pyzord_core::Store;
-use pyzord_runtime::{Command, Duties, News, Parts, Pulse, Server, Sockets, Wait, Worker};
+use pyzord_runtime::{Backend, Command, Maintenance, Service, ServiceParts, Sockets, Wait, WorkerContext};
 
-/// An idle worker looks at the stop flag this often, should nothing wake it.
+/// An idle worker looks at the stop flag this often if nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
 /// How often a stop wakes the workers that still wait.
 const WAKE_PERIOD: Duration = Duration::from_millis(5);
 
-/// Serves until it is told to stop, or nobody is left who could. What was received by then is answered, and the store
-/// synced. The reload is called, and upkeep done, in the calling thread.
-pub fn serve<S: Store>(server: Server<'_, S>, commands: &Receiver<Command>) {
-    let parts = &Parts::new(&server);
-    let Server { sockets, policy, stores, upkeep, cleanup, reload, supervisor, .. } = server;
-    let mut duties = parts.duties(upkeep, cleanup, supervisor);
+/// Serves until a stop, or until no command can come any more. Then it answers what was received and syncs the store.
+/// Reloads and upkeep run in the calling thread.
+pub fn serve<S: Store>(service: Service<'_, S>, commands: &Receiver<Command>) {
+    let sockets = service.sockets;
     for socket in sockets.iter() {
         if let Err(error) = socket.set_read_timeout(Some(IDLE)) {
             log::error!("a stop may take until the next datagram: {error}");
         }
     }
-    let (backends, remote) = parts.split(stores);
+    let context = &WorkerContext::new(&service);
+    let ServiceParts { backends, remote_stores, mut maintenance } = context.parts(service);
     thread::scope(|scope| {
-        for store in remote {
-            scope.spawn(move || parts.serve_remote(store));
+        for store in remote_stores {
+            scope.spawn(move || context.serve_remote(store));
         }
-        let workers: Vec<_> = backends
-            .into_iter()
-            .map(|backend| {
-                let pulse = parts.pulse();
-                scope.spawn(move || run(parts.worker(backend), pulse, parts))
-            })
-            .collect();
-        while let Some(command) = next_command(commands, &mut duties) {
-            match command {
-                Command::Reload => {
-                    duties.tell(News::Reloading);
-                    policy.replace(reload());
-                    duties.tell(News::Reloaded);
-                }
-                Command::Stop => break,
-            }
+        let workers: Vec<_> =
+            backends.into_iter().map(|backend| scope.spawn(move || run(context, backend))).collect();
+        while let Some(Command::Reload) = next_command(commands, &mut maintenance) {
+            maintenance.reload();
         }
-        duties.tell(News::Stopping);
-        parts.stop.store(true, Ordering::Relaxed);
+        maintenance.stopping();
+        context.stop();
         while !workers.iter().all(ScopedJoinHandle::is_finished) {
             wake(sockets, workers.len());
             thread::sleep(WAKE_PERIOD);
         }
-        parts.pool.close();
+        context.close_pool();
     });
-    duties.finish();
+    maintenance.finish();
 }
 
-/// What a worker's thread does: serve until the stop flag is set, then answer what is left.
-fn run<S: Store>(mut worker: Worker<'_, S>, mut pulse: Pulse, parts: &Parts<'_>) {
-    while !parts.stop.load(Ordering::Relaxed) {
-        pulse.beat();
+/// Runs a worker: it serves until the stop, then answers what is left.
+fn run<'c, S: Store>(context: &'c WorkerContext<'_>, backend: Backend<'c, S>) {
+    let mut worker = context.worker(backend);
+    while !context.is_stopping() {
         worker.serve(Wait::ForOne);
     }
     worker.drain();
 }
 
-/// Does what is due until there is a command. `None` when there will never be one again.
-fn next_command(commands: &Receiver<Command>, duties: &mut Duties<'_, '_, impl Store>) -> Option<Command> {
+/// Does what is due until a command comes. Returns `None` if none can come any more.
+fn next_command(
+    commands: &Receiver<Command>,
+    maintenance: &mut Maintenance<'_, '_, impl Store>,
+) -> Option<Command> {
     loop {
-        match commands.recv_timeout(duties.run()) {
+        match commands.recv_timeout(maintenance.run()) {
             Ok(command) => return Some(command),
             Err(RecvTimeoutError::Timeout) => (),
             Err(RecvTimeoutError::Disconnected) => return None,
@@ -78,9 +67,9 @@ fn next_command(commands: &Receiver<Command>, duties: &mut Duties<'_, '_, impl S
     }
 }
 
-/// Has the workers look at the stop flag now: they wake for a datagram, and an empty one is no request. Its sender's port
-/// decides which socket it comes to, so there are several, each time from other ports. A worker that cannot be woken so
-/// looks by itself when its receive times out.
+/// Wakes the workers, so that they look at the stop flag: with empty datagrams, which are not requests. The port of the
+/// sender decides which socket a datagram comes to, so there are several, each time from other ports. A worker that
+/// none of them reaches looks by itself when its receive times out.
 fn wake(sockets: &Sockets, workers: usize) {
     let Ok(mut address) = sockets.address() else { return };
     let (loopback, any): (IpAddr, IpAddr) = if address.is_ipv4() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pyzord_core::Reason;
+use pyzord_core::Ignored;
 
 use crate::clock::Clock;
 use crate::datagrams::Sent;
@@ -21,6 +21,7 @@ pub struct Counters {
     in_flight: AtomicU64,
     receive_errors: AtomicU64,
     send_errors: AtomicU64,
+    internal_errors: AtomicU64,
     clock: Clock,
     /// `None` unless somebody wants to know more than the log says: it costs a little for each batch.
     metrics: Option<Metrics>,
@@ -38,13 +39,15 @@ pub struct Counts {
     pub receive_errors: u64,
     /// Replies that could not be sent.
     pub send_errors: u64,
+    /// Requests and log lines that are missing or wrong because of a bug.
+    pub internal_errors: u64,
     /// Datagrams that were not answered on purpose, by reason.
     pub dropped: [(&'static str, u64); 5],
 }
 
 /// What one batch adds.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct BatchCounts {
     pub(crate) received: u64,
     pub(crate) not_requests: u64,
     pub(crate) source_port_zero: u64,
@@ -53,13 +56,13 @@ pub(crate) struct Tally {
     pub(crate) in_flight: u64,
 }
 
-impl Tally {
-    pub(crate) const fn ignored(&mut self, reason: Reason) {
+impl BatchCounts {
+    pub(crate) const fn ignored(&mut self, reason: Ignored) {
         match reason {
-            Reason::SourcePortZero => self.source_port_zero += 1,
-            Reason::DeniedNetwork => self.denied += 1,
-            Reason::TooManyRequests | Reason::TooManyFailures => self.over_limit += 1,
-            Reason::InFlight => self.in_flight += 1,
+            Ignored::Unanswerable => self.source_port_zero += 1,
+            Ignored::DeniedNetwork => self.denied += 1,
+            Ignored::TooManyRequests | Ignored::TooManyFailures => self.over_limit += 1,
+            Ignored::InFlight => self.in_flight += 1,
             _ => self.not_requests += 1,
         }
     }
@@ -86,6 +89,7 @@ impl Counters {
             answered: read(&self.answered),
             receive_errors: read(&self.receive_errors),
             send_errors: read(&self.send_errors),
+            internal_errors: read(&self.internal_errors),
             dropped: [
                 ("not_a_request", read(&self.not_requests)),
                 ("source_port_zero", read(&self.source_port_zero)),
@@ -113,7 +117,7 @@ impl Counters {
         self.metrics.as_ref().map(Metrics::worker)
     }
 
-    pub(crate) fn add(&self, tally: &Tally) {
+    pub(crate) fn add(&self, tally: &BatchCounts) {
         add(&self.received, tally.received);
         add(&self.not_requests, tally.not_requests);
         add(&self.source_port_zero, tally.source_port_zero);
@@ -125,6 +129,10 @@ impl Counters {
     pub(crate) fn sent(&self, sent: Sent) {
         add(&self.answered, sent.accepted);
         add(&self.send_errors, sent.failed);
+    }
+
+    pub(crate) fn internal_errors(&self, count: u64) {
+        add(&self.internal_errors, count);
     }
 
     pub(crate) fn receive_error(&self) {

@@ -1,6 +1,5 @@
 //! The thread that sends on to other servers what this one has counted.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -9,12 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use pyzord_core::client::{Action, Count, Forwarder, Notice, Remote, Totals};
-use pyzord_core::{Batch, MAX_REQUEST, Tick};
+use pyzord_core::client::{Action, Forwarder, Notice, Remote, Totals};
+use pyzord_core::{Answered, Counted, MAX_REQUEST, Tick};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::Clock;
+use crate::datagrams::Path;
+use crate::guard::random_secret;
 
 /// Digests that wait for the thread to take them. It takes all that there are, so they are few; but should it be held
 /// up, it must not cost the server's memory.
@@ -41,7 +42,7 @@ impl Forwarding {
         waker.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
         let clock = Clock::start();
-        let forwarder = Forwarder::new(remotes, timeout, secret(), clock.tick());
+        let forwarder = Forwarder::new(remotes, timeout, random_secret()?, clock.tick());
         let shared = Arc::new(Shared { waker, post: Mutex::new(Post::new(&forwarder)) });
         let driver = Driver {
             shared: Arc::clone(&shared),
@@ -59,8 +60,8 @@ impl Forwarding {
 
     /// Takes what a resolved batch has counted: one short lock, and where the thread has nothing to take, a byte to wake
     /// it. What there is no room for is dropped and counted.
-    pub fn hand_over(&self, batch: &Batch) {
-        let mut counted = batch.counted().peekable();
+    pub fn hand_over(&self, answered: &Answered<Path>) {
+        let mut counted = answered.counted().peekable();
         if counted.peek().is_none() {
             return;
         }
@@ -102,7 +103,7 @@ struct Shared {
 /// What waits for the thread, and what it says.
 #[derive(Debug)]
 struct Post {
-    counts: Vec<Count>,
+    counts: Vec<Counted>,
     dropped: u64,
     found: Vec<(usize, Vec<SocketAddr>)>,
     stop: bool,
@@ -146,7 +147,7 @@ struct Driver {
     sockets: Vec<UdpSocket>,
     forwarder: Forwarder,
     clock: Clock,
-    counts: Vec<Count>,
+    counts: Vec<Counted>,
     datagram: Vec<u8>,
     /// When a stop no longer waits.
     stop_at: Option<Tick>,
@@ -276,28 +277,23 @@ fn sockets() -> io::Result<Vec<UdpSocket>> {
     }
 }
 
-/// 16 random bytes, in the standard library's own way to a random number.
-fn secret() -> [u8; 16] {
-    let random = || u128::from(RandomState::new().hash_one(()));
-    (random() << 64 | random()).to_ne_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pyzord_core::{MemoryStore, Policy, Store as _};
+    use pyzord_core::{Batch, Guard, Limits, MemoryStore, Policy, Server, Store as _};
 
-    /// A resolved batch of one report of so many digests.
-    fn batch(digests: usize) -> Batch {
+    /// An answered batch of one report of this many digests.
+    fn batch(digests: usize) -> Answered<Path> {
+        let server: Server = Server::new(Policy::default(), Guard::new(Limits::default(), [7; 16]));
         let mut batch = Batch::new();
         let report = format!("Op: report\n{}PV: 2.1\n\n", format!("Op-Digest: {:040}\n", 7).repeat(digests));
         let now = Clock::start().now();
-        let peer = "192.0.2.1:9".parse().unwrap();
-        batch.accept(&Policy::default(), peer, report.as_bytes(), now.wall).unwrap();
+        let path = Path { peer: "192.0.2.1:9".parse().unwrap(), local: None };
+        batch.accept(&server, path, report.as_bytes(), now).unwrap();
+        let asked = batch.ask();
         let mut answers = Vec::new();
-        MemoryStore::new().execute(now, batch.calls(), &mut answers);
-        batch.resolve(&answers);
-        batch
+        MemoryStore::new().execute(now, asked.calls(), &mut answers);
+        asked.resolve(&server, &answers)
     }
 
     /// A server's socket on this address, and how it is named in `servers`.

@@ -1,29 +1,29 @@
 //! Threads that wait for a database server, so that no worker does.
 //!
-//! A worker hands over a batch of requests that ask the store, and goes on receiving. The thread that takes the batch
-//! asks its store and sends the replies. There is a fixed number of batches: when all of them are in flight, the
-//! database is too slow for what is asked of it, and requests are answered `temporarily unavailable` at once. So a
-//! database that hangs keeps nobody from a ping and fills no memory.
+//! A worker hands over the requests that ask the store and goes on receiving. A thread of the pool takes the batch,
+//! asks its store and sends the replies. The number of batches is fixed: when all of them are in flight, the database
+//! is too slow for the load, and requests are answered `temporarily unavailable` at once. So a database that hangs
+//! delays no ping and fills no memory.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use pyzord_core::{Batch, Store};
+use pyzord_core::{Asked, Batch, Store};
 
-use crate::answer::Answerer;
-use crate::datagrams::Outbox;
+use crate::datagrams::Path;
 use crate::queue::{Next, Queue};
+use crate::responder::Responder;
 
-/// Batches on their way between the workers and the threads with a store.
-pub struct Pool {
+/// Batches on their way from the workers to the threads of remote stores.
+pub(crate) struct Pool {
     inner: Mutex<Inner>,
     work: Condvar,
 }
 
 struct Inner {
-    queue: Queue,
-    /// How many threads wait for work: a wake-up is a system call, whether anybody waits or not.
+    queue: Queue<Path>,
+    /// Threads that wait for work. A wake-up is a system call, so it is left out when there is none.
     idle: usize,
 }
 
@@ -34,13 +34,17 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A pool for this many stores.
+    /// Returns a pool for this number of stores.
     pub(crate) fn new(stores: usize) -> Self {
         Self { inner: Mutex::new(Inner { queue: Queue::new(stores), idle: 0 }), work: Condvar::new() }
     }
 
-    /// Takes the requests of `batch` and leaves it empty. `false` when too many are in flight: it is as it was.
-    pub(crate) fn submit(&self, batch: &mut Batch) -> bool {
+    /// Takes the requests of `batch` that wait for the store. `false` if too many are in flight: then `batch` is
+    /// unchanged.
+    pub(crate) fn submit(&self, batch: &mut Batch<Path>) -> bool {
+        if batch.waiting() == 0 {
+            return true;
+        }
         let mut inner = self.lock();
         let (taken, idle) = (inner.queue.submit(batch), inner.idle);
         drop(inner);
@@ -50,37 +54,40 @@ impl Pool {
         taken
     }
 
-    /// No more batches will come: the threads end when none is left.
-    pub fn close(&self) {
+    /// Closes the pool: no more batches come, and its threads end when none is left.
+    pub(crate) fn close(&self) {
         self.lock().queue.close();
         self.work.notify_all();
     }
 
-    /// What a thread with a store does until the pool is closed.
-    pub(crate) fn run(&self, mut store: impl Store, answerer: Answerer<'_>) {
-        let (mut answers, mut outbox) = (Vec::new(), Outbox::new());
-        while let Some(mut batch) = self.next() {
-            // A bug must not end the thread, or its connection is gone and nobody knows.
+    /// Executes batches with a store until the pool is closed.
+    pub(crate) fn run(&self, mut store: impl Store, mut responder: Responder<'_>) {
+        let mut answers = Vec::new();
+        while let Some(asked) = self.next() {
+            // A panic must not end the thread: its connection would be gone, unnoticed.
             let answered = catch_unwind(AssertUnwindSafe(|| {
+                responder.refresh_policy();
                 answers.clear();
-                answerer.ask(&mut store, answerer.clock.now(), batch.calls(), &mut answers);
-                answerer.answer(&mut batch, &answers, &mut outbox);
+                responder.execute(&mut store, responder.clock.now(), asked.calls(), &mut answers);
+                let answered = asked.resolve(&responder.server, &answers);
+                responder.send(&answered);
+                answered.clear()
             }));
-            if answered.is_err() {
-                answerer.shard.inspect(|shard| shard.internal_error());
-                log::error!("a batch of requests was dropped after an internal error");
-            }
+            let batch = answered.unwrap_or_else(|_| {
+                responder.batch_lost();
+                Batch::new()
+            });
             self.lock().queue.give_back(batch);
         }
     }
 
-    fn next(&self) -> Option<Batch> {
+    fn next(&self) -> Option<Asked<Path>> {
         let mut inner = self.lock();
         loop {
             match inner.queue.take() {
                 Next::Batch(batch) => return Some(batch),
-                Next::End => return None,
-                Next::Nothing => {
+                Next::Closed => return None,
+                Next::Empty => {
                     inner.idle += 1;
                     inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
                     inner.idle -= 1;
@@ -90,7 +97,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing panics while it holds this lock, and if it did, the queue would still be whole.
+        // No code panics while it holds this lock, and the queue stays whole if it did.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,82 +1,82 @@
-//! A bounded queue of batches. Pure: the [`Pool`](crate::Pool) adds the lock and the waiting, a simulation needs
+//! A bounded queue of batches. Pure: the [`Pool`](crate::Pool) adds the lock and the waiting; a simulation needs
 //! neither.
 
 use std::collections::VecDeque;
 
-use pyzord_core::Batch;
+use pyzord_core::{Asked, Batch};
 
-/// Batches for each store: one that it works on and some that wait, so that it has always work under load.
+/// Batches for each store: one that it executes, and some that wait, so that it has work at all times under load.
 const BATCHES_PER_STORE: usize = 4;
 
-/// Batches that wait are joined up to this many calls: what one statement of MySQL has room for.
+/// Waiting batches are joined up to this many calls: one statement of MySQL has room for as many.
 const MOST_CALLS: usize = 128;
 
-/// Batches on their way between those who receive and those who wait for a store. Their number is fixed.
+/// Batches on their way from workers to the threads of remote stores. Their number is fixed.
 #[derive(Debug)]
-pub struct Queue {
-    waiting: VecDeque<Batch>,
-    free: Vec<Batch>,
+pub struct Queue<P> {
+    waiting: VecDeque<Asked<P>>,
+    free: Vec<Batch<P>>,
     closed: bool,
 }
 
-/// What there is to do for who has a store.
+/// Work for a thread that owns a store.
 #[derive(Debug)]
 #[must_use = "a batch that is dropped here is never answered"]
-pub enum Next {
-    /// This batch; [give it back](Queue::give_back) when it is answered.
-    Batch(Batch),
-    /// Nothing yet.
-    Nothing,
-    /// Nothing, and there never will be.
-    End,
+pub enum Next<P> {
+    /// A batch. When it is answered, [give it back](Queue::give_back).
+    Batch(Asked<P>),
+    /// No work yet.
+    Empty,
+    /// No work, now and later.
+    Closed,
 }
 
-impl Queue {
-    /// A queue for this many stores.
+impl<P> Queue<P> {
+    /// Returns a queue for this number of stores.
     #[must_use]
     pub fn new(stores: usize) -> Self {
         let free = (0..stores * BATCHES_PER_STORE).map(|_| Batch::new()).collect();
         Self { waiting: VecDeque::new(), free, closed: false }
     }
 
-    /// Takes the requests of `batch` and leaves it empty. `false` when too many are in flight: it is as it was.
+    /// Takes the requests of `batch` that wait for the store. `false` if too many batches are in flight: then `batch`
+    /// is unchanged.
     ///
     /// Small batches that wait are joined: the busier a database is, the fewer trips it is asked for.
-    #[must_use = "a batch that was not taken has to be answered"]
-    pub fn submit(&mut self, batch: &mut Batch) -> bool {
+    #[must_use = "requests that were not taken have to be answered"]
+    pub fn submit(&mut self, batch: &mut Batch<P>) -> bool {
         if let Some(last) = self.waiting.back_mut()
             && last.calls().len() + batch.calls().len() <= MOST_CALLS
         {
-            last.append(batch);
+            last.join(batch);
             return true;
         }
-        let Some(empty) = self.free.pop() else { return false };
-        self.waiting.push_back(std::mem::replace(batch, empty));
+        let Some(spare) = self.free.pop() else { return false };
+        self.waiting.push_back(batch.split(spare));
         true
     }
 
-    /// How many batches wait.
+    /// Returns the number of waiting batches.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The batch that has waited longest.
-    pub fn take(&mut self) -> Next {
+    /// Takes the batch that has waited longest.
+    pub fn take(&mut self) -> Next<P> {
         match self.waiting.pop_front() {
             Some(batch) => Next::Batch(batch),
-            None if self.closed => Next::End,
-            None => Next::Nothing,
+            None if self.closed => Next::Closed,
+            None => Next::Empty,
         }
     }
 
-    /// Takes back a batch that came from [`take`](Self::take), to be used again.
-    pub fn give_back(&mut self, mut batch: Batch) {
-        batch.clear();
+    /// Takes an empty batch back for each one that came from [`take`](Self::take).
+    pub fn give_back(&mut self, batch: Batch<P>) {
         self.free.push(batch);
     }
 
-    /// No more batches will come.
+    /// Closes the queue: no more batches come.
     pub fn close(&mut self) {
         self.closed = true;
     }
@@ -85,15 +85,18 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pyzord_core::{Policy, UnixTime};
+    use pyzord_core::{Guard, Limits, Now, Policy, Server, StoreError, Tick, UnixTime};
+
+    fn server() -> Server {
+        Server::new(Policy::default(), Guard::new(Limits::default(), [7; 16]))
+    }
 
     /// A batch of one request with this many calls.
-    fn batch(calls: usize) -> Batch {
+    fn batch(calls: usize) -> Batch<()> {
         let mut batch = Batch::new();
-        let peer = "192.0.2.1:9".parse().unwrap();
         let digests = "Op-Digest: da39a3ee5e6b4b0d3255bfef95601890afd80709\n".repeat(calls);
-        let (policy, now) = (Policy::default(), UnixTime::from_seconds(1_700_000_000));
-        batch.accept(&policy, peer, format!("Op: report\n{digests}PV: 2.1\n\n").as_bytes(), now).unwrap();
+        let now = Now { wall: UnixTime::from_seconds(1_700_000_000), tick: Tick::default() };
+        batch.accept(&server(), (), format!("Op: report\n{digests}PV: 2.1\n\n").as_bytes(), now).unwrap();
         assert_eq!((batch.len(), batch.calls().len()), (1, calls));
         batch
     }
@@ -109,7 +112,7 @@ mod tests {
         assert!(!queue.submit(&mut refused) && refused.len() == 1);
         let Next::Batch(done) = queue.take() else { panic!("batches wait") };
         assert!(!queue.submit(&mut refused), "it is still in flight");
-        queue.give_back(done);
+        queue.give_back(done.fail(&server(), StoreError::Unavailable).clear());
         assert!(queue.submit(&mut refused) && refused.is_empty());
     }
 
@@ -126,16 +129,16 @@ mod tests {
             let Next::Batch(batch) = queue.take() else { panic!("two batches wait") };
             assert_eq!((batch.len(), batch.calls().len()), (requests, calls));
         }
-        assert!(matches!(queue.take(), Next::Nothing));
+        assert!(matches!(queue.take(), Next::Empty));
     }
 
     #[test]
     fn a_closed_queue_ends_when_nothing_is_left() {
         let mut queue = Queue::new(1);
-        assert!(matches!(queue.take(), Next::Nothing));
+        assert!(matches!(queue.take(), Next::Empty));
         assert!(queue.submit(&mut batch(1)));
         queue.close();
         assert!(matches!(queue.take(), Next::Batch(batch) if batch.len() == 1));
-        assert!(matches!(queue.take(), Next::End));
+        assert!(matches!(queue.take(), Next::Closed));
     }
 }

@@ -2,94 +2,88 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pyzord_core::{Batch, Now, Policy, Store, StoreAnswer};
+use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreError};
 
-use crate::answer::Answerer;
-use crate::counters::Tally;
-use crate::datagrams::{Inbox, Outbox, Path, Wait};
-use crate::live::Watcher;
+use crate::counters::BatchCounts;
+use crate::datagrams::{Inbox, Path, Wait};
+use crate::heartbeat::Heartbeat;
 use crate::metrics::Running;
 use crate::pool::Pool;
+use crate::responder::Responder;
 
-/// After an error of the socket itself, which would come again at once.
+/// The pause after an error of the socket itself, which would come again at once.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Batches that are still answered after a stop: more than the receive buffer holds, so only a flood is cut off.
+/// Batches that are answered after a stop: more than the receive buffer holds, so only a flood is cut off.
 const LAST_BATCHES: usize = 4096;
 
-/// Where a worker's requests come in, and who asks the store for it.
+/// A worker's socket and store, on their way to the worker's thread.
 #[derive(Debug)]
 pub struct Backend<'a, S> {
     socket: &'a UdpSocket,
-    kind: Kind<'a, S>,
+    store: WorkerStore<'a, S>,
+    heartbeat: Heartbeat,
 }
 
 #[derive(Debug)]
-enum Kind<'a, S> {
-    /// The worker itself: the store answers at once.
+enum WorkerStore<'a, S> {
+    /// The worker asks the store, which answers at once.
     Local { store: S, answers: Vec<StoreAnswer> },
-    /// A thread that may be kept waiting. The batch collects the requests for it.
-    Remote { pool: &'a Pool, waiting: Batch },
+    /// A thread of the pool asks a store, which may keep it waiting.
+    Remote(&'a Pool),
 }
 
 impl<'a, S> Backend<'a, S> {
-    pub(crate) fn local(socket: &'a UdpSocket, store: S) -> Self {
-        Self { socket, kind: Kind::Local { store, answers: Vec::new() } }
+    pub(crate) fn local(socket: &'a UdpSocket, store: S, heartbeat: Heartbeat) -> Self {
+        Self { socket, store: WorkerStore::Local { store, answers: Vec::new() }, heartbeat }
     }
 
-    pub(crate) fn remote(socket: &'a UdpSocket, pool: &'a Pool) -> Self {
-        Self { socket, kind: Kind::Remote { pool, waiting: Batch::new() } }
+    pub(crate) fn remote(socket: &'a UdpSocket, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
+        Self { socket, store: WorkerStore::Remote(pool), heartbeat }
     }
 
-    /// The worker's socket, for a runtime that waits for it.
+    /// Returns the worker's socket, for a runtime that waits for it.
     #[must_use]
     pub fn socket(&self) -> &'a UdpSocket {
         self.socket
     }
 }
 
-/// One of those who receive, and answer what they received.
+/// Receives datagrams at one socket and answers them.
 pub struct Worker<'a, S> {
-    answerer: Answerer<'a>,
-    policy: Watcher<'a, Policy>,
-    backend: Kind<'a, S>,
+    responder: Responder<'a>,
+    store: WorkerStore<'a, S>,
     stop: &'a AtomicBool,
-    /// Says for as long as it lives that this worker runs.
+    heartbeat: Heartbeat,
+    /// Counts this worker as running.
     _running: Option<Running<'a>>,
     /// When the batch was received.
     now: Now,
     inbox: Inbox,
-    outbox: Outbox,
-    batch: Batch,
+    batch: Batch<Path>,
 }
 
 impl<S> fmt::Debug for Worker<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("answerer", &self.answerer).finish_non_exhaustive()
+        f.debug_struct("Worker").field("responder", &self.responder).finish_non_exhaustive()
     }
 }
 
 impl<'a, S: Store> Worker<'a, S> {
-    pub(crate) fn new(
-        answerer: Answerer<'a>,
-        policy: Watcher<'a, Policy>,
-        backend: Backend<'a, S>,
-        stop: &'a AtomicBool,
-    ) -> Self {
-        let Backend { socket, kind } = backend;
-        let answerer = Answerer { socket, ..answerer };
-        let (now, batch) = (answerer.clock.now(), Batch::new());
-        let (inbox, outbox) = (Inbox::new(), Outbox::new());
-        let running = answerer.counters.worker();
-        Self { answerer, policy, backend: kind, stop, _running: running, now, inbox, outbox, batch }
+    pub(crate) fn new(responder: Responder<'a>, backend: Backend<'a, S>, stop: &'a AtomicBool) -> Self {
+        let Backend { store, heartbeat, .. } = backend;
+        let (now, inbox, batch) = (responder.clock.now(), Inbox::new(), Batch::new());
+        let running = responder.counters.worker();
+        Self { responder, store, stop, heartbeat, _running: running, now, inbox, batch }
     }
 
-    /// Answers what is left in the receive buffer: what a stop does last.
+    /// Answers what is in the receive buffer after a stop.
     pub fn drain(&mut self) {
         let mut left = LAST_BATCHES;
         while left > 0 && self.serve(Wait::No) {
@@ -97,12 +91,18 @@ impl<'a, S: Store> Worker<'a, S> {
         }
     }
 
-    /// Receives, judges and answers one batch. Whether there was anything to receive.
+    /// Marks a wait that may take any time; the next [`serve`](Self::serve) ends it.
+    pub fn rest(&self) {
+        self.heartbeat.rest();
+    }
+
+    /// Receives, judges and answers one batch. Returns whether there was a datagram.
     ///
-    /// Every error that a peer could provoke is counted and survived, and so is a panic in a store.
+    /// An error that a peer can provoke is counted and survived, and so is a panic.
     pub fn serve(&mut self, wait: Wait) -> bool {
-        // A bug must not end a worker, or the server goes on with fewer of them and nobody knows. The buffers are
-        // cleared before they are used again, so nothing half-done is seen.
+        self.heartbeat.beat();
+        // A panic must not end a worker: the server would go on with fewer of them, unnoticed. It costs its batch, and
+        // no half-done state is used again.
         let served = catch_unwind(AssertUnwindSafe(|| {
             let received = self.receive(wait);
             if received {
@@ -110,93 +110,88 @@ impl<'a, S: Store> Worker<'a, S> {
             }
             received
         }));
-        self.batch.clear();
-        if let Kind::Remote { waiting, .. } = &mut self.backend {
-            waiting.clear();
-        }
-        if let Some(shard) = self.answerer.shard {
+        if let Some(shard) = self.responder.shard {
             shard.idle();
         }
         served.unwrap_or_else(|_| {
-            self.answerer.shard.inspect(|shard| shard.internal_error());
-            log::error!("a batch of requests was dropped after an internal error");
+            self.batch = Batch::new();
+            self.responder.batch_lost();
             true
         })
     }
 
     fn receive(&mut self, wait: Wait) -> bool {
-        let mut tally = Tally::default();
-        let (batch, policy) = (&mut self.batch, &mut self.policy);
-        let Answerer { clock, shard, .. } = self.answerer;
-        let mut shield = self.answerer.shield;
-        let mut waiting = match &mut self.backend {
-            Kind::Local { .. } => None,
-            Kind::Remote { waiting, .. } => Some(waiting),
-        };
-        // The clock is read once the first datagram is there, and the rules are those of that moment, not those of
-        // the one at which the wait for it began.
+        let mut counts = BatchCounts::default();
+        let Self { responder, batch, inbox, stop, .. } = self;
+        let (socket, clock, shard) = (responder.socket, responder.clock, responder.shard);
+        // The clock is read when the first datagram is there, and the policy is the one of that moment, not of the
+        // moment at which the wait began.
         let mut moment = None;
-        let stop = self.stop;
-        let received = self.inbox.receive(self.answerer.socket, wait, |Path { peer, .. }, datagram| {
+        let received = inbox.receive(socket, wait, |path, datagram| {
             if datagram.is_empty() && stop.load(Ordering::Relaxed) {
-                // One that woke this worker.
+                // A stop sends empty datagrams to wake the workers.
                 return;
             }
-            tally.received += 1;
-            let now = *moment.get_or_insert_with(|| clock.now());
-            let policy = policy.current();
+            counts.received += 1;
+            let now = *moment.get_or_insert_with(|| {
+                responder.refresh_policy();
+                clock.now()
+            });
             if let Some(shard) = shard {
-                shard.heard(peer.ip());
+                shard.heard(path.peer.ip());
             }
-            let accepted =
-                batch.accept_with(&mut shield, waiting.as_deref_mut(), policy, peer, datagram, now);
-            if let Err(reason) = accepted {
-                tally.ignored(reason);
+            if let Err(reason) = batch.accept(&responder.server, path, datagram, now) {
+                counts.ignored(reason);
             }
         });
         self.now = moment.unwrap_or(self.now);
-        self.answerer.counters.add(&tally);
-        if let Some(shard) = shard.filter(|_| tally.received > 0) {
-            shard.received(tally.received, self.now.tick);
+        self.responder.counters.add(&counts);
+        if let Some(shard) = shard.filter(|_| counts.received > 0) {
+            shard.received(counts.received, self.now.tick);
         }
-        if tally.over_limit > 0 {
-            shield.notices().iter().for_each(|notice| log::warn!("{notice}"));
+        if counts.over_limit > 0 {
+            self.responder.server.guard().exceeded().iter().for_each(|limit| log::warn!("{limit}"));
         }
         if let Err(error) = &received {
             self.survive(error);
         }
-        tally.received > 0
+        counts.received > 0
     }
 
     fn answer(&mut self) {
-        match &mut self.backend {
-            Kind::Local { store, answers } => {
+        let mut batch = mem::take(&mut self.batch);
+        let answered = match &mut self.store {
+            WorkerStore::Local { store, answers } => {
+                let asked = batch.ask();
                 answers.clear();
-                if !self.batch.calls().is_empty() {
-                    self.answerer.ask(store, self.now, self.batch.calls(), answers);
+                if !asked.calls().is_empty() {
+                    self.responder.execute(store, self.now, asked.calls(), answers);
                 }
-                self.answerer.answer(&mut self.batch, answers, &mut self.outbox);
+                asked.resolve(&self.responder.server, answers)
             }
-            Kind::Remote { pool, waiting } => {
-                // Handed over first: the database works on it while the others are answered.
-                let refused = !waiting.is_empty() && !pool.submit(waiting);
-                if !self.batch.is_empty() {
-                    self.answerer.answer(&mut self.batch, &[], &mut self.outbox);
-                }
-                if refused {
-                    self.answerer.shard.inspect(|shard| shard.overloaded(waiting.len()));
-                    // No answer from a store is `temporarily unavailable`.
-                    self.answerer.answer(waiting, &[], &mut self.outbox);
-                }
+            // Handed over first: the database works on these while the others are answered.
+            WorkerStore::Remote(pool) if pool.submit(&mut batch) => {
+                batch.ask().resolve(&self.responder.server, &[])
             }
+            WorkerStore::Remote(_) => self.refuse(batch),
+        };
+        if answered.replies().next().is_some() {
+            self.responder.send(&answered);
         }
+        self.batch = answered.clear();
     }
 
-    /// A time-out is no error; after any other the socket may well go on, so the server does.
+    /// Refuses the requests that wait for a store, because too many others do.
+    fn refuse(&self, batch: Batch<Path>) -> Answered<Path> {
+        self.responder.shard.inspect(|shard| shard.overloaded(batch.waiting()));
+        batch.ask().fail(&self.responder.server, StoreError::Unavailable)
+    }
+
+    /// Handles an error of the receive. A time-out is none; after any other the server goes on.
     fn survive(&self, error: &io::Error) {
         let expected = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut, io::ErrorKind::Interrupted];
         if !expected.contains(&error.kind()) {
-            self.answerer.counters.receive_error();
+            self.responder.counters.receive_error();
             log::debug!("receiving failed: {error}");
             thread::sleep(PAUSE);
         }

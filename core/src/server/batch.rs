@@ -12,7 +12,7 @@ use crate::protocol::operation::Operation;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::request::{ANONYMOUS, Request};
 use crate::server::state::Server;
-use crate::server::judge::{collect_digests, judge};
+use crate::server::judge::{collect_digests, judge, parse};
 use crate::server::peer::Peer;
 use crate::server::requests::{Judged, Requests, bug};
 use crate::server::usage::Usage;
@@ -118,9 +118,9 @@ impl<P: Peer> Batch<P> {
         }
         let network = peer.network();
         server.guard.admit(network, now.tick)?;
-        let (request, verdict) = judge(&server.policy, datagram, now.wall)?;
+        let request = &parse(datagram)?;
         let judged = Judged { peer, received: now.tick, size: datagram.len(), request };
-        match verdict {
+        match judge(&server.policy, request, datagram.len(), now.wall) {
             Ok(operation) => return self.accept_operation(server, judged, operation, now.tick),
             Err(Refusal::Signature(cause)) => {
                 server.guard.answer_failure(network, now.tick)?;
@@ -140,7 +140,7 @@ impl<P: Peer> Batch<P> {
     ) -> Result<(), Ignored> {
         let set = if operation.needs_digest() { &mut self.waiting } else { &mut self.ready };
         let digests = set.digests.len();
-        if let Err(refusal) = collect_digests(&judged.request, operation, &mut set.digests) {
+        if let Err(refusal) = collect_digests(judged.request, operation, &mut set.digests) {
             self.ready.push_refused(judged, refusal);
             return Ok(());
         }
@@ -148,7 +148,7 @@ impl<P: Peer> Batch<P> {
             self.ready.push_ready(judged, operation, digests);
             return Ok(());
         }
-        let signature = signature_of_count(&judged.request, operation);
+        let signature = signature_of_count(judged.request, operation);
         match signature.map_or(Seen::Never, |signature| server.guard.look(signature, now)) {
             Seen::Never => self.waiting.push_waiting(judged, operation, digests, signature),
             Seen::Counted => {

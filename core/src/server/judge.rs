@@ -14,18 +14,20 @@ use crate::record::Record;
 use crate::store::{StoreAnswer, StoreCall, StoreOp};
 use crate::time::UnixTime;
 
-/// Judges a datagram: signature, version, access rule, known operation. Its digests are judged by [`collect_digests`].
-pub(super) fn judge<'a>(
+/// Parses a datagram. One that is too long is parsed as far as it is read, so that its refusal has its `Thread`.
+pub(super) fn parse(datagram: &[u8]) -> Result<Request<'_>, Ignored> {
+    let readable = if datagram.len() > MAX_REQUEST { whole_lines(datagram) } else { datagram };
+    Request::parse(readable).ok_or(Ignored::NotARequest)
+}
+
+/// Judges a request whose datagram has `size` bytes. Its digests are judged by [`collect_digests`].
+pub(super) fn judge(
     policy: &Policy,
-    datagram: &'a [u8],
+    request: &Request<'_>,
+    size: usize,
     now: UnixTime,
-) -> Result<(Request<'a>, Result<Operation, Refusal>), Ignored> {
-    if datagram.len() > MAX_REQUEST {
-        let request = Request::parse(whole_lines(datagram)).ok_or(Ignored::NotARequest)?;
-        return Ok((request, Err(Refusal::TooLong)));
-    }
-    let request = Request::parse(datagram).ok_or(Ignored::NotARequest)?;
-    Ok((request, check(policy, &request, now)))
+) -> Result<Operation, Refusal> {
+    if size > MAX_REQUEST { Err(Refusal::TooLong) } else { check(policy, request, now) }
 }
 
 /// Returns the whole lines of a cut datagram: half a `Thread` must not be echoed.

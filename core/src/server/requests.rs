@@ -68,7 +68,7 @@ pub(super) struct Judged<'a, P> {
     pub(super) received: Tick,
     /// The size of its datagram, in bytes.
     pub(super) size: usize,
-    pub(super) request: Request<'a>,
+    pub(super) request: &'a Request<'a>,
 }
 
 impl<P> Default for Requests<P> {

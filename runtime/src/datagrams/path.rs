@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use pyzord_core::Peer;
+
 /// The way of a datagram: its sender, and the address of this machine that it was sent to. The reply takes the same way
 /// back, so that it comes from the address that the client asked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -22,4 +24,14 @@ pub struct LocalAddress {
     /// The index of the network interface of an IPv6 link-local address, which is valid on one interface only. 0 for
     /// all other addresses: the routes decide which interface a reply takes.
     pub interface: u32,
+}
+
+impl Peer for Path {
+    fn network(&self) -> Option<IpAddr> {
+        self.peer.network()
+    }
+
+    fn is_answerable(&self) -> bool {
+        self.peer.is_answerable()
+    }
 }

@@ -10,9 +10,10 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pyzord_core::{Batch, Operation, Refusal, StoreAnswer, StoreError, Tick};
+use pyzord_core::{Answered, Operation, Refusal, StoreAnswer, StoreError, Tick};
 
 pub use histogram::Distribution;
+use crate::datagrams::Path;
 use histogram::{DURATION, Histogram, SIZE};
 pub use talkers::Talker;
 use talkers::Talkers;
@@ -43,7 +44,6 @@ pub(crate) struct Shard {
     unavailable: AtomicU64,
     unreadable: AtomicU64,
     overloaded: AtomicU64,
-    dropped: AtomicU64,
     /// When the batch that the worker is at was received, in nanoseconds from 1; 0 when it waits for one.
     busy_since: AtomicU64,
     talkers: Talkers,
@@ -67,8 +67,6 @@ pub struct Details {
     pub unreadable: u64,
     /// Requests refused because too many were waiting for the store.
     pub overloaded: u64,
-    /// Batches dropped after an internal error.
-    pub internal_errors: u64,
     /// Workers that run.
     pub workers: usize,
     /// How long each worker that is busy has been at its batch.
@@ -114,7 +112,6 @@ impl Metrics {
             details.unavailable += read(&shard.unavailable);
             details.unreadable += read(&shard.unreadable);
             details.overloaded += read(&shard.overloaded);
-            details.internal_errors += read(&shard.dropped);
             if let Some(since) = read(&shard.busy_since).checked_sub(1) {
                 details.busy.push(now.since(Tick::new(Duration::from_nanos(since))));
             }
@@ -146,7 +143,6 @@ impl Shard {
             unavailable: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
             overloaded: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
             talkers: Talkers::new(),
         }
@@ -169,7 +165,7 @@ impl Shard {
     }
 
     /// The store took this long for these answers.
-    pub(crate) fn asked(&self, took: Duration, answers: &[StoreAnswer]) {
+    pub(crate) fn executed(&self, took: Duration, answers: &[StoreAnswer]) {
         self.store.record(nanos(took), 1);
         for error in answers.iter().filter_map(|answer| answer.err()) {
             let counter = match error {
@@ -185,14 +181,9 @@ impl Shard {
         self.overloaded.fetch_add(requests as u64, Ordering::Relaxed);
     }
 
-    /// A batch was dropped after an internal error.
-    pub(crate) fn internal_error(&self) {
-        self.dropped.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// The replies of a batch were sent. Requests that are alike and stand together are counted together.
-    pub(crate) fn answered(&self, batch: &Batch, now: Tick) {
-        let mut requests = batch.usage().map(|usage| {
+    pub(crate) fn answered(&self, answered: &Answered<Path>, now: Tick) {
+        let mut requests = answered.usage().map(|usage| {
             let code = usage.refusal.map_or(200, Refusal::code);
             (usage.received, usage.op, code)
         });
@@ -252,17 +243,20 @@ fn read(counter: &AtomicU64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pyzord_core::{BadSignature, Now, Policy, UnixTime};
+    use pyzord_core::{BadSignature, Batch, Guard, Limits, Now, Policy, Server, UnixTime};
 
     fn tick(millis: u64) -> Tick {
         Tick::new(Duration::from_millis(millis))
     }
 
-    fn accept(batch: &mut Batch, request: &str, at: Tick) {
+    fn server() -> Server {
+        Server::new(Policy::default(), Guard::new(Limits::default(), [7; 16]))
+    }
+
+    fn accept(batch: &mut Batch<Path>, request: &str, at: Tick) {
         let now = Now { wall: UnixTime::from_seconds(1_700_000_000), tick: at };
-        let peer = "192.0.2.1:9".parse().unwrap();
-        let policy = Policy::default();
-        batch.accept_with(&mut (), None, &policy, peer, request.as_bytes(), now).unwrap();
+        let path = Path { peer: "192.0.2.1:9".parse().unwrap(), local: None };
+        batch.accept(&server(), path, request.as_bytes(), now).unwrap();
     }
 
     #[test]
@@ -273,9 +267,9 @@ mod tests {
         for (op, at) in [("ping", 0), ("ping", 0), ("ping", 5), ("pong", 5), ("nonsense", 5), ("ping", 5)] {
             accept(&mut batch, &format!("Op: {op}\nPV: 2.1\n\n"), tick(at));
         }
-        batch.resolve(&[]);
-        first.answered(&batch, tick(10));
-        second.answered(&batch, tick(10));
+        let answered = batch.ask().resolve(&server(), &[]);
+        first.answered(&answered, tick(10));
+        second.answered(&answered, tick(10));
         let details = metrics.details(tick(10), 5);
         assert_eq!(details.requests, [("ping", 200, 8), ("pong", 200, 2), ("other", 403, 2)]);
         let found: Vec<_> = details.latency.buckets().collect();
@@ -330,7 +324,7 @@ mod tests {
         let metrics = Metrics::new(1);
         let shard = metrics.shard().unwrap();
         let answers = [StoreError::Unavailable, StoreError::Unreadable, StoreError::Unavailable].map(Err);
-        shard.asked(Duration::from_micros(250), &answers);
+        shard.executed(Duration::from_micros(250), &answers);
         let details = metrics.details(tick(0), 1);
         assert_eq!((details.unavailable, details.unreadable), (2, 1));
         assert_eq!(details.store.quantile(1, 2), Some(250_000));
