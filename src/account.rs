@@ -10,7 +10,7 @@ use nix::unistd::{
 
 /// An account of this system to serve as.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Account {
+pub(crate) struct Account {
     /// The user's name and number; `None` changes the group alone.
     user: Option<(String, Uid)>,
     gid: Gid,

@@ -11,12 +11,12 @@ use pyzord_core::{Digest, Record, Tally};
 use crate::times::Seconds;
 
 /// The fields by name: those of Python's server.
-pub const FIELDS: [&str; 7] =
+pub(crate) const FIELDS: [&str; 7] =
     ["digest", "r_count", "r_entered", "r_updated", "wl_count", "wl_entered", "wl_updated"];
 
 /// A digest and its record, shown as a line without its end.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a>(pub Digest, pub &'a Record);
+pub(crate) struct Line<'a>(pub(crate) Digest, pub(crate) &'a Record);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +37,7 @@ impl fmt::Display for Line<'_> {
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub fn parse(line: &str) -> Result<(Digest, Record), String> {
+pub(crate) fn parse(line: &str) -> Result<(Digest, Record), String> {
     let fields: Vec<&str> = line.split(',').map(str::trim).collect();
     let count = |fields: Vec<&str>| format!("there are {} fields in place of {}", fields.len(), FIELDS.len());
     record(fields.try_into().map_err(count)?)
@@ -47,7 +47,7 @@ pub fn parse(line: &str) -> Result<(Digest, Record), String> {
 ///
 /// # Errors
 /// Says what is wrong with one of them.
-pub fn record(fields: [&str; 7]) -> Result<(Digest, Record), String> {
+pub(crate) fn record(fields: [&str; 7]) -> Result<(Digest, Record), String> {
     let [digest, r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated] = fields;
     let digest = Digest::parse(digest.as_bytes()).ok_or("the digest is not 40 hex digits")?;
     let reports = tally([r_count, r_entered, r_updated])?;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 /// The configuration directory, absolute.
 #[derive(Clone, Debug)]
-pub struct Home(PathBuf);
+pub(crate) struct Home(PathBuf);
 
 impl Home {
     /// The directory given, else `$HOME/.pyzor`, else `/etc/pyzor`.
-    pub fn new(given: Option<&Path>) -> Result<Self, String> {
+    pub(crate) fn new(given: Option<&Path>) -> Result<Self, String> {
         let default = || user_home().map_or_else(|| PathBuf::from("/etc/pyzor"), |home| home.join(".pyzor"));
         let path = given.map_or_else(default, Path::to_path_buf);
         let absolute = std::path::absolute(&path).map_err(|error| format!("home directory: {error}"))?;

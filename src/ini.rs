@@ -4,27 +4,27 @@
 
 /// One setting of a section.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The line's number, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// The name as it was written.
-    pub name: String,
+    pub(crate) name: String,
     /// The value, without blanks around it; lines that continue it follow after a line feed.
-    pub value: String,
+    pub(crate) value: String,
 }
 
 /// A line that is nothing that could stand there.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SyntaxError {
-    pub line: usize,
-    pub cause: &'static str,
+pub(crate) struct SyntaxError {
+    pub(crate) line: usize,
+    pub(crate) cause: &'static str,
 }
 
 /// The entries of one section, in their order. Other sections are for other programs.
 ///
 /// `#` and `;` begin a comment line, never a comment behind a value. `=` and `:` both stand between name and value.
 /// An indented line continues the value above it.
-pub fn parse(text: &str, section: &str) -> Result<Vec<Entry>, SyntaxError> {
+pub(crate) fn parse(text: &str, section: &str) -> Result<Vec<Entry>, SyntaxError> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut inside = None;
     let mut continuable = false;
@@ -62,7 +62,7 @@ pub fn parse(text: &str, section: &str) -> Result<Vec<Entry>, SyntaxError> {
 /// What Python makes of `%` in a value: `%%` is `%`, and `%(name)s` the value of that name.
 ///
 /// Any other `%` was an error there and stands for itself here.
-pub fn interpolate(value: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
+pub(crate) fn interpolate(value: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     let mut rest = value;
     while let Some((before, after)) = rest.split_once('%') {

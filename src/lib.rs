@@ -1,58 +1,54 @@
-//! The parts of `pyzord`, the Pyzor server: command line, configuration, daemon, logs and wiring around
-//! `pyzord-core`.
+//! The programs of the Pyzor server `pyzord`: the server itself, `pyzorctl` and `pyzor-migrate`.
 //!
-//! This is no public API. The program is here, and what is public beside [`run`] is so for `pyzorctl` and for the
-//! program's fuzzing.
+//! Each program of `src/bin/` calls one function of this crate: [`run`], [`pyzorctl`] or [`pyzor_migrate`]. To embed a
+//! Pyzor server, use `pyzord-core` and a runtime crate instead. [`commands`] and [`setting_names`] are for the man
+//! pages, the module [`fuzzing`] is for the fuzz targets.
 
 mod account;
 mod check;
 mod cli;
-#[doc(hidden)]
-pub mod control;
-#[doc(hidden)]
-pub mod csv;
+mod control;
+mod csv;
 mod detach;
 mod driver;
 mod engine;
 mod forward;
-#[doc(hidden)]
-pub mod home;
-#[doc(hidden)]
-pub mod ini;
+pub mod fuzzing;
+mod home;
+mod ini;
 mod limits;
 mod logs;
-#[doc(hidden)]
-pub mod pidfile;
-#[doc(hidden)]
-pub mod rules;
-#[doc(hidden)]
-pub mod settings;
+mod migrate;
+mod pidfile;
+mod pyzorctl;
+mod rules;
+mod settings;
 mod start;
 mod status;
 mod systemd;
-#[doc(hidden)]
-pub mod times;
+mod times;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use rustix::fs::Mode;
 
-use crate::cli::Options;
-
-/// The command line, for man pages and completions.
-#[doc(hidden)]
+/// Returns the command lines of `pyzord`, `pyzor-migrate` and `pyzorctl`, for man pages and shell completions.
 #[must_use]
-pub fn command() -> clap::Command {
-    Options::command()
+pub fn commands() -> [clap::Command; 3] {
+    [cli::Options::command(), migrate::command(), pyzorctl::command()]
 }
 
-/// Does what the command line of this process says.
+/// Returns the names of all settings, as the configuration file spells them.
+pub fn setting_names() -> impl Iterator<Item = &'static str> {
+    settings::names()
+}
+
+/// Runs the program `pyzord` with the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    // Nothing that this process creates is anybody else's business.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let options = Options::parse();
+    restrict_file_mode();
+    let options = cli::Options::parse();
     let result = if options.create_table {
         check::create_table(&options)
     } else if options.check_config {
@@ -66,4 +62,23 @@ pub fn run() -> ExitCode {
         start::fail(&error);
         ExitCode::FAILURE
     })
+}
+
+/// Runs the program `pyzorctl` with the command line of this process.
+#[must_use]
+pub fn pyzorctl() -> ExitCode {
+    restrict_file_mode();
+    pyzorctl::run()
+}
+
+/// Runs the program `pyzor-migrate` with the command line of this process.
+#[must_use]
+pub fn pyzor_migrate() -> ExitCode {
+    restrict_file_mode();
+    migrate::run()
+}
+
+/// Makes every file that this process creates accessible to its owner alone.
+fn restrict_file_mode() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }

@@ -11,7 +11,7 @@ const TOO_LONG: u64 = 64;
 
 /// Whom a pid file names.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Owner {
+pub(crate) enum Owner {
     /// There is no file.
     Nobody,
     /// What the file says; no pyzord runs as that.
@@ -22,7 +22,7 @@ pub enum Owner {
 
 impl Owner {
     /// Reads the file; fails when it cannot be a pid file.
-    pub fn of(path: &Path) -> Result<Self, String> {
+    pub(crate) fn of(path: &Path) -> Result<Self, String> {
         let mut text = String::new();
         match fs::File::open(path).and_then(|file| file.take(TOO_LONG).read_to_string(&mut text)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Nobody),

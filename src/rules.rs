@@ -9,7 +9,7 @@ use pyzord_core::{File, Policy, Warning};
 use crate::settings::Settings;
 
 /// Reads both files. An absent one is no error; one that cannot be read is.
-pub fn read(settings: &Settings) -> Result<(Policy, Vec<String>), String> {
+pub(crate) fn read(settings: &Settings) -> Result<(Policy, Vec<String>), String> {
     let (accounts, access) = files(settings)?;
     let (policy, warnings) = Policy::parse(accounts.as_deref(), access.as_deref(), settings.access_order);
     let tell = |warning: Warning| {
@@ -32,7 +32,7 @@ pub fn read(settings: &Settings) -> Result<(Policy, Vec<String>), String> {
 type Content = Option<Vec<u8>>;
 
 /// What is in the accounts file and in the access file.
-pub fn files(settings: &Settings) -> Result<(Content, Content), String> {
+pub(crate) fn files(settings: &Settings) -> Result<(Content, Content), String> {
     let accounts = read_file(File::Accounts, settings.passwd_file.as_deref())?;
     Ok((accounts, read_file(File::Access, settings.access_file.as_deref())?))
 }

@@ -14,7 +14,7 @@ macro_rules! names {
     ($($name:ident = $default:literal,)*) => {
         /// The names of the settings, as the configuration file has them.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub enum Name { $($name,)* }
+        pub(crate) enum Name { $($name,)* }
 
         impl Name {
             const ALL: &[Self] = &[$(Self::$name,)*];
@@ -85,7 +85,7 @@ impl Name {
 }
 
 /// The names of all settings.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     Name::ALL.iter().map(|name| name.as_str())
 }
 
@@ -98,7 +98,7 @@ enum Source {
 }
 
 /// All values as text, each with its source.
-pub struct Sources {
+pub(crate) struct Sources {
     file: PathBuf,
     values: BTreeMap<Name, (String, Source)>,
     warnings: Vec<String>,
@@ -106,7 +106,7 @@ pub struct Sources {
 
 impl Sources {
     /// Reads the configuration file of `home`, which may be absent, and adds what the command line says.
-    pub fn read<'a>(
+    pub(crate) fn read<'a>(
         home: &Home,
         options: impl IntoIterator<Item = (Name, &'static str, &'a str)>,
     ) -> Result<Self, String> {
@@ -123,7 +123,7 @@ impl Sources {
     }
 
     /// The defaults, and over them the configuration file `file`, which holds `text`.
-    pub fn of_file(file: PathBuf, text: &str) -> Result<Self, String> {
+    pub(crate) fn of_file(file: PathBuf, text: &str) -> Result<Self, String> {
         let defaults = Name::ALL.iter().map(|name| (*name, (name.default().to_owned(), Source::Default)));
         let mut sources = Self { file, values: defaults.collect(), warnings: Vec::new() };
         sources.add_file(text)?;
@@ -159,7 +159,7 @@ impl Sources {
     }
 
     /// What was in the configuration file and is not known.
-    pub fn warnings(&self) -> &[String] {
+    pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
@@ -254,7 +254,7 @@ fn is_secret(name: Name, value: &str) -> bool {
 
 /// What drives the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Runtime {
+pub(crate) enum Runtime {
     /// Blocking threads.
     #[cfg(feature = "runtime-std")]
     Std,
@@ -301,38 +301,38 @@ impl fmt::Display for Runtime {
 }
 
 /// The settings as the server uses them.
-pub struct Settings {
-    pub address: String,
-    pub port: u16,
-    pub engine: String,
-    pub dsn: String,
+pub(crate) struct Settings {
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    pub(crate) engine: String,
+    pub(crate) dsn: String,
     /// The same as the name of a file.
-    pub database: PathBuf,
-    pub cleanup: CleanupAge,
-    pub runtime: Runtime,
-    pub workers: usize,
+    pub(crate) database: PathBuf,
+    pub(crate) cleanup: CleanupAge,
+    pub(crate) runtime: Runtime,
+    pub(crate) workers: usize,
     /// How many connections to a database server there are.
-    pub connections: usize,
-    pub passwd_file: Option<PathBuf>,
-    pub access_file: Option<PathBuf>,
-    pub access_order: AccessOrder,
-    pub log_file: Option<PathBuf>,
-    pub usage_log_file: Option<PathBuf>,
-    pub pid_file: Option<PathBuf>,
+    pub(crate) connections: usize,
+    pub(crate) passwd_file: Option<PathBuf>,
+    pub(crate) access_file: Option<PathBuf>,
+    pub(crate) access_order: AccessOrder,
+    pub(crate) log_file: Option<PathBuf>,
+    pub(crate) usage_log_file: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
     /// Who serves, if somebody else than who starts.
-    pub account: Option<Account>,
-    pub limits: Limits,
+    pub(crate) account: Option<Account>,
+    pub(crate) limits: Limits,
     /// A client's home directory; what is counted goes to its servers as well.
-    pub forward_home: Option<PathBuf>,
+    pub(crate) forward_home: Option<PathBuf>,
     /// Where the status page is served, as `host:port`.
-    pub status: Option<String>,
+    pub(crate) status: Option<String>,
     /// What was asked for that is done otherwise here, or not at all.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Settings {
     /// Checks every value. `cpus` is how many workers there are unless something says otherwise.
-    pub fn new(sources: &Sources, home: &Home, cpus: usize) -> Result<Self, String> {
+    pub(crate) fn new(sources: &Sources, home: &Home, cpus: usize) -> Result<Self, String> {
         let mut notes = Vec::new();
         let workers = workers(sources, cpus, &mut notes)?;
         note_ignored(sources, &mut notes);
@@ -450,7 +450,7 @@ fn note_ignored(sources: &Sources, notes: &mut Vec<String>) {
 }
 
 /// Displays a path or, for an absent one, that it is not set.
-pub fn shown(path: Option<&Path>) -> String {
+pub(crate) fn shown(path: Option<&Path>) -> String {
     path.map_or_else(|| "(not set)".to_owned(), |path| path.display().to_string())
 }
 

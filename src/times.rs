@@ -12,7 +12,7 @@ const MICROS: u64 = 1_000_000;
 
 /// A time with the offset of the system's time zone, in whole seconds.
 #[must_use]
-pub fn local(time: UnixTime) -> String {
+pub(crate) fn local(time: UnixTime) -> String {
     match Timestamp::from_second(time.seconds()) {
         Ok(instant) => instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string(),
         Err(_) => Seconds(time).to_string(),
@@ -21,7 +21,7 @@ pub fn local(time: UnixTime) -> String {
 
 /// Unix seconds, with the fraction there is.
 #[derive(Debug)]
-pub struct Seconds(pub UnixTime);
+pub(crate) struct Seconds(pub(crate) UnixTime);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +39,7 @@ impl fmt::Display for Seconds {
 impl Seconds {
     /// Reads what is written above, exactly.
     #[must_use]
-    pub fn parse(text: &str) -> Option<UnixTime> {
+    pub(crate) fn parse(text: &str) -> Option<UnixTime> {
         let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
         let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -60,7 +60,7 @@ impl Seconds {
 /// # Errors
 ///
 /// What was expected, when the text is none of them.
-pub fn parse(text: &str) -> Result<UnixTime, String> {
+pub(crate) fn parse(text: &str) -> Result<UnixTime, String> {
     let local = || {
         let date: DateTime = text.parse().ok()?;
         date.to_zoned(TimeZone::system()).ok().map(|date| date.timestamp())

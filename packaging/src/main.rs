@@ -1,16 +1,10 @@
 //! Writes what a package has beside the programs: man pages and the completions of three shells.
 //!
-//! The pages are made of the command line's own definition and of `docs/configuration.md`, so that nothing is said
+//! The pages are made of the definitions of the command lines and of `docs/configuration.md`, so that no text exists
 //! twice. Usage: `pyzord-packaging FOLDER`.
 
 mod markdown;
-#[path = "../../src/bin/pyzor-migrate/options.rs"]
-#[expect(dead_code, reason = "only its command line is of interest here")]
-mod migrate;
 mod pages;
-#[path = "../../src/bin/pyzorctl/options.rs"]
-#[expect(dead_code, reason = "only its command line is of interest here")]
-mod pyzorctl;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -22,7 +16,6 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory as _};
 use clap_complete::aot::{Shell, generate_to};
 
 fn main() -> ExitCode {
@@ -39,11 +32,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// The programs of the package. A new one gets a line here and in `pages.rs`.
-fn programs() -> [Command; 3] {
-    [pyzord::command(), migrate::Options::command(), pyzorctl::Options::command()]
-}
-
 fn write_all(folder: &Path) -> io::Result<()> {
     let (man, completions) = (folder.join("man"), folder.join("completions"));
     fs::create_dir_all(&man)?;
@@ -51,7 +39,7 @@ fn write_all(folder: &Path) -> io::Result<()> {
     for (name, page) in pages::all()? {
         fs::write(man.join(name), page)?;
     }
-    for mut program in programs() {
+    for mut program in pyzord::commands() {
         let name = program.get_name().to_owned();
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             generate_to(shell, &mut program, &name, &completions)?;

@@ -8,7 +8,6 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::markdown::{self, Section};
-use crate::programs;
 
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const PYZORCTL: &str = include_str!("../../docs/pyzorctl.md");
@@ -20,7 +19,7 @@ const OF_PYZORCTL: [&str; 2] = ["One user of a file", "Exit statuses"];
 /// All pages, each with the name of its file.
 pub(crate) fn all() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut pages = vec![("pyzord.conf.5".to_owned(), configuration()?)];
-    for program in programs() {
+    for program in pyzord::commands() {
         let name = program.get_name().to_owned();
         let (sections, see_also) = match name.as_str() {
             "pyzord" => (

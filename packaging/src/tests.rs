@@ -4,14 +4,14 @@ use std::process;
 
 use clap::Command;
 
-use crate::{programs, write_all};
+use crate::write_all;
 
 #[test]
 fn every_option_and_every_setting_is_in_its_page_and_in_the_completions() {
     let folder = tempfile::tempdir().unwrap();
     write_all(folder.path()).unwrap();
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
-    for program in programs() {
+    for program in pyzord::commands() {
         let name = program.get_name();
         let page = read(&format!("man/{name}.8")).replace("\\-", "-");
         let named = page.matches("\n\\fB--homedir\\fR").count();
@@ -37,7 +37,7 @@ fn every_option_and_every_setting_is_in_its_page_and_in_the_completions() {
         }
     }
     let page = read("man/pyzord.conf.5");
-    for setting in pyzord::settings::names() {
+    for setting in pyzord::setting_names() {
         assert!(page.contains(setting), "{setting} is not in pyzord.conf.5");
     }
 }

@@ -23,14 +23,14 @@ const AHEAD: usize = 100;
 
 /// A connection to the server that has a database. After a failure of the connection every call fails.
 #[derive(Debug)]
-pub struct Guest(RefCell<Wire>);
+pub(crate) struct Guest(RefCell<Wire>);
 
 impl Guest {
     /// Asks the server that has this database.
     ///
     /// # Errors
     /// When there is none that lends it, or it does not want to; in one line.
-    pub fn of(database: &Path) -> Result<Self, String> {
+    pub(crate) fn of(database: &Path) -> Result<Self, String> {
         let path = address(database);
         let wire = Wire::greeted(&path).map_err(|failure| format!("{}: {failure}", path.display()))?;
         Ok(Self(RefCell::new(wire)))

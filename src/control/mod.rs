@@ -25,11 +25,11 @@ mod host;
 
 use std::path::{Path, PathBuf};
 
-pub use guest::Guest;
+pub(crate) use guest::Guest;
 pub(crate) use host::{Host, Lend};
 
 /// What the server says first. It names the version of the protocol.
-pub const GREETING: &str = "pyzord control 1";
+pub(crate) const GREETING: &str = "pyzord control 1";
 /// No request is longer, in bytes.
 const LONGEST: u64 = 1024;
 /// No reply's line is longer, in bytes.

@@ -1,24 +1,22 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use pyzord::home::Home;
-use pyzord::ini::{self, Entry};
-use pyzord::settings::{Settings, Sources};
+use pyzord::fuzzing::{self, Entry, Message, Settings};
 
 /// Any configuration file gives settings in their ranges or an error of one line that names it; what was read is read
 /// again when it is written.
 pub fn configuration(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let lines = text.lines().count();
-    match ini::parse(&text, "server") {
-        Err(error) => assert!((1..=lines).contains(&error.line), "{error:?}"),
+    match fuzzing::entries(&text, "server") {
+        Err(line) => assert!((1..=lines).contains(&line), "{line}"),
         Ok(entries) => {
             let numbers = entries.iter().map(|entry| entry.line);
             assert!(numbers.clone().is_sorted() && numbers.clone().all(|line| (1..=lines).contains(&line)));
-            assert!(pairs(&ini::parse(&written(&entries), "server").unwrap_or_default()).eq(pairs(&entries)));
+            assert!(pairs(&fuzzing::entries(&written(&entries), "server").unwrap_or_default()).eq(pairs(&entries)));
         }
     }
     match settings(&text) {
-        Err(error) => assert!(error.len() <= 4096 + 10 * text.len() && !error.contains('\n'), "{error:?}"),
+        Err(Message(error)) => assert!(error.len() <= 4096 + 10 * text.len() && !error.contains('\n'), "{error:?}"),
         Ok(settings) => {
             assert!((1..=1024).contains(&settings.workers), "{}", settings.workers);
             assert!((1..=1024).contains(&settings.connections), "{}", settings.connections);
@@ -27,12 +25,13 @@ pub fn configuration(data: &[u8]) {
     }
 }
 
-fn settings(text: &str) -> Result<Settings, String> {
-    let sources = Sources::of_file(PathBuf::from("/etc/pyzor/config"), text)?;
+fn settings(text: &str) -> Result<Settings, Message> {
+    let configuration = fuzzing::configuration(Path::new("/etc/pyzor"), text, 4)?;
+    let warnings = configuration.warnings;
     let one_line = |warning: &String| warning.starts_with("configuration file /etc/pyzor/config, line ");
-    assert!(sources.warnings().iter().all(one_line) && sources.warnings().len() <= text.lines().count());
-    assert!(!sources.to_string().is_empty());
-    Settings::new(&sources, &Home::new(Some(Path::new("/etc/pyzor")))?, 4)
+    assert!(warnings.iter().all(one_line) && warnings.len() <= text.lines().count());
+    assert!(!configuration.printed.is_empty());
+    configuration.settings
 }
 
 fn pairs(entries: &[Entry]) -> impl Iterator<Item = (&str, &str)> {

@@ -1,8 +1,7 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arbitrary::{Arbitrary, Unstructured};
-use pyzord::home::Home;
-use pyzord::settings::{Settings, Sources};
+use pyzord::fuzzing;
 use pyzord_core::AccessOrder;
 
 use crate::told::secret;
@@ -36,22 +35,20 @@ enum Dsn<'a> {
 pub fn settings(data: &[u8]) {
     let Ok(values) = Values::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let secret = &secret(data);
-    let sources = Sources::of_file(PathBuf::from("config"), &values.text(secret)).unwrap();
-    assert_eq!(sources.warnings(), [""; 0]);
-    assert!(!format!("{sources} {sources:?}").contains(secret), "{sources}");
-    let home = Home::new(Some(Path::new("/home"))).unwrap();
-    let settings = match Settings::new(&sources, &home, 4) {
+    let configuration = fuzzing::configuration(Path::new("/home"), &values.text(secret), 4).unwrap();
+    assert_eq!(configuration.warnings, [""; 0]);
+    assert!(!configuration.printed.contains(secret), "{}", configuration.printed);
+    let settings = match configuration.settings {
         Ok(settings) => settings,
-        Err(error) => return assert!(!values.valid() && !error.contains(secret), "{error}"),
+        Err(error) => return assert!(!values.valid() && !error.0.contains(secret), "{}", error.0),
     };
     assert!(values.valid());
-    assert!(!format!("{settings:?}").contains(secret), "{settings:?}");
     let workers = if values.workers == 0 { 4 } else { usize::from(values.workers) };
     let connections = if values.connections == 0 { workers.max(2) } else { usize::from(values.connections) };
     assert_eq!((settings.port, settings.workers, settings.connections), (values.port, workers, connections));
     assert_eq!(settings.address, line(values.address));
     assert_eq!(settings.engine, line(values.engine).to_lowercase());
-    assert_eq!(settings.cleanup.0, values.age);
+    assert_eq!(settings.cleanup_age, values.age);
     assert_eq!(settings.access_order == AccessOrder::LastMatch, values.last_match);
     assert_eq!(settings.dsn, values.dsn.text(secret));
     let log_file = line(values.log_file);

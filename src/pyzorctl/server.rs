@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::time::Duration;
 
-use pyzord::settings::Settings;
+use crate::settings::Settings;
 use pyzord_core::{Digest, HashedKey, HeaderBlock, Operation, Record, Tally, UnixTime};
 use pyzord_runtime::Clock;
 

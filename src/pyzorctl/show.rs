@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use pyzord::times;
+use crate::times;
 use pyzord_core::{Digest, Record, Tally};
 
 /// Writes what is stored for a digest, for people.

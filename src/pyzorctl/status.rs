@@ -3,15 +3,15 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use pyzord::pidfile::Owner;
+use crate::pidfile::Owner;
 use pyzord_core::Operation;
 use pyzord_engines::registry::Access;
 
-use crate::failure::Outcome;
-use crate::options::Status;
-use crate::server::{Reply, Server};
-use crate::show::{Json, OrNull};
-use crate::site::Site;
+use super::failure::Outcome;
+use super::options::Status;
+use super::server::{Reply, Server};
+use super::show::{Json, OrNull};
+use super::site::Site;
 
 /// What service managers expect of a program that is not running.
 const NOT_RUNNING: u8 = 3;

@@ -7,9 +7,9 @@ use pyzord_core::Digest as Hash;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr};
 use sha1::{Digest as _, Sha1};
 
-use crate::failure::{Failure, Outcome, status};
-use crate::options::Genkey;
-use crate::site::Site;
+use super::failure::{Failure, Outcome, status};
+use super::options::Genkey;
+use super::site::Site;
 
 /// What Ctrl-C types.
 const INTERRUPT: u8 = 3;

@@ -18,17 +18,21 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
-use crate::failure::{Failure, Outcome};
-use crate::options::{Command, Options};
-use crate::site::Site;
+use self::failure::{Failure, Outcome};
+use self::options::{Command, Options};
+use self::site::Site;
 
-fn main() -> ExitCode {
-    // What is created here is nobody else's business.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+/// Returns the definition of the command line.
+pub(crate) fn command() -> clap::Command {
+    Options::command()
+}
+
+/// Runs the command that the command line of this process names.
+pub(crate) fn run() -> ExitCode {
     let options = Options::parse();
-    match Warnings::install().and_then(|()| run(&options)) {
+    match Warnings::install().and_then(|()| execute(&options)) {
         Ok(code) => code,
         // Who reads no further, as `head` does, has what he wanted.
         Err(Failure::Closed) => ExitCode::SUCCESS,
@@ -39,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Outcome {
+fn execute(options: &Options) -> Outcome {
     let mut out = BufWriter::new(io::stdout().lock());
     let site = Site::read(&options.site)?;
     let code = match &options.command {

@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::time::Duration;
 
-use pyzord::times;
+use crate::times;
 use pyzord_core::{Record, UnixTime};
 use pyzord_engines::registry::Access;
 
-use crate::failure::{Outcome, status};
-use crate::options::{Expiry, Format};
-use crate::site::{STOP, Site, each};
+use super::failure::{Outcome, status};
+use super::options::{Expiry, Format};
+use super::site::{STOP, Site, each};
 
 const DAY: u64 = 24 * 3600;
 /// The ages in days at which the classes end; the last one has no end.

@@ -7,12 +7,12 @@
 
 use std::io::{self, Write};
 
-use pyzord::csv::{self, FIELDS, Line};
-use pyzord::times::Seconds;
+use crate::csv::{self, FIELDS, Line};
+use crate::times::Seconds;
 use pyzord_core::{Digest, Record, Tally};
 
-use crate::options::Format;
-use crate::show::OrNull;
+use super::options::Format;
+use super::show::OrNull;
 
 impl Format {
     /// Writes what stands above the records.

@@ -3,16 +3,16 @@
 use std::thread;
 use std::time::Duration;
 
-use pyzord::control::Guest;
-use pyzord::home::Home;
-use pyzord::settings::{Settings, Sources};
+use crate::control::Guest;
+use crate::home::Home;
+use crate::settings::{Settings, Sources};
 use pyzord_core::{Progress, Task};
 use pyzord_engines::registry::{Access, open_bulk};
 use pyzord_engines::{Bulk, Found};
 use pyzord_runtime::Clock;
 
-use crate::failure::Failure;
-use crate::options::{SiteOptions, Waiting};
+use super::failure::Failure;
+use super::options::{SiteOptions, Waiting};
 
 /// How often a file that is waited for is tried.
 const RETRY: Duration = Duration::from_millis(100);

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use pyzord::rules;
+use crate::rules;
 use pyzord_core::{AccessOrder, Decision, Operation, Rulebook};
 
-use crate::failure::{Failure, Outcome, status};
-use crate::options::{CompareOrders, Explain};
-use crate::show::{Json, OrNull};
-use crate::site::Site;
+use super::failure::{Failure, Outcome, status};
+use super::options::{CompareOrders, Explain};
+use super::show::{Json, OrNull};
+use super::site::Site;
 
 /// Both files, and the lines of the access file as they stand.
 struct Files {
@@ -25,7 +25,7 @@ pub(crate) fn explain(site: &Site, options: &Explain, out: &mut dyn Write) -> Ou
         return if options.json { files.all_as_json(order, out) } else { files.table(order, out) };
     };
     if !files.book.knows(user) {
-        let file = pyzord::settings::shown(site.settings.passwd_file.as_deref());
+        let file = crate::settings::shown(site.settings.passwd_file.as_deref());
         return Err(format!("accounts file {file}: there is no account `{}`", user.escape_ascii()).into());
     }
     for operation in

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::settings::Name;
+use crate::times;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pyzord::settings::Name;
-use pyzord::times;
 use pyzord_core::{Digest, Operation, UnixTime};
 
 /// Look after a Pyzor server: its state, its records, its accounts and access rules.

@@ -6,17 +6,21 @@ mod progress;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
-use crate::migration::{Migration, Totals};
-use crate::options::Options;
-use crate::progress::Progress;
+use self::migration::{Migration, Totals};
+use self::options::Options;
+use self::progress::Progress;
 
-fn main() -> ExitCode {
-    // What is created here is nobody else's business.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+/// Returns the definition of the command line.
+pub(crate) fn command() -> clap::Command {
+    Options::command()
+}
+
+/// Runs the migration that the command line of this process asks for.
+pub(crate) fn run() -> ExitCode {
     let options = Options::parse();
-    match run(&options) {
+    match migrate(&options) {
         Ok(totals) if totals.failed == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
@@ -26,7 +30,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<Totals, String> {
+fn migrate(options: &Options) -> Result<Totals, String> {
     Warnings::install()?;
     let (mut source, mut destination) = options.open()?;
     let progress = Progress::new(source.estimate());

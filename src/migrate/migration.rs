@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use pyzord_core::{Digest, Now, Record, StoreFailure, Task, Tick, UnixTime};
 use pyzord_engines::{Bulk, Found};
 
-use crate::progress::Progress;
+use super::progress::Progress;
 
 /// How many failed keys are remembered, so that a scan that finds one again does not count it twice.
 const REMEMBERED: usize = 1_000_000;

@@ -8,9 +8,9 @@ use pyzord_core::{Digest, Record, StoreFailure, Tally};
 use pyzord_engines::Bulk;
 use pyzord_engines::registry::Access;
 
-use crate::failure::{Failure, Outcome, status};
-use crate::options::{Export, Import};
-use crate::site::{STOP, Site, each};
+use super::failure::{Failure, Outcome, status};
+use super::options::{Export, Import};
+use super::site::{STOP, Site, each};
 
 /// How many records are stored at once.
 const SLICE: usize = 250;

@@ -5,10 +5,10 @@ use std::io::Write;
 use pyzord_engines::Bulk;
 use pyzord_engines::registry::Access;
 
-use crate::failure::{Failure, Outcome, status};
-use crate::options::CheckDatabase;
-use crate::show::{Json, OrNull};
-use crate::site::{Shut, Site, each};
+use super::failure::{Failure, Outcome, status};
+use super::options::CheckDatabase;
+use super::show::{Json, OrNull};
+use super::site::{Shut, Site, each};
 
 /// How many unreadable records are named.
 const NAMED: u64 = 20;

@@ -2,16 +2,16 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
 
-use pyzord::rules;
+use crate::rules;
 use pyzord_core::{Digest, Operation, Record, Tally, UnixTime};
 use pyzord_engines::Bulk;
 use pyzord_engines::registry::Access;
 
-use crate::failure::{Failure, Outcome, status};
-use crate::options::{self, Delete, Digests, Format, Lookup, Set, Whitelist};
-use crate::server::{Sender, Server};
-use crate::show;
-use crate::site::{Shut, Site};
+use super::failure::{Failure, Outcome, status};
+use super::options::{self, Delete, Digests, Format, Lookup, Set, Whitelist};
+use super::server::{Sender, Server};
+use super::show;
+use super::site::{Shut, Site};
 
 /// So many records are removed without asking.
 const MANY: usize = 10;

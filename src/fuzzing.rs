@@ -1,0 +1,106 @@
+//! The parsers of the configuration, as plain data for the fuzz targets of `fuzz/properties`. This is no stable API.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use pyzord_core::AccessOrder;
+
+use crate::home::Home;
+use crate::ini;
+use crate::settings::{self, Sources};
+
+/// One setting of a section of a configuration file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The number of its line, from 1.
+    pub line: usize,
+    /// The name as the file spells it.
+    pub name: String,
+    /// The value; lines that continue it follow after a line feed.
+    pub value: String,
+}
+
+/// Parses a configuration file and returns the settings of one section.
+///
+/// # Errors
+/// Returns the number of the line that is not understood, from 1.
+pub fn entries(text: &str, section: &str) -> Result<Vec<Entry>, usize> {
+    let parsed = ini::parse(text, section).map_err(|error| error.line)?;
+    Ok(parsed.into_iter().map(|ini::Entry { line, name, value }| Entry { line, name, value }).collect())
+}
+
+/// The configuration as a start reads it.
+#[derive(Debug)]
+pub struct Configuration {
+    /// The warnings about lines of the file.
+    pub warnings: Vec<String>,
+    /// All that the server can print of the settings: the listing of `--check-config` and the `Debug` output.
+    pub printed: String,
+    /// The settings, or the reason why one of them is refused.
+    pub settings: Result<Settings, Message>,
+}
+
+/// An error as the operator reads it: one line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message(pub String);
+
+/// The settings that the fuzz targets compare with what they wrote into the file.
+#[derive(Debug)]
+pub struct Settings {
+    /// `ListenAddress`.
+    pub address: String,
+    /// `Port`.
+    pub port: u16,
+    /// `Engine`, in lower case.
+    pub engine: String,
+    /// `DigestDB`.
+    pub dsn: String,
+    /// `CleanupAge`, in seconds; 0 is never.
+    pub cleanup_age: u64,
+    /// The number of workers.
+    pub workers: usize,
+    /// The number of connections to a database server.
+    pub connections: usize,
+    /// `AccessOrder`.
+    pub access_order: AccessOrder,
+    /// `LogFile`, resolved against the home directory.
+    pub log_file: Option<PathBuf>,
+    /// Log lines about settings that are not used as Python's server uses them.
+    pub notes: Vec<String>,
+}
+
+/// Reads `text` as the file `config` of the directory `home`, on a machine with `cpus` processors.
+///
+/// # Errors
+/// Returns the message about a line that cannot be parsed.
+pub fn configuration(home: &Path, text: &str, cpus: usize) -> Result<Configuration, Message> {
+    let home = Home::new(Some(home)).map_err(message)?;
+    let sources = Sources::of_file(home.resolve("config"), text).map_err(message)?;
+    let settings = settings::Settings::new(&sources, &home, cpus);
+    Ok(Configuration {
+        warnings: sources.warnings().to_vec(),
+        printed: format!("{sources}{sources:?}{settings:?}"),
+        settings: settings.map(Settings::from).map_err(message),
+    })
+}
+
+fn message(error: impl Display) -> Message {
+    Message(error.to_string())
+}
+
+impl From<settings::Settings> for Settings {
+    fn from(settings: settings::Settings) -> Self {
+        Self {
+            address: settings.address,
+            port: settings.port,
+            engine: settings.engine,
+            dsn: settings.dsn,
+            cleanup_age: settings.cleanup.0,
+            workers: settings.workers,
+            connections: settings.connections,
+            access_order: settings.access_order,
+            log_file: settings.log_file,
+            notes: settings.notes,
+        }
+    }
+}
