@@ -44,7 +44,7 @@ impl InProcess {
     fn pass_time(&mut self, seconds: i64, cleanup: CleanupAge) {
         self.now.wall = UnixTime::from_seconds(self.now.wall.seconds() + seconds);
         let Some(limit) = cleanup.limit(self.now.wall) else { return };
-        while self.store.upkeep(self.now, Task::Expire(limit)) == Ok(Progress::More) {}
+        while matches!(self.store.upkeep(self.now, Task::Expire(limit)), Ok(Progress::More)) {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! The vocabulary between the protocol and whatever keeps the records. The core names stores, it never calls one.
 
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -73,17 +73,32 @@ pub enum Progress {
     More,
 }
 
-/// A store, or a task of its, failed: one line for the log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoreFailure(pub String);
+/// Why a store, or one of its tasks, failed: one line for the log, without secrets.
+///
+/// A wrapper, as each store has causes of its own. Clones share the cause, so that one failed round trip can be the
+/// failure of each of its records.
+#[derive(Clone, Debug)]
+pub struct StoreFailure(Arc<dyn core::error::Error + Send + Sync>);
 
-impl fmt::Display for StoreFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl StoreFailure {
+    /// Wraps a cause: an error, or a text.
+    pub fn new(cause: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
+        Self(Arc::from(cause.into()))
     }
 }
 
-impl core::error::Error for StoreFailure {}
+impl fmt::Display for StoreFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl core::error::Error for StoreFailure {
+    /// The source of the cause: the cause itself is what [`Display`](fmt::Display) shows.
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        self.0.source()
+    }
+}
 
 /// Keeps records. Each worker of a runtime has its own, and all of them may stand for one database.
 pub trait Store: Send {

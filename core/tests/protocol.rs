@@ -191,7 +191,7 @@ fn what_is_printed_says_enough_and_no_key() {
     for error in [StoreError::Unavailable, StoreError::Unreadable] {
         assert_eq!(Refusal::Store(error).diag(), format!("Internal Server Error: {error}"));
     }
-    assert_eq!(StoreFailure("disk full".into()).to_string(), "disk full");
+    assert_eq!(StoreFailure::new("disk full").to_string(), "disk full");
     assert!(Operation::ALL.iter().all(|operation| operation.to_string() == operation.name()));
 }
 

@@ -105,7 +105,7 @@ proptest! {
                 kept.push((digest, record));
             }
         }
-        prop_assert_eq!(store.upkeep(at(limit), pyzord_core::Task::Expire(limit)), Ok(pyzord_core::Progress::Done));
+        prop_assert_eq!(store.upkeep(at(limit), pyzord_core::Task::Expire(limit)).unwrap(), pyzord_core::Progress::Done);
         prop_assert_eq!(store.records().collect::<Vec<_>>(), kept);
     }
 

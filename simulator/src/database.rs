@@ -202,7 +202,7 @@ impl Database {
             Health::Away => (0, Duration::ZERO),
         };
         let works = stage.random.percent(works);
-        let failed = || Err(StoreFailure("the store is away".to_owned()));
+        let failed = || Err(StoreFailure::new("the store is away"));
         let outcome = match task {
             Task::Sync => {
                 let begins = works && std::mem::take(&mut self.dirty);

@@ -223,7 +223,7 @@ impl Session {
             match self.answer(request, &mut out)? {
                 Ok(answer) if answer.is_empty() => writeln!(out, "ok")?,
                 Ok(answer) => writeln!(out, "ok {answer}")?,
-                Err(StoreFailure(cause)) => writeln!(out, "failed {}", one_line(&cause))?,
+                Err(failure) => writeln!(out, "failed {}", one_line(&failure.to_string()))?,
             }
         }
     }
@@ -290,7 +290,7 @@ impl Session {
         let mut answers = Vec::new();
         self.database.execute(self.clock.now(), &[StoreCall { digest, op }], &mut answers);
         let counted = answers.pop().ok_or_else(|| failure("no answer"))?;
-        counted.map_err(|error| StoreFailure(error.to_string()))?;
+        counted.map_err(StoreFailure::new)?;
         self.counted += 1;
         Ok(String::new())
     }
@@ -301,11 +301,11 @@ fn digest(text: &str) -> Result<Digest, StoreFailure> {
 }
 
 fn record(text: &str) -> Result<(Digest, Record), StoreFailure> {
-    csv::parse(text).map_err(StoreFailure)
+    csv::parse(text).map_err(StoreFailure::new)
 }
 
 fn failure(cause: &str) -> StoreFailure {
-    StoreFailure(cause.to_owned())
+    StoreFailure::new(cause)
 }
 
 #[cfg(all(test, feature = "gdbm"))]

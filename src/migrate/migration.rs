@@ -96,7 +96,7 @@ impl Run<'_> {
         destination.fetch(&digests, &mut fetched);
         // A destination that answers for no record at all is away: there is no point in naming each of them.
         if let (true, Some(Err(failure))) = (fetched.iter().all(Result::is_err), fetched.first()) {
-            return Err(StoreFailure(format!("destination: {failure}")));
+            return Err(StoreFailure::new(format!("destination: {failure}")));
         }
         let (mut held, mut failures) = (Vec::new(), Vec::new());
         for (index, (digest, record)) in records.iter().enumerate() {

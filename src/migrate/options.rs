@@ -88,5 +88,5 @@ fn random_digest() -> Digest {
 fn fetch_one(database: &mut dyn Bulk, digest: Digest) -> Result<Record, StoreFailure> {
     let mut fetched = Vec::new();
     database.fetch(&[digest], &mut fetched);
-    fetched.pop().unwrap_or_else(|| Err(StoreFailure("no answer".to_owned())))
+    fetched.pop().unwrap_or_else(|| Err(StoreFailure::new("no answer")))
 }

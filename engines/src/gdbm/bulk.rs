@@ -56,7 +56,7 @@ impl Bulk for Gdbm {
                 let stored = engine.database.fetch(&digest.hex()).map_err(|fault| engine.failure(&fault))?;
                 let decoded =
                     stored.map_or(Ok(Record::default()), |value| codec::gdbm::decode(&value, &engine.zone));
-                decoded.map_err(|why| StoreFailure(format!("the record is unreadable: {why}")))
+                decoded.map_err(|why| StoreFailure::new(format!("the record is unreadable: {why}")))
             })
         };
         results.extend(digests.iter().map(fetch));

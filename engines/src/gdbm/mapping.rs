@@ -94,7 +94,7 @@ impl Shared {
         let Err(error) = file.sync_data() else { return Ok(()) };
         self.with(|engine| {
             engine.dirty = true;
-            Err(StoreFailure(format!("database {}: syncing it failed: {error}", engine.name())))
+            Err(StoreFailure::new(format!("database {}: syncing it failed: {error}", engine.name())))
         })
     }
 }

@@ -236,7 +236,7 @@ impl Engine {
 
     fn failure(&mut self, fault: &Fault) -> StoreFailure {
         self.note(fault);
-        StoreFailure(format!("database {}: {fault}", self.name()))
+        StoreFailure::new(format!("database {}: {fault}", self.name()))
     }
 
     /// The database as the log names it.

@@ -96,7 +96,7 @@ impl Shared {
     /// Recovers the database if a fault while serving asked for it.
     pub(super) fn recover_once(&self) -> Result<(), StoreFailure> {
         let due = self.with(|engine| match (engine.damaged, engine.recovered) {
-            (true, true) => Err(StoreFailure(format!(
+            (true, true) => Err(StoreFailure::new(format!(
                 "database {} is damaged again after a recovery; pyzord must be restarted to try once more",
                 engine.name()
             ))),
@@ -154,12 +154,12 @@ impl Engine {
         if let Failed::Library(fault) = failed {
             self.note(fault);
         }
-        StoreFailure(format!("database {}: {failed}", self.name()))
+        StoreFailure::new(format!("database {}: {failed}", self.name()))
     }
 }
 
 fn busy() -> StoreFailure {
-    StoreFailure("the database is being rewritten".to_owned())
+    StoreFailure::new("the database is being rewritten")
 }
 
 /// The lock, held by one who knows that the engine is there.

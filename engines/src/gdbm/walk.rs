@@ -59,13 +59,13 @@ impl Entries {
         let _ = some(&file, from);
         let (entries, next) = self.shared.with(|engine| {
             if engine.damaged {
-                return Err(StoreFailure(format!(
+                return Err(StoreFailure::new(format!(
                     "database {}: it is damaged, and not recovered yet",
                     engine.name()
                 )));
             }
             let read = some(&engine.file, from);
-            read.map_err(|broken| StoreFailure(format!("database {}: {broken}", engine.name())))
+            read.map_err(|broken| StoreFailure::new(format!("database {}: {broken}", engine.name())))
         })?;
         (self.read, self.next) = (entries.into_iter(), next);
         Ok(())

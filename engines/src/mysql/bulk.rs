@@ -42,7 +42,9 @@ impl Bulk for Mysql {
         for records in records.chunks(MOST_ROWS) {
             match self.with(|session| put(session, records)) {
                 Ok(stored) => results.extend(
-                    stored.into_iter().map(|stored| stored.map_err(|fault| StoreFailure(fault.into_cause()))),
+                    stored
+                        .into_iter()
+                        .map(|stored| stored.map_err(|fault| StoreFailure::new(fault.into_cause()))),
                 ),
                 Err(failure) => results.extend(records.iter().map(|_| Err(failure.clone()))),
             }
@@ -54,7 +56,7 @@ impl Bulk for Mysql {
             let readings = self.with(|session| session.read(digests));
             results.extend(digests.iter().map(|digest| match &readings {
                 Ok(readings) => match readings.get(digest) {
-                    Some(Err(why)) => Err(StoreFailure(why.to_string())),
+                    Some(Err(why)) => Err(StoreFailure::new(why.to_string())),
                     reading => Ok(reading.and_then(|reading| reading.ok()).unwrap_or_default()),
                 },
                 Err(failure) => Err(failure.clone()),

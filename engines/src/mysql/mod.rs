@@ -178,7 +178,7 @@ impl Mysql {
     }
 
     fn failure(&self, cause: &str) -> StoreFailure {
-        StoreFailure(format!("{}: {cause}", self.link.name()))
+        StoreFailure::new(format!("{}: {cause}", self.link.name()))
     }
 }
 

@@ -66,7 +66,7 @@ impl Redis {
     }
 
     fn failure(&self, cause: &str) -> StoreFailure {
-        StoreFailure(format!("{}: {cause}", self.link.name()))
+        StoreFailure::new(format!("{}: {cause}", self.link.name()))
     }
 
     fn problem(&self, problem: Problem) -> StoreFailure {

@@ -50,6 +50,11 @@ pub(crate) fn execute(store: &mut impl Store, now: Now, calls: &[StoreCall]) -> 
     answers
 }
 
+/// The values of results, none of which may be a failure.
+pub(crate) fn successes<T>(results: Vec<Result<T, StoreFailure>>) -> Vec<T> {
+    results.into_iter().map(Result::unwrap).collect()
+}
+
 /// Reports the digests numbered `range`, in batches.
 pub(crate) fn report(store: &mut impl Store, now: Now, range: std::ops::Range<u64>) {
     let calls: Vec<_> = range.map(|n| call(StoreOp::Report, n)).collect();

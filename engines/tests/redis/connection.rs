@@ -97,7 +97,7 @@ fn an_engine_can_be_made_before_its_server() {
     let mut store = Redis::new(&dsn, Options::serving(CleanupAge(0)));
     assert_eq!(execute_one(&mut store, tick(0), StoreOp::Read, 1), Err(StoreError::Unavailable));
     for task in [Task::Sync, Task::Expire(UnixTime::from_seconds(NOW))] {
-        assert_eq!(store.upkeep(tick(1), task), Ok(Progress::Done));
+        assert_eq!(store.upkeep(tick(1), task).unwrap(), Progress::Done);
     }
 }
 
@@ -181,7 +181,7 @@ fn the_search_for_old_records_ends() {
             if old { server.ask(&["SET", &key_v0(1), "1,,,0,,"]) } else { server.ask(&["DEL", &key_v0(1)]) };
         let mut store = engine(&server);
         let mut slices = 1;
-        while store.upkeep(at(NOW), task) == Ok(Progress::More) {
+        while store.upkeep(at(NOW), task).unwrap() == Progress::More {
             slices += 1;
         }
         let expected = if task == Task::Sync {
@@ -193,7 +193,7 @@ fn the_search_for_old_records_ends() {
         };
         assert!(expected.contains(&slices), "{slices}");
         let scans = server.ask(&["EVAL", SCANS, "0"]);
-        assert_eq!(store.upkeep(at(NOW), task), Ok(Progress::Done));
+        assert_eq!(store.upkeep(at(NOW), task).unwrap(), Progress::Done);
         assert_eq!(server.ask(&["EVAL", SCANS, "0"]), scans, "nobody looks again");
     }
 }

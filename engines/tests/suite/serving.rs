@@ -92,7 +92,7 @@ fn as_the_model<S: Subject>(new: &dyn Fn() -> S) {
                     let expected = comparable::<S>(&calls, &rounded::<S>(&models));
                     prop_assert_eq!(comparable::<S>(&calls, &ours), expected);
                 }
-                Event::Sync => prop_assert_eq!(store.upkeep(now, Task::Sync), Ok(Progress::Done)),
+                Event::Sync => prop_assert_eq!(store.upkeep(now, Task::Sync).unwrap(), Progress::Done),
                 Event::Expire(age) => {
                     let limit = now.wall.seconds() - age;
                     prop_assert!(expire(&mut store, limit).is_ok());
