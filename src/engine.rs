@@ -97,7 +97,7 @@ fn check_gdbm(path: &std::path::Path) -> Result<String, String> {
 fn check_redis(engine: &str, dsn: &str) -> Result<String, String> {
     let parsed = pyzord_engines::redis::Dsn::parse(dsn).map_err(|error| dsn_error(&error))?;
     let access = registry::Access::Read;
-    let mut database = registry::open_bulk(engine, dsn, access, pyzord_core::CleanupAge(0))?;
+    let mut database = registry::open_store(engine, dsn, access, pyzord_core::CleanupAge(0))?;
     let mut answer = Vec::new();
     database.fetch(&[pyzord_core::Digest::new([0; 20])], &mut answer);
     Ok(match answer.pop() {
@@ -108,7 +108,7 @@ fn check_redis(engine: &str, dsn: &str) -> Result<String, String> {
 
 /// All workers use one open file.
 #[cfg(feature = "gdbm")]
-fn shared<S: pyzord_engines::Bulk + Clone + Sync + 'static>(store: &S, workers: usize) -> Engine {
+fn shared<S: pyzord_engines::RecordStore + Clone + Sync + 'static>(store: &S, workers: usize) -> Engine {
     let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
     let stores = Stores::Local((0..workers).map(|_| boxed()).collect());
     let lent = store.clone();

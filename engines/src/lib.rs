@@ -24,7 +24,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod bulk;
 pub mod codec;
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 mod complaint;
@@ -33,14 +32,15 @@ mod gdbm;
 mod link;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+mod record_store;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
 #[cfg(any(feature = "gdbm", feature = "redis"))]
 mod steps;
 
-pub use bulk::{Bulk, Found};
 pub use link::Link;
+pub use record_store::{Found, RecordStore};
 
 #[cfg(feature = "gdbm")]
 pub use gdbm::{Access, Entries, Gdbm, OpenCause, OpenError};

@@ -2,7 +2,7 @@
 
 use pyzord_core::CleanupAge;
 
-use crate::Bulk;
+use crate::RecordStore;
 
 /// What may be done to a database that is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -40,12 +40,12 @@ pub fn unknown(engine: &str) -> String {
 /// # Errors
 /// When this build has no such engine, the DSN is not understood, or the database cannot be opened; in one line, and
 /// never with a password.
-pub fn open_bulk(
+pub fn open_store(
     engine: &str,
     dsn: &str,
     access: Access,
     cleanup: CleanupAge,
-) -> Result<Box<dyn Bulk>, String> {
+) -> Result<Box<dyn RecordStore>, String> {
     let _ = (dsn, access, cleanup);
     match engine {
         #[cfg(feature = "gdbm")]

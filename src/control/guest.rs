@@ -9,7 +9,7 @@ use std::time::Duration;
 use pyzord_core::{
     Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
 };
-use pyzord_engines::{Bulk, Found};
+use pyzord_engines::{Found, RecordStore};
 
 use super::{GREETING, LONGEST_REPLY, address};
 use crate::csv::{self, Line};
@@ -91,7 +91,7 @@ impl Store for Guest {
     }
 }
 
-impl Bulk for Guest {
+impl RecordStore for Guest {
     fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
         let wire = self.0.get_mut();
         wire.send("scan\n")?;

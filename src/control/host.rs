@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{Digest, Progress, Record, StoreCall, StoreFailure, StoreOp, Task};
-use pyzord_engines::{Bulk, Found};
+use pyzord_engines::{Found, RecordStore};
 use pyzord_runtime::Clock;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Another handle on the server's database.
-pub(crate) type Lend = Box<dyn Fn() -> Box<dyn Bulk> + Send + Sync>;
+pub(crate) type Lend = Box<dyn Fn() -> Box<dyn RecordStore> + Send + Sync>;
 
 /// A socket that is open; its name is removed with it.
 pub(crate) struct Host {
@@ -182,7 +182,7 @@ impl Drop for Place<'_> {
 
 /// What is done for one who is connected.
 struct Session {
-    database: Box<dyn Bulk>,
+    database: Box<dyn RecordStore>,
     clock: Clock,
     stored: u64,
     removed: u64,

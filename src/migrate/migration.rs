@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pyzord_core::{Digest, Now, Record, StoreFailure, Task, Tick, UnixTime};
-use pyzord_engines::{Bulk, Found};
+use pyzord_engines::{Found, RecordStore};
 
 use super::progress::Progress;
 
@@ -29,8 +29,8 @@ pub(crate) struct Totals {
 /// A migration on its way.
 struct Run<'a> {
     migration: &'a Migration<'a>,
-    source: &'a mut (dyn Bulk + 'a),
-    destination: Option<&'a mut (dyn Bulk + 'a)>,
+    source: &'a mut (dyn RecordStore + 'a),
+    destination: Option<&'a mut (dyn RecordStore + 'a)>,
     totals: Totals,
     failed: BTreeSet<String>,
 }
@@ -39,8 +39,8 @@ impl Migration<'_> {
     /// Moves every record, and says how many, and what ended it early.
     pub(crate) fn run<'a>(
         &'a self,
-        source: &'a mut (dyn Bulk + 'a),
-        destination: Option<&'a mut (dyn Bulk + 'a)>,
+        source: &'a mut (dyn RecordStore + 'a),
+        destination: Option<&'a mut (dyn RecordStore + 'a)>,
     ) -> (Totals, Option<StoreFailure>) {
         let (totals, failed) = (Totals::default(), BTreeSet::new());
         let mut run = Run { migration: self, source, destination, totals, failed };

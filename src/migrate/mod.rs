@@ -36,7 +36,7 @@ fn migrate(options: &Options) -> Result<Totals, String> {
     let progress = Progress::new(source.estimate());
     let migration = Migration { delete: options.delete, dry_run: options.dry_run, progress: &progress };
     let destination =
-        destination.as_deref_mut().map(|destination| destination as &mut dyn pyzord_engines::Bulk);
+        destination.as_deref_mut().map(|destination| destination as &mut dyn pyzord_engines::RecordStore);
     let (totals, aborted) = migration.run(&mut *source, destination);
     progress.finish();
     let (done, failed) = (totals.transferred, totals.failed);

@@ -4,8 +4,8 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use clap::Parser;
 use pyzord_core::{CleanupAge, Digest, Record, StoreFailure, Tally, UnixTime};
-use pyzord_engines::Bulk;
-use pyzord_engines::registry::{Access, check, open_bulk};
+use pyzord_engines::RecordStore;
+use pyzord_engines::registry::{Access, check, open_store};
 
 /// Move the records of one database to another.
 ///
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     cleanup_age: u64,
 }
 
-type Databases = (Box<dyn Bulk>, Option<Box<dyn Bulk>>);
+type Databases = (Box<dyn RecordStore>, Option<Box<dyn RecordStore>>);
 
 impl Options {
     /// Opens both databases; in a dry run, the source alone.
@@ -47,14 +47,15 @@ impl Options {
         }
         let access = if self.delete { Access::Change } else { Access::Read };
         let mut source =
-            open_bulk(&from, &self.source_dsn, access, CleanupAge(0)).map_err(|e| format!("source: {e}"))?;
+            open_store(&from, &self.source_dsn, access, CleanupAge(0)).map_err(|e| format!("source: {e}"))?;
         check(&to, &self.destination_dsn).map_err(|error| format!("destination: {error}"))?;
         // A source that is away must not leave an empty destination behind.
         fetch_one(&mut *source, random_digest()).map_err(|failure| format!("source: {failure}"))?;
         if self.dry_run {
             return Ok((source, None));
         }
-        let destination = open_bulk(&to, &self.destination_dsn, Access::Create, CleanupAge(self.cleanup_age));
+        let destination =
+            open_store(&to, &self.destination_dsn, Access::Create, CleanupAge(self.cleanup_age));
         let mut destination = destination.map_err(|error| format!("destination: {error}"))?;
         if from == to && is_same(&mut *source, &mut *destination)? {
             return Err(SAME.to_owned());
@@ -67,7 +68,7 @@ const SAME: &str = "the source and the destination are the same database";
 
 /// Whether two databases of one engine are one: a server has many names, so a mark is put into the destination and
 /// looked for in the source. With `--delete` a mistake here would remove everything.
-fn is_same(source: &mut dyn Bulk, destination: &mut dyn Bulk) -> Result<bool, String> {
+fn is_same(source: &mut dyn RecordStore, destination: &mut dyn RecordStore) -> Result<bool, String> {
     let mark = random_digest();
     let time = Some(UnixTime::from_seconds(1));
     let reports = Tally { count: 1, entered: time, updated: time };
@@ -85,7 +86,7 @@ fn random_digest() -> Digest {
     Digest::new(std::array::from_fn(|index| hasher.hash_one(index).to_le_bytes()[0]))
 }
 
-fn fetch_one(database: &mut dyn Bulk, digest: Digest) -> Result<Record, StoreFailure> {
+fn fetch_one(database: &mut dyn RecordStore, digest: Digest) -> Result<Record, StoreFailure> {
     let mut fetched = Vec::new();
     database.fetch(&[digest], &mut fetched);
     fetched.pop().unwrap_or_else(|| Err(StoreFailure::new("no answer")))

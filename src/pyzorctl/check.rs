@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 use pyzord_engines::registry::Access;
 
 use super::failure::{Failure, Outcome, status};
@@ -86,7 +86,7 @@ fn find(site: &Site, options: &CheckDatabase) -> Result<Finding, Failure> {
 }
 
 /// Goes through all entries and names the first that nobody can read.
-fn count(database: &mut dyn Bulk) -> Result<(u64, u64), Failure> {
+fn count(database: &mut dyn RecordStore) -> Result<(u64, u64), Failure> {
     let (mut all, mut unreadable) = (0, 0);
     each(database, |entry| {
         all += 1;

@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write};
 
 use crate::rules;
 use pyzord_core::{Digest, Operation, Record, Tally, UnixTime};
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 use pyzord_engines::registry::Access;
 
 use super::failure::{Failure, Outcome, status};
@@ -179,7 +179,7 @@ fn read(options: &Digests) -> Result<Vec<Digest>, Failure> {
     Ok(digests)
 }
 
-fn fetch(database: &mut dyn Bulk, digests: &[Digest]) -> Vec<Result<Record, String>> {
+fn fetch(database: &mut dyn RecordStore, digests: &[Digest]) -> Vec<Result<Record, String>> {
     let mut results = Vec::new();
     database.fetch(digests, &mut results);
     results.into_iter().map(|result| result.map_err(|failure| failure.to_string())).collect()

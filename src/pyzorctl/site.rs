@@ -7,8 +7,8 @@ use crate::control::Guest;
 use crate::home::Home;
 use crate::settings::{Settings, Sources};
 use pyzord_core::{Progress, Task};
-use pyzord_engines::registry::{Access, open_bulk};
-use pyzord_engines::{Bulk, Found};
+use pyzord_engines::registry::{Access, open_store};
+use pyzord_engines::{Found, RecordStore};
 use pyzord_runtime::Clock;
 
 use super::failure::Failure;
@@ -46,17 +46,17 @@ impl Site {
     }
 
     /// Opens the database. A gdbm file that a server has is used through the server.
-    pub(crate) fn open(&self, access: Access) -> Result<Box<dyn Bulk>, Shut> {
+    pub(crate) fn open(&self, access: Access) -> Result<Box<dyn RecordStore>, Shut> {
         let Settings { engine, dsn, cleanup, .. } = &self.settings;
         match engine.as_str() {
             #[cfg(feature = "gdbm")]
             "gdbm" => self.open_file(access),
-            engine => open_bulk(engine, dsn, access, *cleanup).map_err(Shut::Unusable),
+            engine => open_store(engine, dsn, access, *cleanup).map_err(Shut::Unusable),
         }
     }
 
     #[cfg(feature = "gdbm")]
-    fn open_file(&self, access: Access) -> Result<Box<dyn Bulk>, Shut> {
+    fn open_file(&self, access: Access) -> Result<Box<dyn RecordStore>, Shut> {
         use pyzord_engines::{Gdbm, OpenCause};
         let path = &self.settings.database;
         // First, since a file is no business of others while a server has it.
@@ -80,13 +80,14 @@ impl Site {
     }
 
     /// The database of a running server, through that server.
-    pub(crate) fn lent(&self) -> Option<Box<dyn Bulk>> {
-        let lent = || -> Option<Box<dyn Bulk>> { Some(Box::new(Guest::of(&self.settings.database).ok()?)) };
+    pub(crate) fn lent(&self) -> Option<Box<dyn RecordStore>> {
+        let lent =
+            || -> Option<Box<dyn RecordStore>> { Some(Box::new(Guest::of(&self.settings.database).ok()?)) };
         (self.settings.engine == "gdbm").then(lent).flatten()
     }
 
     /// Opens the database, waiting for its file as long as the operator wants.
-    pub(crate) fn wait(&self, access: Access, waiting: &Waiting) -> Result<Box<dyn Bulk>, Shut> {
+    pub(crate) fn wait(&self, access: Access, waiting: &Waiting) -> Result<Box<dyn RecordStore>, Shut> {
         let deadline = self.clock.tick().after(Duration::from_secs(waiting.wait.unwrap_or(0).into()));
         loop {
             match self.open(access) {
@@ -97,7 +98,7 @@ impl Site {
     }
 
     /// Puts on the disk what was changed.
-    pub(crate) fn sync(&self, database: &mut dyn Bulk) -> Result<(), Failure> {
+    pub(crate) fn sync(&self, database: &mut dyn RecordStore) -> Result<(), Failure> {
         Ok(database.upkeep(self.clock.now(), Task::Sync).map(drop)?)
     }
 }
@@ -133,7 +134,7 @@ pub(crate) const STOP: &str = "stop it, or use --wait";
 
 /// Gives every entry of a database to `each`, a slice in memory at a time.
 pub(crate) fn each(
-    database: &mut dyn Bulk,
+    database: &mut dyn RecordStore,
     mut each: impl FnMut(Found) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut found = Vec::new();

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write};
 
 use pyzord_core::{Digest, Record, StoreFailure, Tally};
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 use pyzord_engines::registry::Access;
 
 use super::failure::{Failure, Outcome, status};
@@ -86,7 +86,7 @@ fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 struct Load<'a> {
     options: &'a Import,
     name: &'a str,
-    database: Box<dyn Bulk>,
+    database: Box<dyn RecordStore>,
     /// Records that are read and not yet stored, with their lines' numbers. No digest is in it twice.
     batch: Vec<(u64, Digest, Record)>,
     digests: BTreeSet<Digest>,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use pyzord_core::{CleanupAge, Digest, Progress, Record, Tally, UnixTime};
 use pyzord_engines::Gdbm;
-use pyzord_engines::registry::{Access, open_bulk};
+use pyzord_engines::registry::{Access, open_store};
 use pyzord_testkit::{MariadbServer, RedisServer};
 
 use crate::harness::{Guarded, Home, digest};
@@ -38,7 +38,7 @@ fn migration(source: Database<'_>, destination: Database<'_>) -> Command {
 
 /// All records of a database; one that was left damaged is recovered.
 fn records(database: Database<'_>) -> BTreeMap<Digest, Record> {
-    let mut bulk = open_bulk(database.0, database.1, Access::Create, CleanupAge(0)).unwrap();
+    let mut bulk = open_store(database.0, database.1, Access::Create, CleanupAge(0)).unwrap();
     let mut found = Vec::new();
     while bulk.scan(&mut found).unwrap() == Progress::More {}
     found.into_iter().map(|entry| entry.record.unwrap()).collect()

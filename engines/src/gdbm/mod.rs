@@ -4,7 +4,6 @@
 //! acknowledged, and a sync puts the same pages on the disk.
 
 mod bucket;
-mod bulk;
 mod expire;
 mod ffi;
 mod free;
@@ -12,6 +11,7 @@ mod header;
 mod inspect;
 mod mapping;
 mod open;
+mod record_store;
 mod rewrite;
 mod room;
 mod shared;
@@ -29,11 +29,11 @@ use pyzord_core::{
 use crate::codec;
 use crate::complaint::Complaint;
 use crate::steps::{Step, Steps};
-use bulk::Scan;
 use expire::Round;
 use ffi::{Database, Fault};
 use mapping::Mapping;
 pub use open::{Access, OpenCause, OpenError};
+use record_store::Scan;
 use room::Room;
 use shared::Shared;
 pub use walk::Entries;

@@ -7,12 +7,12 @@
 //! Increments are done by the server, in one statement, so any number of workers and servers may share a table, and
 //! the Python server, too.
 
-mod bulk;
 mod dial;
 mod dsn;
 mod expire;
 mod fault;
 mod plan;
+mod record_store;
 #[doc(hidden)]
 pub mod row;
 mod session;
@@ -27,9 +27,9 @@ use jiff::tz::TimeZone;
 use mysql::prelude::Queryable;
 use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, Task, Tick};
 
-use crate::bulk::Bulk;
 use crate::complaint::Complaint;
 use crate::link::Link;
+use crate::record_store::RecordStore;
 use dial::Dial;
 pub use dsn::{Dsn, DsnError};
 use expire::Round;
@@ -195,9 +195,9 @@ impl Store for Mysql {
 
     /// The server's own estimate, of which it takes care itself.
     fn record_count(&mut self, now: Now) -> Option<u64> {
-        let parameters = bulk::table(&self.dsn);
-        match self.session(now.tick)?.run(bulk::ESTIMATE, || parameters.clone()) {
-            Ok(rows) => bulk::number(&rows),
+        let parameters = record_store::table(&self.dsn);
+        match self.session(now.tick)?.run(record_store::ESTIMATE, || parameters.clone()) {
+            Ok(rows) => record_store::number(&rows),
             Err(fault) => {
                 self.note(now.tick, fault);
                 None

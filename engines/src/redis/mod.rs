@@ -17,12 +17,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod bulk;
 mod client;
 mod deadline;
 mod dsn;
 mod layout;
 mod old;
+mod record_store;
 mod request;
 
 use std::time::Duration;
@@ -37,12 +37,12 @@ use pyzord_core::{
 use crate::complaint::Complaint;
 use crate::link::Link;
 use crate::steps::{Step, Steps};
-use bulk::Cursor;
 use client::{Client, Dial};
 use deadline::Deadline;
 pub use dsn::{Dsn, DsnError};
 use layout::{Layout, Problem};
 use old::OldRecords;
+use record_store::Cursor;
 use request::Request;
 
 /// How many slices of the search for old records a sync does: where no record ever expires, no other task does any.

@@ -3,8 +3,8 @@
 use pyzord_core::{Now, Progress};
 
 use super::Redis;
-use super::bulk::{Page, page, scan};
 use super::deadline::Deadline;
+use super::record_store::{Page, page, scan};
 
 /// The keys of the old layout. Those of the new one, `pyzord.digest_v1.`, do not match.
 const OLD_KEYS: &str = "pyzord.digest.*";

@@ -3,7 +3,7 @@
 use std::thread;
 
 use pyzord_core::{Record, StoreOp, Tally};
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 use pyzord_testkit::{MariadbServer, wait_for};
 
 use crate::common::successes;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pyzord_core::{Digest, Progress, Record, StoreFailure, StoreOp, Tally, UnixTime};
 use pyzord_engines::redis::Redis;
-use pyzord_engines::{Bulk, Found};
+use pyzord_engines::{Found, RecordStore};
 use pyzord_testkit::RedisServer;
 
 use crate::common::successes;

@@ -6,7 +6,7 @@ use std::process::Command;
 use jiff::tz::TimeZone;
 use pyzord_core::{Record, StoreOp, Tally, UnixTime};
 use pyzord_engines::redis::Redis;
-use pyzord_engines::{Bulk, codec};
+use pyzord_engines::{RecordStore, codec};
 use pyzord_testkit::RedisServer;
 
 use crate::common::python;

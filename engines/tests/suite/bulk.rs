@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pyzord_core::{Digest, Progress, Record, StoreFailure, StoreOp, Tally, UnixTime};
-use pyzord_engines::{Bulk, Found};
+use pyzord_engines::{Found, RecordStore};
 
 use crate::common::{at, call, digest, execute, successes};
 use crate::subject::{Case, Odd, Stored};
@@ -44,13 +44,13 @@ fn digests() -> Vec<Digest> {
     (0..COUNT).map(digest).collect()
 }
 
-fn put(store: &mut impl Bulk, records: &[(Digest, Record)]) {
+fn put(store: &mut impl RecordStore, records: &[(Digest, Record)]) {
     let mut results = Vec::new();
     store.put(records, &mut results);
     assert_eq!(successes(results), vec![(); records.len()]);
 }
 
-fn fetch(store: &mut impl Bulk, digests: &[Digest]) -> Vec<Result<Record, StoreFailure>> {
+fn fetch(store: &mut impl RecordStore, digests: &[Digest]) -> Vec<Result<Record, StoreFailure>> {
     let mut results = Vec::new();
     store.fetch(digests, &mut results);
     assert_eq!(results.len(), digests.len());
@@ -58,7 +58,10 @@ fn fetch(store: &mut impl Bulk, digests: &[Digest]) -> Vec<Result<Record, StoreF
 }
 
 /// What a whole scan finds, by key; `meanwhile` is told what each step found.
-fn scan<B: Bulk>(store: &mut B, mut meanwhile: impl FnMut(&mut B, &[Found])) -> BTreeMap<String, Found> {
+fn scan<B: RecordStore>(
+    store: &mut B,
+    mut meanwhile: impl FnMut(&mut B, &[Found]),
+) -> BTreeMap<String, Found> {
     let mut all = BTreeMap::new();
     loop {
         let mut found = Vec::new();
@@ -73,7 +76,7 @@ fn scan<B: Bulk>(store: &mut B, mut meanwhile: impl FnMut(&mut B, &[Found])) -> 
 }
 
 /// What a whole scan finds where there are records alone.
-fn scan_records(store: &mut impl Bulk) -> BTreeMap<Digest, Record> {
+fn scan_records(store: &mut impl RecordStore) -> BTreeMap<Digest, Record> {
     let found = scan(store, |_, _| ());
     found
         .into_iter()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pyzord_core::{Digest, Record};
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 use pyzord_engines::mysql::{Dsn, Mysql, Patience};
 use pyzord_testkit::MariadbServer;
 

@@ -1,7 +1,7 @@
 //! The keys of a redis database, in both layouts.
 
 use pyzord_core::{CleanupAge, Digest, Record};
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 use pyzord_engines::redis::{Dsn, Options, Redis};
 use pyzord_testkit::RedisServer;
 

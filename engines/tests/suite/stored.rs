@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use pyzord_core::{Digest, Store, StoreCall, StoreError, StoreOp};
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 
 use crate::common::{at, call, digest, execute, expire};
 use crate::subject::{Case, Odd, Stored};

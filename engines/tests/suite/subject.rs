@@ -53,7 +53,7 @@ pub(crate) trait Subject {
 
 /// A database outside of this process, where others may write, too.
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
-pub(crate) trait Stored: Subject<Store: pyzord_engines::Bulk> {
+pub(crate) trait Stored: Subject<Store: pyzord_engines::RecordStore> {
     /// Whether counts and expiry, too, leave a record as it is that nobody can read.
     const SPARES_UNREADABLE: bool = true;
 

@@ -7,7 +7,7 @@ use super::Redis;
 use super::deadline::Deadline;
 use super::layout::{Problem, problem, stored};
 use super::request::Request;
-use crate::bulk::{Bulk, Found};
+use crate::record_store::{Found, RecordStore};
 
 /// How many records one trip takes, and about how many keys one step of a scan returns.
 const SLICE: usize = 250;
@@ -115,7 +115,7 @@ impl Redis {
     }
 }
 
-impl Bulk for Redis {
+impl RecordStore for Redis {
     /// A scan whose connection broke begins again at the start.
     fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
         let pattern = format!("{}*", self.layout.prefix());

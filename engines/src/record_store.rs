@@ -12,7 +12,7 @@ pub struct Found {
 }
 
 /// Reads, writes and removes whole records, streamed: no engine ever holds more than a slice in memory.
-pub trait Bulk: Store {
+pub trait RecordStore: Store {
     /// Appends the next entries, a few hundred at most, and says whether there are more. The first call begins at the
     /// start; after [`Progress::Done`] the next one does, too.
     ///

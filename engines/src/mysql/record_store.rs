@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::session::Session;
 use super::sql::MOST_ROWS;
 use super::{Dsn, Mysql, row};
-use crate::bulk::{Bulk, Found};
+use crate::record_store::{Found, RecordStore};
 
 /// How many rows one scan reads.
 const SCAN: usize = 500;
@@ -24,7 +24,7 @@ pub(super) fn table(dsn: &Dsn) -> Vec<Value> {
     vec![Value::from(dsn.table_database()), Value::from(dsn.table.table.as_str())]
 }
 
-impl Bulk for Mysql {
+impl RecordStore for Mysql {
     fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
         let after = self.scanned.clone();
         let rows = self.with(|session| {

@@ -3,8 +3,8 @@
 use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
 use super::{Entries, Gdbm};
-use crate::bulk::{Bulk, Found};
 use crate::codec;
+use crate::record_store::{Found, RecordStore};
 
 /// How many entries one call of a scan finds.
 const SLICE: usize = 512;
@@ -29,7 +29,7 @@ impl Gdbm {
     }
 }
 
-impl Bulk for Gdbm {
+impl RecordStore for Gdbm {
     fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
         let mut walk = self.scan.0.take().unwrap_or_else(|| self.entries());
         for _ in 0..SLICE {
