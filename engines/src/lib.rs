@@ -40,7 +40,7 @@ pub mod registry;
 mod steps;
 
 pub use link::Link;
-pub use record_store::{Found, RecordStore};
+pub use record_store::{RecordStore, StoredEntry};
 
 #[cfg(feature = "gdbm")]
 pub use gdbm::{Access, Entries, Gdbm, OpenCause, OpenError};

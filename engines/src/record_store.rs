@@ -4,7 +4,7 @@ use pyzord_core::{Digest, Progress, Record, Store, StoreFailure};
 
 /// One entry of a database, as a scan finds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Found {
+pub struct StoredEntry {
     /// The key as it is stored, without the engine's prefix; for messages.
     pub key: String,
     /// What it holds, or in one line why nobody can read that.
@@ -21,7 +21,7 @@ pub trait RecordStore: Store {
     ///
     /// # Errors
     /// When the database cannot be read. The next call goes on where this one failed.
-    fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure>;
+    fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure>;
 
     /// Stores records whole, in place of those that the digests may have, and appends one result for each.
     ///

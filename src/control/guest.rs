@@ -9,7 +9,7 @@ use std::time::Duration;
 use pyzord_core::{
     Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
 };
-use pyzord_engines::{Found, RecordStore};
+use pyzord_engines::{RecordStore, StoredEntry};
 
 use super::{GREETING, LONGEST_REPLY, address};
 use crate::csv::{self, Line};
@@ -92,7 +92,7 @@ impl Store for Guest {
 }
 
 impl RecordStore for Guest {
-    fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
+    fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
         let wire = self.0.get_mut();
         wire.send("scan\n")?;
         loop {
@@ -100,11 +100,11 @@ impl RecordStore for Guest {
             match line.split_once(' ') {
                 Some(("found", rest)) => {
                     let (digest, record) = csv::parse(rest).map_err(|_| not_understood())?;
-                    found.push(Found { key: digest.to_string(), record: Ok((digest, record)) });
+                    found.push(StoredEntry { key: digest.to_string(), record: Ok((digest, record)) });
                 }
                 Some(("unreadable", rest)) => {
                     let (key, cause) = rest.split_once('\t').ok_or_else(not_understood)?;
-                    found.push(Found { key: key.to_owned(), record: Err(cause.to_owned()) });
+                    found.push(StoredEntry { key: key.to_owned(), record: Err(cause.to_owned()) });
                 }
                 Some(("ok", "more")) => return Ok(Progress::More),
                 Some(("ok", "done")) => return Ok(Progress::Done),

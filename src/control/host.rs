@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{Digest, Progress, Record, StoreCall, StoreFailure, StoreOp, Task};
-use pyzord_engines::{Found, RecordStore};
+use pyzord_engines::{RecordStore, StoredEntry};
 use pyzord_runtime::Clock;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -254,7 +254,7 @@ impl Session {
     fn scan(&mut self, out: &mut dyn Write) -> io::Result<Result<String, StoreFailure>> {
         let mut found = Vec::new();
         let progress = self.database.scan(&mut found);
-        for Found { key, record } in found {
+        for StoredEntry { key, record } in found {
             match record {
                 Ok((digest, record)) => writeln!(out, "found {}", Line(digest, &record))?,
                 Err(cause) => writeln!(out, "unreadable {}\t{}", one_line(&key), one_line(&cause))?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pyzord_core::{Digest, Now, Record, StoreFailure, Task, Tick, UnixTime};
-use pyzord_engines::{Found, RecordStore};
+use pyzord_engines::{RecordStore, StoredEntry};
 
 use super::progress::Progress;
 
@@ -66,7 +66,7 @@ impl Run<'_> {
     }
 
     /// Moves the entries of one slice of the scan.
-    fn slice(&mut self, found: &[Found]) -> Result<(), StoreFailure> {
+    fn slice(&mut self, found: &[StoredEntry]) -> Result<(), StoreFailure> {
         let mut records = Vec::new();
         for entry in found {
             match &entry.record {

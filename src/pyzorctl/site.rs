@@ -8,7 +8,7 @@ use crate::home::Home;
 use crate::settings::{Settings, Sources};
 use pyzord_core::{Progress, Task};
 use pyzord_engines::registry::{Access, open_store};
-use pyzord_engines::{Found, RecordStore};
+use pyzord_engines::{RecordStore, StoredEntry};
 use pyzord_runtime::Clock;
 
 use super::failure::Failure;
@@ -135,7 +135,7 @@ pub(crate) const STOP: &str = "stop it, or use --wait";
 /// Gives every entry of a database to `each`, a slice in memory at a time.
 pub(crate) fn each(
     database: &mut dyn RecordStore,
-    mut each: impl FnMut(Found) -> Result<(), Failure>,
+    mut each: impl FnMut(StoredEntry) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut found = Vec::new();
     loop {

@@ -4,7 +4,7 @@ use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
 use super::{Entries, Gdbm};
 use crate::codec;
-use crate::record_store::{Found, RecordStore};
+use crate::record_store::{RecordStore, StoredEntry};
 
 /// How many entries one call of a scan finds.
 const SLICE: usize = 512;
@@ -20,17 +20,17 @@ impl Clone for Scan {
 }
 
 impl Gdbm {
-    fn found(&self, key: &[u8], value: &[u8]) -> Found {
+    fn found(&self, key: &[u8], value: &[u8]) -> StoredEntry {
         let record = Digest::parse(key).ok_or("the key is not a digest".to_owned()).and_then(|digest| {
             let decoded = codec::gdbm::decode(value, &self.zone);
             decoded.map(|record| (digest, record)).map_err(|why| format!("the record is unreadable: {why}"))
         });
-        Found { key: String::from_utf8_lossy(key).into_owned(), record }
+        StoredEntry { key: String::from_utf8_lossy(key).into_owned(), record }
     }
 }
 
 impl RecordStore for Gdbm {
-    fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
+    fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
         let mut walk = self.scan.0.take().unwrap_or_else(|| self.entries());
         for _ in 0..SLICE {
             match walk.next() {

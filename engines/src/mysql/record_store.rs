@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::session::Session;
 use super::sql::MOST_ROWS;
 use super::{Dsn, Mysql, row};
-use crate::record_store::{Found, RecordStore};
+use crate::record_store::{RecordStore, StoredEntry};
 
 /// How many rows one scan reads.
 const SCAN: usize = 500;
@@ -25,7 +25,7 @@ pub(super) fn table(dsn: &Dsn) -> Vec<Value> {
 }
 
 impl RecordStore for Mysql {
-    fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
+    fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
         let after = self.scanned.clone();
         let rows = self.with(|session| {
             let text = session.sql.scan(after.is_none(), SCAN);
@@ -104,11 +104,11 @@ fn put(session: &mut Session, records: &[(Digest, Record)]) -> Result<Vec<Result
 }
 
 /// The key of a row, and what is in it.
-fn found_in(session: &Session, row: Row) -> (Vec<u8>, Found) {
+fn found_in(session: &Session, row: Row) -> (Vec<u8>, StoredEntry) {
     let values = row.unwrap();
     let (key, fields) = values.split_first().map_or((&[][..], &[][..]), |(key, rest)| (row::text(key), rest));
     let record = session.codec.digest(key).and_then(|digest| Ok((digest, session.codec.record(fields)?)));
-    let found = Found {
+    let found = StoredEntry {
         key: String::from_utf8_lossy(key).into_owned(),
         record: record.map_err(|why| why.to_string()),
     };

@@ -7,7 +7,7 @@ use super::Redis;
 use super::deadline::Deadline;
 use super::layout::{Problem, problem, stored};
 use super::request::Request;
-use crate::record_store::{Found, RecordStore};
+use crate::record_store::{RecordStore, StoredEntry};
 
 /// How many records one trip takes, and about how many keys one step of a scan returns.
 const SLICE: usize = 250;
@@ -89,7 +89,7 @@ impl Redis {
     }
 
     /// What the scan found at these keys; nothing where a record has expired meanwhile.
-    fn entries(&mut self, keys: &[Vec<u8>], found: &mut Vec<Found>) -> Result<(), StoreFailure> {
+    fn entries(&mut self, keys: &[Vec<u8>], found: &mut Vec<StoredEntry>) -> Result<(), StoreFailure> {
         let prefix = self.layout.prefix().as_bytes();
         let names: Vec<&[u8]> = keys.iter().map(|key| key.strip_prefix(prefix).unwrap_or(key)).collect();
         let digests: Vec<Option<Digest>> = names.iter().map(|name| digest(name)).collect();
@@ -109,7 +109,7 @@ impl Redis {
                     Some(Err(problem)) => return Err(self.problem(problem)),
                 },
             };
-            found.push(Found { key: String::from_utf8_lossy(name).into_owned(), record });
+            found.push(StoredEntry { key: String::from_utf8_lossy(name).into_owned(), record });
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Redis {
 
 impl RecordStore for Redis {
     /// A scan whose connection broke begins again at the start.
-    fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
+    fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
         let pattern = format!("{}*", self.layout.prefix());
         self.request.clear();
         scan(&self.cursor.0, &pattern, SLICE, &mut self.request);

@@ -1,7 +1,7 @@
 //! Whole records.
 
 use pyzord_core::Progress;
-use pyzord_engines::{Found, RecordStore};
+use pyzord_engines::{RecordStore, StoredEntry};
 use pyzord_testkit::MariadbServer;
 
 use crate::support::{Case, digest, engine};
@@ -11,7 +11,7 @@ pub(crate) const CASES: &[Case] = &[
     ("keys in upper case are digests where the table says so", upper_case),
 ];
 
-fn scan(engine: &mut impl RecordStore) -> Vec<Found> {
+fn scan(engine: &mut impl RecordStore) -> Vec<StoredEntry> {
     let mut found = Vec::new();
     while engine.scan(&mut found).unwrap() == Progress::More {}
     found

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pyzord_core::{Digest, Progress, Record, StoreFailure, StoreOp, Tally, UnixTime};
 use pyzord_engines::redis::Redis;
-use pyzord_engines::{Found, RecordStore};
+use pyzord_engines::{RecordStore, StoredEntry};
 use pyzord_testkit::RedisServer;
 
 use crate::common::successes;
@@ -42,7 +42,10 @@ fn fetch(store: &mut Redis, digests: &[Digest]) -> Vec<Result<Record, StoreFailu
 }
 
 /// A whole scan, during which `meanwhile` is told what each step found.
-fn scan(store: &mut Redis, mut meanwhile: impl FnMut(&mut Redis, &[Found])) -> BTreeMap<String, Found> {
+fn scan(
+    store: &mut Redis,
+    mut meanwhile: impl FnMut(&mut Redis, &[StoredEntry]),
+) -> BTreeMap<String, StoredEntry> {
     let mut all = BTreeMap::new();
     loop {
         let mut found = Vec::new();

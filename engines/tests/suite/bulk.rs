@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pyzord_core::{Digest, Progress, Record, StoreFailure, StoreOp, Tally, UnixTime};
-use pyzord_engines::{Found, RecordStore};
+use pyzord_engines::{RecordStore, StoredEntry};
 
 use crate::common::{at, call, digest, execute, successes};
 use crate::subject::{Case, Odd, Stored};
@@ -60,8 +60,8 @@ fn fetch(store: &mut impl RecordStore, digests: &[Digest]) -> Vec<Result<Record,
 /// What a whole scan finds, by key; `meanwhile` is told what each step found.
 fn scan<B: RecordStore>(
     store: &mut B,
-    mut meanwhile: impl FnMut(&mut B, &[Found]),
-) -> BTreeMap<String, Found> {
+    mut meanwhile: impl FnMut(&mut B, &[StoredEntry]),
+) -> BTreeMap<String, StoredEntry> {
     let mut all = BTreeMap::new();
     loop {
         let mut found = Vec::new();
