@@ -27,9 +27,9 @@
 pub mod codec;
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 mod complaint;
+mod connection_manager;
 #[cfg(feature = "gdbm")]
 mod gdbm;
-mod link;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 mod record_store;
@@ -39,7 +39,7 @@ pub mod registry;
 #[cfg(any(feature = "gdbm", feature = "redis"))]
 mod steps;
 
-pub use link::Link;
+pub use connection_manager::ConnectionManager;
 pub use record_store::{RecordStore, StoredEntry};
 
 #[cfg(feature = "gdbm")]

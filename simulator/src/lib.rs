@@ -3,7 +3,8 @@
 //! This is a third runtime beside the ones of threads and tasks. It drives the same parts: the core's
 //! [`Batch`](pyzord_core::Batch), [`Policy`](pyzord_core::Policy), [`Guard`](pyzord_core::Guard),
 //! [`Schedule`](pyzord_core::Schedule) and [`MemoryStore`](pyzord_core::MemoryStore), the runtimes'
-//! [`Queue`](pyzord_runtime::Queue) and the engines' [`Link`](pyzord_engines::Link). But it has no threads, no sockets and no clocks: all that they would do is
+//! [`Queue`](pyzord_runtime::Queue) and the engines'
+//! [`ConnectionManager`](pyzord_engines::ConnectionManager). But it has no threads, no sockets and no clocks: all that they would do is
 //! cut into steps on one agenda, and a seed decides what happens when. Days of a server's life take a
 //! millisecond, and the same seed is the same run, always.
 //!

@@ -28,7 +28,7 @@ use mysql::prelude::Queryable;
 use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, Task, Tick};
 
 use crate::complaint::Complaint;
-use crate::link::Link;
+use crate::connection_manager::ConnectionManager;
 use crate::record_store::RecordStore;
 use dial::Dial;
 pub use dsn::{Dsn, DsnError};
@@ -64,7 +64,7 @@ pub struct Mysql {
     dsn: Arc<Dsn>,
     patience: Patience,
     dial: Dial,
-    link: Link<Session>,
+    link: ConnectionManager<Session>,
     /// With the shape that the table had when it was last seen.
     codec: Codec,
     round: Round,
@@ -82,7 +82,7 @@ impl Mysql {
         Self {
             patience,
             dial: Dial::new(Arc::clone(&dsn), patience, zone.clone()),
-            link: Link::new(format!("database {}", dsn.name())),
+            link: ConnectionManager::new(format!("database {}", dsn.name())),
             codec: Codec { zone, shape: Shape::default() },
             round: Round::default(),
             scanned: None,

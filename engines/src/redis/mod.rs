@@ -35,7 +35,7 @@ use pyzord_core::{
 };
 
 use crate::complaint::Complaint;
-use crate::link::Link;
+use crate::connection_manager::ConnectionManager;
 use crate::steps::{Step, Steps};
 use client::{Client, Dial};
 use deadline::Deadline;
@@ -93,7 +93,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Redis {
     exchange: Duration,
-    link: Link<Client>,
+    link: ConnectionManager<Client>,
     /// When the connection was last used.
     used: Tick,
     dial: Dial,
@@ -129,7 +129,7 @@ impl Redis {
         Self {
             exchange: options.exchange,
             used: Tick::default(),
-            link: Link::new(dsn.name()),
+            link: ConnectionManager::new(dsn.name()),
             dial: Dial::new(dsn.info.clone(), options.connect),
             layout,
             steps: Steps::default(),

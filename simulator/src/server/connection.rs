@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyzord_core::{Batch, Guard, Now, StoreAnswer, Tick};
-use pyzord_engines::Link;
+use pyzord_engines::ConnectionManager;
 use pyzord_runtime::Next;
 
 use super::{Load, Server};
@@ -20,7 +20,7 @@ const IDLE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Connection {
     state: State,
-    link: Link<Session>,
+    link: ConnectionManager<Session>,
     used: Tick,
     /// When the last one was lost.
     lost: Tick,
@@ -61,7 +61,7 @@ impl Connection {
     pub(super) fn new() -> Self {
         Self {
             state: State::Idle,
-            link: Link::new("database".into()),
+            link: ConnectionManager::new("database".into()),
             used: Tick::default(),
             lost: Tick::default(),
             given_up: false,
@@ -171,7 +171,7 @@ impl Connection {
             });
         }
         if stage.has(Sabotage::ConnectsWithoutPause) {
-            self.link = Link::new("database".into());
+            self.link = ConnectionManager::new("database".into());
         }
         if self.given_up {
             return Ok((None, delay));

@@ -10,7 +10,7 @@ const TRIAL: Duration = Duration::from_secs(1);
 
 /// At most one connection, made when it is wanted and made again, not too often, when it was lost.
 #[derive(Debug)]
-pub struct Link<C> {
+pub struct ConnectionManager<C> {
     /// How the log names the database; no password in it.
     name: String,
     connection: Option<C>,
@@ -19,7 +19,7 @@ pub struct Link<C> {
     backoff: Backoff,
 }
 
-impl<C> Link<C> {
+impl<C> ConnectionManager<C> {
     /// A link that is not connected yet.
     #[must_use]
     pub fn new(name: String) -> Self {
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn an_idle_connection_is_made_again_at_once_unless_the_server_hangs() {
         let at = |millis| Tick::new(Duration::from_millis(millis));
-        let mut link: Link<u32> = Link::new("test".into());
+        let mut link: ConnectionManager<u32> = ConnectionManager::new("test".into());
         assert_eq!(link.connection(at(0), || Ok(1)), Some(&mut 1));
         link.refresh(at(20_000), |_| Ok(true));
         assert_eq!(link.connection(at(20_000), || Ok(2)), Some(&mut 1));
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_lost_connection_is_tried_again_after_a_pause_and_not_before() {
-        let mut link: Link<u32> = Link::new("test".into());
+        let mut link: ConnectionManager<u32> = ConnectionManager::new("test".into());
         let at = |millis| Tick::new(Duration::from_millis(millis));
         assert_eq!(link.connection(at(0), || Err("refused".into())), None);
         assert_eq!(link.connection(at(99), || panic!("too early")), None);
@@ -131,7 +131,7 @@ mod tests {
     /// time written about.
     #[test]
     fn a_connection_that_breaks_at_once_is_made_ever_less_often() {
-        let mut link: Link<u32> = Link::new("test".into());
+        let mut link: ConnectionManager<u32> = ConnectionManager::new("test".into());
         let mut now = Tick::default();
         for pause in [100, 200, 400, 800, 1000, 1000] {
             assert_eq!(link.connection(now, || Ok(1)), Some(&mut 1));
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn who_has_time_gets_a_connection_at_once() {
-        let mut link: Link<u32> = Link::new("test".into());
+        let mut link: ConnectionManager<u32> = ConnectionManager::new("test".into());
         assert_eq!(link.wait(|| Err("refused".into())), Err("refused".into()));
         assert_eq!(link.wait(|| Ok(1)), Ok(&mut 1));
         assert_eq!(link.wait(|| panic!("there is one")), Ok(&mut 1));
