@@ -35,9 +35,9 @@ pub(crate) fn open(settings: &Settings) -> Result<Engine, String> {
         }
         #[cfg(feature = "mysql")]
         "mysql" => {
-            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
             let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
-            Ok(remote(settings, || Mysql::new(&dsn, Patience::SERVING)))
+            Ok(remote(settings, || Mysql::new(&dsn, Timeouts::SERVING)))
         }
         other => Err(unknown(other)),
     }
@@ -50,10 +50,10 @@ pub(crate) fn check(settings: &Settings) -> Result<String, String> {
         "gdbm" => check_gdbm(&settings.database),
         #[cfg(feature = "mysql")]
         "mysql" => {
-            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
             let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
             // A server that is away does not keep pyzord from starting.
-            let found = Mysql::new(&dsn, Patience::MIGRATING).check();
+            let found = Mysql::new(&dsn, Timeouts::MIGRATING).check();
             Ok(found.unwrap_or_else(|failure| format!("warning: {failure}")))
         }
         #[cfg(feature = "redis")]
@@ -67,9 +67,9 @@ pub(crate) fn create_table(settings: &Settings) -> Result<(), String> {
     match settings.engine.as_str() {
         #[cfg(feature = "mysql")]
         "mysql" => {
-            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
             let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
-            Mysql::new(&dsn, Patience::MIGRATING).create_table().map_err(|failure| failure.to_string())
+            Mysql::new(&dsn, Timeouts::MIGRATING).create_table().map_err(|failure| failure.to_string())
         }
         other if registry::NAMES.contains(&other) => {
             Err(format!("option --create-table: the engine {other} has no table"))

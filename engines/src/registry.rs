@@ -67,9 +67,9 @@ pub fn open_store(
         }
         #[cfg(feature = "mysql")]
         "mysql" => {
-            use crate::mysql::{Dsn, Mysql, Patience};
+            use crate::mysql::{Dsn, Mysql, Timeouts};
             let dsn = Dsn::parse(dsn).map_err(|error| error.to_string())?;
-            Ok(Box::new(Mysql::new(&dsn, Patience::MIGRATING)))
+            Ok(Box::new(Mysql::new(&dsn, Timeouts::MIGRATING)))
         }
         other => Err(unknown(other)),
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use mysql::{Conn, Error, Opts, OptsBuilder, SslOpts};
 
-use super::Patience;
+use super::Timeouts;
 use super::dsn::{Dsn, Host, PORT, Tls, Verify};
 use super::fault::cause;
 use super::session::Session;
@@ -31,14 +31,14 @@ const LARGEST_PACKET: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Dial {
     dsn: Arc<Dsn>,
-    patience: Patience,
+    timeouts: Timeouts,
     zone: TimeZone,
     under_way: Option<Receiver<Result<Session, String>>>,
 }
 
 impl Dial {
-    pub(super) fn new(dsn: Arc<Dsn>, patience: Patience, zone: TimeZone) -> Self {
-        Self { dsn, patience, zone, under_way: None }
+    pub(super) fn new(dsn: Arc<Dsn>, timeouts: Timeouts, zone: TimeZone) -> Self {
+        Self { dsn, timeouts, zone, under_way: None }
     }
 
     /// A connection, when it is made soon enough. One that takes longer goes on, and a later call gets it: so there
@@ -46,7 +46,7 @@ impl Dial {
     pub(super) fn call(&mut self) -> Result<Session, String> {
         let (receiver, wait) = match self.under_way.take() {
             Some(receiver) => (receiver, Duration::ZERO),
-            None => (self.start()?, self.patience.connect),
+            None => (self.start()?, self.timeouts.connect),
         };
         match receiver.recv_timeout(wait) {
             Ok(result) => result,
@@ -60,9 +60,9 @@ impl Dial {
 
     fn start(&self) -> Result<Receiver<Result<Session, String>>, String> {
         let (sender, receiver) = sync_channel(1);
-        let (dsn, patience, zone) = (Arc::clone(&self.dsn), self.patience, self.zone.clone());
+        let (dsn, timeouts, zone) = (Arc::clone(&self.dsn), self.timeouts, self.zone.clone());
         let work = move || {
-            let session = connect(&dsn, patience).and_then(|conn| Session::new(conn, &dsn, zone));
+            let session = connect(&dsn, timeouts).and_then(|conn| Session::new(conn, &dsn, zone));
             // Nobody receives it when the engine is gone.
             let _ = sender.send(session);
         };
@@ -72,14 +72,14 @@ impl Dial {
 }
 
 /// Connects to the first place that accepts.
-pub(super) fn connect(dsn: &Dsn, patience: Patience) -> Result<Conn, String> {
+pub(super) fn connect(dsn: &Dsn, timeouts: Timeouts) -> Result<Conn, String> {
     if dsn.tls.is_some() {
         // Fails when it was chosen before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let mut last = "its name has no address".to_owned();
     for place in places(dsn)? {
-        match Conn::new(opts(dsn, place, patience)) {
+        match Conn::new(opts(dsn, place, timeouts)) {
             Ok(conn) => return Ok(conn),
             // The server is there and does not want us; it would not at its other addresses.
             Err(error @ Error::MySqlError(_)) => return Err(cause(&error)),
@@ -113,7 +113,7 @@ fn places(dsn: &Dsn) -> Result<Vec<Place>, String> {
 }
 
 /// Every read and write of the connection has a time-out, the last words to a server that hangs included.
-fn opts(dsn: &Dsn, place: Place, patience: Patience) -> Opts {
+fn opts(dsn: &Dsn, place: Place, timeouts: Timeouts) -> Opts {
     let builder = OptsBuilder::new()
         .user(Some(&dsn.user))
         .pass(Some(&dsn.password))
@@ -121,8 +121,8 @@ fn opts(dsn: &Dsn, place: Place, patience: Patience) -> Opts {
         .prefer_socket(false)
         .tcp_nodelay(true)
         .tcp_connect_timeout(Some(ONE_ADDRESS))
-        .read_timeout(Some(patience.answer))
-        .write_timeout(Some(patience.answer))
+        .read_timeout(Some(timeouts.answer))
+        .write_timeout(Some(timeouts.answer))
         .stmt_cache_size(STATEMENTS)
         .max_allowed_packet(Some(LARGEST_PACKET))
         .ssl_opts(dsn.tls.as_ref().map(ssl_opts));

@@ -43,14 +43,14 @@ use sql::Sql;
 
 /// How long to wait for the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a connection: name resolution, TLS, logging in and a look at the table, all together.
     pub connect: Duration,
     /// For the answer to one statement.
     pub answer: Duration,
 }
 
-impl Patience {
+impl Timeouts {
     /// While clients wait: as long as they do.
     pub const SERVING: Self =
         Self { connect: Duration::from_millis(400), answer: Duration::from_millis(400) };
@@ -62,7 +62,7 @@ impl Patience {
 #[derive(Debug)]
 pub struct Mysql {
     dsn: Arc<Dsn>,
-    patience: Patience,
+    timeouts: Timeouts,
     dial: Dial,
     link: ConnectionManager<Session>,
     /// With the shape that the table had when it was last seen.
@@ -77,11 +77,11 @@ pub struct Mysql {
 impl Mysql {
     /// The table that a DSN names. It connects when it is first used.
     #[must_use]
-    pub fn new(dsn: &Dsn, patience: Patience) -> Self {
+    pub fn new(dsn: &Dsn, timeouts: Timeouts) -> Self {
         let (dsn, zone) = (Arc::new(dsn.clone()), TimeZone::system());
         Self {
-            patience,
-            dial: Dial::new(Arc::clone(&dsn), patience, zone.clone()),
+            timeouts,
+            dial: Dial::new(Arc::clone(&dsn), timeouts, zone.clone()),
             link: ConnectionManager::new(format!("database {}", dsn.name())),
             codec: Codec { zone, shape: Shape::default() },
             round: Round::default(),
@@ -99,7 +99,7 @@ impl Mysql {
     pub fn create_table(&mut self) -> Result<(), StoreFailure> {
         let sql = Sql { table: self.dsn.table.quoted() };
         let create = || {
-            let mut conn = dial::connect(&self.dsn, self.patience)?;
+            let mut conn = dial::connect(&self.dsn, self.timeouts)?;
             conn.query_drop(sql.create()).map_err(|error| cause(&error))?;
             session::shape(&mut conn, &sql)
         };

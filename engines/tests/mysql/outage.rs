@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use pyzord_core::{Store, StoreError, StoreOp};
-use pyzord_engines::mysql::{Mysql, Patience};
+use pyzord_engines::mysql::{Mysql, Timeouts};
 use pyzord_testkit::{MariadbServer, wait_for};
 
 use crate::common::now;
@@ -53,7 +53,7 @@ fn a_server_that_hangs_costs_a_moment_and_then_nothing() {
     drop(engine(&server, "digests"));
     let socket = format!("{},pyzor,secret,pyzor,digests", server.socket().display());
     for dsn in [server.dsn("digests"), socket] {
-        let mut engine = mysql(&dsn, Patience::SERVING);
+        let mut engine = mysql(&dsn, Timeouts::SERVING);
         until_it_works(&mut engine, 0);
         server.hang();
         let (answer, took) = report(&mut engine, 100_000);

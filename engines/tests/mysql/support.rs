@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pyzord_core::{Now, Store, StoreAnswer, StoreOp, Tick};
-use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
 use pyzord_testkit::MariadbServer;
 
 pub(crate) use crate::common::{at, call, digest, execute, expire};
@@ -12,11 +12,11 @@ pub(crate) use crate::common::{at, call, digest, execute, expire};
 pub(crate) type Case = (&'static str, fn(&MariadbServer));
 
 /// The machine may be slow and busy; what is tested is what is answered, not how soon.
-pub(crate) const CALM: Patience =
-    Patience { connect: Duration::from_secs(30), answer: Duration::from_secs(30) };
+pub(crate) const CALM: Timeouts =
+    Timeouts { connect: Duration::from_secs(30), answer: Duration::from_secs(30) };
 
-pub(crate) fn mysql(dsn: &str, patience: Patience) -> Mysql {
-    Mysql::new(&Dsn::parse(dsn).unwrap(), patience)
+pub(crate) fn mysql(dsn: &str, timeouts: Timeouts) -> Mysql {
+    Mysql::new(&Dsn::parse(dsn).unwrap(), timeouts)
 }
 
 /// An engine on a new table of this name.

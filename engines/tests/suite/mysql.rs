@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use pyzord_core::{Digest, Record};
 use pyzord_engines::RecordStore;
-use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
 use pyzord_testkit::MariadbServer;
 
 use crate::common::{digest, successes};
 use crate::subject::{Odd, Stored, Subject};
 
 /// The machine may be slow and busy; what is tested is what is answered, not how soon.
-const CALM: Patience = Patience { connect: Duration::from_secs(60), answer: Duration::from_secs(60) };
+const CALM: Timeouts = Timeouts { connect: Duration::from_secs(60), answer: Duration::from_secs(60) };
 
 pub(crate) struct Table<'a> {
     server: &'a MariadbServer,
