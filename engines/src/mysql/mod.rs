@@ -15,8 +15,8 @@ mod plan;
 mod record_store;
 #[doc(hidden)]
 pub mod row;
+mod schema;
 mod session;
-mod shape;
 mod sql;
 mod url;
 
@@ -36,9 +36,9 @@ use expire::Round;
 use fault::{Fault, cause};
 use plan::{Outcome, Plan};
 use row::Codec;
-use session::Session;
 #[doc(hidden)]
-pub use shape::Shape;
+pub use schema::Schema;
+use session::Session;
 use sql::Sql;
 
 /// How long to wait for the server.
@@ -65,7 +65,7 @@ pub struct Mysql {
     timeouts: Timeouts,
     dial: Dial,
     link: ConnectionManager<Session>,
-    /// With the shape that the table had when it was last seen.
+    /// With the schema that the table had when it was last seen.
     codec: Codec,
     round: Round,
     /// The last key that a scan found.
@@ -83,7 +83,7 @@ impl Mysql {
             timeouts,
             dial: Dial::new(Arc::clone(&dsn), timeouts, zone.clone()),
             link: ConnectionManager::new(format!("database {}", dsn.name())),
-            codec: Codec { zone, shape: Shape::default() },
+            codec: Codec { zone, schema: Schema::default() },
             round: Round::default(),
             scanned: None,
             unreadable: Complaint::default(),
@@ -101,7 +101,7 @@ impl Mysql {
         let create = || {
             let mut conn = dial::connect(&self.dsn, self.timeouts)?;
             conn.query_drop(sql.create()).map_err(|error| cause(&error))?;
-            session::shape(&mut conn, &sql)
+            session::schema(&mut conn, &sql)
         };
         create().map(drop).map_err(|cause| self.failure(&cause))
     }
@@ -121,7 +121,7 @@ impl Mysql {
         self.link.refresh(now, |session| session.is_open(now));
         let session = self.link.connection(now, || self.dial.call())?;
         session.used = now;
-        self.codec.shape = session.codec.shape;
+        self.codec.schema = session.codec.schema;
         Some(session)
     }
 
@@ -129,7 +129,7 @@ impl Mysql {
     fn with<T>(&mut self, work: impl FnOnce(&mut Session) -> Result<T, Fault>) -> Result<T, StoreFailure> {
         let connected = self.link.wait(|| self.dial.call());
         let result = connected.map_err(Fault::Refused).and_then(|session| {
-            self.codec.shape = session.codec.shape;
+            self.codec.schema = session.codec.schema;
             work(session)
         });
         result.map_err(|fault| {

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use mysql::Value;
 use pyzord_core::{Digest, Record, Tally, UnixTime};
 
-use super::shape::Shape;
+use super::schema::Schema;
 
 /// The columns of a record, in the order in which they are read and written here.
 pub(super) const FIELDS: &str = "digest, r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated";
@@ -40,7 +40,7 @@ impl fmt::Display for Unreadable {
 #[derive(Clone, Debug)]
 pub struct Codec {
     pub zone: TimeZone,
-    pub shape: Shape,
+    pub schema: Schema,
 }
 
 impl Codec {
@@ -49,10 +49,10 @@ impl Codec {
         let Record { reports, whitelists } = record;
         [
             key(digest),
-            Value::UInt(reports.count.min(self.shape.most_reports)),
+            Value::UInt(reports.count.min(self.schema.most_reports)),
             self.optional(reports.entered),
             self.optional(reports.updated),
-            Value::UInt(whitelists.count.min(self.shape.most_whitelists)),
+            Value::UInt(whitelists.count.min(self.schema.most_whitelists)),
             self.optional(whitelists.entered),
             self.optional(whitelists.updated),
         ]
@@ -89,7 +89,7 @@ impl Codec {
     pub(super) fn date(&self, date: UnixTime) -> Value {
         let [first, last] = [Timestamp::MIN, Timestamp::MAX].map(|end| end.as_second() * 1_000_000);
         let micros = date.micros().clamp(first, last);
-        let cut = micros - micros.rem_euclid(self.shape.unit);
+        let cut = micros - micros.rem_euclid(self.schema.unit);
         let local = self.zone.to_datetime(Timestamp::from_microsecond(cut).unwrap_or(Timestamp::MIN));
         match u16::try_from(local.year()) {
             Ok(year @ 1000..) => Value::Date(
@@ -136,7 +136,7 @@ impl Codec {
     /// The digest that a key stands for, when looking the digest up would find this key.
     pub fn digest(&self, key: &[u8]) -> Result<Digest, Unreadable> {
         let digest = Digest::parse(key).ok_or(Unreadable::Key)?;
-        if self.shape.any_case || digest.hex() == key { Ok(digest) } else { Err(Unreadable::Case) }
+        if self.schema.any_case || digest.hex() == key { Ok(digest) } else { Err(Unreadable::Case) }
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn codec(zone: &str, unit: i64) -> Codec {
-        Codec { zone: TimeZone::get(zone).unwrap(), shape: Shape { unit, ..Shape::default() } }
+        Codec { zone: TimeZone::get(zone).unwrap(), schema: Schema { unit, ..Schema::default() } }
     }
 
     fn date(date: (u16, u8, u8, u8, u8, u8, u32)) -> Value {
@@ -224,7 +224,7 @@ mod tests {
         let (mut codec, hex) = (codec("UTC", 1), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
         let upper = hex.to_uppercase();
         assert_eq!(codec.digest(upper.as_bytes()).unwrap().to_string(), hex);
-        codec.shape.any_case = false;
+        codec.schema.any_case = false;
         assert_eq!(codec.digest(upper.as_bytes()), Err(Unreadable::Case));
         assert_eq!(codec.digest(hex.as_bytes()).unwrap().to_string(), hex);
         assert_eq!(codec.digest(b"public"), Err(Unreadable::Key));
@@ -245,7 +245,7 @@ mod tests {
                 whitelists: Tally { count: counts.1, entered: wl_entered, updated: wl_updated },
             };
             let rounded = codec.rounded(&record);
-            prop_assert_eq!(rounded.reports.count, counts.0.min(codec.shape.most_reports));
+            prop_assert_eq!(rounded.reports.count, counts.0.min(codec.schema.most_reports));
             let first = codec.row(Digest::new([1; 20]), &record);
             prop_assert_eq!(codec.record(&first[1..]), Ok(rounded));
             prop_assert_eq!(codec.row(Digest::new([1; 20]), &rounded), first);

@@ -12,7 +12,7 @@ use super::dsn::Dsn;
 use super::fault::{Fault, TIMED_OUT, cause};
 use super::plan::{Outcome, Plan};
 use super::row::{self, Codec, Unreadable};
-use super::shape::{Column, Shape};
+use super::schema::{Column, Schema};
 use super::sql::{self, MOST_ROWS, Sql};
 
 /// A connection that was idle for longer may have been closed by the server or a firewall.
@@ -60,11 +60,11 @@ impl Session {
     pub(super) fn new(mut conn: Conn, dsn: &Dsn, zone: TimeZone) -> Result<Self, String> {
         let sql = Sql { table: dsn.table.quoted() };
         setup(&mut conn).map_err(|error| cause(&error))?;
-        let shape = shape(&mut conn, &sql)?;
+        let schema = schema(&mut conn, &sql)?;
         Ok(Self {
             conn,
             sql,
-            codec: Codec { zone, shape },
+            codec: Codec { zone, schema },
             statements: BTreeMap::new(),
             used: Tick::default(),
         })
@@ -126,8 +126,8 @@ impl Session {
         now: UnixTime,
         done: &mut BTreeSet<Digest>,
     ) -> Result<(), Fault> {
-        let shape = self.codec.shape;
-        let most = if kind == Kind::Whitelist { shape.most_whitelists } else { shape.most_reports };
+        let schema = self.codec.schema;
+        let most = if kind == Kind::Whitelist { schema.most_whitelists } else { schema.most_reports };
         let date = self.codec.date(now);
         let counts: Vec<(Digest, u64)> = counts.iter().map(|(digest, count)| (*digest, *count)).collect();
         for counts in counts.chunks(MOST_ROWS) {
@@ -175,8 +175,8 @@ impl Session {
         }
         let text = match kind {
             Kind::Read => self.sql.read(rows),
-            Kind::Report => self.sql.report(rows, &self.codec.shape),
-            Kind::Whitelist => self.sql.whitelist(rows, &self.codec.shape),
+            Kind::Report => self.sql.report(rows, &self.codec.schema),
+            Kind::Whitelist => self.sql.whitelist(rows, &self.codec.schema),
             Kind::Put => self.sql.put(rows),
             Kind::Remove => self.sql.remove(rows),
         };
@@ -231,7 +231,7 @@ fn setup(conn: &mut Conn) -> Result<(), Error> {
 }
 
 /// Looks at the table.
-pub(super) fn shape(conn: &mut Conn, sql: &Sql) -> Result<Shape, String> {
+pub(super) fn schema(conn: &mut Conn, sql: &Sql) -> Result<Schema, String> {
     const NO_SUCH_TABLE: u16 = 1146;
     let missing = format!(
         "table {} does not exist: create it with pyzord --create-table, or see docs/engines.md",
@@ -242,7 +242,7 @@ pub(super) fn shape(conn: &mut Conn, sql: &Sql) -> Result<Shape, String> {
         _ => cause(&error),
     })?;
     let columns: Vec<Column> = rows.iter().map(column).collect();
-    Shape::of(&columns).map_err(|fault| format!("table {} cannot be used: {fault}", sql.table))
+    Schema::of(&columns).map_err(|fault| format!("table {} cannot be used: {fault}", sql.table))
 }
 
 fn column(row: &Row) -> Column {

@@ -4,7 +4,7 @@
 //! MySQL share. MySQL 8 calls it deprecated and keeps it.
 
 use super::row::FIELDS;
-use super::shape::Shape;
+use super::schema::Schema;
 
 /// The most rows of one statement.
 pub(super) const MOST_ROWS: usize = 128;
@@ -33,13 +33,13 @@ impl Sql {
     }
 
     /// Adds to the reports of so many digests: digest, how many, now, now.
-    pub(super) fn report(&self, rows: usize, shape: &Shape) -> String {
-        self.add(rows, "r", "wl", shape.most_reports)
+    pub(super) fn report(&self, rows: usize, schema: &Schema) -> String {
+        self.add(rows, "r", "wl", schema.most_reports)
     }
 
     /// Adds to the whitelistings, as [`report`](Self::report) does.
-    pub(super) fn whitelist(&self, rows: usize, shape: &Shape) -> String {
-        self.add(rows, "wl", "r", shape.most_whitelists)
+    pub(super) fn whitelist(&self, rows: usize, schema: &Schema) -> String {
+        self.add(rows, "wl", "r", schema.most_whitelists)
     }
 
     /// The count stops at the largest that its column has room for. A zero date, as some servers let in, is none:
@@ -140,10 +140,10 @@ mod tests {
     fn statements_name_the_table_and_as_many_values_as_rows() {
         let sql = Sql { table: "`a`.`b-c`".into() };
         assert!(sql.read(3).ends_with("FROM `a`.`b-c` WHERE digest IN (?,?,?)"), "{}", sql.read(3));
-        let shape = Shape::default();
+        let schema = Schema::default();
         for (text, values) in [
-            (sql.report(4, &shape), 16),
-            (sql.whitelist(1, &shape), 4),
+            (sql.report(4, &schema), 16),
+            (sql.whitelist(1, &schema), 4),
             (sql.put(2), 14),
             (sql.remove(8), 8),
             (sql.expired(true, 5), 3),

@@ -1,7 +1,7 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 use mysql::Value;
 use pyzord_core::{Digest, Record, Tally, UnixTime};
-use pyzord_engines::mysql::Shape;
+use pyzord_engines::mysql::Schema;
 use pyzord_engines::mysql::row::Codec;
 
 use crate::record;
@@ -25,17 +25,17 @@ pub fn mysql_row(data: &[u8]) {
 }
 
 fn check(mut input: Unstructured<'_>) -> Result<()> {
-    let shape = Shape {
+    let schema = Schema {
         most_reports: input.arbitrary::<u64>()? & Tally::MAX,
         most_whitelists: input.arbitrary::<u64>()? & Tally::MAX,
         unit: 10_i64.pow(input.int_in_range(0..=6)?),
         any_case: input.arbitrary()?,
     };
-    let codec = Codec { zone: record::zone(&mut input)?, shape };
+    let codec = Codec { zone: record::zone(&mut input)?, schema };
     let record = record::record(&mut input)?;
     let rounded = codec.rounded(&record);
-    assert_eq!(rounded.reports.count, record.reports.count.min(shape.most_reports));
-    assert_eq!(rounded.whitelists.count, record.whitelists.count.min(shape.most_whitelists));
+    assert_eq!(rounded.reports.count, record.reports.count.min(schema.most_reports));
+    assert_eq!(rounded.whitelists.count, record.whitelists.count.min(schema.most_whitelists));
     for (before, after) in record::dates(&record).into_iter().zip(record::dates(&rounded)) {
         assert_eq!(before.is_some(), after.is_some());
         let earliest = UnixTime::from_seconds(-30_000_000_000);
@@ -61,7 +61,7 @@ fn stays(codec: &Codec, rounded: &Record) {
 fn check_key(codec: &Codec, key: &[u8]) {
     if let Ok(digest) = codec.digest(key) {
         assert!(digest.hex().eq_ignore_ascii_case(key));
-        assert!(codec.shape.any_case || digest.hex() == key);
+        assert!(codec.schema.any_case || digest.hex() == key);
     }
 }
 

@@ -9,7 +9,7 @@ const DIGEST_LEN: u32 = 40;
 
 /// What the columns have room for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shape {
+pub struct Schema {
     /// The largest `r_count`.
     pub most_reports: u64,
     /// The largest `wl_count`.
@@ -20,7 +20,7 @@ pub struct Shape {
     pub any_case: bool,
 }
 
-impl Default for Shape {
+impl Default for Schema {
     /// The table of the user's guide.
     fn default() -> Self {
         Self { most_reports: INT, most_whitelists: INT, unit: 1_000_000, any_case: true }
@@ -42,7 +42,7 @@ pub(super) struct Column {
     pub(super) key: String,
 }
 
-impl Shape {
+impl Schema {
     /// Judges the columns of a table.
     ///
     /// # Errors
@@ -154,8 +154,8 @@ mod tests {
             (columns("char(40)", "mediumint(9)", "datetime"), 8_388_607, 1_000_000),
         ];
         for (columns, most, unit) in table {
-            let expected = Shape { most_reports: most, most_whitelists: most, unit, any_case: true };
-            assert_eq!(Shape::of(&columns), Ok(expected), "{columns:?}");
+            let expected = Schema { most_reports: most, most_whitelists: most, unit, any_case: true };
+            assert_eq!(Schema::of(&columns), Ok(expected), "{columns:?}");
         }
     }
 
@@ -166,8 +166,8 @@ mod tests {
         columns[0].collation = "latin1_bin".into();
         columns[0].key = "UNI".into();
         columns[0].name = "Digest".into();
-        let shape = Shape::of(&columns).unwrap();
-        assert_eq!((shape.unit, shape.any_case), (10_000, false));
+        let schema = Schema::of(&columns).unwrap();
+        assert_eq!((schema.unit, schema.any_case), (10_000, false));
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         let changed = |change: fn(&mut Vec<Column>)| {
             let mut columns = columns("char(40)", "int(11)", "datetime");
             change(&mut columns);
-            Shape::of(&columns).unwrap_err()
+            Schema::of(&columns).unwrap_err()
         };
         let table = [
             (changed(Vec::clear), "it has no column digest"),
