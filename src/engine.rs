@@ -84,7 +84,7 @@ fn check_gdbm(path: &std::path::Path) -> Result<String, String> {
     if std::fs::metadata(path).map_or(true, |file| file.is_file() && file.len() == 0) {
         return Ok(format!("database {} does not exist yet and will be created", path.display()));
     }
-    match Gdbm::open_existing(path, Access::Read) {
+    match Gdbm::open_with(path, Access::Read) {
         Ok(_) => Ok(format!("database {} can be opened", path.display())),
         // A check beside a running server is the usual one, and a start would recover what is damaged.
         Err(error) if matches!(error.cause, OpenCause::InUse) => Ok(format!("warning: {error}")),

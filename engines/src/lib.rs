@@ -24,6 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod access;
 pub mod codec;
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 mod complaint;
@@ -39,8 +40,9 @@ pub mod registry;
 #[cfg(any(feature = "gdbm", feature = "redis"))]
 mod steps;
 
+pub use access::Access;
 pub use connection_manager::ConnectionManager;
 pub use record_store::{RecordStore, StoredEntry};
 
 #[cfg(feature = "gdbm")]
-pub use gdbm::{Access, Entries, Gdbm, OpenCause, OpenError};
+pub use gdbm::{Entries, Gdbm, OpenCause, OpenError};

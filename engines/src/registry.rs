@@ -2,18 +2,8 @@
 
 use pyzord_core::CleanupAge;
 
-use crate::RecordStore;
-
-/// What may be done to a database that is opened.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Access {
-    /// Nothing is changed, and nothing created.
-    Read,
-    /// Records are changed, in a database that exists.
-    Change,
-    /// The database is created when there is none.
-    Create,
-}
+pub use crate::access::Access;
+use crate::record_store::RecordStore;
 
 /// The names of the engines of this build.
 pub const NAMES: &[&str] = &[
@@ -50,12 +40,7 @@ pub fn open_store(
     match engine {
         #[cfg(feature = "gdbm")]
         "gdbm" => {
-            let path = std::path::Path::new(dsn);
-            let opened = match access {
-                Access::Read => crate::Gdbm::open_existing(path, crate::Access::Read),
-                Access::Change => crate::Gdbm::open_existing(path, crate::Access::Write),
-                Access::Create => crate::Gdbm::open(path),
-            };
+            let opened = crate::Gdbm::open_with(dsn.as_ref(), access);
             Ok(Box::new(opened.map_err(|error| error.to_string())?))
         }
         #[cfg(feature = "redis")]

@@ -57,7 +57,7 @@ fn a_database_that_another_process_has_open_is_refused() {
     let mut holder = start("hold", &path);
     let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
     assert!(lines.by_ref().any(|line| line.unwrap() == "open"));
-    for result in [Gdbm::open(&path), Gdbm::open_existing(&path, Access::Read)] {
+    for result in [Gdbm::open(&path), Gdbm::open_with(&path, Access::Read)] {
         let error = result.unwrap_err();
         assert!(matches!(error.cause, OpenCause::InUse));
         let expected =

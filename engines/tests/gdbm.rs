@@ -144,19 +144,19 @@ fn what_cannot_be_opened_is_named_with_the_cause() {
 #[test]
 fn reading_never_creates_a_database() {
     let (_directory, path) = scratch();
-    for access in [Access::Read, Access::Write] {
-        let error = Gdbm::open_existing(&path, access).unwrap_err();
+    for access in [Access::Read, Access::Change] {
+        let error = Gdbm::open_with(&path, access).unwrap_err();
         assert!(matches!(error.cause, OpenCause::Io(error) if error.kind() == io::ErrorKind::NotFound));
         fs::write(&path, "").unwrap();
-        assert!(matches!(Gdbm::open_existing(&path, access).unwrap_err().cause, OpenCause::Empty));
+        assert!(matches!(Gdbm::open_with(&path, access).unwrap_err().cause, OpenCause::Empty));
         fs::remove_file(&path).unwrap();
     }
     report(&mut Gdbm::open(&path).unwrap(), at(NOW), 0..3);
-    let first = Gdbm::open_existing(&path, Access::Read).unwrap();
-    let second = Gdbm::open_existing(&path, Access::Read).unwrap();
+    let first = Gdbm::open_with(&path, Access::Read).unwrap();
+    let second = Gdbm::open_with(&path, Access::Read).unwrap();
     assert_eq!((entries(&first).len(), entries(&second).len()), (3, 3));
     assert!(first.put(digest(1), &Record::default()).is_err());
-    assert!(matches!(Gdbm::open_existing(&path, Access::Write).unwrap_err().cause, OpenCause::InUse));
+    assert!(matches!(Gdbm::open_with(&path, Access::Change).unwrap_err().cause, OpenCause::InUse));
     assert!(first.remove(&digest(1).hex()).is_err());
 }
 

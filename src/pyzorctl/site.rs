@@ -64,12 +64,7 @@ impl Site {
             Ok(guest) => return Ok(Box::new(guest)),
             Err(cause) => cause,
         };
-        let opened = match access {
-            Access::Read => Gdbm::open_existing(path, pyzord_engines::Access::Read),
-            Access::Change => Gdbm::open_existing(path, pyzord_engines::Access::Write),
-            Access::Create => Gdbm::open(path),
-        };
-        match opened {
+        match Gdbm::open_with(path, access) {
             Ok(store) => Ok(Box::new(store)),
             Err(error) => Err(match error.cause {
                 OpenCause::InUse => Shut::InUse(format!("{error}, and no pyzord lends it at {absent}")),

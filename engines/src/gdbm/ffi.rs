@@ -12,16 +12,7 @@ use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-/// How to open a database.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Mode {
-    /// Shared with other readers; nothing can be changed.
-    Read,
-    /// Exclusive; the file must exist.
-    Write,
-    /// Exclusive; the file is created when it is missing or empty.
-    Create,
-}
+use crate::access::Access;
 
 /// What gdbm calls the state after which every call fails until the database is recovered.
 const NEED_RECOVERY: c_int = 29;
@@ -202,15 +193,15 @@ unsafe impl Send for Database {}
 
 impl Database {
     /// Opens a file whose header has been checked: on a corrupt one libgdbm may abort.
-    pub(super) fn open(path: &Path, mode: Mode, mapped: bool) -> Result<Self, Fault> {
+    pub(super) fn open(path: &Path, access: Access, mapped: bool) -> Result<Self, Fault> {
         let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Fault::too_long())?;
         let flags = CLOEXEC
             | XVERIFY
             | if mapped { 0 } else { NO_MAPPING }
-            | match mode {
-                Mode::Read => 0,
-                Mode::Write => 1,
-                Mode::Create => 2,
+            | match access {
+                Access::Read => 0,
+                Access::Change => 1,
+                Access::Create => 2,
             };
         // SAFETY: `name` ends in NUL and outlives the call. Without a fatal function libgdbm returns errors;
         // with one it would end the process. Block size 0 is the file system's, as Python asks for it.
@@ -380,7 +371,7 @@ mod tests {
     #[test]
     fn values_come_back_and_keys_are_walked() {
         let (_directory, path) = scratch();
-        let mut db = Database::open(&path, Mode::Create, true).unwrap();
+        let mut db = Database::open(&path, Access::Create, true).unwrap();
         assert!(db.first_key().unwrap().is_none());
         for (key, value) in [("one", "1"), ("two", ""), ("one", "uno")] {
             db.store(key.as_bytes(), value.as_bytes()).unwrap();
@@ -399,10 +390,10 @@ mod tests {
     #[test]
     fn faults_say_what_happened() {
         let (_directory, path) = scratch();
-        let missing = Database::open(&path, Mode::Write, true).unwrap_err();
+        let missing = Database::open(&path, Access::Change, true).unwrap_err();
         assert_eq!(missing.into_open_failure().unwrap().kind(), io::ErrorKind::NotFound);
-        drop(Database::open(&path, Mode::Create, true).unwrap());
-        let mut reader = Database::open(&path, Mode::Read, true).unwrap();
+        drop(Database::open(&path, Access::Create, true).unwrap());
+        let mut reader = Database::open(&path, Access::Read, true).unwrap();
         let refused = reader.store(b"key", b"value").unwrap_err();
         assert!(!refused.needs_recovery && refused.to_string().contains("(gdbm error 12)"), "{refused}");
     }
@@ -410,7 +401,7 @@ mod tests {
     #[test]
     fn a_forced_recovery_keeps_the_keys() {
         let (_directory, path) = scratch();
-        let mut db = Database::open(&path, Mode::Create, true).unwrap();
+        let mut db = Database::open(&path, Access::Create, true).unwrap();
         db.store(b"key", b"value").unwrap();
         assert_eq!(db.recover(false).unwrap(), Salvage::default());
         let salvage = db.recover(true).unwrap();

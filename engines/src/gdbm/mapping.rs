@@ -103,12 +103,12 @@ impl Shared {
 mod tests {
     use pyzord_core::{Digest, Progress, Record, UnixTime};
 
-    use super::super::ffi::Mode;
     use super::super::open;
     use super::*;
+    use crate::access::Access;
 
     fn shared(folder: &tempfile::TempDir) -> Shared {
-        Shared::new(open::open(&folder.path().join("pyzord.db"), Mode::Create).unwrap())
+        Shared::new(open::open(&folder.path().join("pyzord.db"), Access::Create).unwrap())
     }
 
     /// Each time the file grew, libgdbm mapped all of it anew: while much was removed from 300 MB, that made requests

@@ -26,13 +26,14 @@ use pyzord_core::{
     Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
 };
 
+use crate::access::Access;
 use crate::codec;
 use crate::complaint::Complaint;
 use crate::steps::{Step, Steps};
 use expire::Round;
 use ffi::{Database, Fault};
 use mapping::Mapping;
-pub use open::{Access, OpenCause, OpenError};
+pub use open::{OpenCause, OpenError};
 use record_store::Scan;
 use room::Room;
 use shared::Shared;
@@ -57,15 +58,15 @@ impl Gdbm {
     /// # Errors
     /// When another process has it open, when it is no gdbm file, or none that can be read and written.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        open::open(path, ffi::Mode::Create).map(Self::new)
+        Self::open_with(path, Access::Create)
     }
 
-    /// Opens a database that must exist. With [`Access::Read`] nothing is changed, not even to repair it.
+    /// Opens a database, which must exist unless it may be created. With [`Access::Read`] a damaged one is not recovered.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and when there is no database, or a damaged one that may not be changed.
-    pub fn open_existing(path: &Path, access: Access) -> Result<Self, OpenError> {
-        open::open(path, access.mode()).map(Self::new)
+    /// As [`open`](Self::open), and if there is no database, or a damaged one that may not be changed.
+    pub fn open_with(path: &Path, access: Access) -> Result<Self, OpenError> {
+        open::open(path, access).map(Self::new)
     }
 
     /// Stores a record whole, in place of the one that the digest may have.

@@ -9,31 +9,14 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::expire::Round;
-use super::ffi::{Database, Mode, Salvage};
+use super::ffi::{Database, Salvage};
 use super::header::Header;
 use super::mapping::Mapping;
 use super::rewrite::{leftovers, recover, sync_directory};
 use super::room::Room;
 use super::{Engine, inspect};
+use crate::access::Access;
 use crate::complaint::Complaint;
-
-/// What may be done with a database that must exist.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// Read it, beside other readers.
-    Read,
-    /// Read and change it, alone.
-    Write,
-}
-
-impl Access {
-    pub(super) fn mode(self) -> Mode {
-        match self {
-            Self::Read => Mode::Read,
-            Self::Write => Mode::Write,
-        }
-    }
-}
 
 /// Why a database could not be opened: one line that names it.
 #[derive(Debug)]
@@ -81,23 +64,23 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-pub(super) fn open(path: &Path, mode: Mode) -> Result<Engine, OpenError> {
-    let opened = open_checked(path, mode);
+pub(super) fn open(path: &Path, access: Access) -> Result<Engine, OpenError> {
+    let opened = open_checked(path, access);
     opened.map_err(|cause| OpenError { path: path.to_owned(), cause })
 }
 
-fn open_checked(path: &Path, mode: Mode) -> Result<Engine, OpenCause> {
-    let header = header(path, mode)?;
+fn open_checked(path: &Path, access: Access) -> Result<Engine, OpenCause> {
+    let header = header(path, access)?;
     warn_of_leftovers(path);
     // Who has just copied a file there may not have it on the disk yet; opening it is no time to wait for that.
     let mapped = fs::metadata(path).map_or(true, |metadata| Mapping::suits(metadata.len()));
-    let mut database = Database::open(path, mode, mapped).map_err(cause)?;
+    let mut database = Database::open(path, access, mapped).map_err(cause)?;
     let mut file = database.file()?;
     let damage = match &header {
         Some(header) => inspect::body(&file, header).map_err(hopeless)?.map(|fault| fault.to_string()),
         None => None,
     };
-    let (records, rewritten) = sound(&mut database, &file, path, mode, damage)?;
+    let (records, rewritten) = sound(&mut database, &file, path, access, damage)?;
     if rewritten {
         file = database.file()?;
     }
@@ -131,14 +114,14 @@ fn engine(path: &Path, mut database: Database, asked: Mapping, file: File, recor
 /// The header of the file, checked; `None` when there is no file yet, or an empty one.
 ///
 /// The descriptor used here is closed before libgdbm opens the file, see `Engine::file`.
-fn header(path: &Path, mode: Mode) -> Result<Option<Header>, OpenCause> {
+fn header(path: &Path, access: Access) -> Result<Option<Header>, OpenCause> {
     let metadata = match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && mode == Mode::Create => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => return Ok(None),
         metadata => metadata?,
     };
-    match (metadata.is_file(), metadata.len(), mode) {
+    match (metadata.is_file(), metadata.len(), access) {
         (false, ..) => Err(OpenCause::NotAFile),
-        (true, 0, Mode::Create) => Ok(None),
+        (true, 0, Access::Create) => Ok(None),
         (true, 0, _) => Err(OpenCause::Empty),
         (true, ..) => inspect::header(&File::open(path)?).map(Some).map_err(hopeless),
     }
@@ -149,7 +132,7 @@ fn sound(
     database: &mut Database,
     file: &File,
     path: &Path,
-    mode: Mode,
+    access: Access,
     damage: Option<String>,
 ) -> Result<(u64, bool), OpenCause> {
     let (why, force) = match (damage, database.count()) {
@@ -158,7 +141,7 @@ fn sound(
         (None, Err(fault)) => return Err(cause(fault)),
         (Some(damage), _) => (damage, true),
     };
-    if mode == Mode::Read {
+    if access == Access::Read {
         return Err(OpenCause::Damaged(format!("{why}; pyzord recovers it when it starts")));
     }
     log::warn!("database {}: it is damaged and will be recovered: {why}", path.display());

@@ -155,8 +155,8 @@ fn directory(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ffi::Mode;
     use super::*;
+    use crate::access::Access;
 
     #[test]
     fn a_copy_is_the_same_and_never_replaces() {
@@ -191,8 +191,8 @@ mod tests {
         let path = directory.path().join("db");
         let theirs = directory.path().join("db.backup");
         fs::write(&theirs, "").unwrap();
-        drop(Database::open(&path, Mode::Create, true).unwrap());
-        let mut reader = Database::open(&path, Mode::Read, true).unwrap();
+        drop(Database::open(&path, Access::Create, true).unwrap());
+        let mut reader = Database::open(&path, Access::Read, true).unwrap();
         let failed = cleanly(&path, || {
             fs::write(directory.path().join("db.a1B2c3"), "").unwrap();
             reader.store(b"key", b"")
