@@ -1,62 +1,61 @@
-//! The one file of this package that reads clocks.
+//! Clocks. No other file of this package reads one.
 #![expect(clippy::disallowed_methods, reason = "this is the file that reads the clocks")]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-/// Monotonic time in nanoseconds since its start. Copies agree.
+/// Monotonic time since the start of the clock. Copies agree.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
 impl Clock {
-    /// A clock that reads 0 now.
+    /// Starts a clock at 0.
     #[must_use]
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// Nanoseconds since the start.
+    /// Returns the time since the start, in nanoseconds.
     #[must_use]
     pub fn nanos(&self) -> u64 {
         nanos(self.0.elapsed())
     }
 
-    /// Time since the start.
+    /// Returns the time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 }
 
-/// A duration in nanoseconds; 585 years when it is longer.
+/// Converts a duration to nanoseconds, at most `u64::MAX` (585 years).
 #[must_use]
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Civil time in Unix seconds.
+/// Returns the system time in Unix seconds, between 0 and `i64::MAX`.
 #[must_use]
 pub fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// CPU time of the calling thread so far; zero where the system does not tell.
+/// Returns the CPU time of the calling thread so far; zero if the system has no such clock.
 #[must_use]
 pub fn thread_cpu() -> Duration {
     ClockId::CLOCK_THREAD_CPUTIME_ID.now().map_or(Duration::ZERO, Duration::from)
 }
 
-/// CPU time of a process so far, user and system, of all its threads and of those that have ended.
+/// Returns the CPU time of a process so far: user and system time of all its threads, ended ones included.
 ///
 /// # Errors
 /// When there is no such process.
-pub fn process_cpu(process: u32) -> Result<Duration, String> {
-    let pid = i32::try_from(process).map_err(|error| error.to_string())?;
-    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid));
+pub fn process_cpu(process: u32) -> anyhow::Result<Duration> {
     let time =
-        clock.and_then(ClockId::now).map_err(|error| format!("CPU time of process {process}: {error}"))?;
-    Ok(time.into())
+        || Ok::<_, anyhow::Error>(ClockId::pid_cpu_clock_id(Pid::from_raw(i32::try_from(process)?))?.now()?);
+    Ok(time().with_context(|| format!("cannot read the CPU time of process {process}"))?.into())
 }

@@ -1,41 +1,44 @@
-//! On which CPU a thread runs.
+//! CPU affinity.
 
 use std::thread;
 
+use anyhow::{Context as _, anyhow};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
-/// The CPUs that this process may use, in their order.
+/// Returns the CPUs that this process may use, in ascending order.
 ///
 /// # Errors
-/// When the system does not tell.
-pub fn available() -> Result<Vec<usize>, String> {
-    let set = sched_getaffinity(THIS_THREAD).map_err(|error| format!("affinity: {error}"))?;
-    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
+/// When the system does not return the affinity.
+pub fn available() -> anyhow::Result<Vec<usize>> {
+    let set = sched_getaffinity(THIS_THREAD).context("cannot read the CPU affinity")?;
+    // `is_set` fails only for a number beyond `count`.
+    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).collect())
 }
 
-/// Keeps the calling thread, and what it starts from now on, on one CPU.
+/// Pins the calling thread, and all that it starts from now on, to one CPU.
 ///
 /// # Errors
 /// When this process may not use that CPU.
-pub fn pin_this_thread(cpu: usize) -> Result<(), String> {
+pub fn pin_this_thread(cpu: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     let pinned = set.set(cpu).and_then(|()| sched_setaffinity(THIS_THREAD, &set));
-    pinned.map_err(|error| format!("CPU {cpu}: {error}"))
+    pinned.with_context(|| format!("cannot use CPU {cpu}"))
 }
 
-/// Does something on one CPU: processes that it starts stay there.
+/// Runs `action` on one CPU. Processes that it starts stay on that CPU.
 ///
 /// # Errors
-/// When this process may not use that CPU, or from the action.
+/// When this process may not use that CPU, or when `action` fails.
 pub fn on<T: Send>(
     cpu: Option<usize>,
-    action: impl FnOnce() -> Result<T, String> + Send,
-) -> Result<T, String> {
+    action: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
     let Some(cpu) = cpu else { return action() };
-    // A thread's affinity is inherited. A thread of its own leaves that of the caller alone.
+    // Affinity is inherited. A separate thread leaves that of the calling thread unchanged.
     let pinned = || pin_this_thread(cpu).and_then(|()| action());
-    thread::scope(|scope| scope.spawn(pinned).join()).unwrap_or_else(|_| Err("a thread panicked".to_owned()))
+    thread::scope(|scope| scope.spawn(pinned).join())
+        .unwrap_or_else(|_| Err(anyhow!("the thread on CPU {cpu} panicked")))
 }

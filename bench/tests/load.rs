@@ -1,4 +1,4 @@
-//! The generator and `pyzor-load` against servers whose every reply is known.
+//! The load generator and `pyzor-load` against servers with known replies.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -9,25 +9,25 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use pyzord_bench::load::{Account, Draw, Mix, Pace, Plan, Progress, Report, numbered, run};
+use pyzord_bench::load::{Distribution, LoadPlan, LoadProgress, Mix, Pace, Report, Signer, numbered, run};
 use pyzord_core::{
-    AccessOrder, CleanupAge, Limits, MemoryStore, Now, Operation, Policy, Progress as Upkeep, Rate, Store,
-    StoreAnswer, StoreCall, StoreFailure, Task,
+    AccessOrder, CleanupAge, Limits, MemoryStore, Now, Operation, Policy, Progress, Rate, Store, StoreAnswer,
+    StoreCall, StoreFailure, Task,
 };
-use pyzord_runtime::{Command as Order, Counters, Live, Server, Shield, Sockets, Stores};
+use pyzord_runtime::{Command as ServerCommand, Counters, Live, Server, Shield, Sockets, Stores};
 
-/// A request that is answered on a machine, however slow, must not be taken for a lost one.
+/// Long enough that a slow machine does not count an answered request as lost.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-fn plan(server: SocketAddr) -> Plan {
-    Plan { timeout: TIMEOUT, duration: Duration::from_secs(120), ..Plan::new(server) }
+fn plan(server: SocketAddr) -> LoadPlan {
+    LoadPlan { timeout: TIMEOUT, duration: Duration::from_secs(120), ..LoadPlan::new(server) }
 }
 
-fn load(plan: &Plan) -> Report {
-    run(plan, &Progress::default()).unwrap()
+fn load(plan: &LoadPlan) -> Report {
+    run(plan, &LoadProgress::default()).unwrap()
 }
 
-/// Runs a server that does with each request what `script` says, while `test` runs.
+/// Runs `test` against a server that calls `script` for each request.
 fn with_script<T>(
     mut script: impl FnMut(u64, &UdpSocket, &[u8], SocketAddr) + Send,
     test: impl FnOnce(SocketAddr) -> T,
@@ -46,7 +46,7 @@ fn with_script<T>(
             }
         });
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(address)));
-        // An empty datagram ends the server, also when the test has failed.
+        // An empty datagram ends the server, after a failed test too.
         UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[], address).unwrap();
         server.join().unwrap();
         outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -60,9 +60,9 @@ fn reply(request: &[u8], code: u16) -> Vec<u8> {
 }
 
 #[test]
-fn losses_repetitions_late_replies_and_codes_are_counted_exactly() {
-    // One request under way at a time: the request after an unanswered one is sent when that one was given up, so what
-    // comes first then is late by construction, however slow the machine.
+fn lost_duplicate_and_late_replies_and_codes_are_counted_exactly() {
+    // With one request in flight, the next request is sent after the timeout of an unanswered one. A reply that is
+    // withheld until then is late by construction, on a slow machine too.
     let mut withheld: Option<Vec<u8>> = None;
     let script = |number: u64, socket: &UdpSocket, request: &[u8], peer: SocketAddr| {
         let send = |reply: &[u8]| assert_eq!(socket.send_to(reply, peer).unwrap(), reply.len());
@@ -72,7 +72,7 @@ fn losses_repetitions_late_replies_and_codes_are_counted_exactly() {
         match number {
             // Never answered.
             20 | 50 => (),
-            // Answered when the next request is there, thus late.
+            // Answered after the next request has arrived, thus late.
             30 | 60 => withheld = Some(reply(request, 200)),
             // Answered twice and three times.
             10 => (0..2).for_each(|_| send(&reply(request, 200))),
@@ -91,7 +91,7 @@ fn losses_repetitions_late_replies_and_codes_are_counted_exactly() {
     };
     let report = with_script(script, |server| {
         let pace = Pace::Closed { outstanding: 1 };
-        load(&Plan { pace, requests: Some(100), ..plan(server) })
+        load(&LoadPlan { pace, requests: Some(100), ..plan(server) })
     });
     assert_eq!((report.sent, report.answered(), report.lost), (100, 96, 4));
     assert_eq!((report.late, report.duplicates, report.strays, report.unsent), (2, 3, 3, 0));
@@ -99,10 +99,10 @@ fn losses_repetitions_late_replies_and_codes_are_counted_exactly() {
     assert!((report.loss() - 0.04).abs() < 1e-9);
 }
 
-/// A server that pauses for a second makes every request wait that should have been sent meanwhile. A generator that
-/// measures from the moment of sending, or that waits for replies, would see a single slow one.
+/// A server that pauses for a second delays every request that is scheduled in that second. A generator that measures
+/// from the time of sending, or that waits for replies, sees a single slow request.
 #[test]
-fn a_pause_of_the_server_is_seen_by_every_request_that_it_delays() {
+fn every_request_that_a_pause_delays_shows_it_in_its_latency() {
     let pause = Duration::from_secs(1);
     let script = |number: u64, socket: &UdpSocket, request: &[u8], peer: SocketAddr| {
         if number == 75 {
@@ -111,19 +111,19 @@ fn a_pause_of_the_server_is_seen_by_every_request_that_it_delays() {
         socket.send_to(&reply(request, 200), peer).unwrap();
     };
     let report = with_script(script, |server| {
-        // Few enough that the receive buffer of any system holds those of a second.
+        // A rate low enough that the receive buffer of any system holds the requests of a second.
         let pace = Pace::Open { rate: 150 };
-        load(&Plan { pace, requests: Some(300), timeout: Duration::from_secs(60), ..plan(server) })
+        load(&LoadPlan { pace, requests: Some(300), timeout: Duration::from_secs(60), ..plan(server) })
     });
     assert_eq!((report.sent, report.answered()), (300, 300));
     let latencies = report.latencies();
     assert!(latencies.max() >= pause, "{:?}", latencies.max());
-    // Those of the pause's second, half of all, waited half a second on average: a quarter of all at least that long.
+    // Half of all requests fall into the pause and wait half a second on average: a quarter of all wait longer.
     assert!(latencies.quantile(0.76) >= pause / 2 - pause / 20, "{report}");
 }
 
 #[test]
-fn warming_up_is_sent_and_not_counted() {
+fn requests_of_the_warm_up_are_sent_and_not_counted() {
     let mut seen = 0;
     let script = |_, socket: &UdpSocket, request: &[u8], peer: SocketAddr| {
         seen += 1;
@@ -131,7 +131,7 @@ fn warming_up_is_sent_and_not_counted() {
     };
     let report = with_script(script, |server| {
         let [warm_up, duration] = [300, 700].map(Duration::from_millis);
-        load(&Plan { pace: Pace::Open { rate: 1000 }, warm_up, duration, ..plan(server) })
+        load(&LoadPlan { pace: Pace::Open { rate: 1000 }, warm_up, duration, ..plan(server) })
     });
     assert_eq!((report.sent, report.answered(), seen), (700, 700, 1000));
     assert!((report.rate() - 1000.0).abs() < 1.0, "{}", report.rate());
@@ -139,43 +139,43 @@ fn warming_up_is_sent_and_not_counted() {
 
 #[test]
 fn a_server_that_does_not_listen_loses_every_request() {
-    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let short = Duration::from_millis(50);
-    let report = load(&Plan { timeout: short, requests: Some(100), ..plan(nobody) });
+    let report = load(&LoadPlan { timeout: short, requests: Some(100), ..plan(closed) });
     assert_eq!((report.sent, report.lost, report.answered()), (100, 100, 0));
     let output =
-        pyzor_load(&[&nobody.to_string(), "--requests", "10", "--timeout", "50ms", "--warm-up", "0"]);
+        pyzor_load(&[&closed.to_string(), "--requests", "10", "--timeout", "50ms", "--warm-up", "0"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
-/// Records that all workers share.
+/// A store that all workers share.
 #[derive(Clone)]
-struct Shared<'a>(&'a Mutex<MemoryStore>);
+struct SharedStore<'a>(&'a Mutex<MemoryStore>);
 
-impl Store for Shared<'_> {
+impl Store for SharedStore<'_> {
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
         self.0.lock().unwrap().execute(now, calls, answers);
     }
 
-    fn upkeep(&mut self, _: Now, _: Task) -> Result<Upkeep, StoreFailure> {
-        Ok(Upkeep::Done)
+    fn upkeep(&mut self, _: Now, _: Task) -> Result<Progress, StoreFailure> {
+        Ok(Progress::Done)
     }
 }
 
-/// Runs our server while `test` runs, and returns the records it then has.
+/// Runs `test` against the server of this project, and returns its records.
 fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
     let access = Some(&b"check report ping : anonymous : allow\nall : bob : allow\n"[..]);
     let (policy, _) = Policy::parse(Some(b"bob : ABcd"), access, AccessOrder::FirstMatch);
     let sockets = Sockets::bind("127.0.0.1", 0, 2).unwrap();
     let (policy, counters, records) = (Live::new(policy), Counters::default(), Mutex::default());
-    // More wrong signatures come from one address than any client sends.
+    // The test sends more wrong signatures from one address than any client.
     let mut limits = Limits::default();
     limits.failures = Rate::UNLIMITED;
     let shield = Shield::new(limits);
     thread::scope(|scope| {
-        // Dropped when the test fails, which stops the server, too.
-        let (orders, receiver) = channel::<Order>();
-        let (store, counters) = (Shared(&records), &counters);
+        // A failed test drops it, which stops the server.
+        let (commands, receiver) = channel::<ServerCommand>();
+        let (store, counters) = (SharedStore(&records), &counters);
         let (sockets, policy, shield) = (&sockets, &policy, &shield);
         scope.spawn(move || {
             let server = Server {
@@ -193,7 +193,7 @@ fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
             pyzord_runtime_std::serve(server, &receiver);
         });
         test(sockets.address().unwrap());
-        drop(orders);
+        drop(commands);
     });
     records.into_inner().unwrap()
 }
@@ -202,13 +202,19 @@ fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
 fn our_server_answers_every_operation_signed_and_not() {
     let records = with_server(|server| {
         let mix: Mix = "check,report,ping,pong,info,whitelist".parse().unwrap();
-        let base = Plan { requests: Some(6000), mix, digests: 50, draw: Draw::Zipf, ..plan(server) };
-        let signed = load(&Plan { account: Some(Account::new("bob", "abCD")), ..base.clone() });
+        let base = LoadPlan {
+            requests: Some(6000),
+            mix,
+            digests: 50,
+            distribution: Distribution::Zipf,
+            ..plan(server)
+        };
+        let signed = load(&LoadPlan { signer: Some(Signer::new("bob", "abCD")), ..base.clone() });
         assert_eq!((signed.answered(), signed.codes), (6000, BTreeMap::from([(200, 6000)])));
-        let forged = load(&Plan { account: Some(Account::new("bob", "abCE")), ..base.clone() });
+        let forged = load(&LoadPlan { signer: Some(Signer::new("bob", "abCE")), ..base.clone() });
         assert_eq!(forged.codes, BTreeMap::from([(401, 6000)]));
         let sockets = 3.try_into().unwrap();
-        let anonymous = load(&Plan { sockets, batch: 4, ..base });
+        let anonymous = load(&LoadPlan { sockets, batch: 4, ..base });
         let counts: BTreeMap<_, _> = anonymous.operations().map(|(op, all)| (op, all.count())).collect();
         let denied =
             [Operation::Pong, Operation::Info, Operation::Whitelist].map(|op| counts[&op]).iter().sum();
@@ -222,8 +228,8 @@ fn our_server_answers_every_operation_signed_and_not() {
 fn a_sequence_fills_a_database_with_each_digest_once() {
     let records = with_server(|server| {
         let mix = Mix::only(Operation::Report);
-        let (draw, requests, sockets) = (Draw::Sequence, Some(100), 2.try_into().unwrap());
-        load(&Plan { mix, draw, digests: 10_000, batch: 100, requests, sockets, ..plan(server) });
+        let (distribution, requests, sockets) = (Distribution::Sequence, Some(100), 2.try_into().unwrap());
+        load(&LoadPlan { mix, distribution, digests: 10_000, batch: 100, requests, sockets, ..plan(server) });
     });
     let mut expected: Vec<_> = (0..10_000).map(numbered).collect();
     expected.sort_unstable();
@@ -256,7 +262,7 @@ fn the_program_prints_a_table_or_json() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_options_are_refused() {
     for arguments in [
         &["--rate", "5", "--outstanding", "5"][..],
         &["--mix", "chek"],

@@ -1,8 +1,8 @@
-//! `instructions`: counts the instructions that the core takes for each case, with valgrind, and compares them with
-//! `bench/instructions.txt`. The same program and the same input give the same count, on a busy machine, too.
+//! `instructions`: counts the instructions of the core for each case, with valgrind, and compares them with
+//! `bench/instructions.txt`. The same program and the same input give the same count, on a busy machine too.
 //!
-//! What else changes a count: the compiler, so the file names it; and what the CPU offers to the C library's copying.
-//! Valgrind hides SHA extensions, so signatures are counted in software; where the CPU has them, they take less.
+//! A count also depends on the compiler, which the file therefore names, and on the CPU features that the C library
+//! uses to copy memory. Valgrind hides the SHA extensions: signatures are counted in software.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,27 +10,29 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
 
+use anyhow::{Context as _, bail};
 use clap::Parser;
 use pyzord_bench::cases::{Case, REQUESTS};
 
-/// A count may differ by so many percent before it fails the check; with another compiler than the file's by that.
+/// The check fails if a count differs by more than this, in percent.
 const MARGIN: u64 = 3;
+/// The margin with another compiler than the file's.
 const MARGIN_OF_COMPILERS: u64 = 15;
 
-/// Count the instructions of the core for a request, with valgrind.
+/// Count the instructions of the core per request, with valgrind.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Options {
-    /// Compare with the file, and fail where a count is off by more than 3 %
+    /// Compare with the file; fail if a count differs by more than 3 %
     #[arg(long)]
     check: bool,
-    /// Write the file anew
+    /// Write the file
     #[arg(long, conflicts_with = "check")]
     bless: bool,
-    /// The file
+    /// The file of the accepted counts
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt"))]
     file: PathBuf,
-    /// Run one case; valgrind counts
+    /// Run one case, for valgrind
     #[arg(long, hide = true)]
     case: Option<String>,
 }
@@ -38,22 +40,23 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     if cfg!(debug_assertions) {
-        eprintln!("instructions: counts are those of a release build: cargo run --release");
+        eprintln!("instructions: this is a debug build; use cargo run --release");
         return ExitCode::FAILURE;
     }
     match run(&options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("instructions: {error}");
+            eprintln!("instructions: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(options: &Options) -> Result<bool, String> {
+/// Returns whether the check passed.
+fn run(options: &Options) -> anyhow::Result<bool> {
     if let Some(name) = &options.case {
-        counted(&mut Case::named(name).ok_or_else(|| format!("there is no case `{name}`"))?);
+        counted(&mut Case::named(name).with_context(|| format!("there is no case `{name}`"))?);
         return Ok(true);
     }
     let compiler = compiler()?;
@@ -65,7 +68,7 @@ fn run(options: &Options) -> Result<bool, String> {
     if options.bless {
         return fs::write(&options.file, write(&compiler, &counts))
             .map(|()| true)
-            .map_err(|error| format!("{}: {error}", options.file.display()));
+            .with_context(|| format!("cannot write {}", options.file.display()));
     }
     let before = Baseline::read(&options.file)?;
     let differences = before.compare(&compiler, &counts);
@@ -73,15 +76,15 @@ fn run(options: &Options) -> Result<bool, String> {
     Ok(!options.check || differences.acceptable)
 }
 
-/// What valgrind counts. A function of its own, which it finds by its name.
+/// Runs the case. Valgrind finds this function by its name and counts its instructions alone.
 #[inline(never)]
 fn counted(case: &mut Case) {
     std::hint::black_box(case.run());
 }
 
-/// Instructions for one request of this case.
-fn count(case: &str) -> Result<u64, String> {
-    let program = env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
+/// Returns the instructions per request of a case.
+fn count(case: &str) -> anyhow::Result<u64> {
+    let program = env::current_exe().context("cannot find the path of this program")?;
     let output = Command::new("valgrind")
         .args([
             "--tool=callgrind",
@@ -91,27 +94,27 @@ fn count(case: &str) -> Result<u64, String> {
         .arg(program)
         .args(["--case", case])
         .output()
-        .map_err(|error| format!("valgrind, of the package of that name: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
+        .context("cannot run valgrind; install the package `valgrind`")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
     let collected =
-        said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
+        errors.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
     match collected.filter(|count| *count > 0 && output.status.success()) {
         Some(count) => Ok(count / REQUESTS),
-        None => Err(format!("valgrind counted nothing for `{case}`: {said}")),
+        None => bail!("valgrind counted no instructions for `{case}`: {errors}"),
     }
 }
 
-/// The compiler's name and version, as it says them.
-fn compiler() -> Result<String, String> {
+/// Returns the compiler's name and version.
+fn compiler() -> anyhow::Result<String> {
     let output =
         Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("--version").output();
-    let output = output.map_err(|error| format!("rustc: {error}"))?;
+    let output = output.context("cannot run rustc --version")?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn write(compiler: &str, counts: &BTreeMap<String, u64>) -> String {
     let mut text = format!(
-        "# Instructions of the core for one request of a batch of {REQUESTS}, its store left out. Written by\n\
+        "# Instructions of the core per request of a batch of {REQUESTS}, without the store. Written by\n\
          # cargo run --release -p pyzord-bench --bin instructions -- --bless\n\
          # {compiler}\n"
     );
@@ -121,31 +124,32 @@ fn write(compiler: &str, counts: &BTreeMap<String, u64>) -> String {
     text
 }
 
-/// The counts of the file.
+/// The accepted counts.
 struct Baseline {
     text: String,
     counts: BTreeMap<String, u64>,
 }
 
-/// A table of old and new counts.
+/// A table of accepted and new counts.
 struct Differences {
     text: String,
     acceptable: bool,
 }
 
 impl Baseline {
-    fn read(file: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        Self::parse(text)
+    fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        Self::parse(text).with_context(|| file.display().to_string())
     }
 
-    fn parse(text: String) -> Result<Self, String> {
+    fn parse(text: String) -> anyhow::Result<Self> {
         let row = |line: &str| {
-            let (count, name) = line.trim().split_once("  ").ok_or_else(|| format!("no count: {line}"))?;
-            Ok((name.to_owned(), count.parse().map_err(|_| format!("no count: {line}"))?))
+            let (count, name) =
+                line.trim().split_once("  ").with_context(|| format!("no count in `{line}`"))?;
+            let count = count.parse().with_context(|| format!("no count in `{line}`"))?;
+            Ok::<_, anyhow::Error>((name.to_owned(), count))
         };
-        let counts =
-            text.lines().filter(|line| !line.starts_with('#')).map(row).collect::<Result<_, String>>()?;
+        let counts = text.lines().filter(|line| !line.starts_with('#')).map(row).collect::<Result<_, _>>()?;
         Ok(Self { text, counts })
     }
 
@@ -156,7 +160,7 @@ impl Baseline {
         if !same_compiler {
             let _ = writeln!(
                 text,
-                "built with {compiler}, which is not the file's compiler: the margin is wider"
+                "the margin is {margin} %: this compiler, {compiler}, is not that of the file"
             );
         }
         let _ = writeln!(text, "{:>8}{:>8}{:>9}", "file", "now", "change");
@@ -167,17 +171,17 @@ impl Baseline {
             acceptable &= fine;
             let shown = |count: Option<&u64>| count.map_or_else(|| "-".to_owned(), u64::to_string);
             let percent = both.map_or_else(|| "-".to_owned(), |(before, now)| percent(*before, *now));
-            let mark = if fine { "" } else { "  <-- beyond the margin" };
+            let mark = if fine { "" } else { "  <-- outside the margin" };
             let _ = writeln!(text, "{:>8}{:>8}{percent:>9}  {name}{mark}", shown(before), shown(now));
         }
         if !acceptable {
-            text += "a change that is meant to be is accepted with --bless\n";
+            text += "to accept an intended change, use --bless\n";
         }
         Differences { text, acceptable }
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "for the eye")]
+#[expect(clippy::cast_precision_loss, reason = "a percentage to print")]
 fn percent(before: u64, now: u64) -> String {
     format!("{:+.2} %", (now as f64 / before as f64 - 1.0) * 100.0)
 }
@@ -193,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_beyond_the_margin_fails_in_either_direction() {
+    fn a_count_outside_the_margin_fails_in_both_directions() {
         let file = write(RUSTC, &counts(&[("check", 1000), ("check, signed", 3000)]));
         let baseline = Baseline::parse(file).unwrap();
         for (check, compiler, acceptable) in [
@@ -211,14 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_came_or_went_fails() {
+    fn an_added_or_removed_case_fails() {
         let baseline = Baseline::parse(write(RUSTC, &counts(&[("a", 10), ("b", 20)]))).unwrap();
         assert!(!baseline.compare(RUSTC, &counts(&[("a", 10)])).acceptable);
         assert!(!baseline.compare(RUSTC, &counts(&[("a", 10), ("b", 20), ("c", 1)])).acceptable);
         assert!(Baseline::parse("check 10".to_owned()).is_err());
     }
 
-    /// Every case is in the committed file, and nothing else.
+    /// The committed file has every case, and no other line.
     #[test]
     fn the_committed_file_has_all_cases() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.txt");

@@ -1,4 +1,4 @@
-//! Which digests a load asks for.
+//! The digests that a load asks for.
 
 use clap::ValueEnum;
 use pyzord_core::Digest;
@@ -6,30 +6,30 @@ use sha1::{Digest as _, Sha1};
 
 use crate::random::Random;
 
-/// How digests are drawn from those there are.
+/// How often each digest is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Draw {
-    /// Each as often as any other.
+pub enum Distribution {
+    /// All equally often.
     Uniform,
-    /// As mail has them: the n-th most frequent about 1/n times as often as the first.
+    /// As in mail: the n-th most frequent about 1/n times as often as the first.
     Zipf,
-    /// One after another, each once, and again from the first: to fill a database.
+    /// One after another, then again from the first: fills a database.
     Sequence,
 }
 
-/// The digest with a number: SHA-1 of the number in decimal digits, so that `printf 7 | sha1sum`, SQL or a script
-/// find the same one.
+/// Returns digest number N: the SHA-1 of N in decimal digits, so that `printf 7 | sha1sum`, SQL or a script can compute
+/// the same one.
 #[must_use]
 pub fn numbered(number: u64) -> Digest {
     let mut digits = [0; 20];
     Digest::new(Sha1::digest(decimal(&mut digits, number)).into())
 }
 
-/// The digits of a number, without zeros before it.
+/// Writes a number in decimal digits, without leading zeros.
 pub(crate) fn decimal(digits: &mut [u8; 20], mut number: u64) -> &[u8] {
     let mut length = 0;
     for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        *digit = b'0' + (number % 10) as u8;
         number /= 10;
         length += 1;
         if number == 0 {
@@ -41,27 +41,27 @@ pub(crate) fn decimal(digits: &mut [u8; 20], mut number: u64) -> &[u8] {
 
 /// Draws the numbers of digests for one of several sockets.
 #[derive(Clone, Debug)]
-pub(crate) struct Drawer {
-    draw: Draw,
+pub(crate) struct DigestSampler {
+    distribution: Distribution,
     count: u64,
-    /// The next of a sequence, the part of this socket, and where that begins.
+    /// In a sequence: the next digest, and the length and beginning of this socket's part.
     next: u64,
     part: u64,
     first: u64,
 }
 
-impl Drawer {
-    pub(crate) fn new(draw: Draw, count: u64, socket: u64, sockets: u64) -> Self {
+impl DigestSampler {
+    pub(crate) fn new(distribution: Distribution, count: u64, socket: u64, sockets: u64) -> Self {
         let first = share_before(count, socket, sockets);
         let part = share_before(count, socket + 1, sockets) - first;
-        Self { draw, count, next: 0, part: part.max(1), first }
+        Self { distribution, count, next: 0, part: part.max(1), first }
     }
 
     pub(crate) fn next(&mut self, random: &mut Random) -> u64 {
-        match self.draw {
-            Draw::Uniform => random.below(self.count),
-            Draw::Zipf => zipf(random.unit(), self.count),
-            Draw::Sequence => {
+        match self.distribution {
+            Distribution::Uniform => random.below(self.count),
+            Distribution::Zipf => zipf(random.unit(), self.count),
+            Distribution::Sequence => {
                 let number = self.first + self.next;
                 self.next = (self.next + 1) % self.part;
                 number
@@ -70,9 +70,13 @@ impl Drawer {
     }
 }
 
-/// How much of `total` belongs to those before the `index`-th of `of`: shares differ by one at most.
-pub(crate) fn share_before(total: u64, index: u64, of: u64) -> u64 {
-    u64::try_from(u128::from(total) * u128::from(index) / u128::from(of.max(1))).unwrap_or(total)
+/// Returns how much of `total` belongs to the sockets before `socket`, which is at most `sockets`. Shares differ by at
+/// most one.
+pub(crate) fn share_before(total: u64, socket: u64, sockets: u64) -> u64 {
+    debug_assert!(socket <= sockets && sockets > 0);
+    #[expect(clippy::cast_possible_truncation, reason = "at most `total`")]
+    let share = (u128::from(total) * u128::from(socket) / u128::from(sockets)) as u64;
+    share
 }
 
 /// The inverse of the distribution P(rank <= k) = ln(k + 1) / ln(n + 1), Zipf's with exponent 1 in its smooth form.
@@ -80,7 +84,7 @@ pub(crate) fn share_before(total: u64, index: u64, of: u64) -> u64 {
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a rank that is off by one part in 2^52 is as good"
+    reason = "an error of one part in 2^52 does not matter"
 )]
 fn zipf(unit: f64, count: u64) -> u64 {
     let rank = (count as f64 + 1.0).powf(unit) as u64;
@@ -102,13 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_has_each_digest_once_whatever_the_number_of_sockets() {
+    fn a_sequence_has_each_digest_once_for_any_number_of_sockets() {
         for sockets in 1..=4 {
             let mut all: Vec<u64> = (0..sockets)
                 .flat_map(|socket| {
-                    let mut drawer = Drawer::new(Draw::Sequence, 10, socket, sockets);
-                    let part = drawer.part;
-                    (0..part).map(move |_| drawer.next(&mut Random::new(0))).collect::<Vec<_>>()
+                    let mut sampler = DigestSampler::new(Distribution::Sequence, 10, socket, sockets);
+                    let part = sampler.part;
+                    (0..part).map(move |_| sampler.next(&mut Random::new(0))).collect::<Vec<_>>()
                 })
                 .collect();
             all.sort_unstable();
@@ -120,9 +124,9 @@ mod tests {
     #[test]
     fn zipf_favours_the_first_ranks() {
         let (mut random, mut drawn) = (Random::new(3), vec![0_i32; 1000]);
-        let mut drawer = Drawer::new(Draw::Zipf, 1000, 0, 1);
+        let mut sampler = DigestSampler::new(Distribution::Zipf, 1000, 0, 1);
         for _ in 0..1_000_000 {
-            drawn[usize::try_from(drawer.next(&mut random)).unwrap()] += 1;
+            drawn[usize::try_from(sampler.next(&mut random)).unwrap()] += 1;
         }
         assert!((drawn[0] - 100_330).abs() < 2000, "{}", drawn[0]);
         assert!((drawn[0] - 10 * drawn[6]).abs() < 110_000 && drawn[999] > 50, "{drawn:?}");

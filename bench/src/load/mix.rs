@@ -1,12 +1,13 @@
-//! Which operations a load is made of.
+//! The operations of a load.
 
 use std::str::FromStr;
 
+use anyhow::{Context as _, ensure};
 use pyzord_core::Operation;
 
 use crate::random::Random;
 
-/// Operations and how often each of them is asked for, relative to the others.
+/// Operations and their relative frequencies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mix {
     parts: Vec<(Operation, u64)>,
@@ -14,7 +15,7 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// One operation and no other.
+    /// Returns a mix of one operation.
     #[must_use]
     pub fn only(operation: Operation) -> Self {
         Self { parts: vec![(operation, 1)], total: 1 }
@@ -28,31 +29,29 @@ impl Mix {
                 None => return *operation,
             }
         }
-        Operation::Ping
+        unreachable!("a random number below the sum of all weights")
     }
 }
 
-/// Reads `check=80,report=15,pong`; a name alone weighs 1.
+/// Parses `check=80,report=15,pong`; a name without a weight has weight 1.
 impl FromStr for Mix {
-    type Err = String;
+    type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> anyhow::Result<Self> {
         let part = |part: &str| {
             let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
             let name = name.trim();
             let unknown = || {
                 let names = Operation::ALL.map(Operation::name).join(", ");
-                format!("there is no operation `{name}`; there are {names}")
+                format!("unknown operation `{name}`; use one of {names}")
             };
-            let operation = Operation::parse(name.as_bytes()).ok_or_else(unknown)?;
-            let weight: u32 = weight.trim().parse().map_err(|_| format!("`{weight}` is no weight"))?;
-            Ok((operation, u64::from(weight)))
+            let operation = Operation::parse(name.as_bytes()).with_context(unknown)?;
+            let weight: u32 = weight.trim().parse().with_context(|| format!("`{weight}` is not a weight"))?;
+            Ok::<_, anyhow::Error>((operation, u64::from(weight)))
         };
-        let parts: Vec<_> = text.split(',').map(part).collect::<Result<_, String>>()?;
+        let parts: Vec<_> = text.split(',').map(part).collect::<Result<_, _>>()?;
         let total = parts.iter().map(|(_, weight)| weight).sum();
-        if total == 0 {
-            return Err("all weights are 0".to_owned());
-        }
+        ensure!(total != 0, "all weights are 0");
         Ok(Self { parts, total })
     }
 }
@@ -75,13 +74,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_alone_weighs_one() {
-        assert_eq!("pong,info".parse::<Mix>(), "pong=1,info=1".parse());
-        assert_eq!("ping".parse(), Ok(Mix::only(Operation::Ping)));
+    fn a_name_without_a_weight_has_weight_one() {
+        assert_eq!("pong,info".parse::<Mix>().unwrap(), "pong=1,info=1".parse().unwrap());
+        assert_eq!("ping".parse::<Mix>().unwrap(), Mix::only(Operation::Ping));
     }
 
     #[test]
-    fn what_is_no_mix_is_refused() {
+    fn an_invalid_mix_is_refused() {
         for text in
             ["", "chek", "check=", "check=-1", "check=x", "check=0,ping=0", "check,,ping", "check=1=2"]
         {

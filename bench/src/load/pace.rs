@@ -1,37 +1,37 @@
-//! When requests are sent.
+//! The times at which requests are sent.
 
-/// What decides when the next request is sent.
+/// What makes a socket send its next request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
-    /// The replies: so many requests are always unanswered. Finds out how much a server can do. A server that pauses
-    /// makes the generator pause, too, so latencies are those of few requests.
+    /// A closed loop: each reply triggers the next request. Measures the throughput of a server. A server that pauses
+    /// pauses the generator too, so few requests show the pause in their latency.
     Closed {
-        /// Requests under way at once, over all sockets.
+        /// Requests in flight, over all sockets.
         outstanding: u64,
     },
-    /// The clock: mail arrives whether or not the server is quick. Latency counts from the moment at which a request
-    /// should have been sent, so a pause is seen by every request that it delays.
+    /// An open loop: requests are sent at a fixed rate, as mail arrives however fast the server is. Latency counts from
+    /// the scheduled time, so every request that a pause delays shows it.
     Open {
-        /// Requests a second, over all sockets.
+        /// Requests per second, over all sockets.
         rate: u64,
     },
 }
 
-/// The moments at which one of several sockets sends, at a fixed rate: those of all sockets interleave.
+/// The times at which one of several sockets sends at a fixed rate; the times of all sockets interleave.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Schedule {
+pub(crate) struct SendTimes {
     rate: u64,
     socket: u64,
     sockets: u64,
 }
 
-impl Schedule {
+impl SendTimes {
     pub(crate) const fn new(rate: u64, socket: u64, sockets: u64) -> Self {
         Self { rate, socket, sockets }
     }
 
-    /// When this socket's request with this index is to be sent, in nanoseconds from the start. Computed from the index,
-    /// so that rounding never adds up.
+    /// Returns the time of this socket's request number `index`, in nanoseconds since the start; at most `u64::MAX`.
+    /// Computed from the index, so that rounding errors do not add up.
     pub(crate) fn time_of(&self, index: u64) -> u64 {
         let place = u128::from(index) * u128::from(self.sockets) + u128::from(self.socket);
         u64::try_from(place * 1_000_000_000 / u128::from(self.rate.max(1))).unwrap_or(u64::MAX)
@@ -45,8 +45,9 @@ mod tests {
     #[test]
     fn sockets_share_a_rate_evenly() {
         for (rate, sockets) in [(1, 1), (3, 1), (1000, 3), (700_001, 4)] {
-            let schedules: Vec<_> = (0..sockets).map(|socket| Schedule::new(rate, socket, sockets)).collect();
-            let all = schedules.iter().flat_map(|schedule| (0..=rate).map(|index| schedule.time_of(index)));
+            let sockets_times: Vec<_> =
+                (0..sockets).map(|socket| SendTimes::new(rate, socket, sockets)).collect();
+            let all = sockets_times.iter().flat_map(|times| (0..=rate).map(|index| times.time_of(index)));
             let mut all: Vec<u64> = all.filter(|time| *time < 1_000_000_000).collect();
             all.sort_unstable();
             assert_eq!(all.len() as u64, rate, "{rate} {sockets}");
@@ -56,8 +57,8 @@ mod tests {
 
     /// A century at a rate that does not divide a second.
     #[test]
-    fn a_schedule_never_drifts() {
+    fn times_never_drift() {
         let seconds = 100 * 365 * 86_400;
-        assert_eq!(Schedule::new(7, 0, 1).time_of(7 * seconds), seconds * 1_000_000_000);
+        assert_eq!(SendTimes::new(7, 0, 1).time_of(7 * seconds), seconds * 1_000_000_000);
     }
 }

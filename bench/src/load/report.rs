@@ -1,4 +1,4 @@
-//! What a load found out: counts, codes and latencies.
+//! The result of a load: counts, codes and latencies.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,91 +6,88 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use pyzord_core::Operation;
+use serde_json::{Map, Value, json};
 
-use super::flight::Arrival;
-use crate::json::Json;
+use super::in_flight::ReplyKind;
 
-/// Latencies up to two minutes, in nanoseconds, three significant digits.
+/// The longest latency, two minutes in nanoseconds; longer ones are recorded as this. Three significant digits.
 const LONGEST: u64 = 120_000_000_000;
 const DIGITS: u8 = 3;
 
-/// Durations and how often each of them occurred.
+/// A histogram of latencies.
 #[derive(Clone, Debug)]
-pub struct Latencies(Option<Histogram<u64>>);
+pub struct Latencies(Histogram<u64>);
 
 impl Latencies {
+    #[expect(clippy::expect_used, reason = "the bounds are constants in the crate's range")]
     fn new() -> Self {
-        // Its bounds are constants that are in order.
-        Self(Histogram::new_with_bounds(1, LONGEST, DIGITS).ok())
+        Self(Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("1 <= LONGEST / 2 and DIGITS <= 5"))
     }
 
     pub(crate) fn record(&mut self, nanos: u64) {
-        if let Some(histogram) = &mut self.0 {
-            histogram.saturating_record(nanos);
-        }
+        self.0.saturating_record(nanos);
     }
 
+    #[expect(clippy::expect_used, reason = "all histograms are made by `new`")]
     fn add(&mut self, other: &Self) {
-        if let (Some(histogram), Some(other)) = (&mut self.0, &other.0) {
-            let _ = histogram.add(other);
-        }
+        self.0.add(&other.0).expect("both histograms have the same bounds");
     }
 
-    /// How many there are.
+    /// Returns the number of latencies.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.as_ref().map_or(0, Histogram::len)
+        self.0.len()
     }
 
-    /// The duration that this part of them, 0 to 1, does not exceed.
+    /// Returns the quantile `part`, 0 to 1.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Duration {
-        Duration::from_nanos(self.0.as_ref().map_or(0, |histogram| histogram.value_at_quantile(part)))
+        Duration::from_nanos(self.0.value_at_quantile(part))
     }
 
-    /// The longest.
+    /// Returns the longest latency.
     #[must_use]
     pub fn max(&self) -> Duration {
-        Duration::from_nanos(self.0.as_ref().map_or(0, Histogram::max))
+        Duration::from_nanos(self.0.max())
     }
 
-    fn json(&self) -> Json {
-        let micros = |duration: Duration| Json::from(duration.as_secs_f64() * 1e6);
-        Json::object([
-            ("count", self.count().into()),
-            ("p50_us", micros(self.quantile(0.5))),
-            ("p90_us", micros(self.quantile(0.9))),
-            ("p99_us", micros(self.quantile(0.99))),
-            ("p999_us", micros(self.quantile(0.999))),
-            ("max_us", micros(self.max())),
-        ])
+    fn json(&self) -> Value {
+        let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+        json!({
+            "count": self.count(),
+            "p50_us": micros(self.quantile(0.5)),
+            "p90_us": micros(self.quantile(0.9)),
+            "p99_us": micros(self.quantile(0.99)),
+            "p999_us": micros(self.quantile(0.999)),
+            "max_us": micros(self.max()),
+        })
     }
 }
 
-/// The outcome of a load. Every request that counts was answered or lost.
+/// The result of a load. Every counted request was answered or lost.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// How long the part that counts took, in seconds.
+    /// How long the counted part took, in seconds.
     pub seconds: f64,
     /// Requests sent.
     pub sent: u64,
-    /// Requests without an answer in time.
+    /// Requests without a reply in time.
     pub lost: u64,
-    /// Answers that came after their request was given up.
+    /// Replies that arrived after their request had timed out.
     pub late: u64,
-    /// Answers beyond a request's first.
+    /// Further replies to an answered request.
     pub duplicates: u64,
-    /// Datagrams that answer no request.
+    /// Datagrams that match no request.
     pub strays: u64,
-    /// Requests that were due and not sent, because 55,536 were under way on the socket.
+    /// Requests that were due and not sent, because 55,536 were in flight on the socket.
     pub unsent: u64,
-    /// Requests that the network did not take; they are among the lost.
+    /// Requests that the network refused; they are also counted as lost.
     pub refused: u64,
-    /// How often each code came; 0 stands for none.
+    /// Replies by code; 0 is a reply without a code.
     pub codes: BTreeMap<u16, u64>,
-    /// How much later than scheduled requests were sent: what the generator itself adds to the latencies.
+    /// How much later than scheduled the requests were sent: the generator's own part of the latencies.
     pub lag: Latencies,
-    /// CPU time that the generator took.
+    /// CPU time of the generator.
     pub cpu: Duration,
     operations: Vec<(Operation, Latencies)>,
 }
@@ -113,23 +110,27 @@ impl Report {
         }
     }
 
-    pub(crate) fn count(&mut self, arrival: Arrival, code: u16) {
-        match arrival {
-            Arrival::Answer { operation, latency, counted: true } => {
-                let latencies = self.operations.iter_mut().find(|(other, _)| *other == operation);
-                if let Some((_, latencies)) = latencies {
-                    latencies.record(latency);
-                }
+    /// Counts a reply, unless its request belongs to the warm-up.
+    pub(crate) fn count(&mut self, reply: ReplyKind, code: u16) {
+        match reply {
+            ReplyKind::Answer { operation, latency, counted: true } => {
+                self.latencies_of(operation).record(latency);
                 *self.codes.entry(code).or_default() += 1;
             }
-            Arrival::Duplicate { counted: true } => self.duplicates += 1,
-            Arrival::Late { counted: true } => self.late += 1,
-            Arrival::Stray => self.strays += 1,
-            Arrival::Answer { .. } | Arrival::Duplicate { .. } | Arrival::Late { .. } => (),
+            ReplyKind::Duplicate { counted: true } => self.duplicates += 1,
+            ReplyKind::Late { counted: true } => self.late += 1,
+            ReplyKind::Stray => self.strays += 1,
+            ReplyKind::Answer { .. } | ReplyKind::Duplicate { .. } | ReplyKind::Late { .. } => (),
         }
     }
 
-    /// Adds what another socket found in the same time.
+    #[expect(clippy::expect_used, reason = "`new` adds every operation")]
+    fn latencies_of(&mut self, operation: Operation) -> &mut Latencies {
+        let found = self.operations.iter_mut().find(|(other, _)| *other == operation);
+        &mut found.expect("every operation has latencies").1
+    }
+
+    /// Adds the result of another socket for the same time.
     pub(crate) fn add(&mut self, other: &Self) {
         self.seconds = self.seconds.max(other.seconds);
         self.sent += other.sent;
@@ -149,13 +150,13 @@ impl Report {
         }
     }
 
-    /// The latencies of each operation that was answered.
+    /// Returns the latencies of each operation that was answered.
     pub fn operations(&self) -> impl Iterator<Item = (Operation, &Latencies)> {
         let answered = self.operations.iter().filter(|(_, latencies)| latencies.count() > 0);
         answered.map(|(operation, latencies)| (*operation, latencies))
     }
 
-    /// The latencies of all operations together.
+    /// Returns the latencies of all operations together.
     #[must_use]
     pub fn latencies(&self) -> Latencies {
         let mut all = Latencies::new();
@@ -163,19 +164,19 @@ impl Report {
         all
     }
 
-    /// Requests that were answered in time.
+    /// Returns the number of requests that were answered in time.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.operations.iter().map(|(_, latencies)| latencies.count()).sum()
     }
 
-    /// Answers a second.
+    /// Returns the replies per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         per_second(self.answered(), self.seconds)
     }
 
-    /// Which part of the requests that were due got no answer in time, 0 to 1.
+    /// Returns the share of due requests without a reply in time, 0 to 1.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     pub fn loss(&self) -> f64 {
@@ -183,30 +184,31 @@ impl Report {
         if due == 0 { 0.0 } else { (self.lost + self.unsent) as f64 / due as f64 }
     }
 
-    /// Everything, for programs.
+    /// Returns the report as JSON.
     #[must_use]
-    pub fn json(&self) -> Json {
-        let codes = self.codes.iter().map(|(code, count)| (code.to_string(), Json::from(*count)));
-        let operations =
-            self.operations().map(|(operation, latencies)| (operation.to_string(), latencies.json()));
-        Json::object([
-            ("seconds", self.seconds.into()),
-            ("sent", self.sent.into()),
-            ("answered", self.answered().into()),
-            ("replies_per_second", self.rate().into()),
-            ("lost", self.lost.into()),
-            ("loss", self.loss().into()),
-            ("late", self.late.into()),
-            ("duplicates", self.duplicates.into()),
-            ("strays", self.strays.into()),
-            ("unsent", self.unsent.into()),
-            ("refused", self.refused.into()),
-            ("codes", Json::object(codes)),
-            ("latency", self.latencies().json()),
-            ("operations", Json::object(operations)),
-            ("lag", self.lag.json()),
-            ("generator_cpu_seconds", self.cpu.as_secs_f64().into()),
-        ])
+    pub fn json(&self) -> Value {
+        let operations: Map<String, Value> = self
+            .operations()
+            .map(|(operation, latencies)| (operation.to_string(), latencies.json()))
+            .collect();
+        json!({
+            "seconds": self.seconds,
+            "sent": self.sent,
+            "answered": self.answered(),
+            "replies_per_second": self.rate(),
+            "lost": self.lost,
+            "loss": self.loss(),
+            "late": self.late,
+            "duplicates": self.duplicates,
+            "strays": self.strays,
+            "unsent": self.unsent,
+            "refused": self.refused,
+            "codes": self.codes,
+            "latency": self.latencies().json(),
+            "operations": operations,
+            "lag": self.lag.json(),
+            "generator_cpu_seconds": self.cpu.as_secs_f64(),
+        })
     }
 }
 
@@ -215,7 +217,7 @@ fn per_second(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
-/// The table for people.
+/// Writes the report as a table.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -237,7 +239,7 @@ impl fmt::Display for Report {
         write!(f, "{} requests sent, {} lost ({:.3} %)", self.sent, self.lost, self.loss() * 100.0)?;
         writeln!(f, ", {} late, {} duplicate and {} stray replies", self.late, self.duplicates, self.strays)?;
         for (count, what) in [
-            (self.unsent, "requests were due and not sent: too many were under way"),
+            (self.unsent, "requests were due and not sent: too many were in flight"),
             (self.refused, "requests were refused by the network: does the server listen?"),
         ] {
             if count > 0 {
@@ -248,6 +250,6 @@ impl fmt::Display for Report {
         writeln!(f, "codes: {}", if codes.is_empty() { "none".to_owned() } else { codes.join(", ") })?;
         let lag = self.lag.quantile(0.99).as_secs_f64() * 1e6;
         let cpu = per_second(1_000_000, per_second(self.answered(), self.cpu.as_secs_f64()));
-        writeln!(f, "generator: p99 of its own delay {lag:.1} us, {cpu:.2} us CPU a request")
+        writeln!(f, "generator: p99 of its own delay {lag:.1} us, {cpu:.2} us of CPU per request")
     }
 }

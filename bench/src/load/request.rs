@@ -1,47 +1,47 @@
-//! Requests, prebuilt as far as they can be.
+//! Requests from templates.
 
 use pyzord_core::{HashedKey, HeaderBlock, Operation};
 
-use super::digests::{Drawer, decimal, numbered};
+use super::digests::{DigestSampler, decimal, numbered};
 use crate::random::Random;
 
-/// The normalisation that Python's client names in a report.
+/// The digest specification that Python's client sends in a report.
 const SPEC: &str = "20,3,60,3";
 const NO_THREAD: &str = "00000";
 const NO_SIGNATURE: &str = "0000000000000000000000000000000000000000";
 
-/// Who signs.
+/// Signs requests as a user.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct Signer {
     user: String,
     key: HashedKey,
 }
 
-impl Account {
-    /// The account of a user, with the key as it stands in the server's accounts file.
+impl Signer {
+    /// Returns the signer for a user, with the key as in the server's signers file.
     #[must_use]
     pub fn new(user: &str, key: &str) -> Self {
         Self { user: user.to_owned(), key: HashedKey::new(user.as_bytes(), key.as_bytes()) }
     }
 }
 
-/// Writes requests as Python's client would.
+/// Writes requests in the form of Python's client.
 #[derive(Debug)]
 pub(crate) struct Writer {
     templates: Vec<(Operation, Template)>,
-    account: Option<Account>,
+    signer: Option<Signer>,
     time: i64,
 }
 
 impl Writer {
-    /// `batch` digests go into each request that has any.
-    pub(crate) fn new(account: Option<Account>, batch: usize, time: i64) -> Self {
-        let user = account.as_ref().map_or("anonymous", |account| &account.user);
+    /// Creates templates with `batch` digests for each operation that takes digests.
+    pub(crate) fn new(signer: Option<Signer>, batch: usize, time: i64) -> Self {
+        let user = signer.as_ref().map_or("anonymous", |signer| &signer.user);
         let template = |operation| (operation, Template::new(operation, user, batch, time));
-        Self { templates: Operation::ALL.map(template).into(), account, time }
+        Self { templates: Operation::ALL.map(template).into(), signer, time }
     }
 
-    /// Brings the requests to this time, in Unix seconds.
+    /// Sets the time of the requests, in Unix seconds.
     pub(crate) fn set_time(&mut self, time: i64) {
         if time != self.time {
             self.time = time;
@@ -51,32 +51,36 @@ impl Writer {
         }
     }
 
-    /// Puts a request in the place of what is in `out`.
+    /// Replaces the content of `out` with a request.
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
         operation: Operation,
         thread: u16,
-        digests: &mut Drawer,
+        digests: &mut DigestSampler,
         random: &mut Random,
     ) {
         out.clear();
-        let Some((_, template)) = self.templates.iter().find(|(other, _)| *other == operation) else {
-            return;
-        };
+        let template = self.template(operation);
         out.extend_from_slice(&template.bytes);
         patch(out, template.thread, decimal(&mut [0; 20], u64::from(thread)));
         for at in &template.digests {
             patch(out, *at, &numbered(digests.next(random)).hex());
         }
-        if let Some(account) = &self.account {
-            let signature = account.key.sign(HeaderBlock::new(out), self.time);
+        if let Some(signer) = &self.signer {
+            let signature = signer.key.sign(HeaderBlock::new(out), self.time);
             patch(out, template.signature, &signature);
         }
     }
+
+    #[expect(clippy::expect_used, reason = "`new` makes a template of every operation")]
+    fn template(&self, operation: Operation) -> &Template {
+        let found = self.templates.iter().find(|(other, _)| *other == operation);
+        &found.expect("every operation has a template").1
+    }
 }
 
-/// A request with places to fill in.
+/// A request, and the offsets of the values to fill in.
 #[derive(Debug)]
 struct Template {
     bytes: Vec<u8>,
@@ -96,7 +100,7 @@ impl Template {
             text.push('\n');
             at
         };
-        // Python's client sends a digest with pong, too.
+        // Python's client sends a digest with pong too.
         let batch = if operation == Operation::Ping { 0 } else { batch };
         let digests = (0..batch).map(|_| place("Op-Digest: ", NO_SIGNATURE)).collect();
         if matches!(operation, Operation::Report | Operation::Whitelist) {
@@ -112,31 +116,32 @@ impl Template {
     }
 }
 
-fn patch(bytes: &mut [u8], at: usize, part: &[u8]) {
-    if let Some(place) = bytes.get_mut(at..at + part.len()) {
-        place.copy_from_slice(part);
-    }
+/// Overwrites the value at `at`, which has the length of `value`.
+#[expect(clippy::indexing_slicing, reason = "`Template::new` put a value of this length at this offset")]
+fn patch(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
 }
 
 #[cfg(test)]
 mod tests {
     use pyzord_core::{AccessOrder, Policy, Request, Step, UnixTime, accept};
 
-    use super::super::digests::Draw;
+    use super::super::digests::Distribution;
     use super::*;
 
     const NOW: i64 = 1_700_000_123;
 
-    fn written(account: Option<Account>, operation: Operation, batch: usize) -> String {
-        let mut writer = Writer::new(account, batch, NOW - 1);
+    fn written(signer: Option<Signer>, operation: Operation, batch: usize) -> String {
+        let mut writer = Writer::new(signer, batch, NOW - 1);
         writer.set_time(NOW);
-        let (mut out, mut digests) = (b"before".to_vec(), Drawer::new(Draw::Sequence, 10, 0, 1));
+        let (mut out, mut digests) =
+            (b"before".to_vec(), DigestSampler::new(Distribution::Sequence, 10, 0, 1));
         writer.write(&mut out, operation, 65_535, &mut digests, &mut Random::new(0));
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn an_anonymous_request_is_what_pythons_client_sends() {
+    fn an_anonymous_request_equals_that_of_pythons_client() {
         let (digest, none) = (numbered(0), "0".repeat(40));
         assert_eq!(
             written(None, Operation::Report, 1),
@@ -149,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_request_is_accepted_at_its_time_and_by_its_key_alone() {
-        let request = written(Some(Account::new("bob", "ABcd")), Operation::Check, 3);
+    fn a_signed_request_is_accepted_only_at_its_time_and_with_its_key() {
+        let request = written(Some(Signer::new("bob", "ABcd")), Operation::Check, 3);
         assert_eq!(Request::parse(request.as_bytes()).unwrap().user, b"bob");
         assert_eq!(request.matches("Op-Digest: ").count(), 3);
         for (key, now, accepted) in [("abcd", NOW, true), ("abcd", NOW + 301, false), ("abce", NOW, false)] {
-            let accounts = format!("bob : {key}");
+            let signers = format!("bob : {key}");
             let access = Some(&b"all : bob : allow"[..]);
-            let (policy, _) = Policy::parse(Some(accounts.as_bytes()), access, AccessOrder::FirstMatch);
+            let (policy, _) = Policy::parse(Some(signers.as_bytes()), access, AccessOrder::FirstMatch);
             let step = accept(&policy, request.as_bytes(), UnixTime::from_seconds(now));
             assert_eq!(matches!(step, Step::Store(_)), accepted, "{key} {now}");
         }

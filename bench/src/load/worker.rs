@@ -1,63 +1,64 @@
-//! One socket of a load and the thread that drives it.
+//! One socket of a load, and the thread that drives it.
 
-use std::io;
 use std::net::UdpSocket;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use pyzord_core::HeaderBlock;
 
-use super::digests::{Drawer, share_before};
-use super::flight::{Arrival, Flights};
-use super::pace::{Pace, Schedule};
+use super::batch_socket::{BATCH, BatchSocket};
+use super::digests::{DigestSampler, share_before};
+use super::in_flight::{InFlight, ReplyKind};
+use super::pace::{Pace, SendTimes};
+use super::plan::LoadPlan;
+use super::progress::LoadProgress;
 use super::report::Report;
 use super::request::Writer;
-use super::wire::{BATCH, Wire};
-use super::{Plan, Progress};
 use crate::clock::{self, Clock, nanos, thread_cpu};
 use crate::cpu;
 use crate::random::Random;
 
 pub(crate) struct Worker<'a> {
-    plan: &'a Plan,
-    progress: &'a Progress,
-    wire: Wire,
-    flights: Flights,
+    plan: &'a LoadPlan,
+    progress: &'a LoadProgress,
+    socket: BatchSocket,
+    in_flight: InFlight,
     writer: Writer,
-    drawer: Drawer,
+    digests: DigestSampler,
     random: Random,
-    pace: Share,
-    /// Requests that this socket may still send, and has sent or should have sent.
+    pace: SocketPace,
+    /// Requests that this socket may still send, and those that it has sent or should have sent.
     left: u64,
     issued: u64,
     /// The requests of one system call.
     outgoing: Vec<Vec<u8>>,
     report: Report,
-    /// When the first and the last of what counts happened.
+    /// The scheduled time of the first counted request, and the time of the last reply.
     first: Option<u64>,
     last: u64,
 }
 
-/// This socket's share of the pace.
-enum Share {
+/// This socket's part of the pace.
+enum SocketPace {
     Closed { window: u64 },
-    Open(Schedule),
+    Open(SendTimes),
 }
 
 impl<'a> Worker<'a> {
-    pub(crate) fn new(plan: &'a Plan, progress: &'a Progress, socket: UdpSocket, index: u64) -> Self {
+    pub(crate) fn new(plan: &'a LoadPlan, progress: &'a LoadProgress, socket: UdpSocket, index: u64) -> Self {
         let sockets = plan.sockets.get();
         let share = |total| share_before(total, index + 1, sockets) - share_before(total, index, sockets);
         let pace = match plan.pace {
-            Pace::Closed { outstanding } => Share::Closed { window: share(outstanding).max(1) },
-            Pace::Open { rate } => Share::Open(Schedule::new(rate, index, sockets)),
+            Pace::Closed { outstanding } => SocketPace::Closed { window: share(outstanding).max(1) },
+            Pace::Open { rate } => SocketPace::Open(SendTimes::new(rate, index, sockets)),
         };
         Self {
             plan,
             progress,
-            wire: Wire::new(socket),
-            flights: Flights::new(),
-            writer: Writer::new(plan.account.clone(), plan.batch, clock::unix_seconds()),
-            drawer: Drawer::new(plan.draw, plan.digests, index, sockets),
+            socket: BatchSocket::new(socket),
+            in_flight: InFlight::new(),
+            writer: Writer::new(plan.signer.clone(), plan.batch, clock::unix_seconds()),
+            digests: DigestSampler::new(plan.distribution, plan.digests, index, sockets),
             random: Random::new(plan.seed.wrapping_add(index << 32)),
             pace,
             left: plan.requests.map_or(u64::MAX, share),
@@ -69,23 +70,27 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Loads the server, and waits for the last answers.
-    pub(crate) fn run(mut self, clock: Clock) -> io::Result<Report> {
+    /// Sends the load, and waits for the last replies.
+    pub(crate) fn run(mut self, clock: Clock) -> anyhow::Result<Report> {
         if let Some(cpu) = self.plan.cpu {
-            cpu::pin_this_thread(cpu).map_err(io::Error::other)?;
+            cpu::pin_this_thread(cpu)?;
         }
-        // The kernel may let a sleeper lie 50 us longer than it wants; a schedule must be kept closer than that.
+        // By default the kernel wakes a thread up to 50 us late: too late for a schedule. Without this, latencies are less
+        // exact.
         let _ = nix::sys::prctl::set_timerslack(1);
         let began = thread_cpu();
         loop {
             let now = clock.nanos();
             self.give_up(now);
-            let sent = self.send_what_is_due(now)?;
+            let sent = self.send_due(now)?;
             let received = self.receive(clock)?;
             if sent + received == 0 {
                 match self.next_event() {
                     Some(_) if self.spins() => (),
-                    Some(moment) => self.wire.wait(moment.saturating_sub(clock.nanos()))?,
+                    Some(moment) => self
+                        .socket
+                        .wait(moment.saturating_sub(clock.nanos()))
+                        .context("cannot wait for replies")?,
                     None => break,
                 }
             }
@@ -95,19 +100,21 @@ impl<'a> Worker<'a> {
         Ok(self.report)
     }
 
-    /// Whether it never sleeps: a CPU that slept takes tens of microseconds to wake, which would be taken for the server's.
+    /// Returns whether the thread never sleeps: an idle CPU takes tens of microseconds to wake, which would be added to the
+    /// server's latency.
     fn spins(&self) -> bool {
-        self.plan.cpu.is_some() && matches!(self.pace, Share::Open(_))
+        self.plan.cpu.is_some() && matches!(self.pace, SocketPace::Open(_))
     }
 
     fn give_up(&mut self, now: u64) {
-        let lost = self.flights.expire(now.saturating_sub(nanos(self.plan.timeout)));
+        let lost = self.in_flight.expire(now.saturating_sub(nanos(self.plan.timeout)));
         self.report.lost += lost;
-        self.progress.lost.fetch_add(lost, Ordering::Relaxed);
+        self.progress.add_lost(lost);
     }
 
-    /// Sends one batch of what should have been sent by now.
-    fn send_what_is_due(&mut self, now: u64) -> io::Result<usize> {
+    /// Sends one batch of the requests that are due.
+    #[expect(clippy::indexing_slicing, reason = "`outgoing` has BATCH buffers, and `count` is at most BATCH")]
+    fn send_due(&mut self, now: u64) -> anyhow::Result<usize> {
         let mut count = 0;
         self.writer.set_time(clock::unix_seconds());
         while let (Some(scheduled), true) = (self.due(now), count < BATCH) {
@@ -115,13 +122,12 @@ impl<'a> Worker<'a> {
             self.left -= 1;
             let counted = scheduled >= nanos(self.plan.warm_up);
             let operation = self.plan.mix.draw(&mut self.random);
-            let Some(thread) = self.flights.depart(operation, scheduled, counted, now) else {
+            let Some(thread) = self.in_flight.add(operation, scheduled, counted, now) else {
                 self.report.unsent += u64::from(counted);
                 continue;
             };
-            if let Some(out) = self.outgoing.get_mut(count) {
-                self.writer.write(out, operation, thread, &mut self.drawer, &mut self.random);
-            }
+            let out = &mut self.outgoing[count];
+            self.writer.write(out, operation, thread, &mut self.digests, &mut self.random);
             count += 1;
             if counted {
                 self.report.sent += 1;
@@ -129,21 +135,22 @@ impl<'a> Worker<'a> {
                 self.first.get_or_insert(scheduled);
             }
         }
-        self.report.refused += self.wire.send(self.outgoing.get(..count).unwrap_or_default())?;
+        let refused = self.socket.send(&self.outgoing[..count]).context("cannot send requests")?;
+        self.report.refused += refused;
         Ok(count)
     }
 
-    /// The moment for which the next request is scheduled, when it has come.
+    /// Returns the scheduled time of the next request, if it has come.
     fn due(&self, now: u64) -> Option<u64> {
-        let scheduled = self.next_departure(now)?;
+        let scheduled = self.next_send(now)?;
         (scheduled <= now).then_some(scheduled)
     }
 
-    /// The moment for which the next request is scheduled; `None` when there is none, or none before a reply.
-    fn next_departure(&self, now: u64) -> Option<u64> {
+    /// Returns the scheduled time of the next request; `None` if there is none, or none before a reply.
+    fn next_send(&self, now: u64) -> Option<u64> {
         let scheduled = match &self.pace {
-            Share::Closed { window } => ((self.flights.waiting() as u64) < *window).then_some(now)?,
-            Share::Open(schedule) => schedule.time_of(self.issued),
+            SocketPace::Closed { window } => ((self.in_flight.waiting() as u64) < *window).then_some(now)?,
+            SocketPace::Open(schedule) => schedule.time_of(self.issued),
         };
         (self.left > 0 && scheduled < self.end()).then_some(scheduled)
     }
@@ -152,45 +159,46 @@ impl<'a> Worker<'a> {
         nanos(self.plan.warm_up.saturating_add(self.plan.duration))
     }
 
-    fn receive(&mut self, clock: Clock) -> io::Result<usize> {
-        let (flights, report) = (&mut self.flights, &mut self.report);
+    fn receive(&mut self, clock: Clock) -> anyhow::Result<usize> {
+        let (in_flight, report) = (&mut self.in_flight, &mut self.report);
         let (mut now, mut answered) = (None, 0);
-        let received = self.wire.receive(|reply| {
+        let receive = |reply: &[u8]| {
             let now = *now.get_or_insert_with(|| clock.nanos());
-            let (thread, code) = read(reply);
-            let arrival = flights.arrive(thread, now);
-            answered += u64::from(matches!(arrival, Arrival::Answer { .. }));
-            report.count(arrival, code);
-        })?;
+            let (thread, code) = parse_reply(reply);
+            let kind = in_flight.match_reply(thread, now);
+            answered += u64::from(matches!(kind, ReplyKind::Answer { .. }));
+            report.count(kind, code);
+        };
+        let received = self.socket.receive(receive).context("cannot receive replies")?;
         self.last = now.unwrap_or(self.last);
-        self.progress.answered.fetch_add(answered, Ordering::Relaxed);
+        self.progress.add_answered(answered);
         Ok(received)
     }
 
-    /// When something is to be done again, should nothing arrive. `None` when all is done.
+    /// Returns the time of the next action if no reply arrives; `None` when the load is complete.
     fn next_event(&self) -> Option<u64> {
-        // In a closed loop the next departure waits for a reply or for a request to be given up.
-        let departure = match &self.pace {
-            Share::Closed { .. } => None,
-            Share::Open(_) => self.next_departure(0),
+        // In a closed loop the next request waits for a reply or a timeout.
+        let send = match &self.pace {
+            SocketPace::Closed { .. } => None,
+            SocketPace::Open(_) => self.next_send(0),
         };
-        let give_up = self.flights.oldest().map(|sent| sent.saturating_add(nanos(self.plan.timeout)) + 1);
-        departure.into_iter().chain(give_up).min()
+        let timeout = self.in_flight.oldest().map(|sent| sent.saturating_add(nanos(self.plan.timeout)) + 1);
+        send.into_iter().chain(timeout).min()
     }
 
-    /// How long the part that counts took: as planned, or, when the number of requests ended it, until the last reply.
+    /// Returns how long the counted part took: as planned, or until the last reply if the number of requests ended it.
     fn seconds(&self) -> f64 {
         let planned = self.plan.duration.as_secs_f64();
         if self.left > 0 {
             return planned;
         }
         let taken = self.last.saturating_sub(self.first.unwrap_or(self.last));
-        planned.min(std::time::Duration::from_nanos(taken).as_secs_f64())
+        planned.min(Duration::from_nanos(taken).as_secs_f64())
     }
 }
 
-/// The thread and the code of a reply; 0 for a code that is missing or none.
-fn read(reply: &[u8]) -> (Option<u64>, u16) {
+/// Returns the thread and the code of a reply; the code is 0 if it is missing or not a number.
+fn parse_reply(reply: &[u8]) -> (Option<u64>, u16) {
     let (mut thread, mut code) = (None, 0);
     for header in HeaderBlock::new(reply).iter() {
         if header.is("Thread") {

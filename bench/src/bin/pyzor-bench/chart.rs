@@ -1,4 +1,4 @@
-//! A chart of the comparison as SVG: readable on light and on dark pages, and by programs that read pages aloud.
+//! A chart of the comparison as SVG, for light and dark pages and for screen readers.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2328}.title{fon
 .python{fill:#bc4c00}.echo{fill:#818b98}@media(prefers-color-scheme:dark){text{fill:#f0f6fc}.tick{fill:#9198a1}\
 .grid{stroke:#3d444d}.std{fill:#4493f8}.smol{fill:#3fb950}.python{fill:#f0883e}.echo{fill:#9198a1}}";
 
-/// One panel of bars on a scale of powers of ten.
+/// A panel of bars on a logarithmic scale.
 struct Panel<'a> {
     head: &'static str,
     axis: &'static str,
@@ -26,21 +26,21 @@ struct Panel<'a> {
     rows: &'a [&'a Row],
 }
 
-/// Draws replies a second and CPU time for a request, one bar a server and load.
+/// Draws replies per second and CPU time per request, one bar per server and load.
 pub(crate) fn svg(results: &Results) -> String {
     let rows: Vec<&Row> = results.rows.iter().filter(|row| row.engine != "gdbm, no CPU kept").collect();
     let panels = [
         Panel {
-            head: "Replies a second (more is better)",
-            axis: "replies a second, powers of ten",
+            head: "Replies per second (more is better)",
+            axis: "replies per second, logarithmic",
             figure: |sample| sample.rate,
             digits: 0,
             rows: &rows,
         },
         Panel {
-            head: "CPU time for a request, server and database (less is better)",
-            axis: "microseconds of CPU, powers of ten",
-            figure: |sample| sample.server + sample.store.unwrap_or(0.0),
+            head: "CPU time per request, server and database (less is better)",
+            axis: "microseconds of CPU, logarithmic",
+            figure: Sample::total_cpu,
             digits: 1,
             rows: &rows,
         },
@@ -52,8 +52,8 @@ pub(crate) fn svg(results: &Results) -> String {
          aria-labelledby=\"title desc\">\n<title id=\"title\">Pyzor servers compared</title>\n\
          <desc id=\"desc\">{}</desc>\n<style>{STYLE}</style>\n\
          <text class=\"title\" x=\"16\" y=\"30\">Pyzor servers compared</text>\n\
-         <text class=\"tick\" x=\"16\" y=\"50\">one worker, 128 requests under way, {} records; echo: the \
-         datagrams alone</text>\n",
+         <text class=\"tick\" x=\"16\" y=\"50\">one worker, 128 requests in flight, {} records; echo: \
+         datagrams without processing</text>\n",
         description(&rows),
         results.records
     );
@@ -65,12 +65,15 @@ pub(crate) fn svg(results: &Results) -> String {
     svg + "</svg>\n"
 }
 
-/// The chart in words.
+/// Describes the chart in words.
 fn description(rows: &[&Row]) -> String {
     let sentence = |row: &&Row| {
         let rate = row.median(|sample| sample.rate)?;
-        let cpu = row.median(|sample| sample.server + sample.store.unwrap_or(0.0))?;
-        Some(format!("{}: {rate:.0} replies a second, {cpu:.1} microseconds of CPU for each.", label(row)))
+        let cpu = row.median(Sample::total_cpu)?;
+        Some(format!(
+            "{}: {rate:.0} replies per second, {cpu:.1} microseconds of CPU per request.",
+            label(row)
+        ))
     };
     rows.iter().filter_map(sentence).collect::<Vec<_>>().join(" ")
 }
@@ -79,7 +82,7 @@ fn label(row: &Row) -> String {
     if row.engine.is_empty() {
         row.name.to_owned()
     } else {
-        format!("{}, {}, {}", row.name, row.engine, row.work.name())
+        format!("{}, {}, {}", row.name, row.engine, row.workload.name())
     }
 }
 
@@ -137,7 +140,7 @@ impl Panel<'_> {
     }
 }
 
-/// The powers of ten around all values.
+/// Returns the exponents of the powers of ten around all values.
 fn decades(values: &[f64]) -> (f64, f64) {
     let logs = || values.iter().filter(|value| **value > 0.0).map(|value| value.log10());
     let low = logs().fold(f64::INFINITY, f64::min).floor();
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_without_results_is_still_one() {
+    fn a_chart_without_results_is_valid() {
         let svg = svg(&Results::default());
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.contains("<title"));
     }

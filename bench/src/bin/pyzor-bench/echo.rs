@@ -1,4 +1,4 @@
-//! The least that a server of datagrams can do: the yardstick.
+//! An echo server: the lower bound of the cost of a datagram server.
 
 use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::net::UdpSocket;
@@ -8,25 +8,25 @@ use std::thread;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt};
 
 const BATCH: usize = 64;
-/// Bytes of a reply: as many as the reply to a pong has. The thread of a ping is among its first bytes, so replies find
+/// Bytes of a reply: the length of a reply to pong. A ping has its `Thread` within these bytes, so that replies match
 /// their requests.
 const REPLY: usize =
     b"Code: 200\nDiag: OK\nPV: 2.1\nThread: 12345\nCount: 9223372036854775807\nWL-Count: 0\n\n".len();
 const REQUEST: usize = 8193;
 
-/// How the echo is made.
+/// The threads and sockets of the echo.
 #[derive(clap::Args, Clone, Copy, Debug)]
-pub(crate) struct Options {
-    /// Threads that answer
+pub(crate) struct EchoOptions {
+    /// Number of threads
     #[arg(long, default_value_t = 1)]
     pub(crate) workers: usize,
-    /// A socket for each thread, with `SO_REUSEPORT`, in place of one for all
+    /// Use a socket per thread, with `SO_REUSEPORT`, instead of one for all
     #[arg(long)]
     pub(crate) own_sockets: bool,
 }
 
-/// Says where it listens, and answers until it is killed.
-pub(crate) fn run(options: Options) -> io::Result<()> {
+/// Prints its address, and answers until it is killed.
+pub(crate) fn run(options: EchoOptions) -> io::Result<()> {
     let first = UdpSocket::bind("127.0.0.1:0")?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
@@ -46,6 +46,7 @@ pub(crate) fn run(options: Options) -> io::Result<()> {
     })
 }
 
+#[expect(clippy::indexing_slicing, reason = "`length` is at most REPLY, and `count` at most BATCH")]
 fn answer(socket: &UdpSocket) -> io::Result<()> {
     let mut buffers = vec![[0; REQUEST]; BATCH];
     let mut received = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
@@ -62,16 +63,13 @@ fn answer(socket: &UdpSocket) -> io::Result<()> {
             count += 1;
         }
         let replies_of = buffers.iter().zip(&lengths).take(count);
-        let slices: Vec<_> = replies_of
-            .map(|(buffer, length)| [IoSlice::new(buffer.get(..*length).unwrap_or_default())])
-            .collect();
-        let peers = peers.get(..count).unwrap_or_default();
-        // What cannot be sent is lost, as in any network.
-        let _ = sendmmsg(socket.as_raw_fd(), &mut replies, &slices, peers, [], MsgFlags::empty());
+        let slices: Vec<_> = replies_of.map(|(buffer, length)| [IoSlice::new(&buffer[..*length])]).collect();
+        // A reply that cannot be sent is lost, as in any network.
+        let _ = sendmmsg(socket.as_raw_fd(), &mut replies, &slices, &peers[..count], [], MsgFlags::empty());
     }
 }
 
-/// Another socket for the address of this one. The system gives each sender's datagrams to one of them, by a hash.
+/// Opens another socket on the address of `first`. The kernel distributes the senders over the sockets by a hash.
 fn share(first: &UdpSocket) -> io::Result<UdpSocket> {
     setsockopt(first, sockopt::ReusePort, &true)?;
     let domain = socket2::Domain::IPV4;
@@ -81,7 +79,8 @@ fn share(first: &UdpSocket) -> io::Result<UdpSocket> {
     Ok(other.into())
 }
 
-/// As much room as the server's socket has.
+/// Enlarges the receive buffer to that of the server.
 fn enlarge(socket: &UdpSocket) {
+    // A smaller buffer works too; datagrams that it drops are counted as lost.
     let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, 8 << 20);
 }

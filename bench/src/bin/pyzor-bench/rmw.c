@@ -1,6 +1,6 @@
-/* What libgdbm itself takes to count one report: fetch a value, store it changed. For pyzor-bench, which compiles and
- * runs it: rmw DATABASE KEYS SECONDS, where KEYS is a file of keys of 40 bytes, one a line. Prints the number of
- * records changed, and the seconds of time and of CPU that it took. */
+/* Measures the cost of a report in libgdbm: fetch a value, change it, store it. pyzor-bench compiles and runs it as
+ * rmw DATABASE KEYS SECONDS, where KEYS is a file of keys of 40 bytes, one per line. Prints the number of records
+ * changed, and the seconds of elapsed time and of CPU time. */
 #include <gdbm.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
             datum value = gdbm_fetch(database, key);
             if (!value.dptr)
                 fail("a key has no value");
-            /* The first digit of the count: the length stays, as it mostly does. */
+            /* Changes the first digit of the count. The length stays the same, as in most reports. */
             value.dptr[2] = '0' + (value.dptr[2] - '0' + 1) % 10;
             if (gdbm_store(database, key, value, GDBM_REPLACE))
                 fail("a value cannot be stored");

@@ -1,4 +1,4 @@
-//! A server that is measured: started, watched and ended.
+//! A server process of a measurement.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -8,31 +8,32 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use anyhow::{Context as _, anyhow};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pyzord_bench::clock::{Clock, process_cpu};
 use pyzord_bench::cpu;
 use tempfile::TempDir;
 
-use crate::echo;
-use crate::place::Place;
+use crate::echo::EchoOptions;
+use crate::machine::Machine;
 
-/// How long a server may take to start: one with millions of records checks all of them.
-const START: Duration = Duration::from_secs(600);
-const STOP: Duration = Duration::from_secs(120);
+/// The longest start: a server with millions of records checks all of them.
+const START_TIMEOUT: Duration = Duration::from_secs(600);
+const STOP_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(2);
 /// The account of the signed requests.
 pub(crate) const USER: &str = "bench";
 pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// A home directory and what is put there before a start.
+/// A home directory, prepared before the start of a server.
 #[derive(Debug)]
 pub(crate) struct Home(TempDir);
 
 impl Home {
-    /// One where `bench` and the anonymous user may do everything.
-    pub(crate) fn new() -> Result<Self, String> {
-        let home = Self(tempfile::tempdir().map_err(|error| format!("a temporary folder: {error}"))?);
+    /// Creates one with access rules that allow everything to `bench` and to the anonymous user.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let home = Self(tempfile::tempdir().context("cannot create a temporary folder")?);
         home.write("pyzord.passwd", &format!("{USER} : {KEY}\n"))?;
         home.write("pyzord.access", &format!("all : anonymous : allow\nall : {USER} : allow\n"))?;
         Ok(home)
@@ -42,12 +43,13 @@ impl Home {
         self.0.path().join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), String> {
-        fs::write(self.path(name), text).map_err(|error| format!("{name}: {error}"))
+    pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        fs::write(self.path(name), text).with_context(|| format!("cannot write {name}"))
     }
 
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.path("stderr")).unwrap_or_default()
+    /// Returns the log of the server so far.
+    pub(crate) fn log(&self) -> anyhow::Result<String> {
+        fs::read_to_string(self.path("stderr")).context("cannot read the log of a server")
     }
 }
 
@@ -56,143 +58,157 @@ impl Home {
 pub(crate) struct Start<'a> {
     pub(crate) engine: &'a str,
     pub(crate) dsn: &'a str,
-    /// More options of the command line.
+    /// Further options of the command line.
     pub(crate) options: &'a [&'a str],
-    /// More of the environment.
+    /// Further environment variables.
     pub(crate) environment: &'a [(&'a str, String)],
-    /// The CPU to stay on.
+    /// The CPU to pin the server to.
     pub(crate) cpu: Option<usize>,
 }
 
-/// A running server. It is killed when it is dropped.
+/// A running server. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    pub(crate) home: Option<Home>,
-    /// From its start until it answered.
+    /// `None` for the echo.
+    home: Option<Home>,
+    /// The time from its start until it answered.
     pub(crate) started_in: Duration,
 }
 
 /// The memory of a process, in KiB.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
-    /// Resident: pages of shared files count in full.
+pub(crate) struct MemoryUse {
+    /// Resident memory, with shared pages counted in full.
     pub(crate) resident: u64,
-    /// The most that was ever resident.
+    /// The highest resident memory since the start.
     pub(crate) highest: u64,
-    /// Its own, not backed by a file: what the machine would have back.
+    /// Anonymous memory: what the end of the process frees.
     pub(crate) own: u64,
-    /// Its share: pages that processes share are divided among them.
+    /// Proportional share: a page that N processes share counts as 1/N.
     pub(crate) share: Option<u64>,
 }
 
 impl Server {
-    /// The bare echo: this program again.
-    pub(crate) fn echo(options: echo::Options, cpu: Option<usize>) -> Result<Self, String> {
-        let program = std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
+    /// Starts the echo, with this program.
+    pub(crate) fn echo(options: EchoOptions, cpu: Option<usize>) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find the path of this program")?;
         let mut command = Command::new(program);
         command.args(["echo", "--workers", &options.workers.to_string()]);
         command.args(options.own_sockets.then_some("--own-sockets"));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = spawn(command, cpu)?;
+        let mut server = Self::new(spawn(command, cpu)?);
+        let output = server.child.stdout.take().context("the echo has no output")?;
         let mut line = String::new();
-        if let Some(output) = child.stdout.take() {
-            let _ = BufReader::new(output).read_line(&mut line);
-        }
-        match line.trim().parse() {
-            Ok(address) => Ok(Self { child, address, home: None, started_in: Duration::ZERO }),
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(format!("the echo said {line:?}: {error}"))
-            }
-        }
+        BufReader::new(output).read_line(&mut line).context("cannot read the output of the echo")?;
+        server.address =
+            line.trim().parse().with_context(|| format!("unexpected output of the echo: {line:?}"))?;
+        Ok(server)
     }
 
-    /// The server of this project.
-    pub(crate) fn ours(place: &Place, home: Home, start: &Start<'_>) -> Result<Self, String> {
-        let mut command = Command::new(&place.server);
+    /// Owns a process that has not yet said its address.
+    fn new(child: Child) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { child, address, home: None, started_in: Duration::ZERO }
+    }
+
+    /// Starts the server of this project.
+    pub(crate) fn ours(machine: &Machine, home: Home, start: &Start<'_>) -> anyhow::Result<Self> {
+        let mut command = Command::new(&machine.server);
         command.args(["--address", "127.0.0.1", "--port", "0"]);
-        Self::launch(command, home, start, |home| {
-            let log = home.log();
+        Self::launch(command, home, start, |log| {
             let line = log.lines().find(|line| line.contains("Listening on ") && line.ends_with(" KiB."))?;
             line.split("Listening on ").nth(1)?.split_whitespace().next()?.parse().ok()
         })
     }
 
-    /// Python's server.
+    /// Starts Python's server.
     pub(crate) fn python(
         (interpreter, program): &(PathBuf, PathBuf),
         home: Home,
         start: &Start<'_>,
-    ) -> Result<Self, String> {
-        let probe = UdpSocket::bind("127.0.0.1:0").map_err(|error| format!("a free port: {error}"))?;
-        let address = probe.local_addr().map_err(|error| format!("a free port: {error}"))?;
-        drop(probe);
+    ) -> anyhow::Result<Self> {
+        let free = UdpSocket::bind("127.0.0.1:0").context("cannot find a free port")?;
+        let address = free.local_addr().context("cannot find a free port")?;
+        drop(free);
         let mut command = Command::new(interpreter);
         command.arg(program).args(["-a", "127.0.0.1", "-p", &address.port().to_string()]);
         Self::launch(command, home, start, |_| answers(address).then_some(address))
     }
 
+    /// Starts a server and waits until `listening` returns its address from its log.
     fn launch(
         mut command: Command,
         home: Home,
         start: &Start<'_>,
-        listening: impl Fn(&Home) -> Option<SocketAddr>,
-    ) -> Result<Self, String> {
-        let log = File::create(home.path("stderr")).map_err(|error| format!("a log: {error}"))?;
+        listening: impl Fn(&str) -> Option<SocketAddr>,
+    ) -> anyhow::Result<Self> {
+        let log = File::create(home.path("stderr")).context("cannot create the log of a server")?;
         command.arg("--homedir").arg(home.0.path());
         command.args(["--database-engine", start.engine, "--dsn", start.dsn]).args(start.options);
         command.envs(start.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let clock = Clock::start();
-        let child = spawn(command, start.cpu)?;
-        let mut server = Self { child, address, home: None, started_in: Duration::ZERO };
-        let found = wait_for(START, || match listening(&home) {
-            Some(address) => Some(Ok(address)),
-            None => server.ended().then(|| Err(format!("a server ended at its start: {}", home.log()))),
-        });
-        server.address = found.unwrap_or_else(|| Err("a server did not start in time".to_owned()))?;
+        let mut server = Self::new(spawn(command, start.cpu)?);
+        let poll = || {
+            let log = match home.log() {
+                Ok(log) => log,
+                Err(error) => return Some(Err(error)),
+            };
+            match listening(&log) {
+                Some(address) => Some(Ok(address)),
+                None => server.ended().then(|| Err(anyhow!("a server ended at its start: {log}"))),
+            }
+        };
+        server.address = wait_for(START_TIMEOUT, poll).context("a server did not start in time")??;
         (server.home, server.started_in) = (Some(home), clock.elapsed());
         Ok(server)
     }
 
-    /// CPU time that it has taken.
-    pub(crate) fn cpu(&self) -> Result<Duration, String> {
+    /// Returns its home directory.
+    pub(crate) fn home(&self) -> anyhow::Result<&Home> {
+        self.home.as_ref().context("the echo has no home directory")
+    }
+
+    /// Returns its CPU time so far.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         process_cpu(self.child.id())
     }
 
-    pub(crate) fn memory(&self) -> Result<Memory, String> {
+    /// Returns its memory use.
+    pub(crate) fn memory(&self) -> anyhow::Result<MemoryUse> {
         let file = |name: &str| {
             let path = format!("/proc/{}/{name}", self.child.id());
-            fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
+            fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
         };
         let status = file("status")?;
         let value = |text: &str, name: &str| -> Option<u64> {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
             line.split_whitespace().next()?.parse().ok()
         };
-        let of_status = |name| value(&status, name).ok_or_else(|| format!("no {name} in a process's status"));
-        Ok(Memory {
+        let of_status =
+            |name| value(&status, name).with_context(|| format!("no {name} in the status of a process"));
+        Ok(MemoryUse {
             resident: of_status("VmRSS")?,
             highest: of_status("VmHWM")?,
             own: of_status("RssAnon")?,
+            // Another user's process does not show it.
             share: file("smaps_rollup").ok().and_then(|rollup| value(&rollup, "Pss")),
         })
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
-        let id = i32::try_from(self.child.id()).map_err(|error| error.to_string())?;
-        kill(Pid::from_raw(id), signal).map_err(|error| format!("a signal: {error}"))
+    /// Sends a signal to the server.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let id = i32::try_from(self.child.id()).context("a process id is not an i32")?;
+        kill(Pid::from_raw(id), signal).with_context(|| format!("cannot send {signal} to a server"))
     }
 
-    /// Stops it as an administrator does; returns its home.
-    pub(crate) fn stop(mut self) -> Result<Option<Home>, String> {
+    /// Stops the server by SIGTERM and returns its home directory.
+    pub(crate) fn stop(mut self) -> anyhow::Result<Home> {
         self.signal(Signal::SIGTERM)?;
-        wait_for(STOP, || self.ended().then_some(())).ok_or("a server did not stop in time")?;
-        Ok(self.home.take())
+        wait_for(STOP_TIMEOUT, || self.ended().then_some(())).context("a server did not stop in time")?;
+        self.home.take().context("the echo has no home directory")
     }
 
     fn ended(&mut self) -> bool {
@@ -207,7 +223,7 @@ impl Drop for Server {
     }
 }
 
-/// Asks again and again, for as long as this.
+/// Calls `poll` until it returns a value or the time is over.
 pub(crate) fn wait_for<T>(limit: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
     let clock = Clock::start();
     loop {
@@ -219,11 +235,13 @@ pub(crate) fn wait_for<T>(limit: Duration, mut poll: impl FnMut() -> Option<T>) 
     }
 }
 
-fn spawn(mut command: Command, on: Option<usize>) -> Result<Child, String> {
-    cpu::on(on, || command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display())))
+fn spawn(mut command: Command, on: Option<usize>) -> anyhow::Result<Child> {
+    cpu::on(on, || {
+        command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))
+    })
 }
 
-/// Whether somebody answers a ping there.
+/// Returns whether a server at this address answers a ping.
 fn answers(address: SocketAddr) -> bool {
     let ask = || {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
@@ -235,7 +253,7 @@ fn answers(address: SocketAddr) -> bool {
     ask().is_ok()
 }
 
-/// Copies a database from one home to another.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    fs::copy(from, to).map(drop).map_err(|error| format!("{}: {error}", to.display()))
+/// Copies a database.
+pub(crate) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::copy(from, to).map(drop).with_context(|| format!("cannot copy to {}", to.display()))
 }

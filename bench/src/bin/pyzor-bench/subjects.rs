@@ -1,60 +1,31 @@
-//! The servers of a comparison, all of them running, each on records of its own or of its database server.
+//! The running servers of a comparison, each with its own records or a database server.
 
 use std::fmt::Write as _;
 use std::num::NonZeroU64;
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::{Context as _, bail};
 use pyzord_bench::clock;
-use pyzord_bench::load::{self, Account, Draw, Mix, Pace, Plan, Progress, Report, numbered};
+use pyzord_bench::load::{self, Distribution, LoadPlan, LoadProgress, Mix, Pace, Report, Signer, numbered};
 use pyzord_core::Operation;
 use pyzord_testkit::{MariadbServer, RedisServer};
 
-use crate::echo;
-use crate::place::Place;
+use crate::echo::EchoOptions;
+use crate::machine::{Machine, find_program};
+use crate::options::{CompareOptions, Part};
 use crate::rmw::{ReadModifyWrite, run};
 use crate::server::{Home, KEY, Server, Start, USER, copy};
-use crate::{Options, Part, find_program};
+use crate::workload::Workload;
 
-/// How often each record of a gdbm file was reported before the measurement. A count that gets a digit more makes libgdbm
-/// move the record: seldom where records are old, but in a short run on few records each would be moved.
+/// The initial count of each record in a gdbm file. libgdbm moves a record when its count gets another digit: rare for old
+/// records, but frequent in a short run that starts at 1.
 const REPORTS: u32 = 100;
 const ONE: NonZeroU64 = NonZeroU64::MIN;
-/// How many ports ask when workers are compared: the system gives each port to one of several workers.
+/// Client ports when workers are compared: the kernel assigns each port to one worker.
 const CLIENTS: NonZeroU64 = NonZeroU64::new(8).unwrap();
 const RUNTIMES: [&str; 2] = ["std", "smol"];
 const DATABASE: &str = "pyzord.db";
-
-/// What a server is asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Work {
-    Ping,
-    Pong,
-    Check,
-    SignedCheck,
-    Report,
-}
-
-impl Work {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Ping => "ping",
-            Self::Pong => "pong",
-            Self::Check => "check",
-            Self::SignedCheck => "signed check",
-            Self::Report => "report",
-        }
-    }
-
-    const fn operation(self) -> Operation {
-        match self {
-            Self::Ping => Operation::Ping,
-            Self::Pong => Operation::Pong,
-            Self::Check | Self::SignedCheck => Operation::Check,
-            Self::Report => Operation::Report,
-        }
-    }
-}
 
 /// A server that is measured.
 #[derive(Debug)]
@@ -63,84 +34,87 @@ pub(crate) struct Subject {
     pub(crate) name: &'static str,
     /// Its engine; empty for the echo.
     pub(crate) engine: &'static str,
-    /// How many workers it has; both CPUs are everybody's when there are several.
+    /// Its workers. A server with several of them shares both CPUs with the load generator.
     pub(crate) workers: usize,
     pub(crate) server: Server,
-    /// The process of its database server.
+    /// The process id of its database server.
     pub(crate) store: Option<u32>,
-    pub(crate) works: &'static [Work],
-    /// How many records its database has.
+    pub(crate) workloads: &'static [Workload],
+    /// Records in its database.
     records: u64,
+    /// The CPU of the load generator.
     generator: Option<usize>,
-    /// How many ports ask it.
+    /// Client ports.
     clients: NonZeroU64,
 }
 
 impl Subject {
-    /// Puts a load on it.
-    pub(crate) fn load(&self, work: Work, pace: Pace, duration: Duration) -> Result<Report, String> {
-        let account = (work == Work::SignedCheck).then(|| Account::new(USER, KEY));
-        let (mix, cpu) = (Mix::only(work.operation()), self.generator);
+    /// Puts a load on the server.
+    pub(crate) fn load(&self, workload: Workload, pace: Pace, duration: Duration) -> anyhow::Result<Report> {
+        let signer = (workload == Workload::SignedCheck).then(|| Signer::new(USER, KEY));
+        let (mix, cpu) = (Mix::only(workload.operation()), self.generator);
         let digests = self.records;
-        let plan = Plan {
+        let plan = LoadPlan {
             mix,
             pace,
-            account,
+            signer,
             duration,
             digests,
             cpu,
             sockets: self.clients,
-            ..Plan::new(self.server.address)
+            ..LoadPlan::new(self.server.address)
         };
-        load::run(&plan, &Progress::default()).map_err(|error| format!("the generator: {error}"))
+        load::run(&plan, &LoadProgress::default()).context("the load generator failed")
     }
 }
 
-/// All of them, and what they need.
+/// All servers of a comparison, and their database servers.
 #[derive(Debug, Default)]
 pub(crate) struct Subjects {
     pub(crate) all: Vec<Subject>,
     pub(crate) rmw: Option<ReadModifyWrite>,
-    /// What could not be measured, and why.
+    /// The parts that cannot be measured, and why.
     pub(crate) notes: Vec<String>,
     redis: Option<RedisServer>,
     mariadb: Option<MariadbServer>,
 }
 
 impl Subjects {
-    pub(crate) fn start(options: &Options, place: &Place) -> Result<Self, String> {
+    pub(crate) fn start(options: &CompareOptions, machine: &Machine) -> anyhow::Result<Self> {
         let mut this = Self::default();
-        if place.python.is_none() {
-            this.notes
-                .push("Python's server was not measured: PYZOR_VENV names no environment that has it".into());
+        if machine.python.is_none() {
+            this.notes.push(
+                "Python's server was not measured: PYZOR_VENV does not name an environment with pyzor".into(),
+            );
         }
-        if place.cpus.is_none() {
-            this.notes.push("there is one CPU: servers and generator share it".into());
+        if machine.cpus.is_none() {
+            this.notes.push("there is one CPU: servers and load generator share it".into());
         }
         if [Part::Gdbm, Part::Workers, Part::Latency].into_iter().any(|part| options.wants(part)) {
-            this.start_on_gdbm(options, place)?;
+            this.start_on_gdbm(options, machine)?;
         }
         if options.wants(Part::Redis) {
-            this.start_on_redis(options.records, place)?;
+            this.start_on_redis(options.records, machine)?;
         }
         if options.wants(Part::Mysql) {
-            this.start_on_mysql(options.records, place)?;
+            this.start_on_mysql(options.records, machine)?;
         }
         Ok(this)
     }
 
-    /// One worker each, on a CPU of its own, and the generator on another.
-    fn start_on_gdbm(&mut self, options: &Options, place: &Place) -> Result<(), String> {
-        const OURS: &[Work] = &[Work::Ping, Work::Pong, Work::Check, Work::SignedCheck, Work::Report];
-        let (on, generator) = place.cpus.unzip();
+    /// Starts the servers with gdbm: one worker each, pinned to one CPU; the load generator uses another.
+    fn start_on_gdbm(&mut self, options: &CompareOptions, machine: &Machine) -> anyhow::Result<()> {
+        const ALL: &[Workload] =
+            &[Workload::Ping, Workload::Pong, Workload::Check, Workload::SignedCheck, Workload::Report];
+        let (on, generator) = machine.cpus.unzip();
         let records = options.records;
-        let template = filled_database(records, place)?;
+        let template = filled_database(records, machine)?;
         let home = || {
             let home = Home::new()?;
             copy(&template.path(DATABASE), &home.path(DATABASE)).map(|()| home)
         };
         let start = Start { engine: "gdbm", dsn: DATABASE, options: &[], environment: &[], cpu: on };
-        let mut add = |name, engine, workers, server, works| {
+        let mut add = |name, engine, workers, server, workloads| {
             let generator = if workers == 1 { generator } else { None };
             let clients = ONE;
             self.all.push(Subject {
@@ -149,54 +123,54 @@ impl Subjects {
                 workers,
                 server,
                 store: None,
-                works,
+                workloads,
                 records,
                 generator,
                 clients,
             });
         };
         if options.wants(Part::Gdbm) {
-            let one = echo::Options { workers: 1, own_sockets: false };
-            add("echo", "", 1, Server::echo(one, on)?, &[Work::Ping]);
+            let one = EchoOptions { workers: 1, own_sockets: false };
+            add("echo", "", 1, Server::echo(one, on)?, &[Workload::Ping]);
         }
         if options.wants(Part::Gdbm) || options.wants(Part::Latency) {
             for runtime in RUNTIMES {
                 let options = ["--runtime", runtime, "--workers", "1"];
-                let server = Server::ours(place, home()?, &Start { options: &options, ..start.clone() })?;
-                add(runtime, "gdbm", 1, server, OURS);
+                let server = Server::ours(machine, home()?, &Start { options: &options, ..start.clone() })?;
+                add(runtime, "gdbm", 1, server, ALL);
             }
-            if let Some(python) = &place.python {
-                add("python", "gdbm", 1, Server::python(python, home()?, &start)?, OURS);
+            if let Some(python) = &machine.python {
+                add("python", "gdbm", 1, Server::python(python, home()?, &start)?, ALL);
             }
         }
-        if options.wants(Part::Workers) && place.cpus.is_some() {
-            self.start_workers(records, place, &start, home)?;
+        if options.wants(Part::Workers) && machine.cpus.is_some() {
+            self.start_workers(records, machine, &start, home)?;
         }
         if options.wants(Part::Gdbm) {
             self.rmw = ReadModifyWrite::new(&template.path(DATABASE), records)
-                .map_err(|error| self.notes.push(format!("libgdbm by itself was not measured: {error}")))
+                .map_err(|error| self.notes.push(format!("libgdbm alone was not measured: {error:#}")))
                 .ok();
         }
         Ok(())
     }
 
-    /// One worker and two, without a CPU of their own: the generator takes a part of what both could use.
+    /// Starts servers with one worker and with two, not pinned: the load generator competes with them for the CPUs.
     fn start_workers(
         &mut self,
         records: u64,
-        place: &Place,
+        machine: &Machine,
         start: &Start<'_>,
-        home: impl Fn() -> Result<Home, String>,
-    ) -> Result<(), String> {
+        home: impl Fn() -> anyhow::Result<Home>,
+    ) -> anyhow::Result<()> {
         for (workers, text) in [(1, "1"), (2, "2")] {
             let start = Start { options: &["--workers", text], cpu: None, ..start.clone() };
             self.all.push(Subject {
                 name: "std",
                 engine: "gdbm, no CPU kept",
                 workers,
-                server: Server::ours(place, home()?, &start)?,
+                server: Server::ours(machine, home()?, &start)?,
                 store: None,
-                works: &[Work::Ping, Work::Check],
+                workloads: &[Workload::Ping, Workload::Check],
                 records,
                 generator: None,
                 clients: CLIENTS,
@@ -205,7 +179,7 @@ impl Subjects {
         Ok(())
     }
 
-    fn start_on_redis(&mut self, records: u64, place: &Place) -> Result<(), String> {
+    fn start_on_redis(&mut self, records: u64, machine: &Machine) -> anyhow::Result<()> {
         if find_program("redis-server").is_none() {
             self.notes.push("redis was not measured: there is no redis-server".into());
             return Ok(());
@@ -213,10 +187,10 @@ impl Subjects {
         let redis = RedisServer::start();
         let (dsn, store) = (format!("127.0.0.1,{},,0", redis.port()), redis.id());
         self.redis = Some(redis);
-        self.start_remote(records, place, "redis", [&dsn, &dsn], &[], store)
+        self.start_remote(records, machine, "redis", [&dsn, &dsn], &[], store)
     }
 
-    fn start_on_mysql(&mut self, records: u64, place: &Place) -> Result<(), String> {
+    fn start_on_mysql(&mut self, records: u64, machine: &Machine) -> anyhow::Result<()> {
         if find_program("mariadbd").is_none() {
             self.notes.push("MySQL was not measured: there is no mariadbd".into());
             return Ok(());
@@ -224,48 +198,49 @@ impl Subjects {
         let mariadb = MariadbServer::start_with(&["--innodb-buffer-pool-size=256M"]);
         let (dsn, store) = (mariadb.dsn("digests"), mariadb.id());
         let port = mariadb.port().to_string();
-        // Python's DSN has no place for a port; its client library looks for it in the environment.
+        // Python's DSN cannot name a port; its client library reads it from the environment.
         let python_dsn = dsn.replacen(&format!(":{port}"), "", 1);
         self.mariadb = Some(mariadb);
-        create_table(place, &dsn)?;
-        self.start_remote(records, place, "mysql", [&dsn, &python_dsn], &[("MYSQL_TCP_PORT", port)], store)
+        create_table(machine, &dsn)?;
+        self.start_remote(records, machine, "mysql", [&dsn, &python_dsn], &[("MYSQL_TCP_PORT", port)], store)
     }
 
-    /// One worker each. The database server wants CPU, too, so nobody has one for himself.
+    /// Starts servers with a remote database, one worker each. No process is pinned, because the database server needs CPU
+    /// too.
     fn start_remote(
         &mut self,
         records: u64,
-        place: &Place,
+        machine: &Machine,
         engine: &'static str,
         [dsn, python_dsn]: [&str; 2],
         environment: &[(&str, String)],
         store: u32,
-    ) -> Result<(), String> {
+    ) -> anyhow::Result<()> {
         let start = Start { engine, dsn, options: &[], environment: &[], cpu: None };
         let mut servers = Vec::new();
         for runtime in RUNTIMES {
             let options = ["--runtime", runtime, "--workers", "1"];
             servers.push((
                 runtime,
-                Server::ours(place, Home::new()?, &Start { options: &options, ..start.clone() })?,
+                Server::ours(machine, Home::new()?, &Start { options: &options, ..start.clone() })?,
             ));
         }
         if let Some((_, server)) = servers.first() {
             fill(server, records)?;
         }
-        if let Some(python) = &place.python {
+        if let Some(python) = &machine.python {
             let start = Start { dsn: python_dsn, environment, ..start };
             servers.push(("python", Server::python(python, Home::new()?, &start)?));
         }
         self.all.extend(servers.into_iter().map(|(name, server)| {
-            let works: &[Work] = &[Work::Check, Work::Report];
+            let workloads: &[Workload] = &[Workload::Check, Workload::Report];
             Subject {
                 name,
                 engine,
                 workers: 1,
                 server,
                 store: Some(store),
-                works,
+                workloads,
                 records,
                 generator: None,
                 clients: ONE,
@@ -275,16 +250,16 @@ impl Subjects {
     }
 }
 
-/// Has the server create its table.
-pub(crate) fn create_table(place: &Place, dsn: &str) -> Result<(), String> {
+/// Creates the table, with the server.
+pub(crate) fn create_table(machine: &Machine, dsn: &str) -> anyhow::Result<()> {
     let home = Home::new()?;
-    let mut create = Command::new(&place.server);
+    let mut create = Command::new(&machine.server);
     create.arg("--homedir").arg(home.path("")).args(["-e", "mysql", "--dsn", dsn, "--create-table"]);
     run(&mut create).map(drop)
 }
 
-/// A home whose database has all records.
-fn filled_database(records: u64, place: &Place) -> Result<Home, String> {
+/// Creates a home directory whose database has all records.
+fn filled_database(records: u64, machine: &Machine) -> anyhow::Result<Home> {
     let now = clock::unix_seconds();
     let mut lines = "digest,r_count,r_entered,r_updated,wl_count,wl_entered,wl_updated\n".to_owned();
     for number in 0..records {
@@ -292,7 +267,7 @@ fn filled_database(records: u64, place: &Place) -> Result<Home, String> {
     }
     let home = Home::new()?;
     home.write("records.csv", &lines)?;
-    let mut import = Command::new(place.server.with_file_name("pyzorctl"));
+    let mut import = Command::new(machine.server.with_file_name("pyzorctl"));
     import
         .arg("--homedir")
         .arg(home.path(""))
@@ -301,29 +276,28 @@ fn filled_database(records: u64, place: &Place) -> Result<Home, String> {
     run(&mut import).map(|_| home)
 }
 
-/// Reports each digest at least once, but for a hundredth that the database server may refuse.
-pub(crate) fn fill(server: &Server, records: u64) -> Result<(), String> {
-    const BATCH: u64 = 30;
+/// Reports each digest until at most one request in a hundred was refused by the database server.
+pub(crate) fn fill(server: &Server, records: u64) -> anyhow::Result<()> {
+    const BATCH: u8 = 30;
     const PASSES: usize = 5;
-    let plan = Plan {
+    let plan = LoadPlan {
         mix: Mix::only(Operation::Report),
-        draw: Draw::Sequence,
+        distribution: Distribution::Sequence,
         digests: records,
-        batch: usize::try_from(BATCH).unwrap_or(1),
-        requests: Some(records.div_ceil(BATCH)),
-        // No more than the queue of one connection to a database server holds.
+        batch: BATCH.into(),
+        requests: Some(records.div_ceil(BATCH.into())),
+        // At most what the queue of one connection to a database server holds.
         pace: Pace::Closed { outstanding: 12 },
         duration: Duration::from_secs(24 * 3600),
         timeout: Duration::from_secs(60),
-        ..Plan::new(server.address)
+        ..LoadPlan::new(server.address)
     };
-    // A busy machine's database server refuses some; in the next pass it refuses others.
+    // The database server of a busy machine refuses some requests; the next pass repeats them.
     for _ in 0..PASSES {
-        let report =
-            load::run(&plan, &Progress::default()).map_err(|error| format!("the generator: {error}"))?;
+        let report = load::run(&plan, &LoadProgress::default()).context("the load generator failed")?;
         if report.codes.get(&200).is_some_and(|fine| report.sent - fine <= report.sent / 100) {
             return Ok(());
         }
     }
-    Err(format!("a database at {} could not be filled: it answered too little", server.address))
+    bail!("the server at {} refused more than 1 % of the reports that fill its database", server.address)
 }

@@ -1,8 +1,8 @@
-//! Tables: aligned for a terminal, with bars for a page.
+//! Tables, as aligned text and as Markdown.
 
 use std::fmt::Write as _;
 
-/// A table whose first column is text and whose others are figures.
+/// A table: text in the first column, figures in the others.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     pub(crate) title: &'static str,
@@ -11,6 +11,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Renders the table with aligned columns.
     pub(crate) fn text(&self) -> String {
         let header: Vec<String> = self.header.iter().map(|&cell| cell.to_owned()).collect();
         let all = || std::iter::once(&header).chain(&self.rows);
@@ -34,6 +35,7 @@ impl Table {
         text
     }
 
+    /// Renders the table as Markdown.
     pub(crate) fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         let header: Vec<String> = self.header.iter().map(|&cell| cell.to_owned()).collect();
