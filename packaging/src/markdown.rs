@@ -1,15 +1,15 @@
-//! The Markdown that our documentation is written in, as man pages: headings, paragraphs, lists, tables, code.
+//! Converts the Markdown of our documentation to man pages: headings, paragraphs, lists, tables, code.
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-/// A heading of the second level and what stands below it.
+/// A heading of the second level and the lines below it.
 #[derive(Debug)]
 pub(crate) struct Section<'a> {
     pub(crate) title: &'a str,
     lines: Vec<&'a str>,
 }
 
-/// The sections of a document; what stands above the first is called a description.
+/// Returns the sections of a document. The text above the first heading becomes the section `Description`.
 pub(crate) fn sections(document: &str) -> Vec<Section<'_>> {
     let mut sections = vec![Section { title: "Description", lines: Vec::new() }];
     for line in document.lines().filter(|line| !line.starts_with("# ")) {
@@ -26,89 +26,105 @@ impl Section<'_> {
     /// Appends the section to a page.
     pub(crate) fn to_roff(&self, page: &mut Roff) {
         page.control("SH", [self.title.to_uppercase().as_str()]);
-        // What the last line was part of; one that goes on needs no new request.
-        let mut block = Block::None;
-        let mut fenced = false;
-        for line in &self.lines {
-            let (kind, text) = match line {
-                line if line.starts_with("```") => {
-                    fenced = !fenced;
-                    (Block::None, "")
-                }
-                line if fenced => (Block::Code, *line),
-                line if line.starts_with("| ") => (Block::Table, *line),
-                line => match (line.strip_prefix("- "), line.strip_prefix("    "), line.strip_prefix("  ")) {
-                    (Some(text), ..) => (Block::Item, text),
-                    (_, Some(text), _) if block != Block::Item => (Block::Code, text),
-                    (.., Some(text)) if block == Block::Item => (Block::Continued, text.trim_start()),
-                    _ if line.is_empty() => (Block::None, ""),
-                    _ => (Block::Paragraph, *line),
-                },
-            };
-            begin(page, block, kind);
-            match kind {
-                Block::Code => page.text([roman(text)]),
-                Block::Item | Block::Continued | Block::Paragraph => page.text(inlines(text)),
-                Block::Table => row(page, text),
-                Block::None => page,
-            };
-            block = if kind == Block::Continued { Block::Item } else { kind };
+        for block in blocks(&self.lines) {
+            block.to_roff(page);
         }
-        begin(page, block, Block::None);
     }
 }
 
-/// Ends the block that `last` was, and begins the one that `next` is.
-fn begin(page: &mut Roff, last: Block, next: Block) {
-    if last == Block::Code && next != Block::Code {
-        page.control("EE", []);
+/// Consecutive lines of one kind.
+enum Block<'a> {
+    Paragraph(Vec<&'a str>),
+    Item(Vec<&'a str>),
+    Code(Vec<&'a str>),
+    Table(Vec<&'a str>),
+}
+
+fn blocks<'a>(lines: &[&'a str]) -> Vec<Block<'a>> {
+    let mut blocks: Vec<Block<'a>> = Vec::new();
+    let mut fenced = false;
+    // Whether the next line may belong to the last block. An empty line ends a block.
+    let mut open = false;
+    for line in lines {
+        if line.starts_with("```") {
+            fenced = !fenced;
+            if fenced {
+                blocks.push(Block::Code(Vec::new()));
+            }
+            open = fenced;
+            continue;
+        }
+        if line.is_empty() && !fenced {
+            open = false;
+            continue;
+        }
+        match (blocks.last_mut().filter(|_| open), *line) {
+            (Some(Block::Code(code)), line) if fenced => code.push(line),
+            (_, line) if line.starts_with("- ") => blocks.push(Block::Item(vec![&line[2..]])),
+            (Some(Block::Item(text)), line) if line.starts_with("  ") => text.push(line.trim_start()),
+            (Some(Block::Code(code)), line) if line.starts_with("    ") => code.push(&line[4..]),
+            (_, line) if line.starts_with("    ") => blocks.push(Block::Code(vec![&line[4..]])),
+            (Some(Block::Table(rows)), line) if line.starts_with('|') => rows.push(line),
+            (_, line) if line.starts_with('|') => blocks.push(Block::Table(vec![line])),
+            (Some(Block::Paragraph(text)), line) => text.push(line),
+            (_, line) => blocks.push(Block::Paragraph(vec![line])),
+        }
+        open = true;
     }
-    if next == Block::Item {
-        page.control("IP", ["\\(bu", "2"]);
-    }
-    if matches!(next, Block::Paragraph | Block::Code) && last != next {
-        page.control("PP", []);
-    }
-    if next == Block::Code && last != next {
-        page.control("EX", []);
+    blocks
+}
+
+impl Block<'_> {
+    fn to_roff(&self, page: &mut Roff) {
+        match self {
+            Self::Paragraph(lines) => {
+                page.control("PP", []).text(inlines(&lines.join("\n")));
+            }
+            Self::Item(lines) => {
+                page.control("IP", ["\\(bu", "2"]).text(inlines(&lines.join("\n")));
+            }
+            Self::Code(lines) => {
+                page.control("PP", []).control("EX", []);
+                for line in lines {
+                    page.text([roman(*line)]);
+                }
+                page.control("EE", []);
+            }
+            Self::Table(lines) => {
+                // The first line has the columns' names, the second one separates them from the rows.
+                let labels = lines.first().map(|line| cells(line)).unwrap_or_default();
+                for line in lines.iter().skip(2) {
+                    row(page, &labels, &cells(line));
+                }
+            }
+        }
     }
 }
 
-/// What a line belongs to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Block {
-    None,
-    Paragraph,
-    Item,
-    Continued,
-    Table,
-    Code,
+fn cells(line: &str) -> Vec<&str> {
+    line.trim_matches('|').split(" | ").map(str::trim).collect()
 }
 
-/// The first cell is what the row is about, the last says what it means, and those between them are remarks.
-fn row<'a>(page: &'a mut Roff, line: &str) -> &'a mut Roff {
-    let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-    let [name, remarks @ .., meaning] = cells.as_slice() else { return page };
-    let is_heading = name.starts_with("---")
-        || ["name", "option", "signal", "status"].iter().any(|head| name.starts_with(head));
-    if is_heading {
-        return page;
-    }
+/// Appends a row: the first cell is its subject, the last one the meaning. The cells between them get the columns' names
+/// as labels.
+fn row(page: &mut Roff, labels: &[&str], cells: &[&str]) {
+    let [name, remarks @ .., meaning] = cells else { return };
     let mut head = inlines(name);
-    for (label, remark) in ["default ", "option "].iter().zip(remarks) {
-        head.push(roman(format!(", {label}")));
+    for (label, remark) in labels.iter().skip(1).zip(remarks) {
+        head.push(roman(format!(", {label} ")));
         head.extend(inlines(remark));
     }
-    page.control("TP", []).text(head).text(inlines(meaning))
+    page.control("TP", []).text(head).text(inlines(meaning));
 }
 
-/// `Code` is bold, and of a [link](its-target) the text remains.
+/// Returns `code` in bold, and only the text of a [link](its-target).
 fn inlines(text: &str) -> Vec<Inline> {
+    let text = without_links(text).replace("**", "");
     let mut parts = Vec::new();
     for (index, part) in text.split('`').enumerate() {
         match index % 2 {
             _ if part.is_empty() => (),
-            0 => parts.push(roman(without_links(part))),
+            0 => parts.push(roman(part)),
             _ => parts.push(bold(part)),
         }
     }
@@ -118,8 +134,11 @@ fn inlines(text: &str) -> Vec<Inline> {
 fn without_links(text: &str) -> String {
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once("](") {
-        let Some((_, after)) = after.split_once(')') else { break };
-        out += &before.replacen('[', "", 1);
+        let (Some((lead, label)), Some((_, after))) = (before.rsplit_once('['), after.split_once(')')) else {
+            break;
+        };
+        out += lead;
+        out += label;
         rest = after;
     }
     out + rest
@@ -132,7 +151,8 @@ mod tests {
     #[test]
     fn what_our_documents_have_becomes_a_page() {
         let document = "# Title\n\nAbout `x`.\n\n## Settings\n\n| name | default | option | meaning |\n| --- | --- | --- | --- |\n\
-                        | `Port` | `1` | `-p` | a [port](p.md) |\n\n- one\n  two\n\n    code\n";
+                        | `Port` | `1` | `-p` | a [port](p.md) |\n\n- one\n  two\n\n    code\n\n```\nfenced\n\nmore\n```\n\
+                        the **last** [`a`\nb](c.md) `x\ny`\n";
         let sections = sections(document);
         let mut page = Roff::new();
         sections.iter().for_each(|section| section.to_roff(&mut page));
@@ -141,6 +161,7 @@ mod tests {
             ".SH DESCRIPTION\n.PP\nAbout \\fBx\\fR.\n",
             ".SH SETTINGS\n.TP\n\\fBPort\\fR, default \\fB1\\fR, option \\fB\\-p\\fR\na port\n",
             "\none\ntwo\n.PP\n.EX\ncode\n.EE\n",
+            ".PP\n.EX\nfenced\n\nmore\n.EE\n.PP\nthe last \\fBa\\fR\nb \\fBx\ny\\fR\n",
         ] {
             assert!(page.contains(part), "{part} is not in {page}");
         }

@@ -7,46 +7,74 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use crate::error::Error;
 use crate::markdown::{self, Section};
 
-const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
-const PYZORCTL: &str = include_str!("../../docs/pyzorctl.md");
-/// What the server's page has of the documentation; the rest is the configuration's.
-const OF_THE_SERVER: [&str; 4] = ["Logs", "Signals", "The daemon", "Exit statuses"];
-/// What pyzorctl's page has of its guide, beside the commands and their options.
-const OF_PYZORCTL: [&str; 2] = ["One user of a file", "Exit statuses"];
+/// A page of the documentation.
+struct Document {
+    name: &'static str,
+    text: &'static str,
+}
 
-/// All pages, each with the name of its file.
-pub(crate) fn all() -> io::Result<Vec<(String, Vec<u8>)>> {
+const CONFIGURATION: Document =
+    Document { name: "configuration.md", text: include_str!("../../docs/configuration.md") };
+const MIGRATING: Document = Document { name: "migrating.md", text: include_str!("../../docs/migrating.md") };
+const PYZORCTL: Document = Document { name: "pyzorctl.md", text: include_str!("../../docs/pyzorctl.md") };
+/// The sections of the configuration that pyzord(8) has; pyzord.conf(5) has the others.
+const OF_THE_SERVER: [&str; 4] = ["Logs", "Signals", "The daemon", "Exit statuses"];
+/// The sections that pyzorctl(8) has beside its commands and options.
+const OF_PYZORCTL: [&str; 2] = ["Beside a running server", "Exit statuses"];
+/// The sections that pyzor-migrate(8) has beside its options.
+const OF_MIGRATE: [&str; 1] = ["Exit statuses"];
+
+/// Returns all pages, each with the name of its file.
+///
+/// # Errors
+/// A section that a page takes is missing in the documentation.
+pub(crate) fn all() -> Result<Vec<(String, Vec<u8>)>, Error> {
     let mut pages = vec![("pyzord.conf.5".to_owned(), configuration()?)];
     for program in pyzord::commands() {
         let name = program.get_name().to_owned();
         let (sections, see_also) = match name.as_str() {
             "pyzord" => (
-                sections(CONFIGURATION, |title| OF_THE_SERVER.contains(&title)),
+                CONFIGURATION.sections(&OF_THE_SERVER)?,
                 ["pyzord.conf(5)", "pyzorctl(8)", "pyzor-migrate(8)"],
             ),
-            "pyzorctl" => (
-                sections(PYZORCTL, |title| OF_PYZORCTL.contains(&title)),
-                ["pyzord(8)", "pyzord.conf(5)", "pyzor-migrate(8)"],
-            ),
-            _ => (Vec::new(), ["pyzord(8)", "pyzord.conf(5)", "pyzorctl(8)"]),
+            "pyzorctl" => {
+                (PYZORCTL.sections(&OF_PYZORCTL)?, ["pyzord(8)", "pyzord.conf(5)", "pyzor-migrate(8)"])
+            }
+            _ => (MIGRATING.sections(&OF_MIGRATE)?, ["pyzord(8)", "pyzord.conf(5)", "pyzorctl(8)"]),
         };
         pages.push((format!("{name}.8"), of_program(program, &sections, &see_also)?));
     }
     Ok(pages)
 }
 
-fn sections(document: &'static str, wanted: impl Fn(&str) -> bool) -> Vec<Section<'static>> {
-    markdown::sections(document).into_iter().filter(|section| wanted(section.title)).collect()
+impl Document {
+    /// Returns the sections with these titles, in the document's order.
+    fn sections(&self, titles: &[&'static str]) -> Result<Vec<Section<'static>>, Error> {
+        let sections = markdown::sections(self.text);
+        for title in titles {
+            if !sections.iter().any(|section| section.title == *title) {
+                return Err(Error::MissingSection { document: self.name, title });
+            }
+        }
+        Ok(sections.into_iter().filter(|section| titles.contains(&section.title)).collect())
+    }
+
+    /// Returns the sections with other titles than these.
+    fn other_sections(&self, titles: &[&str]) -> Vec<Section<'static>> {
+        let sections = markdown::sections(self.text);
+        sections.into_iter().filter(|section| !titles.contains(&section.title)).collect()
+    }
 }
 
 fn of_program(mut program: Command, sections: &[Section<'_>], see_also: &[&str]) -> io::Result<Vec<u8>> {
-    // First, since rendering the usage gives every command the program's own options, too.
+    // This comes first: rendering the usage adds the program's own options to every command.
     let commands = commands(&program)?;
     let usage = program.render_usage().to_string();
     let mut page = title(program.get_name(), "8");
-    // The commands have a section of their own; they need no `help` among them.
+    // The commands have a section of their own, without `help`.
     let man = Man::new(program.disable_help_subcommand(true));
     man.render_name_section(&mut page)?;
     let mut synopsis = Roff::new();
@@ -62,7 +90,7 @@ fn of_program(mut program: Command, sections: &[Section<'_>], see_also: &[&str])
     Ok(page)
 }
 
-/// What a program's commands are and which options each has; nothing where there are none.
+/// Returns the section of a program's commands and their options; it is empty for a program without commands.
 fn commands(program: &Command) -> io::Result<Vec<u8>> {
     let mut section = Vec::new();
     if program.has_subcommands() {
@@ -78,7 +106,7 @@ fn commands(program: &Command) -> io::Result<Vec<u8>> {
         head.to_writer(&mut section)?;
         let mut options = Vec::new();
         Man::new(command).render_options_section(&mut options)?;
-        // They belong to the command's heading.
+        // The options stand below the command's heading, not in a section of their own.
         section.extend(String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "").into_bytes());
     }
     Ok(section)
@@ -90,7 +118,7 @@ fn configuration() -> io::Result<Vec<u8>> {
     text.control("SH", ["NAME"]).text([roman("pyzord.conf - configuration of the Pyzor server")]);
     text.control("SH", ["SYNOPSIS"]);
     text.text([bold("/etc/pyzor/config"), roman(", "), bold("~/.pyzor/config")]);
-    for section in sections(CONFIGURATION, |title| !OF_THE_SERVER.contains(&title)) {
+    for section in CONFIGURATION.other_sections(&OF_THE_SERVER) {
         section.to_roff(&mut text);
     }
     end(&mut text, &["pyzord(8)", "pyzorctl(8)", "pyzor-migrate(8)"]);
@@ -98,7 +126,7 @@ fn configuration() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// Without a date: a page is made of the same sources to the same bytes.
+/// Returns the page's first line. It has no date, so that the same sources give the same bytes.
 fn title(name: &str, section: &str) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
     format!(".TH {name} {section} \"\" \"pyzord {version}\" \"System administration\"\n").into_bytes()
@@ -107,4 +135,18 @@ fn title(name: &str, section: &str) -> Vec<u8> {
 fn end(page: &mut Roff, see_also: &[&str]) {
     page.control("SH", ["SEE ALSO"]).text([roman(see_also.join(", "))]);
     page.control("PP", []).text([roman("The user's guide is in /usr/share/doc/pyzord.")]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// pyzorctl(8) lost a section when the section got another title in the guide: no error told so.
+    #[test]
+    fn a_missing_section_is_an_error() {
+        let document = Document { name: "x.md", text: "# X\n\n## Here\n\ntext\n" };
+        assert_eq!(document.sections(&["Here"]).unwrap().len(), 1);
+        let error = document.sections(&["Here", "Gone"]).unwrap_err().to_string();
+        assert!(error.starts_with("docs/x.md has no section `Gone`"), "{error}");
+    }
 }

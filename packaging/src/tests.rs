@@ -1,10 +1,10 @@
-//! The pages say everything, and man has nothing to complain about.
+//! The pages describe every option and setting, and man renders them without a warning.
 
 use std::process;
 
 use clap::Command;
 
-use crate::write_all;
+use crate::files::write_all;
 
 #[test]
 fn every_option_and_every_setting_is_in_its_page_and_in_the_completions() {
@@ -18,7 +18,7 @@ fn every_option_and_every_setting_is_in_its_page_and_in_the_completions() {
         assert!(named <= 1, "{name}.8 describes the program's options {named} times");
         let completions = [format!("{name}.bash"), format!("_{name}"), format!("{name}.fish")];
         let completions = completions.map(|file| (read(&format!("completions/{file}")), file));
-        // What stands between a command's heading and the next one is about that command.
+        // The text between a command's heading and the next one describes that command.
         let about = |command: &Command| {
             let heading = format!("\n.SS \"{name} {}", command.get_name());
             let (_, after) =
@@ -37,7 +37,7 @@ fn every_option_and_every_setting_is_in_its_page_and_in_the_completions() {
         }
     }
     let page = read("man/pyzord.conf.5");
-    for setting in pyzord::setting_names() {
+    for setting in pyzord::settings::names() {
         assert!(page.contains(setting), "{setting} is not in pyzord.conf.5");
     }
 }

@@ -1,8 +1,8 @@
-//! The service unit, as systemd itself judges it.
+//! The service unit, as systemd rates it.
 
 use std::process::Command;
 
-/// Ten times the exposure that `systemd-analyze security` may find, of 100.
+/// The highest exposure that `systemd-analyze security` may find, times ten: of 100.
 const MOST_EXPOSURE: &str = "15";
 
 #[test]
