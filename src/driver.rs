@@ -1,7 +1,7 @@
 //! The runtime that drives the server, of those of this build.
 
 use pyzord_core::Store;
-use pyzord_runtime::Server;
+use pyzord_runtime::Service;
 
 use crate::settings::Runtime;
 
@@ -28,18 +28,18 @@ impl Driver {
     }
 
     /// Serves until a signal says stop.
-    pub(crate) fn serve<S: Store>(self, server: Server<'_, S>) -> Result<(), String> {
+    pub(crate) fn serve<S: Store>(self, service: Service<'_, S>) -> Result<(), String> {
         match self {
             #[cfg(feature = "runtime-std")]
             Self::Std(signals) => {
                 let (commands, receiver) = std::sync::mpsc::channel();
                 signals.forward(commands);
-                pyzord_runtime_std::serve(server, &receiver);
+                pyzord_runtime_std::serve(service, &receiver);
                 Ok(())
             }
             #[cfg(feature = "runtime-smol")]
             Self::Smol(signals) => {
-                let served = pyzord_runtime_smol::serve(server, signals.commands());
+                let served = pyzord_runtime_smol::serve(service, signals.commands());
                 served.map_err(|error| format!("socket: {error}"))
             }
         }

@@ -97,7 +97,7 @@ fn check_gdbm(path: &std::path::Path) -> Result<String, String> {
 fn check_redis(engine: &str, dsn: &str) -> Result<String, String> {
     let parsed = pyzord_engines::redis::Dsn::parse(dsn).map_err(|error| dsn_error(&error))?;
     let access = registry::Access::Read;
-    let mut database = registry::open_store(engine, dsn, access, pyzord_core::CleanupAge(0))?;
+    let mut database = registry::open_store(engine, dsn, access, None)?;
     let mut answer = Vec::new();
     database.fetch(&[pyzord_core::Digest::new([0; 20])], &mut answer);
     Ok(match answer.pop() {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pyzord_core::File;
+use pyzord_core::UserFile;
 use pyzord_core::client::Remote;
 use pyzord_runtime::Forwarding;
 
@@ -33,10 +33,10 @@ pub(crate) fn read(settings: &Settings) -> Result<Option<Plan>, String> {
     }
     let Client { servers, accounts, timeout } = Client::read(directory)?;
     let texts =
-        [read_file(File::Servers, Some(&servers))?, read_file(File::ClientAccounts, Some(&accounts))?];
+        [read_file(UserFile::Servers, Some(&servers))?, read_file(UserFile::ClientAccounts, Some(&accounts))?];
     let [server_lines, account_lines] = texts;
     let (remotes, warnings) = Remote::parse(server_lines.as_deref(), account_lines.as_deref());
-    let path = |file| if file == File::Servers { &servers } else { &accounts };
+    let path = |file| if file == UserFile::Servers { &servers } else { &accounts };
     let warnings = warnings.into_iter().map(|warning| describe(&warning, Some(path(warning.file)))).collect();
     Ok(Some(Plan { servers: remotes, timeout, warnings }))
 }

@@ -95,7 +95,7 @@ impl From<settings::Settings> for Settings {
             port: settings.port,
             engine: settings.engine,
             dsn: settings.dsn,
-            cleanup_age: settings.cleanup.0,
+            cleanup_age: settings.cleanup.map_or(0, pyzord_core::CleanupAge::seconds),
             workers: settings.workers,
             connections: settings.connections,
             access_order: settings.access_order,

@@ -1,6 +1,7 @@
 //! The settings that limit what clients may ask for.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use pyzord_core::{IpNet, Limits, Rate};
 
@@ -13,10 +14,12 @@ const MOST_REPLAYS: usize = 1 << 24;
 pub(crate) fn read(sources: &Sources) -> Result<Limits, String> {
     let number = "a whole number from 0 to 4294967295";
     let rate = |per_second, burst| {
-        Ok::<_, String>(Rate {
-            per_second: sources.read_as(per_second, number, |text| text.parse().ok())?,
-            burst: sources.read_as(burst, number, |text| text.parse().ok())?,
-        })
+        let per_second: u32 = sources.read_as(per_second, number, |text| text.parse().ok())?;
+        let burst: u32 = sources.read_as(burst, number, |text| text.parse().ok())?;
+        // 0 a second is no limit; a burst of 0 is the default one.
+        Ok::<_, String>(NonZeroU32::new(per_second).map(Rate::per_second).map(|rate| {
+            NonZeroU32::new(burst).map_or(rate, |burst| Rate { burst, ..rate })
+        }))
     };
     let prefix = |name, most: u8| {
         let expected = format!("a number of bits from 0 to {most}");
@@ -33,7 +36,7 @@ pub(crate) fn read(sources: &Sources) -> Result<Limits, String> {
     limits.allowed = networks(Name::AllowNetworks)?;
     limits.denied = networks(Name::DenyNetworks)?;
     limits.unlimited = networks(Name::UnlimitedNetworks)?;
-    limits.replays = sources.read_as(Name::RememberedReports, &remembered, |text| {
+    limits.signed_counts = sources.read_as(Name::RememberedReports, &remembered, |text| {
         text.parse().ok().filter(|count| *count <= MOST_REPLAYS)
     })?;
     Ok(limits)

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Zoned;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use pyzord_core::Batch;
+use pyzord_core::Answered;
 
 /// Both logs. There is one for the process; it is the target of the `log` crate's macros.
 #[derive(Debug)]
@@ -56,13 +56,13 @@ impl Logs {
     }
 
     /// Logs what a batch did: one line a request, in one write.
-    pub(crate) fn usage(&self, batch: &Batch) {
-        if self.usage.is_none() && !self.debug || batch.is_empty() {
+    pub(crate) fn usage(&self, answered: &Answered<pyzord_runtime::Path>) {
+        if self.usage.is_none() && !self.debug {
             return;
         }
         with_buffer(|lines| {
             let stamp = Stamp::now();
-            for usage in batch.usage() {
+            for usage in answered.usage() {
                 let level = if usage.refusal.is_some() { "ERROR" } else { "INFO" };
                 let _ = writeln!(lines, "{stamp} {level} {usage}");
             }
@@ -71,7 +71,7 @@ impl Logs {
             }
             if self.debug && self.journal {
                 lines.clear();
-                for usage in batch.usage() {
+                for usage in answered.usage() {
                     let level = if usage.refusal.is_some() { Level::Error } else { Level::Info };
                     let _ = writeln!(lines, "<{}>{usage}", priority(level));
                 }

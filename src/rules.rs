@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use pyzord_core::{File, Policy, Warning};
+use pyzord_core::{Policy, UserFile, Warning};
 
 use crate::settings::Settings;
 
@@ -14,7 +14,7 @@ pub(crate) fn read(settings: &Settings) -> Result<(Policy, Vec<String>), String>
     let (policy, warnings) = Policy::parse(accounts.as_deref(), access.as_deref(), settings.access_order);
     let tell = |warning: Warning| {
         let path = match warning.file {
-            File::Accounts => &settings.passwd_file,
+            UserFile::Accounts => &settings.passwd_file,
             _ => &settings.access_file,
         };
         describe(&warning, path.as_deref())
@@ -33,21 +33,21 @@ type Content = Option<Vec<u8>>;
 
 /// What is in the accounts file and in the access file.
 pub(crate) fn files(settings: &Settings) -> Result<(Content, Content), String> {
-    let accounts = read_file(File::Accounts, settings.passwd_file.as_deref())?;
-    Ok((accounts, read_file(File::Access, settings.access_file.as_deref())?))
+    let accounts = read_file(UserFile::Accounts, settings.passwd_file.as_deref())?;
+    Ok((accounts, read_file(UserFile::Access, settings.access_file.as_deref())?))
 }
 
 /// A warning with the name of the file that it is about.
 pub(crate) fn describe(warning: &Warning, path: Option<&Path>) -> String {
     let path = path.unwrap_or(Path::new("")).display();
     match warning.line {
-        0 => format!("{} {path}: {}", warning.file, warning.text),
-        line => format!("{} {path}, line {line}: {}", warning.file, warning.text),
+        None => format!("{} {path}: {}", warning.file, warning.text),
+        Some(line) => format!("{} {path}, line {line}: {}", warning.file, warning.text),
     }
 }
 
 /// The content of a user's file; `None` when there is no such file.
-pub(crate) fn read_file(file: File, path: Option<&Path>) -> Result<Content, String> {
+pub(crate) fn read_file(file: UserFile, path: Option<&Path>) -> Result<Content, String> {
     let Some(path) = path else { return Ok(None) };
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -77,9 +77,6 @@ pub(crate) fn load(settings: &Settings) -> Result<Policy, String> {
 }
 
 /// Reads the files again. While one cannot be read the old rules hold: nobody gains or loses rights by an accident.
-pub(crate) fn reload(settings: &Settings, current: &Policy) -> Policy {
-    load(settings).unwrap_or_else(|error| {
-        log::error!("{error}; the old rules still hold");
-        current.clone()
-    })
+pub(crate) fn reload(settings: &Settings) -> Option<Policy> {
+    load(settings).inspect_err(|error| log::error!("{error}; the old rules still hold")).ok()
 }

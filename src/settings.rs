@@ -308,7 +308,7 @@ pub(crate) struct Settings {
     pub(crate) dsn: String,
     /// The same as the name of a file.
     pub(crate) database: PathBuf,
-    pub(crate) cleanup: CleanupAge,
+    pub(crate) cleanup: Option<CleanupAge>,
     pub(crate) runtime: Runtime,
     pub(crate) workers: usize,
     /// How many connections to a database server there are.
@@ -343,7 +343,7 @@ impl Settings {
             engine: sources.text(Name::Engine).trim().to_lowercase(),
             dsn: sources.text(Name::DigestDB).to_owned(),
             database: home.resolve(sources.text(Name::DigestDB)),
-            cleanup: sources.read_as(Name::CleanupAge, age, |text| text.parse().ok().map(CleanupAge))?,
+            cleanup: sources.read_as(Name::CleanupAge, age, |text| text.parse().ok().map(CleanupAge::from_seconds))?,
             runtime: sources.read_as(Name::Runtime, &Runtime::expected(), Runtime::parse)?,
             workers,
             connections: connections(sources, workers)?,

@@ -4,8 +4,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use pyzord_core::{Policy, Tick};
-use pyzord_runtime::{Counters, Forwarding, Live, Server, Shield, Sockets, Supervisor};
+use pyzord_core::{Policy, Server, Tick};
+use pyzord_runtime::{Counters, Forwarding, Service, Sockets, Supervisor, shared_guard};
 
 use crate::cli::Options;
 use crate::control::Host;
@@ -162,18 +162,17 @@ struct Open {
 /// Serves until a signal says stop.
 fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result<(), String> {
     let Open { sockets, policy, engine, control, forwarding, page, manager } = open;
-    let policy = Live::new(policy);
     let Engine { stores, upkeep, probe, .. } = engine;
     let counters = match page {
         Some(_) => Counters::detailed(settings.workers + settings.connections),
         None => Counters::default(),
     };
     let clock = counters.clock();
-    let server = Server {
+    let guard = shared_guard(settings.limits.clone()).map_err(|error| format!("random numbers: {error}"))?;
+    let service = Service {
         sockets: &sockets,
-        policy: &policy,
+        server: Server::new(policy, guard),
         counters: &counters,
-        shield: &Shield::new(settings.limits.clone()),
         stores,
         upkeep,
         cleanup: settings.cleanup,
@@ -181,15 +180,15 @@ fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result
             logs.reopen();
             log::info!("{counters}");
             forwarding.iter().flat_map(Forwarding::report).for_each(|line| log::info!("{line}"));
-            rules::reload(settings, &policy.snapshot())
+            rules::reload(settings)
         },
-        usage: &|batch| {
-            logs.usage(batch);
+        on_answered: &|answered| {
+            logs.usage(answered);
             if let Some(forwarding) = &forwarding {
-                forwarding.hand_over(batch);
+                forwarding.hand_over(answered);
             }
         },
-        supervisor: Some(Supervisor { period: manager.period(), tell: &mut |news| manager.tell(news) }),
+        supervisor: Some(Supervisor { period: manager.period(), notify: &mut |change| manager.tell(change) }),
     };
     let page = match page {
         Some((status, rows)) => Some((status, facts(settings, &sockets, &counters, rows)?)),
@@ -205,7 +204,7 @@ fn drive(settings: &Settings, logs: &Logs, driver: Driver, open: Open) -> Result
         }
         // Dropped however this ends, and with it the other threads end.
         let _running = running;
-        driver.serve(server)
+        driver.serve(service)
     });
     log::info!("{counters}");
     forwarding.into_iter().flat_map(Forwarding::stop).for_each(|line| log::info!("{line}"));

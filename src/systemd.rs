@@ -13,7 +13,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use listenfd::ListenFd;
-use pyzord_runtime::News;
+use pyzord_runtime::StatusChange;
 use rustix::fs::fstat;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -49,12 +49,12 @@ impl Manager {
     }
 
     /// Passes news on.
-    pub(crate) fn tell(&self, news: News) {
+    pub(crate) fn tell(&self, news: StatusChange) {
         match news {
-            News::Reloading => self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros())),
-            News::Reloaded => self.send("READY=1\n"),
-            News::Stopping => self.send("STOPPING=1\nSTATUS=Answering what was received\n"),
-            News::Alive => self.send("WATCHDOG=1\n"),
+            StatusChange::Reloading => self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros())),
+            StatusChange::Reloaded => self.send("READY=1\n"),
+            StatusChange::Stopping => self.send("STOPPING=1\nSTATUS=Answering what was received\n"),
+            StatusChange::Alive => self.send("WATCHDOG=1\n"),
         }
     }
 

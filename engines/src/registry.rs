@@ -34,7 +34,7 @@ pub fn open_store(
     engine: &str,
     dsn: &str,
     access: Access,
-    cleanup: CleanupAge,
+    cleanup: Option<CleanupAge>,
 ) -> Result<Box<dyn RecordStore>, String> {
     let _ = (dsn, access, cleanup);
     match engine {

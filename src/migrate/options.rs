@@ -47,7 +47,7 @@ impl Options {
         }
         let access = if self.delete { Access::Change } else { Access::Read };
         let mut source =
-            open_store(&from, &self.source_dsn, access, CleanupAge(0)).map_err(|e| format!("source: {e}"))?;
+            open_store(&from, &self.source_dsn, access, None).map_err(|e| format!("source: {e}"))?;
         check(&to, &self.destination_dsn).map_err(|error| format!("destination: {error}"))?;
         // A source that is away must not leave an empty destination behind.
         fetch_one(&mut *source, random_digest()).map_err(|failure| format!("source: {failure}"))?;
@@ -55,7 +55,7 @@ impl Options {
             return Ok((source, None));
         }
         let destination =
-            open_store(&to, &self.destination_dsn, Access::Create, CleanupAge(self.cleanup_age));
+            open_store(&to, &self.destination_dsn, Access::Create, CleanupAge::from_seconds(self.cleanup_age));
         let mut destination = destination.map_err(|error| format!("destination: {error}"))?;
         if from == to && is_same(&mut *source, &mut *destination)? {
             return Err(SAME.to_owned());

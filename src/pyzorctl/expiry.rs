@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::times;
-use pyzord_core::{Record, UnixTime};
+use pyzord_core::{CleanupAge, Record, UnixTime};
 use pyzord_engines::registry::Access;
 
 use super::failure::{Outcome, status};
@@ -31,7 +31,7 @@ struct Ages {
 pub(crate) fn run(site: &Site, options: &Expiry, out: &mut dyn Write) -> Outcome {
     let mut database = site.wait(Access::Read, &options.waiting).map_err(|shut| shut.or(STOP))?;
     let now = site.clock.now().wall;
-    let limit = site.settings.cleanup.limit(now);
+    let limit = site.settings.cleanup.map(|age| age.limit(now));
     let mut ages = Ages::default();
     each(&mut *database, |entry| {
         let Ok((digest, record)) = entry.record else {
@@ -51,8 +51,8 @@ pub(crate) fn run(site: &Site, options: &Expiry, out: &mut dyn Write) -> Outcome
     })?;
     match (options.list, options.json) {
         (true, _) => (),
-        (false, true) => ages.write_json(site.settings.cleanup.0, out)?,
-        (false, false) => ages.write(site.settings.cleanup.0, out)?,
+        (false, true) => ages.write_json(site.settings.cleanup.map_or(0, CleanupAge::seconds), out)?,
+        (false, false) => ages.write(site.settings.cleanup.map_or(0, CleanupAge::seconds), out)?,
     }
     Ok(status(true))
 }

@@ -59,7 +59,7 @@ pub(super) fn write(report: &Report<'_>) -> String {
         n as f64
     });
     let help = "Batches of requests dropped after an internal error.";
-    out.one("pyzord_internal_errors_total", "counter", help, details.internal_errors);
+    out.one("pyzord_internal_errors_total", "counter", help, counts.internal_errors);
     out.0
 }
 

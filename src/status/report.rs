@@ -52,7 +52,7 @@ impl Report<'_> {
             ("answered", counts.answered.into()),
             ("receive_errors", counts.receive_errors.into()),
             ("send_errors", counts.send_errors.into()),
-            ("internal_errors", details.internal_errors.into()),
+            ("internal_errors", counts.internal_errors.into()),
             ("overloaded", details.overloaded.into()),
             ("dropped", Json::Object(counts.dropped.map(|(reason, count)| (reason, count.into())).to_vec())),
             ("requests", self.requests()),

@@ -44,19 +44,19 @@ pub(super) enum Problem {
 }
 
 impl Layout {
-    pub(super) fn hash(age: CleanupAge) -> Self {
+    pub(super) fn hash(age: Option<CleanupAge>) -> Self {
         let form = Form::Hash { put: Script::new(include_str!("put.lua")) };
         Self::new(form, include_str!("count.lua"), age)
     }
 
-    pub(super) fn text(zone: TimeZone, age: CleanupAge) -> Self {
+    pub(super) fn text(zone: TimeZone, age: Option<CleanupAge>) -> Self {
         Self::new(Form::Text { zone }, include_str!("count_v0.lua"), age)
     }
 
-    fn new(form: Form, count: &'static str, age: CleanupAge) -> Self {
+    fn new(form: Form, count: &'static str, age: Option<CleanupAge>) -> Self {
         let mut text = Vec::new();
         // Redis refuses a time to live that does not fit its clock in milliseconds: 30 million years are enough.
-        push_number(age.0.min(1 << 50), &mut text);
+        push_number(age.map_or(0, CleanupAge::seconds).min(1 << 50), &mut text);
         Self {
             form,
             count: Script::new(count),

@@ -9,7 +9,7 @@
 //! use pyzord_engines::redis::{Dsn, Options, Redis};
 //!
 //! let dsn = Dsn::parse("localhost,6379,,0")?;
-//! let mut store = Redis::new(&dsn, Options::serving(CleanupAge(120 * 86_400)));
+//! let mut store = Redis::new(&dsn, Options::serving(CleanupAge::from_seconds(120 * 86_400)));
 //! let digest = Digest::parse(b"da39a3ee5e6b4b0d3255bfef95601890afd80709").ok_or("no digest")?;
 //! let now = Now { wall: UnixTime::from_seconds(1_700_000_000), tick: Tick::default() };
 //! let mut answers = Vec::new();
@@ -56,7 +56,7 @@ const IDLE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Records expire when nothing was written to them for so long; redis removes them by itself.
-    pub cleanup_age: CleanupAge,
+    pub cleanup_age: Option<CleanupAge>,
     /// How long making a connection may take.
     pub connect: Duration,
     /// How long all replies of one trip may take together, a twentieth of a second more or less.
@@ -68,7 +68,7 @@ pub struct Options {
 impl Options {
     /// For a server, whose clients wait: answers come within half a second.
     #[must_use]
-    pub const fn serving(cleanup_age: CleanupAge) -> Self {
+    pub const fn serving(cleanup_age: Option<CleanupAge>) -> Self {
         Self {
             cleanup_age,
             connect: Duration::from_millis(300),
@@ -79,7 +79,7 @@ impl Options {
 
     /// For moving whole databases, where a slow server is better than none.
     #[must_use]
-    pub const fn migrating(cleanup_age: CleanupAge) -> Self {
+    pub const fn migrating(cleanup_age: Option<CleanupAge>) -> Self {
         Self {
             cleanup_age,
             connect: Duration::from_secs(10),

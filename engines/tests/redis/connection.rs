@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyzord_core::{CleanupAge, Progress, Store, StoreError, StoreOp, Task, UnixTime};
+use pyzord_core::{Progress, Store, StoreError, StoreOp, Task, UnixTime};
 use pyzord_engines::redis::{Dsn, Options, Redis};
 use pyzord_testkit::{RedisServer, free_port, wait_for};
 
@@ -12,7 +12,7 @@ use crate::support::{NOW, at, call, dsn, engine, execute, execute_one, key_v0, p
 const SOON: Duration = Duration::from_secs(2);
 
 fn serving(server: &RedisServer) -> Redis {
-    Redis::new(&dsn(server), Options::serving(CleanupAge(0)))
+    Redis::new(&dsn(server), Options::serving(None))
 }
 
 /// Calls with ever later ticks until the database answers again, and returns the tick at which it did.
@@ -94,7 +94,7 @@ fn late_replies_are_never_matched_to_later_calls() {
 fn an_engine_can_be_made_before_its_server() {
     let port = free_port();
     let dsn = Dsn::parse(&format!("127.0.0.1,{port}")).unwrap();
-    let mut store = Redis::new(&dsn, Options::serving(CleanupAge(0)));
+    let mut store = Redis::new(&dsn, Options::serving(None));
     assert_eq!(execute_one(&mut store, tick(0), StoreOp::Read, 1), Err(StoreError::Unavailable));
     for task in [Task::Sync, Task::Expire(UnixTime::from_seconds(NOW))] {
         assert_eq!(store.upkeep(tick(1), task).unwrap(), Progress::Done);

@@ -16,7 +16,7 @@ pub(crate) const LAYOUTS: [fn(&Dsn, Options) -> Redis; 2] = [Redis::new, Redis::
 
 /// Options that no slow machine can make fail.
 pub(crate) fn patient(cleanup_age: u64) -> Options {
-    Options { search_old: true, ..Options::migrating(CleanupAge(cleanup_age)) }
+    Options { search_old: true, ..Options::migrating(CleanupAge::from_seconds(cleanup_age)) }
 }
 
 pub(crate) fn dsn(server: &RedisServer) -> Dsn {

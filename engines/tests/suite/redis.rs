@@ -9,11 +9,11 @@ use crate::common::{digest, successes};
 use crate::subject::{Odd, Stored, Subject};
 
 /// Records expire never, or later than any test takes: other commands write them.
-pub(crate) const AGES: [CleanupAge; 2] = [CleanupAge(0), CleanupAge(9000)];
+pub(crate) const AGES: [Option<CleanupAge>; 2] = [None, CleanupAge::from_seconds(9000)];
 
 pub(crate) struct Keys<'a> {
     server: &'a RedisServer,
-    cleanup_age: CleanupAge,
+    cleanup_age: Option<CleanupAge>,
     engine: fn(&Dsn, Options) -> Redis,
     prefix: &'static str,
     unreadable: &'static [Unreadable],
@@ -59,18 +59,18 @@ const NO_TEXTS: &[Unreadable] = &[
 
 impl<'a> Keys<'a> {
     /// An empty database of the layout `redis`.
-    pub(crate) fn hashes(server: &'a RedisServer, cleanup_age: CleanupAge) -> Self {
+    pub(crate) fn hashes(server: &'a RedisServer, cleanup_age: Option<CleanupAge>) -> Self {
         Self::new(server, cleanup_age, Redis::new, "pyzord.digest_v1.", NO_HASHES)
     }
 
     /// An empty database of the layout `redis_v0`.
-    pub(crate) fn texts(server: &'a RedisServer, cleanup_age: CleanupAge) -> Self {
+    pub(crate) fn texts(server: &'a RedisServer, cleanup_age: Option<CleanupAge>) -> Self {
         Self::new(server, cleanup_age, Redis::v0, "pyzord.digest.", NO_TEXTS)
     }
 
     fn new(
         server: &'a RedisServer,
-        cleanup_age: CleanupAge,
+        cleanup_age: Option<CleanupAge>,
         engine: fn(&Dsn, Options) -> Redis,
         prefix: &'static str,
         unreadable: &'static [Unreadable],
