@@ -1,49 +1,46 @@
-//! A Pyzor server inside somebody else's test suite: no socket, no thread, and the clock is the test's own.
+//! A Pyzor server inside another program's tests: no socket, no thread, and the clock is the test's own.
 //!
-//! A program that talks Pyzor takes its transport as an argument; in its tests that is [`InProcess`].
+//! A program that speaks Pyzor takes its transport as an argument; in its tests that is [`InProcess`].
 //! `cargo run -p pyzord-core --example in_process` runs such a test.
 
 use pyzord_core::{
-    AccessOrder, CleanupAge, Digest, MemoryStore, Now, Policy, Progress, Step, Store, Task, Tick, UnixTime,
-    accept,
+    AccessOrder, Batch, CleanupAge, Digest, Guard, Limits, MemoryStore, Now, Policy, Progress, Server, Store, Task,
+    Tick, UnixTime,
 };
 
 /// A server that is a value.
 struct InProcess {
-    policy: Policy,
+    server: Server,
     store: MemoryStore,
     now: Now,
 }
 
 impl InProcess {
-    /// A server at this time, in Unix seconds, with these access rules.
+    /// Returns a server with these access rules, at this time in Unix seconds.
     fn new(seconds: i64, access: &str) -> Self {
         let (policy, warnings) = Policy::parse(None, Some(access.as_bytes()), AccessOrder::FirstMatch);
         assert!(warnings.is_empty(), "{warnings:?}");
         let now = Now { wall: UnixTime::from_seconds(seconds), tick: Tick::default() };
-        Self { policy, store: MemoryStore::new(), now }
+        // A test wants the same run each time, so its secret is not random.
+        let server = Server::new(policy, Guard::new(Limits::default(), [7; 16]));
+        Self { server, store: MemoryStore::new(), now }
     }
 
-    /// The reply to a request; `None` when the server would say nothing.
+    /// Returns the reply to a request; `None` if it is not answered.
     fn ask(&mut self, request: &[u8]) -> Option<Vec<u8>> {
-        let reply = match accept(&self.policy, request, self.now.wall) {
-            Step::Ignore(_) => return None,
-            Step::Reply(reply) => reply,
-            Step::Store(pending) => {
-                let mut answers = Vec::new();
-                self.store.execute(self.now, pending.calls(), &mut answers);
-                pending.resume(&answers)
-            }
-        };
-        let mut out = Vec::new();
-        reply.write(&mut out);
-        Some(out)
+        let mut batch = Batch::new();
+        batch.accept(&self.server, (), request, self.now).ok()?;
+        let asked = batch.ask();
+        let mut answers = Vec::new();
+        self.store.execute(self.now, asked.calls(), &mut answers);
+        let answered = asked.resolve(&self.server, &answers);
+        answered.replies().next().map(|((), reply)| reply.to_vec())
     }
 
-    /// Lets months pass, and has the old records expire.
+    /// Lets time pass, and old records expire.
     fn pass_time(&mut self, seconds: i64, cleanup: CleanupAge) {
         self.now.wall = UnixTime::from_seconds(self.now.wall.seconds() + seconds);
-        let Some(limit) = cleanup.limit(self.now.wall) else { return };
+        let limit = cleanup.limit(self.now.wall);
         while matches!(self.store.upkeep(self.now, Task::Expire(limit)), Ok(Progress::More)) {}
     }
 }
@@ -56,7 +53,8 @@ fn main() {
     assert!(server.ask(report.as_bytes()).is_some_and(|reply| reply.starts_with(b"Code: 200\n")));
     assert!(server.ask(check.as_bytes()).is_some_and(|reply| reply.ends_with(b"Count: 1\nWL-Count: 0\n\n")));
     assert_eq!(server.ask(b"no request"), None);
-    server.pass_time(200 * 86_400, CleanupAge(120 * 86_400));
+    let cleanup = CleanupAge::from_seconds(120 * 86_400).expect("records expire");
+    server.pass_time(200 * 86_400, cleanup);
     assert!(server.ask(check.as_bytes()).is_some_and(|reply| reply.ends_with(b"Count: 0\nWL-Count: 0\n\n")));
     println!("the server behaved");
 }

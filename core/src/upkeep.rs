@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_day_has_one_round_of_expiry_and_a_sync_a_minute() {
-        let mut schedule = Schedule::new(CleanupAge(100), at(0).tick);
+        let mut schedule = Schedule::new(CleanupAge::from_seconds(100), at(0).tick);
         let (mut syncs, mut slices, mut now) = (0, 0, at(0));
         while now.tick < at(86_400_000).tick {
             now = at(u64::try_from(schedule.next_deadline().since(Tick::default()).as_millis()).unwrap());
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn without_a_cleanup_age_nothing_expires() {
-        let mut schedule = Schedule::new(CleanupAge(0), at(0).tick);
+        let mut schedule = Schedule::new(CleanupAge::from_seconds(0), at(0).tick);
         schedule.done(Task::Sync, Some(Progress::Done), at(0).tick, at(0).tick);
         assert_eq!(schedule.poll(at(59_999)), None);
         assert_eq!(schedule.poll(at(60_000)), Some(Task::Sync));
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_failed_task_is_tried_again_after_a_minute_and_a_slice_pauses_as_long_as_it_took() {
-        let mut schedule = Schedule::new(CleanupAge(1), at(0).tick);
+        let mut schedule = Schedule::new(CleanupAge::from_seconds(1), at(0).tick);
         schedule.done(Task::Sync, Some(Progress::Done), at(0).tick, at(0).tick);
         let task = schedule.poll(at(0)).unwrap();
         schedule.done(task, Some(Progress::More), at(0).tick, at(4).tick);

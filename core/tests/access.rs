@@ -1,12 +1,12 @@
 //! The access file in both orders, against a second reading of its text, line by line and from the documentation.
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+mod common;
+
+use common::OneRequest;
 use proptest::prelude::*;
 use proptest::sample::{Select, select, subsequence};
-use pyzord_core::{
-    AccessOrder, Decision, HashedKey, HeaderBlock, Operation, Policy, Rulebook, Step, UnixTime, Warning,
-    accept,
-};
+use pyzord_core::{AccessOrder, Decision, HashedKey, HeaderBlock, Operation, Policy, Rulebook, UnixTime, Warning};
 
 const NOW: i64 = 1_700_000_000;
 
@@ -88,10 +88,9 @@ fn code(policy: &Policy, user: &str, op: &str) -> u16 {
     let text = format!("Op: {op}\nOp-Digest: {digest}\nPV: 2.1\nUser: {user}\nTime: {NOW}\n");
     let signature = HashedKey::new(user.as_bytes(), b"key").sign(HeaderBlock::new(text.as_bytes()), NOW);
     let datagram = [text.as_bytes(), b"Sig: ", &signature].concat();
-    match accept(policy, &datagram, UnixTime::from_seconds(NOW)) {
-        Step::Reply(reply) => reply.refusal().map_or(200, pyzord_core::Refusal::code),
-        Step::Store(_) => 200,
-        Step::Ignore(reason) => panic!("{reason:?}"),
+    match OneRequest::accept(policy, &datagram, UnixTime::from_seconds(NOW)) {
+        Ok(request) => request.refusal().map_or(200, pyzord_core::Refusal::code),
+        Err(reason) => panic!("{reason:?}"),
     }
 }
 
@@ -147,7 +146,7 @@ proptest! {
                     .map(|order| deciding(&text, order, &accounts, user, op));
                 if let (Some((first, allow)), Some((last, then))) = (first, last) && allow != then {
                     let tells = |warning: &&&Warning| {
-                        warning.line == first
+                        warning.line == Some(first)
                             && warning.text.split(' ').any(|word| word == *op)
                             && warning.text.contains(&format!(" to `{user}` and line {last} "))
                             && warning.text.starts_with("this line allows") == allow
@@ -158,7 +157,7 @@ proptest! {
             }
             differences.retain(|warning| {
                 !lines.iter().any(|(first, last)| {
-                    warning.line == *first && warning.text.contains(&format!(" to `{user}` and line {last} "))
+                    warning.line == Some(*first) && warning.text.contains(&format!(" to `{user}` and line {last} "))
                 })
             });
         }

@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 
+mod common;
+
+use common::OneRequest;
 use proptest::prelude::*;
 use pyzord_core::{
-    AccessOrder, Batch, HashedKey, HeaderBlock, MemoryStore, Now, Policy, Refusal, Step, Store, StoreAnswer,
-    StoreCall, StoreError, Tick, UnixTime, accept,
+    AccessOrder, Asked, Batch, HashedKey, HeaderBlock, MemoryStore, Now, Policy, Refusal, Server, Store,
+    StoreAnswer, StoreCall, StoreError, Tick, UnixTime, Usage,
 };
 
 const NOW: i64 = 1_700_000_000;
@@ -38,19 +41,18 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![9 => request, 1 => prop::collection::vec(any::<u8>(), 0..200)]
 }
 
-/// A store that fails for some calls, and leaves out the last answers of a long trip.
+/// A store that fails for some calls.
 #[derive(Clone)]
 struct Failing<'a> {
     /// What becomes of each call, again from the start after the last.
     errors: &'a [Option<StoreError>],
     asked: usize,
-    longest: usize,
     records: MemoryStore,
 }
 
 impl<'a> Failing<'a> {
-    fn new(errors: &'a [Option<StoreError>], longest: usize) -> Self {
-        Self { errors, asked: 0, longest, records: MemoryStore::new() }
+    fn new(errors: &'a [Option<StoreError>]) -> Self {
+        Self { errors, asked: 0, records: MemoryStore::new() }
     }
 
     fn ask(&mut self, calls: &[StoreCall]) -> Vec<StoreAnswer> {
@@ -63,87 +65,75 @@ impl<'a> Failing<'a> {
                 None => self.records.execute(now(), &[*call], &mut answers),
             }
         }
-        answers.truncate(self.longest);
         answers
     }
 }
 
-/// What one request comes to: the reply to whom, and why it was refused.
+/// The answer to one request: the reply, its peer, and why the request was refused.
 type Answer = (SocketAddr, Vec<u8>, Option<Refusal>);
 
-/// The answers to the datagrams, each judged alone. The store's trip is theirs together: of its answers, each takes
-/// what is left for it.
+/// The answers to the datagrams, each judged by a server of its own.
 fn one_by_one(store: &mut Failing<'_>, datagrams: &[(SocketAddr, Vec<u8>)]) -> Vec<Answer> {
-    let policy = policy();
-    let steps = datagrams.iter().map(|(peer, datagram)| (*peer, accept(&policy, datagram, now().wall)));
-    let steps: Vec<_> = steps.collect();
-    let trip: Vec<StoreCall> = steps.iter().flat_map(|(_, step)| calls(step)).copied().collect();
-    let trip = store.ask(&trip);
-    let mut rest = &trip[..];
-    let answer = |(peer, step)| {
-        let own;
-        (own, rest) = rest.split_at(calls(&step).len().min(rest.len()));
-        let reply = match step {
-            Step::Ignore(_) => return None,
-            Step::Reply(reply) => reply,
-            Step::Store(pending) => pending.resume(own),
-        };
-        let mut out = Vec::new();
-        reply.write(&mut out);
-        Some((peer, out, reply.refusal()))
+    let answer = |(peer, datagram): &(SocketAddr, Vec<u8>)| {
+        let request = OneRequest::accept(&policy(), datagram, now().wall).ok()?;
+        let answers = store.ask(request.calls());
+        let (reply, refusal) = request.resolve(&answers);
+        Some((*peer, reply, refusal))
     };
-    steps.into_iter().filter_map(answer).collect()
+    datagrams.iter().filter_map(answer).collect()
 }
 
-fn calls(step: &Step) -> &[StoreCall] {
-    match step {
-        Step::Store(pending) => pending.calls(),
-        _ => &[],
-    }
-}
-
-/// The answers of a batch, which is empty behind it.
-fn flush(batch: &mut Batch, store: &mut Failing<'_>) -> Vec<Answer> {
-    let answers = store.ask(batch.calls());
-    batch.resolve(&answers);
-    assert_eq!(batch.is_empty(), batch.replies().next().is_none());
-    assert_eq!([batch.replies().count(), batch.usage().count()], [batch.len(); 2]);
-    let answer = |((peer, reply), usage): ((_, &[u8]), pyzord_core::Usage<'_>)| {
+/// The answers to a batch, and the empty batch.
+fn answer(server: &Server, asked: Asked, store: &mut Failing<'_>) -> (Vec<Answer>, Batch) {
+    let requests = asked.len();
+    let answers = store.ask(asked.calls());
+    let answered = asked.resolve(server, &answers);
+    assert_eq!([answered.replies().count(), answered.usage().count()], [requests; 2]);
+    let answer = |((peer, reply), usage): ((&SocketAddr, &[u8]), Usage<'_, SocketAddr>)| {
         assert_eq!(usage.peer, peer);
-        (peer, reply.to_vec(), usage.refusal)
+        (*peer, reply.to_vec(), usage.refusal)
     };
-    let answers = batch.replies().zip(batch.usage()).map(answer).collect();
-    batch.clear();
+    let answers = answered.replies().zip(answered.usage()).map(answer).collect();
+    assert_eq!(answered.internal_errors(), 0);
+    let batch = answered.clear();
     assert!(batch.is_empty() && batch.calls().is_empty());
-    answers
+    (answers, batch)
 }
 
-/// What happens to a pair of batches.
+/// What happens to a batch.
 #[derive(Clone, Debug)]
 enum Event {
-    /// A datagram comes in, for whichever batch it belongs to.
-    Apart(Vec<u8>),
-    /// A datagram comes in, for the first batch.
-    Together(Vec<u8>),
-    Flush,
-    FlushWaiting,
+    /// A datagram comes in.
+    Accept(Vec<u8>),
+    /// The batch ends.
+    Ask,
+    /// The requests that wait for the store are handed over.
+    Split,
 }
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        6 => request().prop_map(Event::Apart),
-        4 => request().prop_map(Event::Together),
-        1 => Just(Event::Flush),
-        1 => Just(Event::FlushWaiting),
+        10 => request().prop_map(Event::Accept),
+        1 => Just(Event::Ask),
+        1 => Just(Event::Split),
     ]
 }
 
-fn is_request(datagram: &[u8]) -> bool {
-    !matches!(accept(&policy(), datagram, now().wall), Step::Ignore(_))
+/// Whether the datagram is answered, and whether the store is asked first.
+fn judged(datagram: &[u8]) -> Option<bool> {
+    OneRequest::accept(&policy(), datagram, now().wall).ok().map(|request| !request.calls().is_empty())
 }
 
-fn asks_store(datagram: &[u8]) -> bool {
-    matches!(accept(&policy(), datagram, now().wall), Step::Store(_))
+fn peer(port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], port))
+}
+
+/// A server that remembers no signed counts: equal requests count each time.
+fn forgetful_server() -> Server {
+    let mut limits = pyzord_core::Limits::default();
+    limits.signed_counts = 0;
+    limits.failures = None;
+    Server::new(policy(), pyzord_core::Guard::new(limits, [7; 16]))
 }
 
 proptest! {
@@ -152,86 +142,110 @@ proptest! {
         events in prop::collection::vec(event(), 0..40),
         errors in prop::collection::vec(
             prop::option::weighted(0.2, prop::sample::select(vec![StoreError::Unavailable, StoreError::Unreadable])), 1..9),
-        longest in prop_oneof![3 => Just(usize::MAX), 1 => 0..30_usize],
     ) {
-        let mut model = Failing::new(&errors, longest);
+        let mut model = Failing::new(&errors);
         let mut store = model.clone();
-        let (mut batch, mut waiting) = (Batch::new(), Batch::new());
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        for (event, port) in events.into_iter().chain([Event::Flush, Event::FlushWaiting]).zip(1000..) {
-            let peer = SocketAddr::from(([192, 0, 2, 1], port));
+        let server = forgetful_server();
+        let (mut batch, mut spare) = (Batch::new(), Batch::new());
+        let (mut ready, mut waiting) = (Vec::new(), Vec::new());
+        for (event, port) in events.into_iter().chain([Event::Split, Event::Ask]).zip(1000..) {
             match event {
-                Event::Apart(datagram) => {
-                    let accepted =
-                        batch.accept_apart(Some(&mut waiting), &policy(), peer, &datagram, now().wall);
-                    prop_assert_eq!(accepted.is_ok(), is_request(&datagram));
-                    if asks_store(&datagram) { &mut second } else { &mut first }.push((peer, datagram));
+                Event::Accept(datagram) => {
+                    let accepted = batch.accept(&server, peer(port), &datagram, now());
+                    let judged = judged(&datagram);
+                    prop_assert_eq!(accepted.is_ok(), judged.is_some());
+                    if judged == Some(true) { &mut waiting } else { &mut ready }.push((peer(port), datagram));
                 }
-                Event::Together(datagram) => {
-                    let accepted = batch.accept(&policy(), peer, &datagram, now().wall);
-                    prop_assert_eq!(accepted.is_ok(), is_request(&datagram));
-                    first.push((peer, datagram));
+                Event::Ask => {
+                    let expected = one_by_one(&mut model, &[std::mem::take(&mut ready), std::mem::take(&mut waiting)].concat());
+                    let (answers, empty) = answer(&server, batch.ask(), &mut store);
+                    prop_assert_eq!(answers, expected);
+                    batch = empty;
                 }
-                Event::Flush => {
-                    prop_assert_eq!(flush(&mut batch, &mut store), one_by_one(&mut model, &first));
-                    first.clear();
-                }
-                Event::FlushWaiting => {
-                    prop_assert_eq!(flush(&mut waiting, &mut store), one_by_one(&mut model, &second));
-                    second.clear();
+                Event::Split => {
+                    prop_assert_eq!(batch.waiting(), waiting.len());
+                    let (answers, empty) = answer(&server, batch.split(spare), &mut store);
+                    prop_assert_eq!(answers, one_by_one(&mut model, &std::mem::take(&mut waiting)));
+                    spare = empty;
                 }
             }
         }
         prop_assert_eq!(store.records.records().collect::<Vec<_>>(), model.records.records().collect::<Vec<_>>());
     }
 
-    /// Requests that were judged apart and then wait together are answered as if they had come together.
+    /// Requests that wait and are joined are answered as if they had come in one batch.
     #[test]
     fn joined_batches_are_one(datagrams in prop::collection::vec(request(), 0..20), split in 0..20_usize) {
+        let server = forgetful_server();
         let accept = |datagrams: &[Vec<u8>], ports: std::ops::RangeFrom<u16>| {
             let mut batch = Batch::new();
             for (datagram, port) in datagrams.iter().zip(ports) {
-                let _ = batch.accept(&policy(), SocketAddr::from(([192, 0, 2, 1], port)), datagram, now().wall);
+                let _ = batch.accept(&server, peer(port), datagram, now());
             }
             batch
         };
-        let answer = |batch: &mut Batch| {
+        let answer = |asked: Asked| {
             let mut answers = Vec::new();
-            MemoryStore::new().execute(now(), batch.calls(), &mut answers);
-            batch.resolve(&answers);
-            let replies: Vec<_> = batch.replies().map(|(peer, reply)| (peer, reply.to_vec())).collect();
-            (replies, batch.usage().map(|usage| usage.to_string()).collect::<Vec<_>>())
+            MemoryStore::new().execute(now(), asked.calls(), &mut answers);
+            let answered = asked.resolve(&server, &answers);
+            let replies: Vec<_> = answered.replies().map(|(peer, reply)| (*peer, reply.to_vec())).collect();
+            (replies, answered.usage().map(|usage| usage.to_string()).collect::<Vec<_>>())
         };
         let split = split.min(datagrams.len());
         let (first, second) = datagrams.split_at(split);
-        let (mut joined, mut rest) = (accept(first, 1000..), accept(second, 1000 + u16::try_from(split).unwrap()..));
-        joined.append(&mut rest);
-        prop_assert!(rest.is_empty() && rest.calls().is_empty());
-        prop_assert_eq!(answer(&mut joined), answer(&mut accept(&datagrams, 1000..)));
+        let mut rest = accept(second, 1000 + u16::try_from(split).unwrap()..);
+        let mut joined = accept(first, 1000..).split(Batch::new());
+        joined.join(&mut rest);
+        prop_assert_eq!(rest.waiting(), 0);
+        prop_assert_eq!(answer(joined), answer(accept(&datagrams, 1000..).split(Batch::new())));
     }
 
     #[test]
     fn no_reply_outweighs_three_requests_or_is_a_request(datagram in request(), cut in 0..600_usize) {
         let datagram = &datagram[..cut.min(datagram.len())];
-        let mut store = Failing::new(&[], usize::MAX);
-        let peer = SocketAddr::from(([192, 0, 2, 1], 1));
-        if let Some((_, reply, _)) = one_by_one(&mut store, &[(peer, datagram.to_vec())]).first() {
+        if let Some((_, reply, _)) = one_by_one(&mut Failing::new(&[]), &[(peer(1), datagram.to_vec())]).first() {
             prop_assert!(reply.len() + 28 <= 3 * (datagram.len() + 28));
             prop_assert!(reply.ends_with(b"\n\n"));
-            prop_assert!(matches!(accept(&policy(), reply, now().wall), Step::Ignore(_)));
+            prop_assert_eq!(judged(reply), None);
+        }
+    }
+}
+
+/// A request that the store has not answered must not be taken for a success, nor stay without a reply.
+#[test]
+fn a_missing_answer_is_an_internal_error_and_refuses_the_request() {
+    let resolve = |answers: &[StoreAnswer]| {
+        let digest = "0".repeat(40);
+        let datagram = format!("Op: report\nOp-Digest: {digest}\nOp-Digest: {digest}\nPV: 2.1\n\n");
+        let server = forgetful_server();
+        let mut batch = Batch::new();
+        batch.accept(&server, peer(9), datagram.as_bytes(), now()).unwrap();
+        let answered = batch.ask().resolve(&server, answers);
+        (answered.internal_errors(), common::only_reply(&answered), answered.counted().count())
+    };
+    let unavailable = b"Code: 500\nDiag: Internal Server Error: Database temporarily unavailable.\n";
+    let record = Ok(pyzord_core::Record::default());
+    for answers in [&[][..], &[record], &[record; 3]] {
+        // A debug build panics, so that a test sees the bug.
+        let resolved = std::panic::catch_unwind(|| resolve(answers));
+        assert_eq!(resolved.is_err(), cfg!(debug_assertions));
+        if let Ok((errors, reply, counted)) = resolved {
+            let refused = answers.len() < 2;
+            assert_eq!((errors, reply.starts_with(unavailable), counted == 0), (1, refused, refused));
         }
     }
 }
 
 #[test]
-fn answers_that_a_store_left_out_count_as_unavailable() {
+fn a_batch_that_was_not_executed_is_refused() {
+    let server = forgetful_server();
     let mut batch = Batch::new();
     let digest = "0".repeat(40);
-    let datagram = format!("Op: check\nOp-Digest: {digest}\nPV: 2.1\n\n");
-    batch.accept(&policy(), "192.0.2.1:9".parse().unwrap(), datagram.as_bytes(), now().wall).unwrap();
-    batch.resolve(&[]);
-    let (_, reply) = batch.replies().next().unwrap();
-    assert!(
-        reply.starts_with(b"Code: 500\nDiag: Internal Server Error: Database temporarily unavailable.\n")
-    );
+    for op in ["ping", "check"] {
+        let datagram = format!("Op: {op}\nOp-Digest: {digest}\nPV: 2.1\n\n");
+        batch.accept(&server, peer(9), datagram.as_bytes(), now()).unwrap();
+    }
+    let answered = batch.ask().fail(&server, StoreError::Unavailable);
+    let codes: Vec<&[u8]> = answered.replies().map(|(_, reply)| &reply[..9]).collect();
+    assert_eq!(codes, [b"Code: 200", b"Code: 500"]);
 }

@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use pyzord_core::client::{Action, Count, Event, Forwarder, Message, Notice, Remote, Reply, Thread};
+use pyzord_core::client::{Action, Event, Forwarder, Message, Notice, Remote, Reply, Thread};
 use pyzord_core::{
-    AccessOrder, Batch, Digest, Guard, Limits, MemoryStore, Now, Operation, Policy, Store, StoreError, Tick,
+    AccessOrder, Batch, Counted, Digest, Guard, Limits, MemoryStore, Now, Operation, Policy, Server, Store,
+    StoreError, Tick,
     UnixTime,
 };
 
@@ -44,9 +45,8 @@ impl Numbers {
 /// A server that may forward.
 struct Node {
     address: SocketAddr,
-    policy: Policy,
+    server: Server,
     store: MemoryStore,
-    guard: Guard,
     forwarder: Forwarder,
     /// Whether it receives and sends anything.
     up: bool,
@@ -62,9 +62,8 @@ impl Node {
         let (policy, _) = Policy::parse(Some(b"bob : 1234"), Some(access), AccessOrder::FirstMatch);
         Self {
             address: SocketAddr::from(([192, 0, 2, host], 24441)),
-            policy,
+            server: Server::new(policy, Guard::new(Limits::default(), [host; 16])),
             store: MemoryStore::new(),
-            guard: Guard::new(Limits::default(), [host; 16]),
             forwarder: Forwarder::new(remotes, TIMEOUT, [host; 16], Tick::default()),
             up: true,
             broken: false,
@@ -77,17 +76,17 @@ impl Node {
     fn serve(&mut self, peer: SocketAddr, datagram: &[u8], now: Now) -> Option<Vec<u8>> {
         self.received += 1;
         let mut batch = Batch::new();
-        batch.accept_with(&mut self.guard, None, &self.policy, peer, datagram, now).ok()?;
+        batch.accept(&self.server, peer, datagram, now).ok()?;
+        let asked = batch.ask();
         let mut answers = Vec::new();
         if self.broken {
-            answers.extend(batch.calls().iter().map(|_| Err(StoreError::Unavailable)));
+            answers.extend(asked.calls().iter().map(|_| Err(StoreError::Unavailable)));
         } else {
-            self.store.execute(now, batch.calls(), &mut answers);
+            self.store.execute(now, asked.calls(), &mut answers);
         }
-        batch.resolve(&answers);
-        batch.settle(&mut self.guard);
-        batch.counted().for_each(|count| self.forwarder.count(count, now.tick));
-        batch.replies().next().map(|(_, reply)| reply.to_vec())
+        let answered = asked.resolve(&self.server, &answers);
+        answered.counted().for_each(|counted| self.forwarder.count(counted, now.tick));
+        answered.replies().next().map(|(_, reply)| reply.to_vec())
     }
 
     /// How often each digest was reported.
@@ -340,7 +339,7 @@ fn one_lost_datagram_is_not_worth_a_line_in_the_log() {
 #[test]
 fn what_is_refused_is_dropped_and_told_of_once_in_ten_minutes() {
     let mut world = pair(false);
-    world.nodes[1].policy = Policy::parse(None, Some(b""), AccessOrder::FirstMatch).0;
+    world.nodes[1].server.replace_policy(Policy::parse(None, Some(b""), AccessOrder::FirstMatch).0);
     for number in 0..1000 {
         world.report(number);
         world.run_seconds(1);
@@ -403,7 +402,7 @@ fn nothing_is_sent_back_to_the_host_that_it_came_from() {
 #[test]
 fn on_loopback_addresses_the_host_says_nothing() {
     let mut forwarder = Forwarder::new([Remote::new("127.0.0.1", 5)], TIMEOUT, [0; 16], at(0));
-    forwarder.count(Count::new(digest(1), false, "127.0.0.1".parse().unwrap()), at(0));
+    forwarder.count(Counted::new(digest(1), false, "127.0.0.1".parse().ok()), at(0));
     assert_eq!(forwarder.totals().next().unwrap().1.waiting, 1);
 }
 
@@ -449,7 +448,7 @@ fn a_name_is_looked_up_and_its_addresses_are_tried_in_turn() {
     let addresses: Vec<SocketAddr> = ["[2001:db8::1]:5", "192.0.2.1:5"].map(|a| a.parse().unwrap()).into();
     let mut forwarder = Forwarder::new([Remote::new("a.example", 5)], TIMEOUT, [0; 16], at(0));
     let (mut datagram, mut tick) = (Vec::new(), at(0));
-    forwarder.count(Count::new(digest(1), false, "192.0.2.7".parse().unwrap()), tick);
+    forwarder.count(Counted::new(digest(1), false, "192.0.2.7".parse().ok()), tick);
     assert_eq!(forwarder.poll(now(tick), &mut datagram), Some(Action::LookUp(0)));
     assert_eq!(forwarder.poll(now(tick), &mut datagram), None);
     forwarder.found(0, &[], tick);
@@ -475,7 +474,7 @@ fn a_name_is_looked_up_and_its_addresses_are_tried_in_turn() {
 fn only_the_server_itself_can_answer() {
     let mut forwarder = Forwarder::new([remote(2, true)], TIMEOUT, [0; 16], at(0));
     let mut datagram = Vec::new();
-    forwarder.count(Count::new(digest(1), false, "192.0.2.7".parse().unwrap()), at(0));
+    forwarder.count(Counted::new(digest(1), false, "192.0.2.7".parse().ok()), at(0));
     assert_eq!(
         forwarder.poll(now(at(1000)), &mut datagram),
         Some(Action::Send("192.0.2.2:24441".parse().unwrap()))
@@ -507,7 +506,7 @@ fn sends(forwarder: &mut Forwarder, tick: Tick) -> Vec<Vec<u8>> {
 /// Ten digests, so that they go at once.
 fn count_ten(forwarder: &mut Forwarder, tick: Tick) {
     (0..10)
-        .for_each(|number| forwarder.count(Count::new(digest(number), false, [192, 0, 2, 7].into()), tick));
+        .for_each(|number| forwarder.count(Counted::new(digest(number), false, Some([192, 0, 2, 7].into())), tick));
 }
 
 fn answer(forwarder: &mut Forwarder, datagram: &[u8], tick: Tick) {
@@ -605,7 +604,7 @@ proptest! {
             match input {
                 Input::Count(number, whitelisted) => {
                     let peer: IpAddr = CLIENT.parse::<SocketAddr>().unwrap().ip();
-                    forwarder.count(Count::new(digest(number), whitelisted, peer), tick);
+                    forwarder.count(Counted::new(digest(number), whitelisted, Some(peer)), tick);
                     offered += 1;
                 }
                 Input::Reply { code, from } => {

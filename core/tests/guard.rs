@@ -7,20 +7,20 @@
 )]
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use pyzord_core::{
-    AccessOrder, Batch, Guard, HashedKey, HeaderBlock, Limits, MemoryStore, Now, Policy, Rate, Reason, Store,
-    StoreError, Tick, UnixTime,
+    AccessOrder, Batch, Guard, HashedKey, HeaderBlock, Ignored, Limits, MemoryStore, Now, Peer, Policy, Rate, Store, StoreError,
+    Tick, UnixTime,
 };
 
 const NOW: i64 = 1_700_000_000;
 const DIGEST: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 
-/// A server: a policy with one account, a store, and a guard.
+/// A server: a policy with one account, a guard, and a store.
 struct Server {
-    policy: Policy,
-    guard: Guard,
+    server: pyzord_core::Server,
     store: MemoryStore,
 }
 
@@ -30,36 +30,42 @@ impl Server {
         change(&mut limits);
         let access = b"all : bob anonymous : allow";
         let (policy, _) = Policy::parse(Some(b"bob : abcdef"), Some(access), AccessOrder::FirstMatch);
-        Self { policy, guard: Guard::new(limits, [7; 16]), store: MemoryStore::new() }
+        let server = pyzord_core::Server::new(policy, Guard::new(limits, [7; 16]));
+        Self { server, store: MemoryStore::new() }
     }
 
-    fn accept(&mut self, batch: &mut Batch, peer: &str, request: &[u8], second: u64) -> Result<(), Reason> {
-        let peer: SocketAddr = format!("{peer}:9").parse().unwrap();
-        batch.accept_with(&mut self.guard, None, &self.policy, peer, request, at(second))
+    fn accept<P: Peer>(&self, batch: &mut Batch<P>, peer: P, request: &[u8], second: u64) -> Result<(), Ignored> {
+        batch.accept(&self.server, peer, request, at(second))
     }
 
-    /// Answers what waits; each reply by its code.
-    fn answer(&mut self, batch: &mut Batch) -> Vec<u16> {
+    /// Answers the requests of a batch; each reply by its code.
+    fn answer<P>(&mut self, batch: Batch<P>) -> Vec<u16> {
+        let asked = batch.ask();
         let mut answers = Vec::new();
-        self.store.execute(at(0), batch.calls(), &mut answers);
-        batch.resolve(&answers);
-        batch.settle(&mut self.guard);
-        batch
-            .replies()
-            .map(|(_, reply)| std::str::from_utf8(&reply[6..9]).unwrap().parse().unwrap())
-            .collect()
+        self.store.execute(at(0), asked.calls(), &mut answers);
+        let answered = asked.resolve(&self.server, &answers);
+        let code = |reply: &[u8]| std::str::from_utf8(&reply[6..9]).unwrap().parse().unwrap();
+        answered.replies().map(|(_, reply)| code(reply)).collect()
     }
 
     /// One datagram by itself.
-    fn ask(&mut self, peer: &str, request: &[u8], second: u64) -> Result<u16, Reason> {
+    fn ask(&mut self, peer: &str, request: &[u8], second: u64) -> Result<u16, Ignored> {
+        self.ask_from(format!("{peer}:9").parse::<SocketAddr>().unwrap(), request, second)
+    }
+
+    fn ask_from<P: Peer>(&mut self, peer: P, request: &[u8], second: u64) -> Result<u16, Ignored> {
         let mut batch = Batch::new();
         self.accept(&mut batch, peer, request, second)?;
-        Ok(self.answer(&mut batch)[0])
+        Ok(self.answer(batch)[0])
     }
 
     fn reports(&self) -> u64 {
         self.store.records().map(|(_, record)| record.reports.count).sum()
     }
+}
+
+fn rate(per_second: u32, burst: u32) -> Option<Rate> {
+    Some(Rate { per_second: NonZeroU32::new(per_second)?, burst: NonZeroU32::new(burst)? })
 }
 
 fn at(second: u64) -> Now {
@@ -106,9 +112,9 @@ fn a_copy_of_a_report_that_waits_is_left_to_the_first_answer() {
     let mut server = Server::new(|_| ());
     let report = signed("report", 1, b"abcdef");
     let mut batch = Batch::new();
-    assert_eq!(server.accept(&mut batch, "192.0.2.1", &report, 0), Ok(()));
-    assert_eq!(server.accept(&mut batch, "192.0.2.1", &report, 0), Err(Reason::InFlight));
-    assert_eq!(server.answer(&mut batch), [200]);
+    assert_eq!(server.accept(&mut batch, (), &report, 0), Ok(()));
+    assert_eq!(server.accept(&mut batch, (), &report, 0), Err(Ignored::InFlight));
+    assert_eq!(server.answer(batch), [200]);
     assert_eq!(server.ask("192.0.2.1", &report, 1), Ok(200));
     assert_eq!(server.reports(), 1);
 }
@@ -119,12 +125,17 @@ fn a_report_that_the_store_refused_is_counted_when_it_comes_again() {
     let mut server = Server::new(|_| ());
     let report = signed("report", 1, b"abcdef");
     let mut batch = Batch::new();
-    server.accept(&mut batch, "192.0.2.1", &report, 0).unwrap();
-    batch.resolve(&[Err(StoreError::Unavailable)]);
-    batch.settle(&mut server.guard);
-    assert_eq!(server.ask("192.0.2.1", &report, 1), Ok(200));
+    server.accept(&mut batch, (), &report, 0).unwrap();
+    let answered = batch.ask().resolve(&server.server, &[Err(StoreError::Unavailable)]);
+    assert_eq!(answered.counted().count(), 0);
+    assert_eq!(server.ask("192.0.2.1", &report, 0), Ok(200));
+    let other = signed("report", 2, b"abcdef");
+    let mut batch = answered.clear();
+    server.accept(&mut batch, (), &other, 0).unwrap();
+    let _failed = batch.ask().fail(&server.server, StoreError::Unavailable);
+    assert_eq!(server.ask("192.0.2.1", &other, 0), Ok(200));
     assert_eq!(server.ask("192.0.2.1", &report, 2), Ok(200));
-    assert_eq!(server.reports(), 1);
+    assert_eq!(server.reports(), 2, "one for each of the two requests");
 }
 
 /// Nothing tells a copy of an anonymous report from another one, and without memory nothing is known of copies.
@@ -133,7 +144,7 @@ fn anonymous_reports_and_those_to_a_server_without_memory_count_each_time() {
     let anonymous = format!("Op: report\nOp-Digest: {DIGEST}\nThread: 1\nPV: 2.1\n\n");
     for (mut server, request) in [
         (Server::new(|_| ()), anonymous.into_bytes()),
-        (Server::new(|limits| limits.replays = 0), signed("report", 1, b"abcdef")),
+        (Server::new(|limits| limits.signed_counts = 0), signed("report", 1, b"abcdef")),
     ] {
         for _ in 0..5 {
             assert_eq!(server.ask("192.0.2.1", &request, 0), Ok(200));
@@ -146,20 +157,20 @@ fn anonymous_reports_and_those_to_a_server_without_memory_count_each_time() {
 #[test]
 fn wrong_signatures_are_answered_up_to_a_limit_and_right_ones_always() {
     let mut server = Server::new(|limits| {
-        limits.failures = Rate { per_second: 1, burst: 10 };
+        limits.failures = rate(1, 10);
         limits.unlimited = vec!["198.51.100.0/24".parse().unwrap()];
     });
     let (wrong, right) = (signed("report", 1, b"000000"), signed("report", 2, b"abcdef"));
     let outcomes: Vec<_> = (0..100).map(|_| server.ask("192.0.2.1", &wrong, 0)).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(401)).count(), 10);
-    assert_eq!(outcomes.last(), Some(&Err(Reason::TooManyFailures)));
+    assert_eq!(outcomes.last(), Some(&Err(Ignored::TooManyFailures)));
     assert_eq!(server.ask("192.0.2.1", &right, 0), Ok(200));
     assert_eq!(server.ask("192.0.2.2", &wrong, 0), Ok(401), "others have a limit of their own");
     let unlimited = (0..100).filter(|_| server.ask("198.51.100.1", &wrong, 0) == Ok(401)).count();
     assert_eq!(unlimited, 100, "this one was promised none");
-    let notices: Vec<String> = server.guard.notices().map(|notice| notice.to_string()).collect();
+    let exceeded: Vec<String> = server.server.guard().exceeded().iter().map(ToString::to_string).collect();
     assert_eq!(
-        notices,
+        exceeded,
         ["192.0.2.1/32 has sent more than 1 wrong signatures a second; those beyond are dropped"]
     );
 }
@@ -168,7 +179,7 @@ fn wrong_signatures_are_answered_up_to_a_limit_and_right_ones_always() {
 fn networks_are_limited_as_a_whole_and_served_as_the_lists_say() {
     let ping = b"Op: ping\nPV: 2.1\n\n";
     let mut server = Server::new(|limits| {
-        limits.requests = Rate { per_second: 1, burst: 2 };
+        limits.requests = rate(1, 2);
         limits.allowed = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
         limits.denied = vec!["192.0.2.128/25".parse().unwrap()];
         limits.unlimited = vec!["192.0.2.8/32".parse().unwrap()];
@@ -184,30 +195,35 @@ fn networks_are_limited_as_a_whole_and_served_as_the_lists_say() {
     assert_eq!(count(&["[2001:db8:0:100::1]"], 10), 2, "the next /56");
     assert_eq!(count(&["192.0.2.8"], 100), 100);
     assert_eq!(count(&["192.0.2.200", "198.51.100.1", "[2001:db9::1]"], 9), 0);
-    assert_eq!(server.ask("192.0.2.200", ping, 5), Err(Reason::DeniedNetwork));
-    assert_eq!(server.ask("192.0.2.1", ping, 5), Err(Reason::TooManyRequests));
+    assert_eq!(server.ask("192.0.2.200", ping, 5), Err(Ignored::DeniedNetwork));
+    assert_eq!(server.ask("192.0.2.1", ping, 5), Err(Ignored::TooManyRequests));
     assert_eq!(server.ask("192.0.2.1", ping, 6), Ok(200));
 }
 
-/// Else nobody looks at the sender, and a limit that is set would limit nobody.
+/// A transport without addresses has limits, copies and usage, too.
 #[test]
-fn senders_are_judged_when_any_limit_is_set() {
-    let judged = |change: fn(&mut Limits)| {
-        let mut limits = Limits::default();
-        change(&mut limits);
-        limits.judge_peers()
-    };
-    assert!(!judged(|_| ()), "wrong signatures are counted when they come");
-    assert!(judged(|limits| limits.requests.per_second = 1));
-    assert!(judged(|limits| limits.allowed.push("192.0.2.0/24".parse().unwrap())));
-    assert!(judged(|limits| limits.denied.push("192.0.2.0/24".parse().unwrap())));
-    assert!(!judged(|limits| limits.unlimited.push("192.0.2.0/24".parse().unwrap())), "nobody has a limit");
+fn peers_without_an_address_share_one_limit() {
+    let mut server = Server::new(|limits| {
+        limits.requests = rate(1, 3);
+        limits.allowed = vec!["192.0.2.0/24".parse().unwrap()];
+    });
+    let report = signed("report", 1, b"abcdef");
+    let outcomes: Vec<_> = (0..5).map(|_| server.ask_from((), &report, 0)).collect();
+    let over = Err(Ignored::TooManyRequests);
+    assert_eq!(outcomes, [Ok(200), Ok(200), Ok(200), over, over]);
+    assert_eq!(server.reports(), 1, "copies are not counted");
+    assert_eq!(server.ask("192.0.2.1", &report, 0), Ok(200), "networks have limits of their own");
+    let exceeded: Vec<String> = server.server.guard().exceeded().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        exceeded,
+        ["a peer without an address has sent more than 1 requests a second; those beyond are dropped"]
+    );
 }
 
 /// A flood from many addresses must not fill the log.
 #[test]
 fn of_many_networks_over_their_limit_a_few_are_named() {
-    let mut server = Server::new(|limits| limits.requests = Rate { per_second: 1, burst: 1 });
+    let mut server = Server::new(|limits| limits.requests = rate(1, 1));
     let mut flood = |networks: std::ops::Range<u8>| {
         for host in networks {
             let peer = format!("192.0.2.{host}");
@@ -215,7 +231,7 @@ fn of_many_networks_over_their_limit_a_few_are_named() {
                 let _ = server.ask(&peer, b"Op: ping\nPV: 2.1\n\n", 0);
             }
         }
-        server.guard.notices().count()
+        server.server.guard().exceeded().len()
     };
     assert_eq!(flood(0..3), 3);
     assert_eq!(flood(10..60), 8);

@@ -1,9 +1,12 @@
 //! The protocol from the outside: bytes in, bytes out, against the table of codes and the memory store.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
+use common::OneRequest;
 use pyzord_core::{
-    AccessOrder, Batch, HashedKey, HeaderBlock, MemoryStore, Now, Operation, Policy, Reason, Refusal, Step,
-    Store, StoreError, StoreFailure, Tick, UnixTime, accept,
+    AccessOrder, Batch, HashedKey, HeaderBlock, Ignored, MemoryStore, Now, Operation, Policy, Refusal, Store,
+    StoreError, StoreFailure, Tick, UnixTime,
 };
 
 const NOW: i64 = 1_700_000_000;
@@ -21,17 +24,10 @@ fn policy() -> Policy {
 
 /// The reply to a datagram; `None` when it is not answered.
 fn ask(store: &mut MemoryStore, datagram: &[u8]) -> Option<String> {
-    let reply = match accept(&policy(), datagram, now().wall) {
-        Step::Ignore(_) => return None,
-        Step::Reply(reply) => reply,
-        Step::Store(pending) => {
-            let mut answers = Vec::new();
-            store.execute(now(), pending.calls(), &mut answers);
-            pending.resume(&answers)
-        }
-    };
-    let mut out = Vec::new();
-    reply.write(&mut out);
+    let request = OneRequest::accept(&policy(), datagram, now().wall).ok()?;
+    let mut answers = Vec::new();
+    store.execute(now(), request.calls(), &mut answers);
+    let (out, _) = request.resolve(&answers);
     assert!(out.len() + 28 <= 3 * (datagram.len() + 28), "a reply of {} to {}", out.len(), datagram.len());
     Some(String::from_utf8(out).unwrap())
 }
@@ -197,11 +193,14 @@ fn what_is_printed_says_enough_and_no_key() {
 
 #[test]
 fn what_is_no_request_is_ignored() {
+    let server = common::server(&policy());
     let mut batch = Batch::new();
-    let mut accept =
-        |peer: &str, datagram: &[u8]| batch.accept(&policy(), peer.parse().unwrap(), datagram, now().wall);
-    assert_eq!(accept("192.0.2.1:9", b""), Err(Reason::NotARequest));
-    assert_eq!(accept("192.0.2.1:9", ok("").as_bytes()), Err(Reason::NotARequest));
-    assert_eq!(accept("192.0.2.1:0", request("ping", &[]).as_bytes()), Err(Reason::SourcePortZero));
+    let mut accept = |peer: &str, datagram: &[u8]| {
+        let peer: std::net::SocketAddr = peer.parse().unwrap();
+        batch.accept(&server, peer, datagram, now())
+    };
+    assert_eq!(accept("192.0.2.1:9", b""), Err(Ignored::NotARequest));
+    assert_eq!(accept("192.0.2.1:9", ok("").as_bytes()), Err(Ignored::NotARequest));
+    assert_eq!(accept("192.0.2.1:0", request("ping", &[]).as_bytes()), Err(Ignored::Unanswerable));
     assert!(batch.is_empty());
 }

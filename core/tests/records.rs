@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+mod common;
+
+use common::OneRequest;
 use proptest::prelude::*;
-use pyzord_core::{
-    Digest, MemoryStore, Now, Policy, Record, Step, Store, StoreOp, Tally, Tick, UnixTime, accept,
-};
+use pyzord_core::{Digest, MemoryStore, Now, Policy, Record, Store, StoreOp, Tally, Tick, UnixTime};
 
 /// The largest count of a database, 9223372036854775807.
 const MAX: u64 = i64::MAX as u64;
@@ -41,14 +42,11 @@ fn record() -> impl Strategy<Value = Record> {
 /// The numbers in the reply to an `info`.
 fn info(store: &mut MemoryStore, digest: Digest) -> [i128; 6] {
     let datagram = format!("Op: info\nOp-Digest: {digest}\nPV: 2.1\n\n");
-    let Step::Store(pending) = accept(&Policy::default(), datagram.as_bytes(), UnixTime::from_micros(0))
-    else {
-        panic!("an info asks the store");
-    };
+    let request = OneRequest::accept(&Policy::default(), datagram.as_bytes(), UnixTime::from_micros(0));
+    let request = request.expect("an info is answered");
     let mut answers = Vec::new();
-    store.execute(at(UnixTime::from_micros(0)), pending.calls(), &mut answers);
-    let mut out = Vec::new();
-    pending.resume(&answers).write(&mut out);
+    store.execute(at(UnixTime::from_micros(0)), request.calls(), &mut answers);
+    let (out, _) = request.resolve(&answers);
     let text = String::from_utf8(out).expect("a reply is text");
     let names = ["Entered", "Updated", "WL-Entered", "WL-Updated", "Count", "WL-Count"];
     names.map(|name| {

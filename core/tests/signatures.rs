@@ -3,9 +3,12 @@
 //! `Name: value`, joined by line feeds and stripped, and `T` the integer in `Time`.
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod common;
+
+use common::OneRequest;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use pyzord_core::{AccessOrder, HeaderBlock, Policy, Refusal, Step, UnixTime, accept, lines};
+use pyzord_core::{AccessOrder, HeaderBlock, Policy, Refusal, UnixTime, lines};
 use sha1::{Digest as _, Sha1};
 
 const NOW: i64 = 1_700_000_000;
@@ -21,9 +24,9 @@ fn policy() -> Policy {
 }
 
 fn answered_at(datagram: &[u8], now: UnixTime) -> Result<(), Option<Refusal>> {
-    match accept(&policy(), datagram, now) {
-        Step::Reply(reply) => reply.refusal().map_or(Ok(()), |refusal| Err(Some(refusal))),
-        _ => Err(None),
+    match OneRequest::accept(&policy(), datagram, now) {
+        Ok(request) => request.refusal().map_or(Ok(()), |refusal| Err(Some(refusal))),
+        Err(_) => Err(None),
     }
 }
 

@@ -47,7 +47,7 @@ proptest! {
         turns in prop::collection::vec(turn(), 1..60),
         wall: i64,
     ) {
-        let mut schedule = Schedule::new(CleanupAge(age), start);
+        let mut schedule = Schedule::new(CleanupAge::from_seconds(age), start);
         // When the last task of each kind ended; whether there was one; what lateness and tasks of the other kind cost.
         let mut ended: [Option<(Tick, Option<Progress>)>; 2] = [None; 2];
         let mut held_up = Duration::ZERO;
@@ -97,7 +97,7 @@ proptest! {
         expiry in prop::sample::select(vec![Some(Progress::More), None]),
         took in span(),
     ) {
-        let mut schedule = Schedule::new(CleanupAge(1), Tick::default());
+        let mut schedule = Schedule::new(CleanupAge::from_seconds(1), Tick::default());
         let (mut clock, mut counts) = (Tick::default(), [0; 2]);
         while clock < Tick::default().after(DAY) && counts[0].min(counts[1]) < 3 {
             clock = clock.max(schedule.next_deadline());
@@ -120,7 +120,7 @@ proptest! {
         wall: i64,
     ) {
         let mut clock = Tick::new(Duration::MAX - from_end);
-        let mut schedule = Schedule::new(CleanupAge(age), clock);
+        let mut schedule = Schedule::new(CleanupAge::from_seconds(age), clock);
         let mut backoff = Backoff::new();
         for (late, took, end) in turns {
             clock = clock.max(schedule.next_deadline()).after(late);

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::policy::{AccessOrder, Policy};
     use crate::protocol::request::Request;
-    use crate::{Step, accept};
+    use crate::server::testing;
     use alloc::string::String;
     use proptest::prelude::*;
 
@@ -122,10 +122,7 @@ mod tests {
             let access = ["all:", &user, ":allow"].concat();
             let (policy, _) =
                 Policy::parse(Some(accounts.as_bytes()), Some(access.as_bytes()), AccessOrder::FirstMatch);
-            let refusal = match accept(&policy, &datagram, NOW) {
-                Step::Reply(reply) => reply.refusal(),
-                Step::Store(_) | Step::Ignore(_) => None,
-            };
+            let (_, refusal) = testing::answer(&policy, &datagram, NOW).unwrap();
             prop_assert_eq!(refusal, None);
         }
     }

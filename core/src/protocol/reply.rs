@@ -72,9 +72,8 @@ impl<'a> Reply<'a> {
 mod tests {
     use super::*;
     use crate::policy::Policy;
-    use crate::record::Record;
+    use crate::server::testing;
     use crate::time::UnixTime;
-    use crate::{Step, accept};
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
@@ -114,19 +113,9 @@ mod tests {
             let thread = Thread::from_random(bits);
             let request = alloc::format!(
                 "Op: {op}\nOp-Digest: {:040}\nThread: {}\nPV: 2.1\n\n", 7, thread.number());
-            let mut datagram = Vec::new();
             let now = UnixTime::from_seconds(1_700_000_000);
-            let code = match accept(&Policy::default(), request.as_bytes(), now) {
-                Step::Reply(reply) => {
-                    reply.write(&mut datagram);
-                    reply.refusal().map_or(200, crate::Refusal::code)
-                }
-                Step::Store(pending) => {
-                    pending.resume(&[Ok(Record::default())]).write(&mut datagram);
-                    200
-                }
-                Step::Ignore(_) => unreachable!(),
-            };
+            let (datagram, refusal) = testing::answer(&Policy::default(), request.as_bytes(), now).unwrap();
+            let code = refusal.map_or(200, crate::Refusal::code);
             let reply = Reply::parse(&datagram).unwrap();
             prop_assert_eq!((reply.code, reply.thread), (code, thread));
             prop_assert_eq!(reply.counts.is_some(), ["pong", "check", "info"].contains(&op));

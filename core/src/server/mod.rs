@@ -5,6 +5,8 @@ mod judge;
 mod peer;
 mod requests;
 mod state;
+#[cfg(test)]
+pub(crate) mod testing;
 mod usage;
 
 pub use batch::{Answered, Asked, Batch};
