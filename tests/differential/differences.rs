@@ -13,7 +13,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/differences.md");
 const OPENING: &str = "\
 # Differences from Python's pyzord
 
-What Python's pyzord of pyzor 1.1.2 does, what this pyzord does, and why. Everything else is meant to be the same;
+The behaviour of Python's pyzord of pyzor 1.1.2, the behaviour of this pyzord, and the reason. Everything else is the same:
 a difference that is not on this page is a bug.
 
 <!-- Written from tests/differential/table.rs by `PYZORD_BLESS=1 cargo test --test differential the_page`. -->
