@@ -241,7 +241,7 @@ mod tests {
         let (rules, warnings) = parse("ping : BOB Bob bob nobody : allow", &["bob", "Bob"]);
         let users: Vec<&[u8]> = rules.rules[0].users.iter().map(|user| &**user).collect();
         assert_eq!(users, [&b"bob"[..], b"Bob", b"bob"]);
-        let expected = ["`BOB` is taken as `bob`", "did not find", "there is no account `nobody`"];
+        let expected = ["`BOB` is taken as `bob`", "did not find it", "there is no account `nobody`"];
         assert_eq!(warnings.len(), expected.len());
         assert!(warnings.iter().zip(expected).all(|(warning, end)| warning.ends_with(end)), "{warnings:?}");
     }
