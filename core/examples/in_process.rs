@@ -4,8 +4,8 @@
 //! `cargo run -p pyzord-core --example in_process` runs such a test.
 
 use pyzord_core::{
-    AccessOrder, Batch, CleanupAge, Digest, Guard, Limits, MemoryStore, Now, Policy, Progress, Server, Store, Task,
-    Tick, UnixTime,
+    AccessOrder, Batch, CleanupAge, Digest, Guard, Limits, MemoryStore, Now, Policy, Progress, Server, Store,
+    Task, Tick, UnixTime,
 };
 
 /// A server that is a value.

@@ -9,7 +9,9 @@ use std::hash::BuildHasher as _;
 use std::net::UdpSocket;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use pyzord_core::{Batch, Guard, Limits, MAX_REQUEST, MemoryStore, Now, Policy, Server, Store, Tick, UnixTime};
+use pyzord_core::{
+    Batch, Guard, Limits, MAX_REQUEST, MemoryStore, Now, Policy, Server, Store, Tick, UnixTime,
+};
 
 /// Reads both clocks. `started` is when the monotonic one began.
 fn now(started: Instant) -> Result<Now, Box<dyn Error>> {

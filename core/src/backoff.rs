@@ -1,4 +1,4 @@
-//! When to try again what failed.
+//! Pauses between attempts.
 
 use core::time::Duration;
 
@@ -9,9 +9,9 @@ const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause: a server is back within two seconds of its database.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Spaces attempts to reach something that is away: after 0.1 s, 0.2 s, 0.4 s and so on, at most 1 s apart.
+/// Spaces attempts to reach a failed service: after 0.1 s, 0.2 s, 0.4 s and so on, at most 1 s apart.
 ///
-/// Pure: who tries asks [`ready`](Self::ready) first, and says how it went.
+/// Ask [`ready`](Self::ready) before an attempt, and report its result afterwards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Backoff {
     failures: u32,
@@ -19,7 +19,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Nothing has failed yet: the first attempt is due at once.
+    /// Returns the state without a failure: the first attempt is due at once.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -31,25 +31,25 @@ impl Backoff {
         self.retry_at <= now
     }
 
-    /// When the next attempt is due.
+    /// Returns when the next attempt is due.
     #[must_use]
     pub const fn ready_at(&self) -> Tick {
         self.retry_at
     }
 
-    /// An attempt that was begun at `began` failed.
+    /// Records that an attempt, begun at `began`, failed.
     pub fn failed(&mut self, began: Tick) {
         let pause = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = began.after(pause);
     }
 
-    /// An attempt succeeded.
+    /// Records that an attempt succeeded.
     pub fn succeeded(&mut self) {
         *self = Self::default();
     }
 
-    /// How many attempts failed since the last success.
+    /// Returns the number of failures since the last success.
     #[must_use]
     pub const fn failures(&self) -> u32 {
         self.failures

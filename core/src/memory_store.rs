@@ -9,7 +9,7 @@ use crate::record::Record;
 use crate::store::{Progress, Store, StoreAnswer, StoreCall, StoreFailure, StoreOp, Task};
 use crate::time::{Now, UnixTime};
 
-/// The store that lives in memory and dies with it: the model that every engine is tested against.
+/// Keeps records in memory. It is the model that tests compare every engine with.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     records: BTreeMap<Digest, Record>,
@@ -18,21 +18,21 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// How many records one slice of expiry looks at.
+    /// The records that one slice of expiry reads.
     const SLICE: usize = 1024;
 
-    /// An empty store.
+    /// Returns an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// All records, in the order of their digests.
+    /// Returns all records, in the order of their digests.
     pub fn records(&self) -> impl Iterator<Item = (Digest, Record)> + '_ {
         self.records.iter().map(|(digest, record)| (*digest, *record))
     }
 
-    /// Stores a record whole.
+    /// Stores a whole record, in place of what the digest had.
     pub fn put(&mut self, digest: Digest, record: Record) {
         self.records.insert(digest, record);
     }

@@ -1,25 +1,25 @@
-//! What a store keeps for a digest.
+//! Records of digests.
 
 use crate::time::UnixTime;
 
-/// How often, and when first and last, something was said about a digest.
+/// How often a digest was reported or whitelisted, and when first and last.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Tally {
-    /// How often: 0 to [`Tally::MAX`].
+    /// The number of times, 0 to [`Tally::MAX`].
     pub count: u64,
-    /// When first; `None` is never.
+    /// The first time; `None` for never.
     pub entered: Option<UnixTime>,
-    /// When last; `None` is never.
+    /// The last time; `None` for never.
     pub updated: Option<UnixTime>,
 }
 
 impl Tally {
     const EMPTY: Self = Self { count: 0, entered: None, updated: None };
 
-    /// The largest count, 9223372036854775807: where the Python server stopped counting, too.
+    /// The largest count, 9223372036854775807, as in the Python server.
     pub const MAX: u64 = i64::MAX.cast_unsigned();
 
-    /// Counts one more at `now`. A count at [`Tally::MAX`] stays there.
+    /// Adds one at `now`. A count of [`Tally::MAX`] stays.
     pub fn add(&mut self, now: UnixTime) {
         self.count = self.count.saturating_add(1).min(Self::MAX);
         self.entered.get_or_insert(now);
@@ -27,26 +27,26 @@ impl Tally {
     }
 }
 
-/// A digest's reports as spam and its whitelistings. A digest that no store knows has the default record.
+/// The reports and whitelistings of a digest. A digest that a store does not know has the default record.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Record {
-    /// Reports as spam: `r_count`, `r_entered`, `r_updated`.
+    /// Its reports as spam: `r_count`, `r_entered`, `r_updated`.
     pub reports: Tally,
-    /// Whitelistings: `wl_count`, `wl_entered`, `wl_updated`.
+    /// Its whitelistings: `wl_count`, `wl_entered`, `wl_updated`.
     pub whitelists: Tally,
 }
 
 impl Record {
-    /// The record of a digest that no store knows.
+    /// The record of a digest that a store does not know.
     pub(crate) const EMPTY: Self = Self { reports: Tally::EMPTY, whitelists: Tally::EMPTY };
 
-    /// The latest report or whitelisting, which is what a record's age is counted from.
+    /// Returns the time of the latest report or whitelisting, from which the age of a record counts.
     #[must_use]
     pub fn latest_activity(&self) -> Option<UnixTime> {
         self.reports.updated.max(self.whitelists.updated)
     }
 
-    /// Whether the latest activity was before `limit`. A record without any date has no age and is kept.
+    /// Whether the latest activity was before `limit`. A record without dates never expires.
     #[must_use]
     pub fn expired(&self, limit: UnixTime) -> bool {
         self.latest_activity().is_some_and(|latest| latest < limit)
@@ -66,8 +66,8 @@ mod tests {
         assert_eq!(tally, Tally { count: Tally::MAX, entered: Some(first), updated: Some(last) });
     }
 
-    /// Python looked at the reports alone: it dropped records that were still being whitelisted, and
-    /// failed to start when one had never been reported.
+    /// The Python server compares reports only: it drops records that are still whitelisted, and does not start with a
+    /// record that was never reported.
     #[test]
     fn age_is_counted_from_the_latest_activity_of_either_kind() {
         let mut record = Record::default();

@@ -1,4 +1,4 @@
-//! The vocabulary between the protocol and whatever keeps the records. The core names stores, it never calls one.
+//! What the protocol asks a store, and what a store answers. The core itself never calls a store.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -9,7 +9,7 @@ use crate::protocol::digest::Digest;
 use crate::record::Record;
 use crate::time::{Now, UnixTime};
 
-/// What a request wants from the store.
+/// The operation of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum StoreOp {
     /// Read the record.
@@ -20,27 +20,26 @@ pub enum StoreOp {
     Whitelist,
 }
 
-/// One operation on one record.
+/// One operation on the record of one digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct StoreCall {
-    /// Whose record.
+    /// The digest.
     pub digest: Digest,
-    /// What to do with it.
+    /// The operation.
     pub op: StoreOp,
 }
 
-/// The record that was read, or why there is none. A digest that the store does not know has the default record.
-/// A count that succeeded may be answered with any record: nobody asks for it, and some engines would need another
-/// trip to know it.
+/// The answer to a call: the record, or why the call failed. A digest that the store does not know has the default
+/// record. The record in the answer to a count is not used, so it may be any: some engines do not know it.
 pub type StoreAnswer = Result<Record, StoreError>;
 
-/// Why a call on one record failed.
+/// Why a call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store cannot be reached or failed; the same call may work later.
+    /// The store cannot be reached, or failed. The same call may succeed later.
     Unavailable,
-    /// The store holds something for this digest that nobody can read. It was left as it is.
+    /// The store has a value for this digest that it cannot read, and left it as it is.
     Unreadable,
 }
 
@@ -55,28 +54,28 @@ impl fmt::Display for StoreError {
 
 impl core::error::Error for StoreError {}
 
-/// Something that a store does beside requests, when a [`Schedule`](crate::Schedule) says so.
+/// A task of a store beside requests, at the times of a [`Schedule`](crate::Schedule).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Task {
-    /// Put what was acknowledged on stable storage.
+    /// Write acknowledged counts to stable storage.
     Sync,
-    /// Remove one slice of the records whose latest activity is older than the time given.
+    /// Remove one slice of the records whose latest activity is before this time.
     Expire(UnixTime),
 }
 
-/// How far a task has come.
+/// The progress of a task.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Progress {
-    /// Nothing is left of it.
+    /// It is complete.
     Done,
-    /// A slice was done and more are left.
+    /// A slice is complete, and more are left.
     More,
 }
 
 /// Why a store, or one of its tasks, failed: one line for the log, without secrets.
 ///
-/// A wrapper, as each store has causes of its own. Clones share the cause, so that one failed round trip can be the
-/// failure of each of its records.
+/// It wraps the causes of any store. Clones share the cause: one failed round trip is the failure of each of its
+/// records.
 #[derive(Clone, Debug)]
 pub struct StoreFailure(Arc<dyn core::error::Error + Send + Sync>);
 
@@ -94,28 +93,28 @@ impl fmt::Display for StoreFailure {
 }
 
 impl core::error::Error for StoreFailure {
-    /// The source of the cause: the cause itself is what [`Display`](fmt::Display) shows.
+    /// Returns the source of the cause, which [`Display`](fmt::Display) shows itself.
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         self.0.source()
     }
 }
 
-/// Keeps records. Each worker of a runtime has its own, and all of them may stand for one database.
+/// Keeps records. Each worker of a runtime has its own store; all of them may use one database.
 pub trait Store: Send {
-    /// Does what it would do if the calls came one after another, and appends one answer for each, in order.
+    /// Executes the calls as if they came one after another, and appends one answer for each, in their order.
     ///
-    /// Increments are atomic for every worker and server on the same database. A store that cannot work
-    /// answers [`StoreError::Unavailable`] within half a second; it never stalls and never panics.
+    /// Increments are atomic for all workers and servers on the same database. A store that cannot work answers
+    /// [`StoreError::Unavailable`] within half a second; it never stalls and never panics.
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>);
 
-    /// Does one slice of a task, a few milliseconds at most when requests could wait for it.
+    /// Executes one slice of a task: a few milliseconds at most if requests may wait for it.
     ///
     /// # Errors
-    /// When the slice failed; the records it did not reach are as they were.
+    /// The slice failed. The records that it did not reach are unchanged.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure>;
 
-    /// About how many records there are; `None` unless the store knows or can learn it without looking at each of
-    /// them, within half a second.
+    /// Returns the approximate number of records; `None` unless the store knows it, or finds it within half a second
+    /// without reading all records.
     fn record_count(&mut self, _now: Now) -> Option<u64> {
         None
     }
@@ -136,7 +135,7 @@ impl<S: Store + ?Sized> Store for Box<S> {
 }
 
 impl StoreOp {
-    /// Does to a record what this operation means.
+    /// Applies the operation to a record.
     pub fn apply(self, record: &mut Record, now: UnixTime) {
         match self {
             Self::Read => (),

@@ -1,4 +1,4 @@
-//! Time as an argument: the core has no clock, a runtime reads one and passes it in.
+//! Points of time, which are arguments: the core reads no clock.
 
 use core::fmt;
 use core::time::Duration;
@@ -8,37 +8,36 @@ const MICROS: i64 = 1_000_000;
 
 /// A point of civil time: microseconds since 1970-01-01 00:00:00 UTC, leap seconds not counted.
 ///
-/// Requests and replies carry whole seconds; the microseconds are there because the Python server
-/// stored them in its gdbm files, and what a user stored must survive.
+/// Requests and replies have whole seconds. The microseconds are those that the Python server stores in gdbm files.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(i64);
 
 impl UnixTime {
-    /// The time `micros` microseconds after the epoch; negative before it.
+    /// Returns the time `micros` microseconds after the epoch; negative before it.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// The time `seconds` seconds after the epoch, saturating at about 292,000 years either way.
+    /// Returns the time `seconds` seconds after the epoch, saturating at about 292,000 years either way.
     #[must_use]
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(MICROS))
     }
 
-    /// Microseconds since the epoch.
+    /// Returns the microseconds since the epoch.
     #[must_use]
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the epoch, rounded down.
+    /// Returns the whole seconds since the epoch, rounded down.
     #[must_use]
     pub const fn seconds(self) -> i64 {
         self.0.div_euclid(MICROS)
     }
 
-    /// This time, `age` earlier; saturating.
+    /// Returns the time `age` earlier, saturating.
     #[must_use]
     pub fn before(self, age: Duration) -> Self {
         Self(self.0.saturating_sub_unsigned(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
@@ -51,36 +50,36 @@ impl fmt::Debug for UnixTime {
     }
 }
 
-/// A point of monotonic time: how long the runtime's own clock has run. It never goes back.
+/// A point of monotonic time: the time that a runtime's clock has run. It never goes back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Tick(Duration);
 
 impl Tick {
-    /// The moment `elapsed` after the clock was started.
+    /// Returns the point `elapsed` after the start of the clock.
     #[must_use]
     pub const fn new(elapsed: Duration) -> Self {
         Self(elapsed)
     }
 
-    /// The moment `delay` later; saturating.
+    /// Returns the point `delay` later, saturating.
     #[must_use]
     pub const fn after(self, delay: Duration) -> Self {
         Self(self.0.saturating_add(delay))
     }
 
-    /// How long it is from `earlier` to this moment; zero when that is not earlier.
+    /// Returns the time since `earlier`; zero if that is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Both clocks, read together, once for a batch.
+/// Both clocks, read together once for a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Now {
-    /// Civil time, for signatures and records; it may be set back or forth at any moment.
+    /// Civil time, for signatures and records. It may be set forward or back at any time.
     pub wall: UnixTime,
-    /// Monotonic time, for timers.
+    /// Monotonic time, for limits and timers.
     pub tick: Tick,
 }
 

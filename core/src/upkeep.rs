@@ -1,4 +1,4 @@
-//! When a store's upkeep is due. Pure: a runtime asks, sleeps, does the task and says how it went.
+//! The timetable of a store's upkeep.
 
 use core::time::Duration;
 
@@ -6,19 +6,20 @@ use crate::cleanup_age::CleanupAge;
 use crate::store::{Progress, Task};
 use crate::time::{Now, Tick};
 
-/// Acknowledged counts are on stable storage at the latest after this long.
+/// The longest time until acknowledged counts are on stable storage.
 const SYNC_PERIOD: Duration = Duration::from_secs(60);
-/// From the end of one round of expiry to the start of the next.
+/// The time from the end of one round of expiry to the start of the next.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(24 * 3600);
-/// The shortest time between two slices of expiry. With a millisecond between slices of 50 rows, 1 % of the requests to a
-/// MySQL table of five million waited for 10 ms and more. With this and 20 rows they do not; which of the two it takes was
-/// not tried.
+/// The shortest time between two slices of expiry. With slices of 20 rows it keeps requests to a MySQL table of five
+/// million rows from waiting; with 1 ms and 50 rows 1 % of them wait for 10 ms and more.
 const SLICE_PAUSE: Duration = Duration::from_millis(5);
-/// After a failed task: neither a busy loop nor a day lost.
+/// The pause after a failed task.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// The timetable of one server: [`Task::Sync`] at the start and every 60 seconds, a round of [`Task::Expire`] at the start
-/// and then daily.
+/// The timetable of one server: [`Task::Sync`] at the start and every 60 seconds, a round of [`Task::Expire`] at the
+/// start and daily.
+///
+/// Ask [`poll`](Self::poll) for the task that is due, execute it, and report the result with [`done`](Self::done).
 #[derive(Clone, Debug)]
 pub struct Schedule {
     cleanup: Option<CleanupAge>,
@@ -27,19 +28,19 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A timetable that starts at `now`.
+    /// Returns a timetable that starts at `now`. Without a cleanup age no record expires.
     #[must_use]
     pub fn new(cleanup: Option<CleanupAge>, now: Tick) -> Self {
         Self { cleanup, sync_at: now, expire_at: now }
     }
 
-    /// When [`poll`](Self::poll) will next have a task.
+    /// Returns when [`poll`](Self::poll) next has a task.
     #[must_use]
     pub fn next_deadline(&self) -> Tick {
         if self.cleanup.is_none() { self.sync_at } else { self.sync_at.min(self.expire_at) }
     }
 
-    /// The task that is due at `now`, if one is. Say how it went with [`done`](Self::done), else it stays due.
+    /// Returns the task that is due at `now`. It stays due until [`done`](Self::done).
     #[must_use]
     pub fn poll(&self, now: Now) -> Option<Task> {
         if self.sync_at <= now.tick {
@@ -49,10 +50,10 @@ impl Schedule {
         (self.expire_at <= now.tick).then_some(Task::Expire(limit))
     }
 
-    /// Takes note that `task` was begun at `began`, ended at `now`, and how.
+    /// Records the result of `task`, begun at `began` and ended at `now`; `None` for a failure.
     ///
-    /// A slice of expiry is followed by a pause at least as long as the slice took, so that expiry never takes more
-    /// than half of a store's time. `None` says that the task failed.
+    /// The pause after a slice of expiry is at least as long as the slice took, so expiry takes at most half of a
+    /// store's time.
     pub fn done(&mut self, task: Task, progress: Option<Progress>, began: Tick, now: Tick) {
         let pause = match (task, progress) {
             (_, None) => RETRY,

@@ -6,7 +6,9 @@ mod common;
 use common::OneRequest;
 use proptest::prelude::*;
 use proptest::sample::{Select, select, subsequence};
-use pyzord_core::{AccessOrder, Decision, HashedKey, HeaderBlock, Operation, Policy, Rulebook, UnixTime, Warning};
+use pyzord_core::{
+    AccessOrder, Decision, HashedKey, HeaderBlock, Operation, Policy, Rulebook, UnixTime, Warning,
+};
 
 const NOW: i64 = 1_700_000_000;
 

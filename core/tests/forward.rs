@@ -9,8 +9,7 @@ use proptest::prelude::*;
 use pyzord_core::client::{Action, Event, Forwarder, Message, Notice, Remote, Reply, Thread};
 use pyzord_core::{
     AccessOrder, Batch, Counted, Digest, Guard, Limits, MemoryStore, Now, Operation, Policy, Server, Store,
-    StoreError, Tick,
-    UnixTime,
+    StoreError, Tick, UnixTime,
 };
 
 const START: i64 = 1_700_000_000;
@@ -505,8 +504,9 @@ fn sends(forwarder: &mut Forwarder, tick: Tick) -> Vec<Vec<u8>> {
 
 /// Ten digests, so that they go at once.
 fn count_ten(forwarder: &mut Forwarder, tick: Tick) {
-    (0..10)
-        .for_each(|number| forwarder.count(Counted::new(digest(number), false, Some([192, 0, 2, 7].into())), tick));
+    (0..10).for_each(|number| {
+        forwarder.count(Counted::new(digest(number), false, Some([192, 0, 2, 7].into())), tick)
+    });
 }
 
 fn answer(forwarder: &mut Forwarder, datagram: &[u8], tick: Tick) {

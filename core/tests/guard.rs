@@ -11,8 +11,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use pyzord_core::{
-    AccessOrder, Batch, Guard, HashedKey, HeaderBlock, Ignored, Limits, MemoryStore, Now, Peer, Policy, Rate, Store, StoreError,
-    Tick, UnixTime,
+    AccessOrder, Batch, Guard, HashedKey, HeaderBlock, Ignored, Limits, MemoryStore, Now, Peer, Policy, Rate,
+    Store, StoreError, Tick, UnixTime,
 };
 
 const NOW: i64 = 1_700_000_000;
@@ -34,7 +34,13 @@ impl Server {
         Self { server, store: MemoryStore::new() }
     }
 
-    fn accept<P: Peer>(&self, batch: &mut Batch<P>, peer: P, request: &[u8], second: u64) -> Result<(), Ignored> {
+    fn accept<P: Peer>(
+        &self,
+        batch: &mut Batch<P>,
+        peer: P,
+        request: &[u8],
+        second: u64,
+    ) -> Result<(), Ignored> {
         batch.accept(&self.server, peer, request, at(second))
     }
 

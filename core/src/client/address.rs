@@ -1,4 +1,4 @@
-//! Where a server is.
+//! The addresses of a server.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -7,11 +7,11 @@ use core::time::Duration;
 use crate::client::remote::Remote;
 use crate::time::Tick;
 
-/// A name is looked up again after this long: servers move.
+/// The time after which a name is looked up again: servers move.
 const PERIOD: Duration = Duration::from_secs(600);
-/// And after this long when the server does not answer, or the lookup failed.
+/// The same, if the server does not answer or the lookup failed.
 const RETRY: Duration = Duration::from_secs(10);
-/// A name has no more addresses than this that are worth a try.
+/// The number of addresses of a name that are tried.
 const MOST: usize = 8;
 
 /// The addresses of one server; one of them is in use.
@@ -19,9 +19,9 @@ const MOST: usize = 8;
 pub(super) struct Addresses {
     known: Vec<SocketAddr>,
     used: usize,
-    /// When the last lookup was asked for.
+    /// When the last lookup was requested.
     asked: Option<Tick>,
-    /// When the next one is due; never for an address that was given as such.
+    /// When the next lookup is due; never for a host that is an address.
     lookup_at: Option<Tick>,
 }
 
@@ -45,13 +45,13 @@ impl Addresses {
         self.lookup_at
     }
 
-    /// Takes note that a lookup was asked for. Should there never be a result, it is asked for again.
+    /// Records that a lookup was requested. Without a result it is requested again after [`PERIOD`].
     pub(super) fn asked(&mut self, now: Tick) {
         self.asked = Some(now);
         self.lookup_at = Some(now.after(PERIOD));
     }
 
-    /// Takes the result of a lookup. One that failed leaves what is known.
+    /// Takes the result of a lookup. A failed one leaves the known addresses.
     pub(super) fn found(&mut self, found: &[SocketAddr], now: Tick) {
         if found.is_empty() {
             self.lookup_at = Some(now.after(RETRY));
@@ -63,7 +63,7 @@ impl Addresses {
         self.used = self.known.iter().position(|address| Some(*address) == current).unwrap_or(0);
     }
 
-    /// The one in use does not answer: the next one is used, and the name looked up soon.
+    /// Records that the address in use does not answer: the next one is used, and a lookup is due soon.
     pub(super) fn failed(&mut self) {
         self.used = (self.used + 1).checked_rem(self.known.len()).unwrap_or(0);
         if let (Some(at), Some(asked)) = (&mut self.lookup_at, self.asked) {

@@ -1,4 +1,4 @@
-//! Sending on what was counted.
+//! Forwarding of counts to other servers.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -7,47 +7,47 @@ use core::time::Duration;
 use crate::client::marks::Marks;
 use crate::client::notice::Notice;
 use crate::client::remote::Remote;
-use crate::protocol::reply::Reply;
 use crate::client::target::{Target, TargetAction, Totals};
 use crate::counted::Counted;
+use crate::protocol::reply::Reply;
 use crate::time::{Now, Tick};
 
-/// What is to be done for a [`Forwarder`].
+/// The next step for the driver of a [`Forwarder`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[must_use = "nobody else sends it"]
+#[must_use = "an action that is dropped is never done"]
 pub enum Action {
-    /// Send the datagram that was written into the caller's buffer. An error needs no attention: nobody will answer.
+    /// Send the datagram in the caller's buffer. Ignore an error: it is handled like a missing reply.
     Send(SocketAddr),
-    /// Find the addresses of the server with this number, and hand them to [`Forwarder::found`].
+    /// Look up the addresses of the server with this number, and pass them to [`Forwarder::found`].
     LookUp(usize),
-    /// Log this.
+    /// Log this event.
     Tell(Notice),
 }
 
-/// Sends on reports and whitelistings to other servers, each of which has a queue of its own.
+/// Forwards reports and whitelistings to other servers. Each server has a queue of its own.
 ///
-/// A pure state machine. Its driver calls [`count`](Self::count), [`received`](Self::received) and
-/// [`found`](Self::found) when there is something, then [`poll`](Self::poll) until there is nothing more to do, and
-/// waits until there is something again or the [deadline](Self::next_deadline) has come.
+/// A pure state machine. Its driver passes in counts, datagrams and addresses with [`count`](Self::count),
+/// [`received`](Self::received) and [`found`](Self::found), then calls [`poll`](Self::poll) until it returns `None`, and
+/// waits for the next input or the [deadline](Self::next_deadline).
 ///
-/// Up to ten digests of one operation go into a request, at the latest a second after the first of them was counted.
-/// What becomes of a request that is not answered with 200:
+/// A request has up to ten digests of one operation and is sent at the latest a second after its first digest was
+/// counted. A reply other than 200 is handled by its cause:
 ///
-/// - **No reply in time**, though the server answered something meanwhile: the request or its reply was lost, and
-///   nobody knows which. A signed one is sent again, three times in all, with the same bytes, so that a server that
-///   remembers signatures, as this one does, counts it once. An anonymous one is given up: it may have been counted.
-/// - **No reply, and not a word since it was sent**: the server is away. From then on it is pinged, about every time-out,
-///   and all else waits. When it answers, what was under way is sent again, three times in all, signed or not.
-/// - **500**: the database of the server is away. The request is sent again after 1, 2, 4 seconds and so on, seven
-///   times in all.
-/// - **Any other code**: it is dropped.
+/// - **No reply in time, but others since**: the request or its reply is lost. A signed request is sent again, three
+///   times in all, with the same bytes, so that a server that remembers signatures counts it once. An anonymous request
+///   is given up, because it may have been counted.
+/// - **No reply, and no other since**: the server is down. It is pinged about every time-out, and everything else waits.
+///   When it answers, pending requests are sent again, three times in all, signed or not.
+/// - **500**: the server's database failed. The request is sent again after 1, 2, 4 seconds and so on, seven times in
+///   all.
+/// - **Any other code**: the request is dropped.
 ///
-/// Signed requests that are sent again half of [`MAX_CLOCK_DIFFERENCE`](crate::MAX_CLOCK_DIFFERENCE) after they were
-/// signed are signed anew.
+/// A request is signed anew if it is sent again more than half of
+/// [`MAX_CLOCK_DIFFERENCE`](crate::MAX_CLOCK_DIFFERENCE) after it was signed.
 ///
-/// Requests are marked, and [`Batch::counted`](crate::Batch::counted) leaves marked ones out: what is sent on is not
-/// sent on again. Servers of other make do not mark theirs. So nothing is sent to the server whose host it came from;
-/// the loopback addresses excepted, where the clients of this machine are.
+/// Forwarded requests are marked, and [`Answered::counted`](crate::Answered::counted) leaves marked ones out, so no
+/// server forwards them again. Other implementations do not mark them: so no digest is forwarded to the host that it
+/// came from, unless that is a loopback address, which local clients have.
 #[derive(Clone, Debug)]
 pub struct Forwarder {
     targets: Vec<Target>,
@@ -56,8 +56,8 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// A forwarder with nothing to do yet. `timeout` is how long a server has for its reply; `secret`, 16 random bytes,
-    /// makes the marks of its requests, which nobody can guess who does not see them.
+    /// Returns a forwarder without work. `timeout` is the time for a reply. `secret` is 16 random bytes, so that the marks
+    /// of its requests cannot be predicted.
     #[must_use]
     pub fn new(
         remotes: impl IntoIterator<Item = Remote>,
@@ -72,34 +72,34 @@ impl Forwarder {
         }
     }
 
-    /// Takes a digest that was counted. Where a queue is full, its oldest digest makes room.
+    /// Takes a digest that was counted. A full queue drops its oldest digest.
     pub fn count(&mut self, counted: Counted, now: Tick) {
         self.targets.iter_mut().for_each(|target| target.count(counted, now));
     }
 
-    /// Takes a datagram. What is no reply to a request that is under way is ignored.
+    /// Takes a datagram. It is ignored unless it is the reply to a pending request.
     pub fn received(&mut self, from: SocketAddr, datagram: &[u8], now: Tick) {
         let Ok(reply) = Reply::parse(datagram) else { return };
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         self.targets.iter_mut().any(|target| target.received(from, &reply, now));
     }
 
-    /// Takes the addresses of the server with this number, in the order in which they should be tried; none when the
-    /// lookup failed.
+    /// Takes the addresses of the server with this number, in the order in which they are tried; none if the lookup
+    /// failed.
     pub fn found(&mut self, server: usize, addresses: &[SocketAddr], now: Tick) {
         if let Some(target) = self.targets.get_mut(server) {
             target.found(addresses, now);
         }
     }
 
-    /// From now on nothing waits to fill a batch.
+    /// Prepares for a stop: digests no longer wait to fill a request.
     pub fn stop(&mut self) {
         self.stopping = true;
         self.targets.iter_mut().for_each(Target::hurry);
     }
 
-    /// What is to be done now. To be called until there is nothing. `datagram` is cleared, and then holds what
-    /// [`Action::Send`] is to send.
+    /// Returns the next action; call it until it returns `None`. `datagram` is cleared and filled with what
+    /// [`Action::Send`] sends.
     pub fn poll(&mut self, now: Now, datagram: &mut Vec<u8>) -> Option<Action> {
         datagram.clear();
         for (server, target) in self.targets.iter_mut().enumerate() {
@@ -118,19 +118,19 @@ impl Forwarder {
         None
     }
 
-    /// When [`poll`](Self::poll) will next have something to do, if nothing happens until then.
+    /// Returns when [`poll`](Self::poll) next has an action, if there is no input before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
         self.targets.iter().filter_map(Target::next_deadline).min()
     }
 
-    /// Whether nothing is under way, nor could be sent to a server that answers: a stop need not wait.
+    /// Whether a stop need not wait: no request is pending, and none can be sent to a server that answers.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.targets.iter().all(Target::is_idle)
     }
 
-    /// The servers, in the order of their numbers, and what became of the digests for them.
+    /// Returns the servers in the order of their numbers, and the totals of each.
     pub fn totals(&self) -> impl Iterator<Item = (&Remote, Totals)> {
         self.targets.iter().map(|target| (target.remote(), target.totals()))
     }

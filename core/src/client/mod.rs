@@ -1,7 +1,7 @@
-//! The client's half of the protocol: requests written and signed, replies read, the client's files, and the
-//! [`Forwarder`], which sends on to other servers what this one has counted.
+//! The client's half of the protocol: requests are written and signed, replies are parsed, the client's files are
+//! read, and the [`Forwarder`] sends to other servers what this one has counted.
 //!
-//! Nothing here waits or sends either: time and datagrams are arguments, as in the server's half.
+//! As in the server's half, no code waits or sends: time and datagrams are arguments.
 
 mod accounts;
 mod address;

@@ -1,40 +1,40 @@
-//! What the log is to say of forwarding.
+//! Events of forwarding, for the log.
 
 use alloc::string::String;
 use core::fmt;
 
-/// How much of a peer's words is worth logging, in bytes.
+/// The longest `Diag` of a peer that is logged, in bytes.
 const MOST_WORDS: usize = 80;
 
-/// Something happened to a server that requests are sent to. It fits on one line.
+/// An event of a server that requests are sent to: one line of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Notice {
     /// The server, as its file names it.
     pub server: String,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
-/// What happened to a server.
+/// A change of a server, as forwarding sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// It does not answer. Told once until it is back.
+    /// It does not answer. Reported once until it is back.
     Down,
-    /// Its name has no address. Told once until it is back.
+    /// Its name has no address. Reported once until it is back.
     Nowhere,
     /// It answers again.
     Back,
-    /// It refuses what it is sent. Told at most once in ten minutes.
+    /// It refuses a request. Reported at most once in ten minutes.
     Refused {
         /// Its reply's `Code`.
         code: u16,
-        /// Its reply's `Diag`, made harmless and short.
+        /// Its reply's `Diag`, escaped and cut.
         diag: String,
     },
-    /// More waits for it than there is room for. Told at most once a minute.
+    /// Its queue is full. Reported at most once a minute.
     Dropped {
-        /// How many digests were dropped since it was told last.
+        /// The digests that were dropped since the last report.
         digests: u64,
     },
 }
@@ -45,7 +45,7 @@ impl Event {
         Self::Refused { code, diag: alloc::format!("{}", words.escape_ascii()) }
     }
 
-    /// Whether an administrator should look.
+    /// Whether the event needs the attention of an administrator.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         !matches!(self, Self::Back)
@@ -96,7 +96,7 @@ mod tests {
         }
     }
 
-    /// The words are those of a peer.
+    /// A peer chooses the words.
     #[test]
     fn what_a_peer_says_is_cut_and_fits_on_one_line() {
         let Event::Refused { diag, .. } = Event::refused(500, &[b"\n\x1b\xff", &[b'x'; 200][..]].concat())

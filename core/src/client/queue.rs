@@ -1,4 +1,4 @@
-//! Digests that wait to be sent, all for the same operation.
+//! Digests that wait to be sent, for one operation.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -8,14 +8,14 @@ use crate::protocol::digest::Digest;
 use crate::protocol::operation::Operation;
 use crate::time::Tick;
 
-/// How many digests a request has at most: as many as Python's client gathers.
+/// The most digests of a request: as many as the Python client gathers.
 pub(super) const BATCH: usize = 10;
-/// How many wait at most, as in Python's server. Each takes 20 bytes.
+/// The most digests that wait, 20 bytes each: as many as in the Python server.
 pub(super) const ROOM: usize = 10_000;
-/// How long the first of a batch waits for others.
+/// The time that the first digest of a request waits for others.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A queue that loses its oldest digests rather than grow: the newest say most about the mail of today.
+/// A queue that drops its oldest digests when it is full: the newest say most about the mail of today.
 #[derive(Clone, Debug)]
 pub(super) struct SendQueue {
     pub(super) operation: Operation,
@@ -28,7 +28,7 @@ impl SendQueue {
         Self { operation, waiting: VecDeque::new(), due_at: Tick::new(Duration::ZERO) }
     }
 
-    /// Adds a digest. `false` when the oldest one was dropped for it.
+    /// Adds a digest. Returns `false` if the oldest one was dropped for it.
     pub(super) fn push(&mut self, digest: Digest, now: Tick) -> bool {
         if self.waiting.is_empty() {
             self.due_at = now.after(PATIENCE);
@@ -41,7 +41,7 @@ impl SendQueue {
         !full
     }
 
-    /// When the next batch is to be sent: at once when it is whole.
+    /// Returns when the next request is due: at once if it is full.
     pub(super) fn due_at(&self) -> Option<Tick> {
         match self.waiting.len() {
             0 => None,
@@ -50,14 +50,14 @@ impl SendQueue {
         }
     }
 
-    /// Takes a batch, whole or not.
+    /// Takes the digests of one request.
     pub(super) fn take(&mut self, now: Tick) -> Vec<Digest> {
         let count = self.waiting.len().min(BATCH);
         self.due_at = now.after(PATIENCE);
         self.waiting.drain(..count).collect()
     }
 
-    /// Those that are waiting need wait no longer.
+    /// Makes the next request due at once.
     pub(super) fn hurry(&mut self) {
         self.due_at = Tick::default();
     }

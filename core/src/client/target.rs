@@ -1,4 +1,4 @@
-//! One server that digests are sent to, and what is under way to it.
+//! One server that digests are sent to, and the requests that are pending there.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -13,44 +13,44 @@ use crate::client::message::Message;
 use crate::client::notice::Event;
 use crate::client::queue::{BATCH, SendQueue};
 use crate::client::remote::Remote;
-use crate::protocol::reply::Reply;
 use crate::counted::Counted;
 use crate::protocol::digest::Digest;
 use crate::protocol::operation::Operation;
+use crate::protocol::reply::Reply;
 use crate::protocol::signature::MAX_CLOCK_DIFFERENCE;
 use crate::protocol::thread::Thread;
 use crate::time::{Now, Tick};
 
-/// Requests that are under way at once.
+/// The most requests that are pending at once.
 const WINDOW: usize = 32;
-/// How often a request is sent that gets no reply.
+/// How often a request without a reply is sent.
 const UNANSWERED_TRIES: u32 = 3;
-/// How often a request is sent that is answered with 500: for about a minute.
+/// How often a request that is answered with 500 is sent: for about a minute.
 const FAILED_TRIES: u32 = 7;
 /// The pause after the first 500.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// A signature is used for this long, which leaves as much for clocks that differ.
+/// The time for which a signature is used, which leaves as much for clocks that differ.
 const SIGNED_FOR: Duration = Duration::from_secs(MAX_CLOCK_DIFFERENCE.as_secs() / 2);
-/// Refusals of one server are told of once in so long.
+/// Refusals are reported at most once in this time.
 const REFUSED_PERIOD: Duration = Duration::from_secs(600);
-/// And digests that were dropped once in so long.
+/// Dropped digests are reported at most once in this time.
 const DROPPED_PERIOD: Duration = Duration::from_secs(60);
 
-/// What became of the digests for one server.
+/// The digests for one server, by what became of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Were counted by it.
+    /// The server counted them.
     pub accepted: u64,
-    /// Were refused by it.
+    /// The server refused them.
     pub refused: u64,
-    /// Were sent and not answered, so nobody knows whether they were counted.
+    /// They were sent and not answered: whether they are counted is unknown.
     pub unanswered: u64,
-    /// Were dropped for newer ones while they waited.
+    /// They were dropped from a full queue.
     pub dropped: u64,
-    /// Came from its own host, and were not sent back.
+    /// They came from the server's own host and were not sent back.
     pub withheld: u64,
-    /// Wait, or are under way.
+    /// They wait or are pending.
     pub waiting: u64,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for Totals {
     }
 }
 
-/// What there is to do for a server.
+/// The next step for one server.
 pub(super) enum TargetAction {
     Send(SocketAddr),
     LookUp,
@@ -81,9 +81,9 @@ pub(super) struct Target {
     requests: Vec<PendingRequest>,
     state: State,
     backoff: Backoff,
-    /// When it last answered anything.
+    /// When it last answered.
     heard: Option<Tick>,
-    /// Whether the log says that it is away.
+    /// Whether the log says that it is down.
     told_away: bool,
     events: VecDeque<Event>,
     refused_silent_until: Tick,
@@ -96,17 +96,17 @@ pub(super) struct Target {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Up,
-    /// It does not: it is pinged until it does. The ping that is under way, and when it is given up.
+    /// It does not answer and is pinged until it does. Holds the pending ping, and when that is given up.
     Away(Option<(Thread, SocketAddr, Tick)>),
 }
 
-/// Digests on their way.
+/// Digests that were sent, or are about to be.
 #[derive(Clone, Debug)]
 struct PendingRequest {
     operation: Operation,
     digests: Vec<Digest>,
     thread: Thread,
-    /// As it was signed; empty when it must be signed anew.
+    /// The signed request; empty until it is signed.
     datagram: Vec<u8>,
     signed: Tick,
     sent: Tick,
@@ -115,10 +115,10 @@ struct PendingRequest {
     due: Due,
 }
 
-/// What is next for a request.
+/// The next step for a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Due {
-    /// It is given no more time for a reply.
+    /// Its time for a reply ends.
     TimeOut(Tick),
     /// It is sent, again or for the first time.
     Send(Tick),
@@ -155,7 +155,7 @@ impl Target {
     }
 
     pub(super) fn count(&mut self, counted: Counted, now: Tick) {
-        // Never back to where it came from: a server that does not mark what it forwards would send it here again.
+        // Never back to its origin: a server that does not mark what it forwards would send it here again.
         if counted.peer.is_some_and(|peer| !peer.is_loopback() && self.addresses.contain(peer)) {
             self.totals.withheld += 1;
             return;
@@ -168,7 +168,7 @@ impl Target {
         }
     }
 
-    /// Takes a reply; `false` when it is to no request of this server's.
+    /// Takes a reply. Returns `false` if it answers no request to this server.
     pub(super) fn received(&mut self, from: SocketAddr, reply: &Reply<'_>, now: Tick) -> bool {
         if let State::Away(Some((thread, to, _))) = self.state
             && (thread, to) == (reply.thread, from)
@@ -209,7 +209,12 @@ impl Target {
         self.queues.iter_mut().for_each(SendQueue::hurry);
     }
 
-    pub(super) fn poll(&mut self, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<TargetAction> {
+    pub(super) fn poll(
+        &mut self,
+        now: Now,
+        marks: &mut Marks,
+        datagram: &mut Vec<u8>,
+    ) -> Option<TargetAction> {
         self.time_out(now.tick);
         if self.dropped_untold > 0 && self.dropped_silent_until <= now.tick {
             self.dropped_silent_until = now.tick.after(DROPPED_PERIOD);
@@ -258,8 +263,14 @@ impl Target {
         nothing || matches!(self.state, State::Away(_)) || self.addresses.current().is_none()
     }
 
-    /// Sends the request that is due, or makes one of what waits.
-    fn send(&mut self, to: SocketAddr, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<TargetAction> {
+    /// Sends the request that is due, or one of the waiting digests.
+    fn send(
+        &mut self,
+        to: SocketAddr,
+        now: Now,
+        marks: &mut Marks,
+        datagram: &mut Vec<u8>,
+    ) -> Option<TargetAction> {
         let is_due = |request: &PendingRequest| matches!(request.due, Due::Send(at) if at <= now.tick);
         let index = self.requests.iter().position(is_due).or_else(|| self.gather(now.tick, marks))?;
         let give_up = now.tick.after(self.timeout);
@@ -284,7 +295,7 @@ impl Target {
         Some(TargetAction::Send(to))
     }
 
-    /// Makes a request of the digests that have waited long enough, if there is room for one.
+    /// Adds a request of the digests that are due, if there is room for one.
     fn gather(&mut self, now: Tick, marks: &mut Marks) -> Option<usize> {
         if self.requests.len() >= WINDOW {
             return None;
@@ -305,7 +316,13 @@ impl Target {
         Some(self.requests.len() - 1)
     }
 
-    fn ping(&mut self, to: SocketAddr, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> Option<TargetAction> {
+    fn ping(
+        &mut self,
+        to: SocketAddr,
+        now: Now,
+        marks: &mut Marks,
+        datagram: &mut Vec<u8>,
+    ) -> Option<TargetAction> {
         let thread = unused(&self.requests, marks);
         let message = Message { operation: Operation::Ping, digests: &[], thread, forwarded: false };
         message.write(&self.remote.credentials, now.wall, datagram);
@@ -313,7 +330,7 @@ impl Target {
         Some(TargetAction::Send(to))
     }
 
-    /// Decides about everything whose time for a reply is over.
+    /// Handles each request whose time for a reply is over.
     fn time_out(&mut self, now: Tick) {
         if let State::Away(Some((.., give_up))) = self.state
             && give_up <= now
@@ -345,7 +362,7 @@ impl Target {
         }
     }
 
-    /// The server does not answer: it is pinged from now on.
+    /// Records that the server does not answer: it is pinged from now on.
     fn fall_silent(&mut self, now: Tick) {
         if matches!(self.state, State::Up) {
             self.state = State::Away(None);
@@ -360,7 +377,7 @@ impl Target {
         }
     }
 
-    /// The server has answered something.
+    /// Records that the server has answered.
     fn answered(&mut self, now: Tick) {
         self.heard = Some(now);
         self.state = State::Up;
@@ -371,7 +388,7 @@ impl Target {
     }
 }
 
-/// A mark that no request under way has.
+/// Returns a mark that no pending request has.
 fn unused(requests: &[PendingRequest], marks: &mut Marks) -> Thread {
     loop {
         let thread = marks.next();
@@ -381,5 +398,5 @@ fn unused(requests: &[PendingRequest], marks: &mut Marks) -> Thread {
     }
 }
 
-// A whole window has fewer digests than wait at most, so the queue is what bounds the memory.
+// The pending requests have fewer digests than the queue, so the queue bounds the memory.
 const _: () = assert!(WINDOW * BATCH < super::queue::ROOM);

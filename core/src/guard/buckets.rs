@@ -115,7 +115,8 @@ mod tests {
         let (hash, one) = network(1);
         let mut reported = 0;
         for tenth in 0..1_500 {
-            reported += usize::from(buckets.take(hash, one, at(tenth * 100)) == Verdict::Over { report: true });
+            reported +=
+                usize::from(buckets.take(hash, one, at(tenth * 100)) == Verdict::Over { report: true });
         }
         assert_eq!(reported, 3, "in 150 seconds");
     }

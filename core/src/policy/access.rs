@@ -73,7 +73,8 @@ impl Rules {
             return Err("there are no operations or no users on the line");
         }
         if [operations, users].into_iter().any(has_all_among_others) {
-            let text = "`all` stands among other words: here it means all, Python's pyzord 1.x ignored it there";
+            let text =
+                "`all` stands among other words: here it means all, Python's pyzord 1.x ignored it there";
             warn(String::from(text));
         }
         let operations = self.operations(operations, warn);
@@ -120,36 +121,36 @@ impl Rules {
     pub(crate) fn warn_of_differences(&self, accounts: &Accounts, warnings: &mut Vec<Warning>) {
         let [first, last] =
             [AccessOrder::FirstMatch, AccessOrder::LastMatch].map(|order| self.compile(order));
-        let (mut told, mut untold) = (0, 0);
+        let (mut explained, mut unexplained) = (0, 0);
         for user in accounts.keys().map(|user| &**user).chain([ANONYMOUS]) {
             let differences = first.allowed(user).differences(last.allowed(user));
             if differences == OpSet::NONE {
                 continue;
             }
-            if told < MAX_DIFFERENCES {
-                told += 1;
+            if explained < MAX_DIFFERENCES {
+                explained += 1;
                 self.explain_difference(user, differences, warnings);
             } else {
-                untold += 1;
+                unexplained += 1;
             }
         }
-        if untold > 0 {
-            let text = format!("first-match and last-match differ for {untold} more users");
+        if unexplained > 0 {
+            let text = format!("first-match and last-match differ for {unexplained} more users");
             warnings.push(Warning::on_file(UserFile::Access, text));
         }
     }
 
     fn explain_difference(&self, user: &[u8], operations: OpSet, warnings: &mut Vec<Warning>) {
-        let mut told: BTreeMap<(usize, usize, bool), Vec<&str>> = BTreeMap::new();
+        let mut lines: BTreeMap<(usize, usize, bool), Vec<&str>> = BTreeMap::new();
         for operation in Operation::ALL {
             let set = OpSet::of(operation);
             let first = self.deciding(AccessOrder::FirstMatch, user, set);
             let last = self.deciding(AccessOrder::LastMatch, user, set);
             if let (true, Some(first), Some(last)) = (operations.contains(set), first, last) {
-                told.entry((first.line, last.line, first.allow)).or_default().push(operation.name());
+                lines.entry((first.line, last.line, first.allow)).or_default().push(operation.name());
             }
         }
-        for ((first, last, allow), names) in told {
+        for ((first, last, allow), names) in lines {
             let [now, then] = if allow { ["allows", "denies"] } else { ["denies", "allows"] };
             let text = format!(
                 "this line {now} {} to `{}` and line {last} {then} it: first-match takes line {first}, \
@@ -246,10 +247,10 @@ mod tests {
         assert!(warnings.iter().zip(expected).all(|(warning, end)| warning.ends_with(end)), "{warnings:?}");
     }
 
-    /// Such a line granted less to who comes from Python, so he must be told.
+    /// Python grants less for such a line, so an administrator who moves from Python must see it.
     #[test]
-    fn all_among_other_words_is_told() {
-        for (text, told) in [
+    fn all_among_other_words_yields_a_warning() {
+        for (text, warned) in [
             ("all : all : allow", false),
             ("check report : bob eve : allow", false),
             ("check all : bob : allow", true),
@@ -258,7 +259,7 @@ mod tests {
             let (_, warnings) = parse(text, &["bob", "eve"]);
             assert_eq!(
                 warnings.iter().any(|warning| warning.contains("`all` stands among other words")),
-                told,
+                warned,
                 "{text}"
             );
         }
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_python_reads_otherwise_is_told_line_by_line() {
+    fn a_file_that_python_reads_otherwise_yields_a_warning_for_each_line() {
         let accounts = accounts(&["bob", "eve"]);
         let text = b"check report : bob : deny\nping : all : allow\nall : all : allow";
         let mut warnings = Vec::new();

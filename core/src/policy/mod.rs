@@ -1,4 +1,4 @@
-//! Accounts and access rules: who may ask for what.
+//! Accounts and access rules: which user may ask for which operation.
 
 mod access;
 mod accounts;

@@ -36,7 +36,8 @@ impl Rule {
             self.everyone = true;
         } else if known(name) {
             if *name != lower {
-                let text = "names its account here; Python's pyzord 1.x lower-cases this file and did not find it";
+                let text =
+                    "names its account here; Python's pyzord 1.x lower-cases this file and did not find it";
                 warn(format!("`{}` {text}", name.escape_ascii()));
             }
             self.users.push(name.into());

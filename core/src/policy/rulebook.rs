@@ -52,7 +52,8 @@ impl Rulebook {
     /// Returns whether `user` may ask for `operation`, and by which line. A user without an account may do nothing.
     #[must_use]
     pub fn decide(&self, order: AccessOrder, user: &[u8], operation: Operation) -> Decision {
-        let rule = if self.knows(user) { self.rules.deciding(order, user, OpSet::of(operation)) } else { None };
+        let rule =
+            if self.knows(user) { self.rules.deciding(order, user, OpSet::of(operation)) } else { None };
         Decision { allowed: rule.is_some_and(|rule| rule.allow), line: rule.map(|rule| rule.line) }
     }
 }

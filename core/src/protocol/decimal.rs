@@ -1,16 +1,16 @@
-//! Decimal numbers as bytes, without the formatting machinery: there are several in each reply.
+//! Decimal numbers as bytes. Each reply has several, and `core::fmt` costs more.
 
-/// Digits of the longest one, `-9223372036854775808`.
+/// The length of the longest number, `-9223372036854775808`.
 const LEN: usize = 20;
 
-/// A number written out.
+/// A number in decimal digits.
 pub(crate) struct Decimal {
     digits: [u8; LEN],
     start: usize,
 }
 
 impl Decimal {
-    /// The digits, with a sign when it is negative.
+    /// Returns the digits, behind `-` for a negative number.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.digits.get(self.start..).unwrap_or_default()
     }

@@ -1,8 +1,8 @@
-//! The 40 hex digits that stand for a mail.
+//! Digests of mails.
 
 use core::fmt;
 
-/// Length of a digest in hex digits.
+/// The length of a digest in hex digits.
 const HEX_LEN: usize = 40;
 
 /// The SHA-1 digest of a normalised mail, as clients compute it.
@@ -10,13 +10,13 @@ const HEX_LEN: usize = 40;
 pub struct Digest([u8; 20]);
 
 impl Digest {
-    /// The digest with these 20 bytes.
+    /// Returns the digest with these 20 bytes.
     #[must_use]
     pub const fn new(bytes: [u8; 20]) -> Self {
         Self(bytes)
     }
 
-    /// Reads exactly 40 hex digits, of either case. `None` for anything else.
+    /// Parses exactly 40 hex digits of either case; `None` for any other text.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text: &[u8; HEX_LEN] = text.try_into().ok()?;
@@ -26,17 +26,17 @@ impl Digest {
             seen |= high | low;
             *byte = high << 4 | low;
         }
-        // One look at the end, in place of one for each digit that the processor has to guess.
+        // One comparison at the end costs less than one for each digit.
         (seen < NO_DIGIT).then_some(Self(bytes))
     }
 
-    /// The 20 bytes.
+    /// Returns the 20 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 20] {
         &self.0
     }
 
-    /// The 40 hex digits in lower case, as databases store them.
+    /// Returns the 40 hex digits in lower case, as databases store them.
     #[must_use]
     pub fn hex(&self) -> [u8; HEX_LEN] {
         hex(&self.0)
@@ -55,7 +55,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The lower-case hex digits of a SHA-1 hash.
+/// Returns the lower-case hex digits of a SHA-1 hash.
 pub(crate) fn hex(bytes: &[u8; 20]) -> [u8; HEX_LEN] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; HEX_LEN];
@@ -65,7 +65,7 @@ pub(crate) fn hex(bytes: &[u8; 20]) -> [u8; HEX_LEN] {
     text
 }
 
-/// Larger than the value of any hex digit.
+/// The value of a byte that is not a hex digit: larger than that of any digit.
 const NO_DIGIT: u8 = 16;
 
 /// The value of each byte as a hex digit.

@@ -1,12 +1,12 @@
-//! The header block of a datagram, kept as it was sent so that its signature can be computed again.
+//! The header block of a datagram, as it was sent: its signature is computed from these bytes.
 
 use core::iter;
 
 use memchr::memchr2;
 
-/// A block of header lines, `Name: value`; a view of the datagram that copies nothing.
+/// A block of header lines, `Name: value`: a view of the datagram.
 ///
-/// The rules are those of Python's `email` package, which the reference server reads requests with:
+/// The rules are those of Python's `email` package, with which the reference server parses requests:
 /// ```text
 /// block = *( field / skipped ) [ end ]
 /// field = name ":" *( SP / TAB ) value break *( ( SP / TAB ) text break )
@@ -15,32 +15,32 @@ use memchr::memchr2;
 /// skipped = "From " text break / ":" text break   ; and a continuation with no field above it
 /// end   = any other line                          ; an empty one, or one without a colon
 /// ```
-/// The doubled `LF` is there for old clients, which put an empty line before the signature.
+/// The doubled `LF` is for old clients, which send an empty line before the signature.
 #[derive(Clone, Copy, Debug)]
 pub struct HeaderBlock<'a>(&'a [u8]);
 
-/// One header: its name and value as they were sent, without the line break that ends them.
+/// A header: its name and value as they were sent, without the line break at the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header<'a> {
     /// The name, in the sender's case.
     pub name: &'a [u8],
-    /// The value: blanks before it are dropped, after it they stay. It may span [several lines](lines).
+    /// The value. Blanks before it are dropped, blanks after it stay. It may span [several lines](lines).
     pub value: &'a [u8],
 }
 
 impl<'a> HeaderBlock<'a> {
-    /// The header block that `datagram` begins with. Any bytes have one; it may be empty.
+    /// Returns the header block at the start of `datagram`. Any bytes have one; it may be empty.
     #[must_use]
     pub const fn new(datagram: &'a [u8]) -> Self {
         Self(datagram)
     }
 
-    /// The headers, in their order.
+    /// Returns the headers, in their order.
     pub fn iter(mut self) -> impl Iterator<Item = Header<'a>> {
         iter::from_fn(move || self.take_header())
     }
 
-    /// Takes the first header off the block.
+    /// Removes the first header from the block and returns it.
     pub(crate) fn take_header(&mut self) -> Option<Header<'a>> {
         loop {
             let (line, after) = split_line(self.0)?;
@@ -58,7 +58,7 @@ impl<'a> HeaderBlock<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Whether this is the header `name`, in whatever case.
+    /// Whether this is the header `name`, in any case.
     #[must_use]
     pub const fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
@@ -74,7 +74,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The lines of a value, without their breaks: one, or more when it is folded. The blanks that begin a
+/// Returns the lines of a value, without their breaks: one, or more if it is folded. The blanks at the start of a
 /// continuation belong to its line.
 pub fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let first = split_line(value).unwrap_or((value, value));
@@ -106,7 +106,7 @@ impl Line {
     }
 }
 
-/// Cuts the field whose first line is `line` from the start of `text`, with all its continuations: the field
+/// Splits the field whose first line is `line`, with all its continuations, from the start of `text`. Returns the field
 /// without its last break, and the text behind that break. `after` is the text behind `line`.
 fn take_field<'a>(text: &'a [u8], line: &[u8], mut after: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     let mut end = line.len();
@@ -119,7 +119,7 @@ fn take_field<'a>(text: &'a [u8], line: &[u8], mut after: &'a [u8]) -> Option<(&
     Some((text.get(..end)?, after))
 }
 
-/// The first line of `text` without its break, and the text behind the break. `None` at the end of the text.
+/// Returns the first line of `text` without its break, and the text behind the break; `None` at the end of the text.
 fn split_line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     if text.is_empty() {
         return None;

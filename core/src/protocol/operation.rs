@@ -1,36 +1,36 @@
-//! What a client may ask for.
+//! The operations of the protocol.
 
 use core::fmt;
 
 /// The six operations of the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Operation {
-    /// How often was this digest reported and whitelisted?
+    /// Reads how often a digest was reported and whitelisted.
     Check,
-    /// Count this digest as spam.
+    /// Counts each digest as spam.
     Report,
-    /// Are you there?
+    /// Tests whether the server answers.
     Ping,
-    /// Like check, but always answered with the largest count: a client's self-test.
+    /// Is answered like a check, with the largest count: a client's self-test.
     Pong,
-    /// Like check, with the dates.
+    /// Reads the counts and dates of a digest.
     Info,
-    /// Count this digest as not spam.
+    /// Counts each digest as not spam.
     Whitelist,
 }
 
 impl Operation {
-    /// All of them, in the order in which the access file's documentation lists them.
+    /// All operations, in the order in which the documentation of the access file lists them.
     pub const ALL: [Self; 6] =
         [Self::Check, Self::Report, Self::Ping, Self::Pong, Self::Info, Self::Whitelist];
 
-    /// The operation that `word` names, in lower case, as in the header `Op`.
+    /// Parses a word of the header `Op`, which is in lower case.
     #[must_use]
     pub fn parse(word: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| operation.name().as_bytes() == word)
     }
 
-    /// The word for it in the header `Op` and in access files.
+    /// Returns its word in the header `Op` and in access files.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Operation {
         }
     }
 
-    /// Whether it says nothing without a digest.
+    /// Whether a request for it needs a digest.
     #[must_use]
     pub const fn needs_digest(self) -> bool {
         !matches!(self, Self::Ping | Self::Pong)

@@ -1,44 +1,43 @@
-//! A datagram read as a request: its headers by name, not yet judged.
+//! Requests, parsed and not yet judged.
 
 use crate::protocol::header::{Header, HeaderBlock};
 
-/// The largest request, in bytes. The Python server read no more of a datagram either.
+/// The largest request, in bytes: what the Python server reads of a datagram.
 pub const MAX_REQUEST: usize = 8192;
 
-/// The user of requests that name none; there is no account for it and its requests are not signed.
+/// The user of requests without one. It has no account, and its requests are not signed.
 pub const ANONYMOUS: &[u8] = b"anonymous";
 
-/// The one header that may stand several times.
+/// The only header that a request may have several times.
 const DIGEST: &[u8] = b"Op-Digest";
 
-/// The headers that mean something to a server, as they were sent. The first of a repeated header counts.
+/// The headers of a request that a server reads, as they were sent. The first of a repeated header counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     block: HeaderBlock<'a>,
-    /// The headers from the first `Op-Digest` on, and how many of that name there are, so that nobody has to look
-    /// at all headers again.
+    /// The headers from the first `Op-Digest` on, and the number of headers of that name.
     digests: (HeaderBlock<'a>, usize),
-    /// `Op`: the operation's name.
+    /// `Op`: the name of the operation.
     pub op: &'a [u8],
-    /// `Thread`: the client's mark for this request, which the reply repeats.
+    /// `Thread`: the client's mark of the request, which the reply repeats.
     pub thread: Option<&'a [u8]>,
     /// `PV`: the protocol version.
     pub version: Option<&'a [u8]>,
-    /// `User`, or `anonymous` where it is absent or empty.
+    /// `User`; `anonymous` if it is absent or empty.
     pub user: &'a [u8],
     /// `Time`: when the request was signed, in Unix seconds.
     pub time: Option<&'a [u8]>,
     /// `Sig`: the signature, 40 hex digits in lower case.
     pub signature: Option<&'a [u8]>,
-    /// Whether there is a header `Forwarded`: another server sends on what it was told.
+    /// Whether there is a header `Forwarded`: another server forwards what it has counted.
     pub forwarded: bool,
 }
 
 impl<'a> Request<'a> {
-    /// Reads `datagram`. `None` when it has no header `Op`.
+    /// Parses a datagram; `None` if it has no header `Op`.
     ///
-    /// A datagram without `Op` is not a request, and so is never answered. The replies have no `Op`: two
-    /// servers, or one and itself, cannot be made to answer each other for ever by one spoofed datagram.
+    /// A datagram without `Op` is not a request and never answered. Replies have no `Op`, so one forged datagram cannot
+    /// make two servers, or a server and itself, answer each other for ever.
     #[must_use]
     pub fn parse(datagram: &'a [u8]) -> Option<Self> {
         let block = HeaderBlock::new(datagram);
@@ -47,7 +46,7 @@ impl<'a> Request<'a> {
         loop {
             let from = rest;
             let Some(Header { name, value }) = rest.take_header() else { break };
-            // The length tells the headers apart, so most names are compared once.
+            // The lengths differ, so most names are compared once.
             let slot = match name.len() {
                 9 if name.eq_ignore_ascii_case(DIGEST) => {
                     digests = if digests.1 == 0 { (from, 1) } else { (digests.0, digests.1 + 1) };
@@ -71,13 +70,13 @@ impl<'a> Request<'a> {
         Some(Self { block, digests, op: op?, thread, version, user, time, signature, forwarded })
     }
 
-    /// All headers, in their order.
+    /// Returns all headers, in their order.
     #[must_use]
     pub const fn headers(&self) -> HeaderBlock<'a> {
         self.block
     }
 
-    /// The values of `Op-Digest`, in their order.
+    /// Returns the values of `Op-Digest`, in their order.
     pub fn digests(&self) -> impl Iterator<Item = &'a [u8]> {
         let (block, count) = self.digests;
         let digests = block.iter().filter(|header| header.name.eq_ignore_ascii_case(DIGEST));
@@ -119,7 +118,7 @@ mod tests {
         assert_eq!(Request::parse(b"Op: ping\nUser: bob \n").unwrap().user, b"bob ");
     }
 
-    /// One spoofed packet made two Python servers answer each other for ever.
+    /// One forged datagram makes two Python servers answer each other for ever.
     #[test]
     fn a_reply_is_not_a_request() {
         let reply = b"Code: 200\nDiag: OK\nPV: 2.1\nThread: 5\n\n";

@@ -13,17 +13,17 @@ use crate::protocol::header::{Header, HeaderBlock, lines};
 use crate::protocol::request::Request;
 use crate::time::UnixTime;
 
-/// How far a request's `Time` may be from the server's, either way.
+/// The largest difference between `Time` and the server's clock, either way.
 pub const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(300);
 
-/// What the server keeps of an account's key: `sha1(user ":" lower(key))`, as 40 hex digits.
+/// The hash of an account's key, which signs requests: `sha1(user ":" lower(key))`, as 40 hex digits.
 ///
-/// It is as good as the key itself, so it is never printed.
+/// It is as secret as the key itself; `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HashedKey([u8; 40]);
 
 impl HashedKey {
-    /// Hashes the key of `user` as an accounts file gives it.
+    /// Hashes the key of `user`, as the accounts file has it.
     #[must_use]
     pub fn new(user: &[u8], key: &[u8]) -> Self {
         let mut hash = Sha1::new();
@@ -35,7 +35,7 @@ impl HashedKey {
         Self(hex(&hash.finalize().into()))
     }
 
-    /// The signature of the headers in `block`, those named `Sig` left out, at `time` in Unix seconds.
+    /// Returns the signature of the headers in `block` without those named `Sig`, at `time` in Unix seconds.
     #[must_use]
     pub fn sign(&self, block: HeaderBlock<'_>, time: i64) -> [u8; 40] {
         let mut hash = Sha1::new();
@@ -54,7 +54,7 @@ impl fmt::Debug for HashedKey {
     }
 }
 
-/// Why a request is not taken as its user's.
+/// Why a signature does not prove that a request is its user's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum BadSignature {
@@ -62,29 +62,29 @@ pub enum BadSignature {
     UnknownUser,
     /// `Time` is more than [`MAX_CLOCK_DIFFERENCE`] from the server's clock.
     Timestamp,
-    /// `Sig` is not the signature of this request; also when it or `Time` is missing or no number.
+    /// `Sig` is not the signature of this request, or `Sig` or `Time` is missing, or `Time` is not a number.
     Invalid,
 }
 
-/// Checks a request's `Sig` and `Time` against its user's key.
+/// Verifies a request's `Sig` and `Time` with its user's key.
 ///
 /// # Errors
-/// Says which of them is wrong.
+/// `Time` is out of range, or `Sig` is wrong.
 pub fn verify(request: &Request<'_>, key: &HashedKey, now: UnixTime) -> Result<(), BadSignature> {
     let time = request.time.and_then(parse_time).ok_or(BadSignature::Invalid)?;
-    // Of a width in which no number that fits into `Time` overflows.
+    // No `Time` overflows an i128 of microseconds.
     let [now, signed] = [i128::from(now.micros()), i128::from(time) * 1_000_000];
     if now.abs_diff(signed) > MAX_CLOCK_DIFFERENCE.as_micros() {
         return Err(BadSignature::Timestamp);
     }
     let signature = request.signature.ok_or(BadSignature::Invalid)?;
-    // In constant time, so that an attacker cannot find a signature digit by digit.
+    // In constant time: an attacker must not find a signature digit by digit.
     let valid = key.sign(request.headers(), time).ct_eq(signature);
     if valid.into() { Ok(()) } else { Err(BadSignature::Invalid) }
 }
 
-/// The integer in `Time`, as Python's `int()` reads it: a sign and blanks around it are allowed. One that is too large
-/// is some time that is out of range, as it was for Python, whose integers have no end.
+/// Parses the integer in `Time` as Python's `int()` does: it may have a sign, and blanks around it. Python's integers
+/// have no limit, so one that is too large for an i64 is a time out of range.
 fn parse_time(value: &[u8]) -> Option<i64> {
     let number = core::str::from_utf8(value.trim_ascii()).ok()?.parse();
     number
@@ -96,7 +96,7 @@ fn parse_time(value: &[u8]) -> Option<i64> {
         .ok()
 }
 
-/// The hash of the text that was signed: each header but `Sig` as `Name: value`, joined by line feeds, stripped.
+/// Returns the hash of the signed text: each header but `Sig` as `Name: value`, joined by line feeds, stripped.
 fn hash_text(block: HeaderBlock<'_>) -> [u8; 20] {
     let mut hash = Sha1::new();
     let mut headers = block.iter().filter(|header| !header.is("Sig")).peekable();
@@ -107,7 +107,7 @@ fn hash_text(block: HeaderBlock<'_>) -> [u8; 20] {
             hash_lines(&mut hash, value);
             hash.update(b"\n");
         } else {
-            // Only the last header has white space that the end of the text could lose.
+            // Stripping the text removes white space of its last header only.
             let value = trim_end(value);
             hash.update(if value.is_empty() { &b":"[..] } else { b": " });
             hash_lines(&mut hash, value);
@@ -125,7 +125,7 @@ fn hash_lines(hash: &mut Sha1, value: &[u8]) {
     }
 }
 
-/// Without the characters at the end that Python's `strip()` takes for white space.
+/// Removes what Python's `strip()` takes for white space from the end.
 fn trim_end(mut value: &[u8]) -> &[u8] {
     while let [rest @ .., b'\t'..=b'\r' | 0x1c..=0x1f | b' '] = value {
         value = rest;
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(check(&earliest, TIME), Err(BadSignature::Timestamp));
     }
 
-    /// They were said to have an invalid signature, which Python looks at only when the time is in range.
+    /// These were refused for an invalid signature, which Python checks only if the time is in range.
     #[test]
     fn a_time_out_of_range_comes_before_the_signature() {
         for time in ["1600000000", "99999999999999999999", "-99999999999999999999"] {
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    /// The clock was cut to its second, so that almost 301 seconds passed for 300.
+    /// The clock was cut to whole seconds, so almost 301 seconds passed for 300.
     #[test]
     fn the_window_ends_within_a_second() {
         let datagram = [TEXT, "Sig: ", &sign(TEXT), "\n"].concat();
@@ -233,7 +233,7 @@ mod tests {
             text[index] = byte;
             let datagram = [&text[..], b"Sig: ", signature.as_bytes(), b"\n"].concat();
             if let Some(request) = Request::parse(&datagram) {
-                // Another line break or blank between the same names and values changes nothing that was signed.
+                // Another line break or blank between the same names and values does not change the signed text.
                 let signed = HashedKey::new(b"bob", KEY).sign(request.headers(), TIME);
                 let same = signed == *signature.as_bytes() && request.signature == Some(signature.as_bytes());
                 let verified = verify(&request, &HashedKey::new(b"bob", KEY), UnixTime::from_seconds(TIME));

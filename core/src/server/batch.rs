@@ -11,10 +11,10 @@ use crate::protocol::digest::Digest;
 use crate::protocol::operation::Operation;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::request::{ANONYMOUS, Request};
-use crate::server::state::Server;
 use crate::server::judge::{collect_digests, judge, parse};
 use crate::server::peer::Peer;
 use crate::server::requests::{Judged, Requests, bug};
+use crate::server::state::Server;
 use crate::server::usage::Usage;
 use crate::store::{StoreAnswer, StoreCall, StoreError};
 use crate::time::{Now, Tick};
@@ -166,8 +166,8 @@ impl<P: Peer> Batch<P> {
     }
 }
 
-/// Returns the signature by which copies of a signed count are known; `None` where copies do no harm or cannot be told
-/// from other requests.
+/// Returns the signature by which copies of a signed count are recognized; `None` for other requests, whose copies do
+/// no harm or look like other requests.
 fn signature_of_count(request: &Request<'_>, operation: Operation) -> Option<Digest> {
     let counts = matches!(operation, Operation::Report | Operation::Whitelist);
     if !counts || request.user == ANONYMOUS {

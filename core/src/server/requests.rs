@@ -146,7 +146,9 @@ impl<P> Requests<P> {
         bugs: &Cell<u64>,
         mut settle: impl FnMut(Digest, bool),
     ) {
-        for Fate { operation, signature, calls, outcome } in self.entries.iter_mut().map(|entry| &mut entry.fate) {
+        for Fate { operation, signature, calls, outcome } in
+            self.entries.iter_mut().map(|entry| &mut entry.fate)
+        {
             let Some(operation) = *operation else { continue };
             match answers.get(calls.range()) {
                 Some(answers) => *outcome = conclude(operation, answers),

@@ -10,7 +10,7 @@ use crate::time::Tick;
 /// The longest name of a peer that is logged, in bytes.
 const MAX_NAME: usize = 64;
 
-/// One request, as the usage log tells it.
+/// One request, as the usage log has it.
 ///
 /// The line is the Python server's: `user,address,operation,['digest', ...],200`, with `None` for no digests, and
 /// `code: diag` for a refusal, with ` (user,address,operation)` added. The address of a peer without one is `local`.
@@ -73,12 +73,19 @@ impl fmt::Display for Digests<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::SocketAddr;
     use alloc::string::ToString;
+    use core::net::SocketAddr;
 
     #[test]
     fn a_peer_without_an_address_is_local() {
-        let usage = Usage { peer: &(), received: Tick::default(), user: b"bob", op: b"ping", digests: &[], refusal: None };
+        let usage = Usage {
+            peer: &(),
+            received: Tick::default(),
+            user: b"bob",
+            op: b"ping",
+            digests: &[],
+            refusal: None,
+        };
         assert_eq!(usage.to_string(), "bob,local,ping,None,200");
     }
 

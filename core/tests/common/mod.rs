@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use pyzord_core::{
-    Answered, Asked, Batch, Guard, Ignored, Limits, Now, Policy, Refusal, Server, StoreAnswer, StoreCall, Tick,
-    UnixTime,
+    Answered, Asked, Batch, Guard, Ignored, Limits, Now, Policy, Refusal, Server, StoreAnswer, StoreCall,
+    Tick, UnixTime,
 };
 
 /// A server with the default limits that has seen nothing.
