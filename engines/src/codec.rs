@@ -1,4 +1,4 @@
-//! How engines write a record, and how they read it back: pure functions from bytes to records.
+//! Encodes records as each engine stores them, and decodes them: pure functions between bytes and records.
 
 mod date;
 pub mod gdbm;

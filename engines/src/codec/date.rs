@@ -1,7 +1,7 @@
 //! Local time as text: `YYYY-MM-DD HH:MM:SS`, with a fraction of a second or without.
 //!
-//! In the hour that a change of the clocks repeats, the first pass is meant; a time that a change skipped is moved
-//! on by as much.
+//! Where a change of the clocks repeats an hour, a time in it means the first pass. A time that a change skips is
+//! moved forward by the length of the gap.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -12,16 +12,16 @@ use super::number::{digits, number};
 
 /// Microseconds in a second.
 const MICROS: i64 = 1_000_000;
-/// Length of a date without a fraction.
+/// The length of a date without a fraction.
 const WHOLE: usize = 19;
 
-/// Reads a local time, with a fraction of 1 to 6 digits or none.
+/// Parses a local time with a fraction of 1 to 6 digits or none.
 pub(super) fn parse_local(field: &[u8], zone: &TimeZone) -> Option<UnixTime> {
     let instant = zone.to_ambiguous_timestamp(local(field)?).compatible().ok()?;
     Some(UnixTime::from_micros(instant.as_microsecond()))
 }
 
-/// Writes a local time, with a fraction only where there is one. Years beyond 1 to 9999 are written as the nearest.
+/// Appends a local time, with a fraction only if it is not zero. Writes a year before 1 or after 9999 as the nearest.
 pub(super) fn push_local(date: UnixTime, zone: &TimeZone, out: &mut Vec<u8>) {
     let latest = if date.micros() < 0 { Timestamp::MIN } else { Timestamp::MAX };
     let instant = Timestamp::from_microsecond(date.micros()).unwrap_or(latest);
@@ -35,16 +35,14 @@ pub(super) fn push_local(date: UnixTime, zone: &TimeZone, out: &mut Vec<u8>) {
     let parts = [local.month(), local.day(), local.hour(), local.minute(), local.second()];
     let [[m1, m2], [d1, d2], [h1, h2], [n1, n2], [s1, s2]] = parts.map(|part| digits(part.unsigned_abs()));
     let [[f1, f2], [f3, f4], [f5, f6]] = [micros / 10_000, micros / 100, micros].map(digits);
-    let text = [
-        y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b' ', h1, h2, b':', n1, n2, b':', s1, s2, b'.', f1, f2,
-        f3, f4, f5, f6,
-    ];
-    // Python writes no fraction when there is none, and its reader asks for a digit after the point.
-    let length = if micros == 0 { WHOLE } else { text.len() };
-    out.extend_from_slice(text.get(..length).unwrap_or_default());
+    out.extend([y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b' ', h1, h2, b':', n1, n2, b':', s1, s2]);
+    // As Python does: it writes no zero fraction, and its reader requires a digit after the point.
+    if micros != 0 {
+        out.extend([b'.', f1, f2, f3, f4, f5, f6]);
+    }
 }
 
-/// `YYYY-MM-DD HH:MM:SS`, and a fraction of 1 to 6 digits or none.
+/// Parses `YYYY-MM-DD HH:MM:SS` with a fraction of 1 to 6 digits or none.
 fn local(field: &[u8]) -> Option<DateTime> {
     let (whole, fraction) = field.split_first_chunk::<WHOLE>()?;
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b' ', h1, h2, b':', n1, n2, b':', s1, s2] = *whole
@@ -59,13 +57,13 @@ fn local(field: &[u8]) -> Option<DateTime> {
     DateTime::new(year, two(m1, m2)?, two(d1, d2)?, two(h1, h2)?, two(n1, n2)?, two(s1, s2)?, nanos).ok()
 }
 
-/// The number that two digits make.
+/// Parses a number of two digits.
 fn two(tens: u8, ones: u8) -> Option<i8> {
     let [tens, ones] = [tens, ones].map(|digit| digit.wrapping_sub(b'0'));
     (tens < 10 && ones < 10).then(|| (tens * 10 + ones).cast_signed())
 }
 
-/// The microseconds in `.` and 1 to 6 digits.
+/// Parses `.` and 1 to 6 digits as microseconds.
 fn micros(fraction: &[u8]) -> Option<i32> {
     let (b'.', digits @ [_, ..]) = fraction.split_first()? else { return None };
     let missing = u32::try_from(6_usize.checked_sub(digits.len())?).ok()?;

@@ -3,18 +3,16 @@
 //! ```text
 //! value   = v1 / v0
 //! v1      = "1" "," tally "," tally          reports, then whitelistings
-//! v0      = tally                            reports alone, as the first Pyzor servers wrote them
+//! v0      = tally                            reports only, as the first Pyzor servers wrote them
 //! tally   = count "," date "," date          how often, when first, when last
 //! date    = "None" / seconds / local
 //! seconds = 1*DIGIT                          Unix time; 0 is never
 //! local   = YYYY-MM-DD HH:MM:SS [ "." 1*6DIGIT ]
 //! ```
 //!
-//! All of these are read; v1 with local dates is written. Local dates say nothing about their time zone: the
-//! engine's is assumed. In the hour that a change of the clocks repeats, the first pass is meant; a time that
-//! a change skipped is moved on by as much.
-
-use core::fmt;
+//! [`decode`] reads all of these; [`encode`] writes v1 with local dates. A local date does not name its time zone: the
+//! caller does. Where a change of the clocks repeats an hour, a time in it means the first pass; a time that a change
+//! skips is moved forward by the length of the gap.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -23,37 +21,28 @@ use pyzord_core::{Record, Tally, UnixTime};
 use super::date;
 use super::number::{number, push_number};
 
-/// Why a value is no record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Why a value is not a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unreadable {
-    /// Neither the three fields of v0 nor the seven of v1.
+    /// It has neither the three fields of v0 nor the seven of v1.
+    #[error("it has neither 3 nor 7 fields")]
     Fields,
-    /// Seven fields, but not of version 1.
+    /// It has seven fields, but its version is not 1.
+    #[error("its version is not 1")]
     Version,
     /// A count is not a decimal number from 0 to [`Tally::MAX`].
+    #[error("a count is not a number from 0 to 9223372036854775807")]
     Count,
-    /// A date is none of the known forms, or no day of the calendar.
+    /// A date has none of the known forms, or is not in the calendar.
+    #[error("a date is not of a known form")]
     Date,
 }
 
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fields => "it has neither 3 nor 7 fields",
-            Self::Version => "its version is not 1",
-            Self::Count => "a count is not a number from 0 to 9223372036854775807",
-            Self::Date => "a date is not of a known form",
-        })
-    }
-}
-
-impl core::error::Error for Unreadable {}
-
-/// Reads a stored value.
+/// Decodes a stored value.
 ///
 /// # Errors
-/// When nobody can say what the value means. It should then be left as it is.
+/// If the value is not a record. The caller must then leave it as it is.
 pub fn decode(value: &[u8], zone: &TimeZone) -> Result<Record, Unreadable> {
     let mut fields = value.split(|&byte| byte == b',');
     let mut next = || fields.next().ok_or(Unreadable::Fields);
@@ -71,7 +60,7 @@ pub fn decode(value: &[u8], zone: &TimeZone) -> Result<Record, Unreadable> {
     Ok(Record { reports: tally([second, third, fourth], zone)?, whitelists: tally(rest, zone)? })
 }
 
-/// Writes a record into `out` in place of what is there. Years beyond 1 to 9999 are written as the nearest.
+/// Encodes a record into `out`, whose content is replaced. Writes a year before 1 or after 9999 as the nearest.
 pub fn encode(record: &Record, zone: &TimeZone, out: &mut Vec<u8>) {
     out.clear();
     out.push(b'1');
@@ -88,26 +77,24 @@ pub fn encode(record: &Record, zone: &TimeZone, out: &mut Vec<u8>) {
 fn tally([count, entered, updated]: [&[u8]; 3], zone: &TimeZone) -> Result<Tally, Unreadable> {
     Ok(Tally {
         count: number(count).ok_or(Unreadable::Count)?,
-        entered: date(entered, zone).ok_or(Unreadable::Date)?,
-        updated: date(updated, zone).ok_or(Unreadable::Date)?,
+        entered: date(entered, zone)?,
+        updated: date(updated, zone)?,
     })
 }
 
-/// `Some(None)` is a date that says never, `None` is no date at all.
-#[expect(
-    clippy::option_option,
-    reason = "the outer says whether it could be read, the inner is what was read"
-)]
-fn date(field: &[u8], zone: &TimeZone) -> Option<Option<UnixTime>> {
+/// Parses a date; `None` is never.
+fn date(field: &[u8], zone: &TimeZone) -> Result<Option<UnixTime>, Unreadable> {
     if field == b"None" {
-        return Some(None);
+        return Ok(None);
     }
-    let instant = match number(field) {
-        Some(0) => return Some(None),
-        Some(seconds) => Timestamp::from_second(seconds.cast_signed()).ok()?,
-        None => return date::parse_local(field, zone).map(Some),
+    let date = match number(field) {
+        Some(0) => return Ok(None),
+        Some(seconds) => Timestamp::from_second(seconds.cast_signed())
+            .map(|instant| UnixTime::from_micros(instant.as_microsecond()))
+            .map_err(|_| Unreadable::Date)?,
+        None => date::parse_local(field, zone).ok_or(Unreadable::Date)?,
     };
-    Some(Some(UnixTime::from_micros(instant.as_microsecond())))
+    Ok(Some(date))
 }
 
 fn push_date(date: Option<UnixTime>, zone: &TimeZone, out: &mut Vec<u8>) {

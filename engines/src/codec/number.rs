@@ -2,7 +2,7 @@
 
 use pyzord_core::Tally;
 
-/// A decimal number from 0 to [`Tally::MAX`].
+/// Parses a decimal number from 0 to [`Tally::MAX`].
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     let value = digits.iter().try_fold(0_u64, |value, digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
@@ -11,7 +11,7 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
     (!digits.is_empty() && value <= Tally::MAX).then_some(value)
 }
 
-/// Writes a number without leading zeros.
+/// Appends a number without leading zeros.
 pub(crate) fn push_number(mut value: u64, out: &mut Vec<u8>) {
     let start = out.len();
     loop {
@@ -21,12 +21,11 @@ pub(crate) fn push_number(mut value: u64, out: &mut Vec<u8>) {
             break;
         }
     }
-    if let Some(digits) = out.get_mut(start..) {
-        digits.reverse();
-    }
+    let (_, digits) = out.split_at_mut(start);
+    digits.reverse();
 }
 
-/// The last two digits of a number.
+/// Returns the last two digits of a number.
 pub(super) fn digits(value: impl Into<u64>) -> [u8; 2] {
     let value = value.into();
     [last_digit(value / 10), last_digit(value)]

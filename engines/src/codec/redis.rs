@@ -5,45 +5,34 @@
 //! r_entered, r_updated, wl_entered, wl_updated       Unix time in seconds; 0 is never
 //! ```
 //!
-//! Numbers have no leading zeros: redis itself counts on in nothing else. A field that is missing is 0.
-
-use core::fmt;
+//! Numbers have no leading zeros, as redis itself increments no others. A missing field is 0.
 
 use pyzord_core::{Record, Tally, UnixTime};
 
 use super::number::number;
 
-/// The names of the fields, in the order in which [`decode`] and [`encode`] have them.
+/// The names of the fields, in the order of [`decode`] and [`encode`].
 pub const FIELDS: [&str; 6] = ["r_count", "r_entered", "r_updated", "wl_count", "wl_entered", "wl_updated"];
 
-/// Dates beyond this many seconds on either side of 1970, about 292,000 years, are no dates.
+/// The largest distance of a date from 1970 in seconds, about 292,000 years; `UnixTime` holds no more.
 const FARTHEST: i64 = i64::MAX / 1_000_000;
 
-/// Why fields are no record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Why fields are not a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unreadable {
     /// A count is not a decimal number from 0 to [`Tally::MAX`].
+    #[error("a count is not a number from 0 to 9223372036854775807")]
     Count,
     /// A date is not a decimal number of seconds.
+    #[error("a date is not a number of seconds since 1970")]
     Date,
 }
 
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Count => "a count is not a number from 0 to 9223372036854775807",
-            Self::Date => "a date is not a number of seconds since 1970",
-        })
-    }
-}
-
-impl core::error::Error for Unreadable {}
-
-/// Reads the values of [`FIELDS`].
+/// Decodes the values of [`FIELDS`].
 ///
 /// # Errors
-/// When nobody can say what a value means. The record should then be left as it is.
+/// If a value is not of its form. The caller must then leave the record as it is.
 pub fn decode(fields: [Option<&[u8]>; 6]) -> Result<Record, Unreadable> {
     let [r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated] = fields;
     Ok(Record {
@@ -52,11 +41,11 @@ pub fn decode(fields: [Option<&[u8]>; 6]) -> Result<Record, Unreadable> {
     })
 }
 
-/// The values of [`FIELDS`]. Dates lose their fractions of a second; the first second of 1970 is never.
+/// Encodes a record as the values of [`FIELDS`]. Cuts dates to their second; the first second of 1970 becomes never.
 #[must_use]
 pub fn encode(record: &Record) -> [i64; 6] {
     let count = |tally: &Tally| tally.count.min(Tally::MAX).cast_signed();
-    // The earliest instant of all is a fraction beyond the earliest second that is read.
+    // The earliest `UnixTime` is a fraction of a second before the earliest second that `decode` accepts.
     let date = |date: Option<UnixTime>| date.map_or(0, |date| date.seconds().max(-FARTHEST));
     let Record { reports, whitelists } = record;
     [
@@ -72,20 +61,21 @@ pub fn encode(record: &Record) -> [i64; 6] {
 fn tally(count: Option<&[u8]>, entered: Option<&[u8]>, updated: Option<&[u8]>) -> Result<Tally, Unreadable> {
     Ok(Tally {
         count: count.map_or(Some(0), plain).ok_or(Unreadable::Count)?,
-        entered: date(entered).map_err(|()| Unreadable::Date)?,
-        updated: date(updated).map_err(|()| Unreadable::Date)?,
+        entered: date(entered)?,
+        updated: date(updated)?,
     })
 }
 
-fn date(field: Option<&[u8]>) -> Result<Option<UnixTime>, ()> {
+fn date(field: Option<&[u8]>) -> Result<Option<UnixTime>, Unreadable> {
     let Some(field) = field else { return Ok(None) };
     let (negative, digits) = field.strip_prefix(b"-").map_or((false, field), |digits| (true, digits));
-    let seconds = plain(digits).map(u64::cast_signed).filter(|&seconds| seconds <= FARTHEST).ok_or(())?;
+    let seconds = plain(digits).map(u64::cast_signed).filter(|&seconds| seconds <= FARTHEST);
+    let seconds = seconds.ok_or(Unreadable::Date)?;
     let seconds = if negative { -seconds } else { seconds };
     Ok((seconds != 0).then(|| UnixTime::from_seconds(seconds)))
 }
 
-/// A number without leading zeros.
+/// Parses a number without leading zeros.
 fn plain(digits: &[u8]) -> Option<u64> {
     let padded = digits.len() > 1 && digits.first() == Some(&b'0');
     if padded { None } else { number(digits) }
@@ -167,7 +157,7 @@ mod tests {
         assert_eq!(written(&record), "1,0,1,1,0,-1");
     }
 
-    /// The earliest second of all was written, and refused when it was read.
+    /// The earliest second could be written, and was refused by the reader.
     #[test]
     fn the_earliest_and_the_latest_instant_are_read_back() {
         let [entered, updated] = [i64::MIN, i64::MAX].map(|micros| Some(UnixTime::from_micros(micros)));

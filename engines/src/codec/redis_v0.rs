@@ -6,9 +6,7 @@
 //! date  = "" / YYYY-MM-DD HH:MM:SS           local time; empty is never
 //! ```
 //!
-//! Local dates say nothing about their time zone: the engine's is assumed.
-
-use core::fmt;
+//! A local date does not name its time zone: the caller does.
 
 use jiff::tz::TimeZone;
 use pyzord_core::{Record, Tally, UnixTime};
@@ -16,37 +14,28 @@ use pyzord_core::{Record, Tally, UnixTime};
 use super::date::{parse_local, push_local};
 use super::number::{number, push_number};
 
-/// Length of a date.
+/// The length of a date.
 const DATE_LEN: usize = 19;
 
-/// Why a value is no record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Why a value is not a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unreadable {
-    /// There are not six fields.
+    /// It does not have six fields.
+    #[error("it has not 6 fields")]
     Fields,
     /// A count is not a decimal number from 0 to [`Tally::MAX`].
+    #[error("a count is not a number from 0 to 9223372036854775807")]
     Count,
-    /// A date is not of the form `YYYY-MM-DD HH:MM:SS`, or no day of the calendar.
+    /// A date is not of the form `YYYY-MM-DD HH:MM:SS`, or is not in the calendar.
+    #[error("a date is not of the form YYYY-MM-DD HH:MM:SS")]
     Date,
 }
 
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fields => "it has not 6 fields",
-            Self::Count => "a count is not a number from 0 to 9223372036854775807",
-            Self::Date => "a date is not of the form YYYY-MM-DD HH:MM:SS",
-        })
-    }
-}
-
-impl core::error::Error for Unreadable {}
-
-/// Reads a stored value.
+/// Decodes a stored value.
 ///
 /// # Errors
-/// When nobody can say what the value means. It should then be left as it is.
+/// If the value is not a record. The caller must then leave it as it is.
 pub fn decode(value: &[u8], zone: &TimeZone) -> Result<Record, Unreadable> {
     let mut fields = value.split(|&byte| byte == b',');
     let mut next = || fields.next().ok_or(Unreadable::Fields);
@@ -57,8 +46,8 @@ pub fn decode(value: &[u8], zone: &TimeZone) -> Result<Record, Unreadable> {
     Ok(Record { reports: tally(reports, zone)?, whitelists: tally(whitelists, zone)? })
 }
 
-/// Writes a record into `out` in place of what is there. Dates lose their fractions of a second; years beyond 1 to
-/// 9999 are written as the nearest.
+/// Encodes a record into `out`, whose content is replaced. Cuts dates to their second, and writes a year before 1 or
+/// after 9999 as the nearest.
 pub fn encode(record: &Record, zone: &TimeZone, out: &mut Vec<u8>) {
     out.clear();
     for (index, tally) in [&record.reports, &record.whitelists].into_iter().enumerate() {
@@ -75,7 +64,7 @@ pub fn encode(record: &Record, zone: &TimeZone, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes a date behind what is in `out`, cut to its second.
+/// Appends a date, cut to its second.
 pub fn push_date(date: UnixTime, zone: &TimeZone, out: &mut Vec<u8>) {
     let end = out.len() + DATE_LEN;
     push_local(date, zone, out);
