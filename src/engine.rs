@@ -97,7 +97,8 @@ fn check_gdbm(path: &std::path::Path) -> Result<String, String> {
 fn check_redis(engine: &str, dsn: &str) -> Result<String, String> {
     let parsed = pyzord_engines::redis::Dsn::parse(dsn).map_err(|error| dsn_error(&error))?;
     let access = registry::Access::Read;
-    let mut database = registry::open_store(engine, dsn, access, None)?;
+    let mut database = registry::open_store(engine, dsn, access, None)
+        .map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
     database.fetch(&[pyzord_core::Digest::new([0; 20])], &mut answer);
     Ok(match answer.pop() {
@@ -132,5 +133,5 @@ fn dsn_error(error: &dyn std::fmt::Display) -> String {
 }
 
 fn unknown(engine: &str) -> String {
-    format!("Engine: {}", registry::unknown(engine))
+    format!("Engine: {}", registry::UnknownEngine::new(engine))
 }

@@ -1,15 +1,18 @@
-//! Where a Pyzor server keeps its records.
+//! The database engines of a Pyzor server.
 //!
-//! An engine implements [`pyzord_core::Store`]: it is given a batch of calls and answers each of them. It never
-//! panics, and it never stalls: what it cannot do soon it answers with
-//! [`Unavailable`](pyzord_core::StoreError::Unavailable). Each engine has a feature of its own.
+//! An engine implements [`pyzord_core::Store`]: it answers a batch of calls, one answer for each. It never panics and never
+//! stalls: what it cannot do soon it answers with [`Unavailable`](pyzord_core::StoreError::Unavailable). Each engine is a
+//! feature:
 //!
-//! - feature `gdbm`: `Gdbm`, a file in the format of the GNU dbm library, as the Python server wrote it.
-//! - feature `redis`: `redis::Redis`, in both layouts that the Python server had.
-//! - feature `mysql`: `mysql::Mysql`, a table of MariaDB or MySQL, as the Python server used it.
+//! - `gdbm`: `Gdbm`, a file in the format of the GNU dbm library, as the Python server writes it.
+//! - `redis`: `redis::Redis`, in both layouts of the Python server.
+//! - `mysql`: `mysql::Mysql`, a table of MariaDB or MySQL, as the Python server uses it.
 //!
-//! The codecs are pure functions from a stored value to a [`Record`](pyzord_core::Record) and back; they are in
-//! [`codec`].
+//! Each of them is a [`RecordStore`], too, for migrations and operators; [`registry`] opens one by its name.
+//! [`codec`] has the pure functions between stored values and [`Record`](pyzord_core::Record)s.
+//!
+//! An error's `Display` is one line with its whole cause; so its `source` is not set. No message, no log line and no `Debug`
+//! output holds a password.
 //!
 #![cfg_attr(feature = "gdbm", doc = "```no_run")]
 #![cfg_attr(not(feature = "gdbm"), doc = "```ignore")]
@@ -25,24 +28,28 @@
 //! ```
 
 mod access;
-pub mod codec;
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
-mod complaint;
+mod bug;
+pub mod codec;
 mod connection_manager;
+#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+mod failure;
 #[cfg(feature = "gdbm")]
-mod gdbm;
+pub mod gdbm;
+#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+mod log_limiter;
+#[cfg(any(feature = "gdbm", feature = "redis"))]
+mod merge;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 mod record_store;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
-#[cfg(any(feature = "gdbm", feature = "redis"))]
-mod steps;
 
 pub use access::Access;
 pub use connection_manager::ConnectionManager;
-pub use record_store::{RecordStore, StoredEntry};
+pub use record_store::{EntryError, RecordStore, StoredEntry};
 
 #[cfg(feature = "gdbm")]
 pub use gdbm::{Entries, Gdbm, OpenCause, OpenError};

@@ -1,4 +1,4 @@
-//! A line of the log that a peer could otherwise ask for again and again.
+//! A rate limit for log lines that requests can cause.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,30 +8,31 @@ use pyzord_core::Tick;
 /// At most one line in this time.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// One kind of line, written once a minute at most.
+/// Limits one kind of log line to one a minute, so that clients cannot fill the disk with it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Complaint {
+pub(super) struct LogLimiter {
     last: Option<Tick>,
-    unsaid: u64,
+    suppressed: u64,
 }
 
-impl Complaint {
-    /// Whether a line is due at `now`, and then how many were left out before it.
-    pub(super) fn due(&mut self, now: Tick) -> Option<Unsaid> {
+impl LogLimiter {
+    /// Returns how many lines were suppressed since the last one if a line is due at `now`, or `None`: then this line
+    /// is suppressed, too.
+    pub(super) fn due(&mut self, now: Tick) -> Option<Suppressed> {
         if self.last.is_some_and(|last| now.since(last) < PERIOD) {
-            self.unsaid += 1;
+            self.suppressed += 1;
             return None;
         }
         self.last = Some(now);
-        Some(Unsaid(std::mem::take(&mut self.unsaid)))
+        Some(Suppressed(std::mem::take(&mut self.suppressed)))
     }
 }
 
-/// How many lines were left out: nothing when none were.
+/// How many lines were suppressed: the end of the next line, empty if there were none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Unsaid(u64);
+pub(super) struct Suppressed(u64);
 
-impl fmt::Display for Unsaid {
+impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => Ok(()),
@@ -45,13 +46,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_a_minute_says_how_many_were_left_out() {
-        let mut complaint = Complaint::default();
-        let mut said =
-            |second| complaint.due(Tick::new(Duration::from_secs(second))).map(|more| more.to_string());
-        assert_eq!(said(5), Some(String::new()));
-        assert_eq!([said(5), said(30), said(64)], [None, None, None]);
-        assert_eq!(said(65).as_deref(), Some(" (3 more since the last such line)"));
-        assert_eq!(said(125), Some(String::new()));
+    fn one_line_a_minute_says_how_many_were_suppressed() {
+        let mut limiter = LogLimiter::default();
+        let mut line =
+            |second| limiter.due(Tick::new(Duration::from_secs(second))).map(|more| more.to_string());
+        assert_eq!(line(5), Some(String::new()));
+        assert_eq!([line(5), line(30), line(64)], [None, None, None]);
+        assert_eq!(line(65).as_deref(), Some(" (3 more since the last such line)"));
+        assert_eq!(line(125), Some(String::new()));
     }
 }

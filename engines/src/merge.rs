@@ -1,63 +1,75 @@
-//! The calls of a batch, equal ones merged: a wave of the same spam is one write for each batch.
+//! Merges equal calls of a batch: a wave of reports of one mail costs one write for each batch.
 
-use pyzord_core::{Digest, StoreAnswer, StoreCall, StoreOp};
+use pyzord_core::{Digest, StoreAnswer, StoreCall, StoreError, StoreOp};
 
-/// Equal calls with no other call on their digest between them.
+use crate::bug::bug;
+
+/// Equal calls without another call on their digest between them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Step {
+pub(crate) struct MergedCall {
     pub(crate) digest: Digest,
     pub(crate) op: StoreOp,
     /// How many calls it stands for, at least 1.
     pub(crate) times: u32,
 }
 
-/// What a batch comes to. For each digest the steps have the order of its calls; of different digests they have none.
+/// The merged calls of a batch. Those on one digest keep their order; those on different digests have none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Steps {
-    steps: Vec<Step>,
-    /// The calls in the order of their digests' beginnings, and behind those of their positions; kept for its memory.
+pub(crate) struct Merger {
+    merged: Vec<MergedCall>,
+    /// One sort key for each call, see [`sort_key`]; kept for its memory.
     order: Vec<u128>,
-    /// The step of each call.
-    step_of: Vec<usize>,
+    /// For each call the index of its merged call.
+    merged_of: Vec<usize>,
 }
 
-impl Steps {
-    /// The steps of these calls, which [`answers`](Self::answers) will be about.
-    pub(crate) fn merge(&mut self, calls: &[StoreCall]) -> &[Step] {
-        self.steps.clear();
-        self.step_of.clear();
-        self.step_of.resize(calls.len(), 0);
+impl Merger {
+    /// Merges the calls of a batch; [`answers`](Self::answers) is about the last batch.
+    pub(crate) fn merge(&mut self, calls: &[StoreCall]) -> &[MergedCall] {
+        self.merged.clear();
+        self.merged_of.clear();
+        self.merged_of.resize(calls.len(), 0);
         self.order.clear();
-        self.order.extend(calls.iter().enumerate().map(key));
+        self.order.extend(calls.iter().enumerate().map(sort_key));
         self.order.sort_unstable();
         for key in &self.order {
             let position = position(*key);
-            let Some(StoreCall { digest, op }) = calls.get(position).copied() else { continue };
-            match self.steps.last_mut() {
+            let (Some(StoreCall { digest, op }), Some(merged_of)) =
+                (calls.get(position).copied(), self.merged_of.get_mut(position))
+            else {
+                bug(format_args!("call {position} of {} is to be merged", calls.len()));
+                continue;
+            };
+            match self.merged.last_mut() {
                 Some(last) if last.digest == digest && last.op == op => last.times += 1,
-                _ => self.steps.push(Step { digest, op, times: 1 }),
+                _ => self.merged.push(MergedCall { digest, op, times: 1 }),
             }
-            if let Some(step) = self.step_of.get_mut(position) {
-                *step = self.steps.len() - 1;
-            }
+            *merged_of = self.merged.len() - 1;
         }
-        &self.steps
+        &self.merged
     }
 
-    /// Appends the answer to each call, which is the one to its step.
-    pub(crate) fn answers(&self, of_steps: &[StoreAnswer], answers: &mut Vec<StoreAnswer>) {
-        answers.extend(self.step_of.iter().filter_map(|step| of_steps.get(*step)));
+    /// Appends the answer to each call of the batch: that of its merged call.
+    pub(crate) fn answers(&self, merged: &[StoreAnswer], answers: &mut Vec<StoreAnswer>) {
+        answers.extend(self.merged_of.iter().map(|index| {
+            merged.get(*index).copied().unwrap_or_else(|| {
+                bug(format_args!("merged call {index} has no answer, there are {}", merged.len()));
+                Err(StoreError::Unavailable)
+            })
+        }));
     }
 }
 
-/// Numbers are compared in a fraction of the time that digests take. Different digests with the same beginning may stand
+/// The first 8 bytes of the digest, then the position of the call.
+///
+/// Numbers are compared in a fraction of the time that digests take. Different digests that begin alike may stand
 /// between equal ones, which are then not merged.
-fn key((position, call): (usize, &StoreCall)) -> u128 {
-    let beginning = call.digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-    u128::from(beginning) << 64 | position as u128
+fn sort_key((position, call): (usize, &StoreCall)) -> u128 {
+    let [a, b, c, d, e, f, g, h, ..] = *call.digest.as_bytes();
+    u128::from(u64::from_be_bytes([a, b, c, d, e, f, g, h])) << 64 | position as u128
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the lower half is a position")]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half of a key is a position")]
 const fn position(key: u128) -> usize {
     key as u64 as usize
 }
@@ -74,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn equal_calls_are_one_step_unless_another_is_between_them() {
+    fn equal_calls_are_merged_unless_another_is_between_them() {
         use StoreOp::{Read, Report};
         let calls = [(7, Report), (3, Read), (7, Report), (7, Read), (3, Read), (7, Report)];
-        let mut steps = Steps::default();
-        let merged = steps.merge(&calls.map(|(n, op)| call(n, op)));
+        let mut merger = Merger::default();
+        let merged = merger.merge(&calls.map(|(n, op)| call(n, op)));
         let shown: Vec<_> =
-            merged.iter().map(|step| (step.digest.as_bytes()[0], step.op, step.times)).collect();
+            merged.iter().map(|call| (call.digest.as_bytes()[0], call.op, call.times)).collect();
         assert_eq!(shown, [(3, Read, 2), (7, Report, 2), (7, Read, 1), (7, Report, 1)]);
     }
 
@@ -91,19 +103,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn steps_do_what_the_calls_do(first in calls(), second in calls()) {
+        fn merged_calls_do_what_the_calls_do(first in calls(), second in calls()) {
             let now = Now { wall: UnixTime::from_seconds(7), tick: Tick::default() };
-            let (mut one_by_one, mut merged, mut steps) = (MemoryStore::new(), MemoryStore::new(), Steps::default());
+            let (mut one_by_one, mut merged, mut merger) = (MemoryStore::new(), MemoryStore::new(), Merger::default());
             for calls in [first, second] {
-                let (mut expected, mut of_steps, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+                let (mut expected, mut merged_answers, mut answers) = (Vec::new(), Vec::new(), Vec::new());
                 one_by_one.execute(now, &calls, &mut expected);
-                for Step { digest, op, times } in steps.merge(&calls) {
+                for MergedCall { digest, op, times } in merger.merge(&calls) {
                     let mut all = Vec::new();
                     merged.execute(now, &vec![StoreCall { digest: *digest, op: *op }; *times as usize], &mut all);
-                    of_steps.extend(all.pop());
+                    merged_answers.extend(all.pop());
                 }
-                steps.answers(&of_steps, &mut answers);
-                // What a count is answered with is nobody's business.
+                merger.answers(&merged_answers, &mut answers);
+                // The answer to a count holds no record to rely on.
                 let reads = |answers: Vec<StoreAnswer>| -> Vec<Option<Record>> {
                     let answers = calls.iter().zip(answers);
                     answers.map(|(call, answer)| (call.op == StoreOp::Read).then(|| answer.unwrap())).collect()

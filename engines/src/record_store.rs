@@ -1,29 +1,46 @@
-//! What a migration needs of an engine beside serving: records whole, and all of them.
+//! Reading and writing whole records, and finding all of them: what migrations and operators need of an engine
+//! besides serving.
+
+use std::error::Error;
+use std::sync::Arc;
 
 use pyzord_core::{Digest, Progress, Record, Store, StoreFailure};
 
-/// One entry of a database, as a scan finds it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// One entry of a database, as a scan reads it.
+#[derive(Clone, Debug)]
 pub struct StoredEntry {
     /// The key as it is stored, without the engine's prefix; for messages.
     pub key: String,
-    /// What it holds, or in one line why nobody can read that.
-    pub record: Result<(Digest, Record), String>,
+    /// The record and its digest, or why the entry cannot be read.
+    pub record: Result<(Digest, Record), EntryError>,
 }
 
-/// Reads, writes and removes whole records, streamed: no engine ever holds more than a slice in memory.
+/// Why an entry cannot be read: its key is not a digest, or its value is not a record. One line; each engine has causes
+/// of its own.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct EntryError(Arc<dyn Error + Send + Sync>);
+
+impl EntryError {
+    /// Wraps a cause: an error, or a text.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(Arc::from(cause.into()))
+    }
+}
+
+/// Reads, writes and removes whole records. All of it is streamed: no engine holds more than a slice in memory.
 pub trait RecordStore: Store {
-    /// Appends the next entries, a few hundred at most, and says whether there are more. The first call begins at the
-    /// start; after [`Progress::Done`] the next one does, too.
+    /// Appends the next entries to `found`, a few hundred at most, and returns whether there are more. The first call
+    /// begins at the start, and so does the call after [`Progress::Done`].
     ///
-    /// Every entry that is there during the whole scan is found at least once, even while others, or those already
-    /// found, are removed.
+    /// An entry that exists during the whole scan is found at least once, even if others, or those that were found,
+    /// are removed meanwhile.
     ///
     /// # Errors
-    /// When the database cannot be read. The next call goes on where this one failed.
+    /// If the database cannot be read. The next call goes on where this one failed.
     fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure>;
 
-    /// Stores records whole, in place of those that the digests may have, and appends one result for each.
+    /// Stores whole records, in place of those that the digests have, and appends one result for each.
     ///
     /// Dates keep the fractions of a second that the engine has room for.
     fn put(&mut self, records: &[(Digest, Record)], results: &mut Vec<Result<(), StoreFailure>>);
@@ -34,12 +51,14 @@ pub trait RecordStore: Store {
     /// Removes the records of these digests.
     ///
     /// # Errors
-    /// When the database cannot be written; some of them may be gone.
+    /// If the database cannot be written. Some of the records may have been removed.
     fn remove(&mut self, digests: &[Digest]) -> Result<(), StoreFailure>;
 
-    /// About how many entries there are, where that is cheap to know: for a progress bar.
+    /// Returns about how many entries there are, for a progress bar; `None` if that takes long to find out or cannot be
+    /// found out.
     fn estimate(&mut self) -> Option<u64>;
 
-    /// The record as this engine would give it back: dates cut to what it has room for, counts to its largest.
+    /// Returns the record as the engine returns it after a [`put`](Self::put): its dates cut to the precision that the
+    /// engine has, its counts to the largest.
     fn rounded(&self, record: &Record) -> Record;
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pyzord_core::{
     Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
 };
-use pyzord_engines::{RecordStore, StoredEntry};
+use pyzord_engines::{EntryError, RecordStore, StoredEntry};
 
 use super::{GREETING, LONGEST_REPLY, address};
 use crate::csv::{self, Line};
@@ -104,7 +104,7 @@ impl RecordStore for Guest {
                 }
                 Some(("unreadable", rest)) => {
                     let (key, cause) = rest.split_once('\t').ok_or_else(not_understood)?;
-                    found.push(StoredEntry { key: key.to_owned(), record: Err(cause.to_owned()) });
+                    found.push(StoredEntry { key: key.to_owned(), record: Err(EntryError::new(cause)) });
                 }
                 Some(("ok", "more")) => return Ok(Progress::More),
                 Some(("ok", "done")) => return Ok(Progress::Done),

@@ -257,7 +257,9 @@ impl Session {
         for StoredEntry { key, record } in found {
             match record {
                 Ok((digest, record)) => writeln!(out, "found {}", Line(digest, &record))?,
-                Err(cause) => writeln!(out, "unreadable {}\t{}", one_line(&key), one_line(&cause))?,
+                Err(cause) => {
+                    writeln!(out, "unreadable {}\t{}", one_line(&key), one_line(&cause.to_string()))?
+                }
             }
         }
         Ok(progress.map(|progress| if progress == Progress::Done { "done" } else { "more" }.to_owned()))

@@ -71,7 +71,7 @@ impl Run<'_> {
         for entry in found {
             match &entry.record {
                 Ok(record) => records.push(*record),
-                Err(cause) => self.fail(&entry.key, cause),
+                Err(cause) => self.fail(&entry.key, &cause.to_string()),
             }
         }
         let held = self.transfer(&records)?;

@@ -51,7 +51,9 @@ impl Site {
         match engine.as_str() {
             #[cfg(feature = "gdbm")]
             "gdbm" => self.open_file(access),
-            engine => open_store(engine, dsn, access, *cleanup).map_err(Shut::Unusable),
+            engine => {
+                open_store(engine, dsn, access, *cleanup).map_err(|error| Shut::Unusable(error.to_string()))
+            }
         }
     }
 
@@ -68,7 +70,7 @@ impl Site {
             Ok(store) => Ok(Box::new(store)),
             Err(error) => Err(match error.cause {
                 OpenCause::InUse => Shut::InUse(format!("{error}, and no pyzord lends it at {absent}")),
-                OpenCause::Damaged(_) => Shut::Damaged(error.to_string()),
+                OpenCause::Damaged(_) | OpenCause::NotRecovered { .. } => Shut::Damaged(error.to_string()),
                 _ => Shut::Unusable(error.to_string()),
             }),
         }

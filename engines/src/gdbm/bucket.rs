@@ -1,4 +1,4 @@
-//! One bucket of a gdbm file: a hash table of slots, each naming a key and its value.
+//! One bucket of a gdbm file: a hash table whose slots each name a key and its value.
 //!
 //! ```text
 //! 0   int    av_count             free space of its own, up to 6 entries
@@ -8,38 +8,61 @@
 //! 112 slots of { int hash, 4 bytes of the key, offset address, int key_size, int data_size }
 //! ```
 
+use super::format::Expected::{Exactly, Within};
+use super::format::{HASH_BITS, Mismatch, check, check_size, int, offset, rest, signed};
 use super::free::FreeSpace;
-use super::header::{
-    BUCKET_FIXED, HASH_BITS, Header, Mismatch, Rule, SLOT, check, int, offset, read_free, signed,
-};
+use super::header::{BUCKET_FIXED, Header, SLOT};
 
 /// Entries of a bucket's own table of free space.
 const FREE_ENTRIES: i64 = 6;
-/// A slot's hash value when the slot is empty.
+/// The hash value of an empty slot.
 const VACANT: i64 = -1;
 
 /// What the directory and the file say about one bucket.
-pub(super) struct Place<'a> {
+pub(super) struct BucketLocation<'a> {
     pub(super) header: &'a Header,
     pub(super) address: i64,
-    /// Its first entry in the directory, and how many name it.
+    /// Its first entry in the directory, and how many entries name it.
     pub(super) entry: i64,
     pub(super) entries: i64,
     /// The file's length.
     pub(super) length: i64,
 }
 
-impl Place<'_> {
-    /// A bucket's address must be one; its bytes can be read then.
-    pub(super) fn check_address(&self) -> Result<(), Mismatch> {
-        let last = self.length - signed(self.header.bucket_size);
-        check("its address", self.address, Rule::Within(signed(self.header.block_size), last))
+/// An occupied slot of a bucket.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) hash: i64,
+    /// Where the key is; the value follows it.
+    pub(super) address: i64,
+    key_size: i64,
+    value_size: i64,
+}
+
+impl Slot {
+    fn parse(slot: &[u8]) -> Self {
+        let (key_size, value_size) = (int(slot, 16), int(slot, 20));
+        Self { hash: int(slot, 0), address: offset(slot, 8), key_size, value_size }
     }
 
-    /// The place of the whole bucket, of which this is one entry of the directory.
+    /// Returns the sizes of the key and the value.
+    pub(super) fn sizes(&self, length: i64) -> Result<[usize; 2], Mismatch> {
+        let key = check_size("the size of a key", self.key_size, Within(0, length))?;
+        Ok([key, check_size("the size of a value", self.value_size, Within(0, length))?])
+    }
+}
+
+impl BucketLocation<'_> {
+    /// Checks that the bucket lies within the file, so that it can be read.
+    pub(super) fn check_address(&self) -> Result<(), Mismatch> {
+        let last = self.length - signed(self.header.bucket_size);
+        check("its address", self.address, Within(signed(self.header.block_size), last))
+    }
+
+    /// Returns the location of the whole bucket, given that of one of its directory entries.
     pub(super) fn whole(self, bucket: &[u8]) -> Result<Self, Mismatch> {
-        let (bits, all) = (int(bucket, 104), i64::from(self.header.directory_bits));
-        check("bucket_bits", bits, Rule::Within(0, all))?;
+        let (bits, all) = (int(bucket, 104), self.header.directory_bits);
+        check("bucket_bits", bits, Within(0, all))?;
         let entries = 1 << (all - bits);
         Ok(Self { entry: self.entry - self.entry % entries, entries, ..self })
     }
@@ -52,60 +75,56 @@ impl Place<'_> {
             self.check_slot(slot)?;
             occupied += 1;
         }
-        check("count", int(bucket, 108), Rule::Exactly(occupied))
+        check("count", int(bucket, 108), Exactly(occupied))
     }
 
-    /// Whether a recovery finds a record in it: libgdbm must take it for a bucket then, but does not use its count.
-    /// The only bucket of a small file must not be given up for that.
+    /// Returns whether a recovery finds a record in the bucket: for that, libgdbm must accept the bucket, but does not
+    /// use its count. Otherwise a small file, whose only bucket has a wrong count, would count as lost.
     pub(super) fn has_records(&self, bucket: &[u8]) -> bool {
-        let slots = i64::try_from(self.header.bucket_slots).unwrap_or(i64::MAX);
+        let slots = signed(self.header.bucket_slots);
         let fixed = self.check_fixed(bucket, &mut FreeSpace::default());
-        let count = fixed.and_then(|()| check("count", int(bucket, 108), Rule::Within(0, slots)));
+        let count = fixed.and_then(|()| check("count", int(bucket, 108), Within(0, slots)));
         count.is_ok() && self.occupied(bucket).any(|slot| self.check_slot(slot).is_ok())
     }
 
-    /// Checks what stands before the slots, but for their count, and adds the bucket's free space to the file's.
+    /// Checks what precedes the slots except for their count, and adds the bucket's free space to the file's.
     fn check_fixed(&self, bucket: &[u8], free: &mut FreeSpace) -> Result<(), Mismatch> {
-        let count = int(bucket, 0);
-        check("av_count", count, Rule::Within(0, FREE_ENTRIES))?;
-        read_free(bucket.get(8..).unwrap_or_default(), count, self.header, free)?;
+        let count = check_size("av_count", int(bucket, 0), Within(0, FREE_ENTRIES))?;
+        self.header.read_free_entries(rest(bucket, 8), count, free)?;
         self.check_bits(int(bucket, 104))
     }
 
-    /// Checks that neither the bucket nor a key of it lies in free space.
+    /// Checks that neither the bucket nor one of its keys lies in free space.
     pub(super) fn check_used(&self, bucket: &[u8], free: &FreeSpace) -> Result<(), Mismatch> {
         free.check_used("its address", self.address, signed(bucket.len()))?;
         self.occupied(bucket).try_for_each(|slot| {
-            let size = int(slot, 16) + int(slot, 20);
-            free.check_used("the address of a key", offset(slot, 8), size)
+            free.check_used("the address of a key", slot.address, slot.key_size + slot.value_size)
         })
     }
 
-    /// The slots that name a key.
-    pub(super) fn occupied<'b>(&self, bucket: &'b [u8]) -> impl Iterator<Item = &'b [u8]> + use<'b> {
-        let slots = bucket.get(BUCKET_FIXED..).unwrap_or_default();
-        slots.chunks_exact(SLOT).take(self.header.bucket_slots).filter(|slot| int(slot, 0) != VACANT)
+    /// Returns the occupied slots.
+    pub(super) fn occupied<'b>(&self, bucket: &'b [u8]) -> impl Iterator<Item = Slot> + use<'b> {
+        let slots = rest(bucket, BUCKET_FIXED).chunks_exact(SLOT).take(self.header.bucket_slots);
+        slots.map(Slot::parse).filter(|slot| slot.hash != VACANT)
     }
 
-    /// The directory must name a bucket once for each value of the bits that the bucket leaves open.
+    /// Checks that the directory names the bucket once for each value of the bits that the bucket leaves open.
     fn check_bits(&self, bits: i64) -> Result<(), Mismatch> {
-        let all = i64::from(self.header.directory_bits);
-        check("bucket_bits", bits, Rule::Within(0, all))?;
+        let all = self.header.directory_bits;
+        check("bucket_bits", bits, Within(0, all))?;
         let span = 1 << (all - bits);
-        check("the number of its directory entries", self.entries, Rule::Exactly(span))?;
-        check("its first directory entry, by that number,", self.entry % span, Rule::Exactly(0))
+        check("the number of its directory entries", self.entries, Exactly(span))?;
+        check("its first directory entry, by that number,", self.entry % span, Exactly(0))
     }
 
-    /// An occupied slot must belong into this bucket, and name a key and a value within the file.
-    fn check_slot(&self, slot: &[u8]) -> Result<(), Mismatch> {
-        let (hash, address, key, value) = (int(slot, 0), offset(slot, 8), int(slot, 16), int(slot, 20));
-        check("a hash value", hash, Rule::Within(0, (1 << HASH_BITS) - 1))?;
-        let entry = hash >> (HASH_BITS - self.header.directory_bits);
-        let entries = Rule::Within(self.entry, self.entry + self.entries - 1);
+    /// Checks that an occupied slot belongs into this bucket, and names a key and a value within the file.
+    fn check_slot(&self, slot: Slot) -> Result<(), Mismatch> {
+        check("a hash value", slot.hash, Within(0, (1 << HASH_BITS) - 1))?;
+        let entry = slot.hash >> (HASH_BITS - self.header.directory_bits);
+        let entries = Within(self.entry, self.entry + self.entries - 1);
         check("the directory entry of a hash value", entry, entries)?;
-        check("the size of a key", key, Rule::Within(0, self.length))?;
-        check("the size of a value", value, Rule::Within(0, self.length))?;
-        let last = self.length.saturating_sub(key).saturating_sub(value);
-        check("the address of a key", address, Rule::Within(signed(self.header.block_size), last))
+        slot.sizes(self.length)?;
+        let last = self.length.saturating_sub(slot.key_size).saturating_sub(slot.value_size);
+        check("the address of a key", slot.address, Within(signed(self.header.block_size), last))
     }
 }

@@ -1,38 +1,41 @@
-//! The free space of a gdbm file, to find out whether something else lies in it.
+//! The free space of a gdbm file, to detect space that is free and in use at once.
 //!
-//! libgdbm writes the bucket with a new key first and the table of free space last. A process killed in between
-//! leaves a file in which the key's space is still free: nothing looks wrong, until a later key is written over it.
+//! libgdbm writes the bucket with a new key first and the table of free space last. A process that is killed in
+//! between leaves a file in which the key's space is still free, and a later key is written over it.
 
-use super::header::{Mismatch, Rule, check};
+use super::format::{Expected, Mismatch, check};
 
-/// Extents of free space, begun with [`add`](Self::add) and closed with [`settle`](Self::settle).
+/// Extents of free space: [`add`](Self::add) all of them, then [`settle`](Self::settle), then check used space.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct FreeSpace(Vec<Extent>);
 
-/// Bytes of the file: the first, and the first after them.
+/// The address of the first byte, and that after the last.
 type Extent = (i64, i64);
 
 impl FreeSpace {
+    /// Adds an extent, in any order.
     pub(super) fn add(&mut self, address: i64, size: i64) {
         if size > 0 {
             self.0.push((address, address.saturating_add(size)));
         }
     }
 
-    /// Sorts the extents; they must not overlap each other.
+    /// Sorts the extents, and checks that they do not overlap.
     pub(super) fn settle(&mut self) -> Result<(), Mismatch> {
         self.0.sort_unstable();
         self.0.windows(2).try_for_each(|pair| match pair {
-            [(_, end), (next, _)] => check("the address of free space", *next, Rule::Within(*end, i64::MAX)),
+            [(_, end), (next, _)] => {
+                check("the address of free space", *next, Expected::Within(*end, i64::MAX))
+            }
             _ => Ok(()),
         })
     }
 
-    /// What is in use must not be free.
+    /// Checks that space in use is not free.
     pub(super) fn check_used(&self, field: &'static str, address: i64, size: i64) -> Result<(), Mismatch> {
         let after = self.0.partition_point(|(start, _)| *start < address.saturating_add(size));
         let before = after.checked_sub(1).and_then(|last| self.0.get(last));
-        before.map_or(Ok(()), |(_, end)| check(field, address, Rule::Within(*end, i64::MAX)))
+        before.map_or(Ok(()), |(_, end)| check(field, address, Expected::Within(*end, i64::MAX)))
     }
 }
 

@@ -1,85 +1,95 @@
-//! Finds what is broken in a gdbm file before libgdbm works on it.
+//! Detects damage in a gdbm file before libgdbm works on it.
 //!
-//! libgdbm checks some of this itself, and fails well. What it does not check is a bucket whose count of keys is
-//! not the number of its occupied slots: storing into one never returns when the count is too small, and writes
-//! beyond a buffer when it is too large. Nor does it see keys in space that counts as free. A process killed in
-//! the middle of a write can leave both. Recovery, on the other hand, stores into a new file and only reads the
-//! damaged one, so a file with such a fault is recovered before anything is stored into it.
+//! libgdbm checks some of this itself, and fails well. It does not check that a bucket's count of keys is the number of
+//! its occupied slots: storing into a bucket loops for ever if the count is too small, and writes beyond a buffer if it is
+//! too large. Nor does it detect keys in space that counts as free. A process that is killed in the middle of a write
+//! can leave both. Recovery stores into a new file and only reads the damaged one, so a file with such damage is
+//! recovered before anything is stored into it.
 //!
-//! All buckets are read twice. It takes about as long as counting the keys, and the count that follows finds them
-//! in memory.
+//! All buckets are read twice, which takes about as long as to count the keys; the count that follows finds them in
+//! memory.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
-use super::bucket::Place;
+use super::bucket::BucketLocation;
+use super::ffi::GdbmError;
+use super::format::Expected::Within;
+use super::format::{self, Mismatch, OFFSET, block, check, offset, signed};
 use super::free::FreeSpace;
-use super::header::{self, Header, Malformed, Mismatch, OFFSET, Rule, check, offset, signed};
+use super::header::{self, Header, HeaderError};
 
-/// Why a file cannot be inspected to the end.
-#[derive(Debug)]
-pub(super) enum Hopeless {
-    Io(io::Error),
-    Malformed(Malformed),
-    /// No bucket is intact or has a record, so a recovery would save nothing; the first fault found.
-    NoBucket(Fault),
+/// Why a file cannot be used, nor be recovered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InspectError {
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// No bucket is intact or has a record, so a recovery would save nothing; the first damage found.
+    #[error("nothing in it can be recovered: {0}")]
+    Unrecoverable(Damage),
 }
 
-/// Something broken, and where.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Fault {
+/// What is damaged in a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// The header, or space that it refers to.
+    #[error("in its header, {0}")]
     Header(Mismatch),
+    /// The tables of free space.
+    #[error("in its free space, {0}")]
     FreeSpace(Mismatch),
-    /// The bucket's address in the file.
-    Bucket(i64, Mismatch),
+    /// A bucket.
+    #[error("in its bucket at {address}, {mismatch}")]
+    Bucket {
+        /// Where it is in the file.
+        address: i64,
+        /// What is wrong with it.
+        mismatch: Mismatch,
+    },
+    /// What libgdbm says.
+    #[error(transparent)]
+    Library(GdbmError),
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Header(mismatch) => write!(f, "in its header, {mismatch}"),
-            Self::FreeSpace(mismatch) => write!(f, "in its free space, {mismatch}"),
-            Self::Bucket(address, mismatch) => write!(f, "in its bucket at {address}, {mismatch}"),
-        }
+/// Checks the header of a file, which another process may be using.
+pub(super) fn header(file: &File) -> Result<Header, InspectError> {
+    let length = format::length(file)?;
+    if length < signed(header::LENGTH) {
+        return Err(HeaderError::Short(length).into());
     }
-}
-
-/// Checks the header of a file that may belong to another process.
-pub(super) fn header(file: &File) -> Result<Header, Hopeless> {
-    let length = file.metadata()?.len();
-    let start = block(file, 0, usize::try_from(length).unwrap_or(usize::MAX).min(header::LENGTH))?;
-    let header = Header::parse(&start, length)?;
+    let header = Header::parse(&block(file, 0, header::LENGTH)?, length)?;
     header.check_free_table(&block(file, 0, header.block_size)?)?;
     Ok(header)
 }
 
-/// Checks the rest of a file that nobody writes meanwhile; `None` is a sound one.
-pub(super) fn body(file: &File, header: &Header) -> Result<Option<Fault>, Hopeless> {
+/// Checks the rest of a file, which must not be written meanwhile; returns `None` for a sound one.
+pub(super) fn body(file: &File, header: &Header) -> Result<Option<Damage>, InspectError> {
     let directory = block(file, header.directory, header.directory_size)?;
     let directory: Vec<i64> = directory.chunks_exact(OFFSET).map(|entry| offset(entry, 0)).collect();
-    let length = i64::try_from(file.metadata()?.len()).unwrap_or(i64::MAX);
+    let length = format::length(file)?;
     let mut body = Body { file, header, directory, length, free: FreeSpace::default() };
-    if let Err(fault) = body.check_extent() {
-        return body.hopeful(fault);
+    if let Err(damage) = body.check_extent() {
+        return body.recoverable(damage);
     }
-    if let Err(fault) = body.read_free_space()? {
-        return body.hopeful(fault);
+    if let Err(damage) = body.read_free_space()? {
+        return body.recoverable(damage);
     }
     let mut free = std::mem::take(&mut body.free);
-    if let Err(fault) = body.each_bucket(|place, bucket| place.check(bucket, &mut free))? {
-        return body.hopeful(fault);
+    if let Err(damage) = body.each_bucket(|location, bucket| location.check(bucket, &mut free))? {
+        return body.recoverable(damage);
     }
     if let Err(mismatch) = free.settle() {
-        return Ok(Some(Fault::FreeSpace(mismatch)));
+        return Ok(Some(Damage::FreeSpace(mismatch)));
     }
-    let used = body.each_bucket(|place, bucket| place.check_used(bucket, &free))?;
-    let fixed = body.fixed_used(&free).map_err(Fault::Header);
+    let used = body.each_bucket(|location, bucket| location.check_used(bucket, &free))?;
+    let fixed = body.fixed_used(&free).map_err(Damage::Header);
     Ok(used.and(fixed).err())
 }
 
-/// Everything but the header.
+/// Everything except for the header.
 struct Body<'a> {
     file: &'a File,
     header: &'a Header,
@@ -90,118 +100,88 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    /// A fault is worth a recovery only when one bucket at least is intact, or has a record that can be read.
-    fn hopeful(&self, fault: Fault) -> Result<Option<Fault>, Hopeless> {
+    /// Returns the damage if a recovery would save something: at least one bucket is intact or has a readable record.
+    fn recoverable(&self, damage: Damage) -> Result<Option<Damage>, InspectError> {
         let mut worth = false;
-        for place in self.places() {
-            let judge = |bucket: &[u8]| match place.check(bucket, &mut FreeSpace::default()) {
-                Err(mismatch) if !place.has_records(bucket) => Err(mismatch),
+        for location in self.locations() {
+            let judge = |bucket: &[u8]| match location.check(bucket, &mut FreeSpace::default()) {
+                Err(mismatch) if !location.has_records(bucket) => Err(mismatch),
                 _ => Ok(()),
             };
-            worth |= self.bucket(&place, judge)?.is_ok();
+            worth |= self.bucket(&location, judge)?.is_ok();
         }
-        if worth { Ok(Some(fault)) } else { Err(Hopeless::NoBucket(fault)) }
+        if worth { Ok(Some(damage)) } else { Err(InspectError::Unrecoverable(damage)) }
     }
 
-    /// Space that the header claims beyond the file's end. Old libraries left some, and so does a process that
-    /// is killed while the file grows; but libgdbm would fill any amount of it with zeros.
-    fn check_extent(&self) -> Result<(), Fault> {
+    /// Checks how much space the header claims beyond the file's end. Old libraries left some, and so does a process
+    /// that is killed while the file grows; but libgdbm fills any amount of it with zeros.
+    fn check_extent(&self) -> Result<(), Damage> {
         let slack = signed(8 * self.header.block_size + 4 * self.header.directory_size);
-        let most = Rule::Within(signed(self.header.block_size), self.length.saturating_add(slack));
-        check("next_block", self.header.next_block, most).map_err(Fault::Header)
+        let most = Within(signed(self.header.block_size), self.length.saturating_add(slack));
+        check("next_block", self.header.next_block, most).map_err(Damage::Header)
     }
 
-    /// Adds the header's table of free space and those that follow it in a list.
-    fn read_free_space(&mut self) -> io::Result<Result<(), Fault>> {
+    /// Reads the header's table of free space and the list of those that follow it.
+    fn read_free_space(&mut self) -> io::Result<Result<(), Damage>> {
         let mut table = self.header.free_table(&block(self.file, 0, self.header.block_size)?).to_vec();
         let size = signed(self.header.free_block_size());
-        // Each table takes space of its own, which bounds the number of them: the list may have been bent into
-        // a circle.
+        // The list may be a circle. Each table takes space of its own, which bounds their number.
         for _ in 0..=self.length / size {
             let next = match self.header.read_free_table(&table, &mut self.free) {
                 Ok(0) => return Ok(Ok(())),
                 Ok(next) => next,
-                Err(mismatch) => return Ok(Err(Fault::FreeSpace(mismatch))),
+                Err(mismatch) => return Ok(Err(Damage::FreeSpace(mismatch))),
             };
-            let within = Rule::Within(signed(self.header.block_size), self.length - size);
+            let within = Within(signed(self.header.block_size), self.length - size);
             if let Err(mismatch) = check("the address of the next table", next, within) {
-                return Ok(Err(Fault::FreeSpace(mismatch)));
+                return Ok(Err(Damage::FreeSpace(mismatch)));
             }
-            table = block(self.file, next.unsigned_abs(), self.header.free_block_size())?;
+            table = block(self.file, next, self.header.free_block_size())?;
         }
-        let circle =
-            check("the number of tables", self.length / size + 1, Rule::Within(0, self.length / size));
-        Ok(circle.map_err(Fault::FreeSpace))
+        let circle = check("the number of tables", self.length / size + 1, Within(0, self.length / size));
+        Ok(circle.map_err(Damage::FreeSpace))
     }
 
-    /// The header's block and the directory must not lie in free space.
+    /// Checks that the header's block and the directory do not lie in free space.
     fn fixed_used(&self, free: &FreeSpace) -> Result<(), Mismatch> {
         free.check_used("the header's address", 0, signed(self.header.block_size))?;
-        let directory = i64::try_from(self.header.directory).unwrap_or(i64::MAX);
-        free.check_used("dir", directory, signed(self.header.directory_size))
+        free.check_used("dir", self.header.directory, signed(self.header.directory_size))
     }
 
-    /// Checks every bucket, up to the first fault.
+    /// Applies a check to every bucket, up to the first damage.
     fn each_bucket(
         &self,
-        mut check: impl FnMut(&Place<'_>, &[u8]) -> Result<(), Mismatch>,
-    ) -> io::Result<Result<(), Fault>> {
-        for place in self.places() {
-            if let Err(mismatch) = self.bucket(&place, |bucket| check(&place, bucket))? {
-                return Ok(Err(Fault::Bucket(place.address, mismatch)));
+        mut check: impl FnMut(&BucketLocation<'_>, &[u8]) -> Result<(), Mismatch>,
+    ) -> io::Result<Result<(), Damage>> {
+        for location in self.locations() {
+            if let Err(mismatch) = self.bucket(&location, |bucket| check(&location, bucket))? {
+                return Ok(Err(Damage::Bucket { address: location.address, mismatch }));
             }
         }
         Ok(Ok(()))
     }
 
+    /// Reads a bucket and applies a check to it.
     fn bucket(
         &self,
-        place: &Place<'_>,
+        location: &BucketLocation<'_>,
         check: impl FnOnce(&[u8]) -> Result<(), Mismatch>,
     ) -> io::Result<Result<(), Mismatch>> {
-        if let Err(mismatch) = place.check_address() {
+        if let Err(mismatch) = location.check_address() {
             return Ok(Err(mismatch));
         }
-        block(self.file, place.address.unsigned_abs(), self.header.bucket_size).map(|bucket| check(&bucket))
+        block(self.file, location.address, self.header.bucket_size).map(|bucket| check(&bucket))
     }
 
-    /// The buckets as the directory names them: neighbouring entries with one address are one bucket.
-    fn places(&self) -> impl Iterator<Item = Place<'_>> {
+    /// Returns the buckets that the directory names: neighbouring entries with one address are one bucket.
+    fn locations(&self) -> impl Iterator<Item = BucketLocation<'_>> {
         let mut next = 0;
-        self.directory.chunk_by(|a, b| a == b).map(move |same| {
+        self.directory.chunk_by(|a, b| a == b).filter_map(move |same| {
             let (entry, entries) = (next, signed(same.len()));
             next += entries;
-            let address = same.first().copied().unwrap_or(0);
-            Place { header: self.header, address, entry, entries, length: self.length }
+            // A chunk has at least one element.
+            let address = *same.first()?;
+            Some(BucketLocation { header: self.header, address, entry, entries, length: self.length })
         })
-    }
-}
-
-/// So many bytes of the file.
-pub(super) fn block(file: &File, address: u64, size: usize) -> io::Result<Vec<u8>> {
-    let mut block = vec![0; size];
-    file.read_exact_at(&mut block, address)?;
-    Ok(block)
-}
-
-impl From<io::Error> for Hopeless {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<Malformed> for Hopeless {
-    fn from(malformed: Malformed) -> Self {
-        Self::Malformed(malformed)
-    }
-}
-
-impl fmt::Display for Hopeless {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "it cannot be read: {error}"),
-            Self::Malformed(malformed) => malformed.fmt(f),
-            Self::NoBucket(fault) => write!(f, "nothing in it can be recovered: {fault}"),
-        }
     }
 }

@@ -1,25 +1,20 @@
-//! Opening a database: everything that can be wrong with it is found here, not by a request.
+//! Opens a database. Finds everything that can be wrong with it, so that no request has to.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use jiff::tz::TimeZone;
-
-use super::expire::Round;
-use super::ffi::{Database, Salvage};
-use super::header::Header;
+use super::ffi::{Database, GdbmError};
+use super::header::{Header, HeaderError};
+use super::inspect::{self, Damage, InspectError};
 use super::mapping::Mapping;
-use super::rewrite::{leftovers, recover, sync_directory};
-use super::room::Room;
-use super::{Engine, inspect};
+use super::record_file::RecordFile;
+use super::rewrite::{RewriteError, leftovers, recover, sync_directory};
 use crate::access::Access;
-use crate::complaint::Complaint;
 
-/// Why a database could not be opened: one line that names it.
-#[derive(Debug)]
+/// Why a database cannot be opened: one line that names it.
+#[derive(Debug, thiserror::Error)]
+#[error("database {} {cause}", path.display())]
 pub struct OpenError {
     /// The database.
     pub path: PathBuf,
@@ -28,59 +23,61 @@ pub struct OpenError {
 }
 
 /// What is wrong with a database.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenCause {
     /// Another process has it open.
+    #[error("is in use by another process (a running pyzord?)")]
     InUse,
     /// It is a directory, a device or a socket.
+    #[error("is not a file")]
     NotAFile,
-    /// It has no byte, and nothing may be created.
+    /// It has no bytes, and may not be created.
+    #[error("is empty")]
     Empty,
     /// The system cannot open or read it.
-    Io(io::Error),
-    /// It is no gdbm file, or a corrupt one; why.
-    NotADatabase(String),
-    /// It is damaged and was not, or could not be, recovered; why.
-    Damaged(String),
-    /// libgdbm refuses it; why.
-    Refused(String),
+    #[error("cannot be opened: {0}")]
+    Io(#[from] io::Error),
+    /// It is not a gdbm file, or its header is corrupt.
+    #[error("is not a usable gdbm file: {0}")]
+    NotADatabase(HeaderError),
+    /// It is damaged, and no record of it can be recovered.
+    #[error("is not a usable gdbm file: nothing in it can be recovered: {0}")]
+    Unrecoverable(Damage),
+    /// It is damaged, and was not recovered as it was opened to read.
+    #[error("is damaged: {0}; pyzord recovers it when it starts")]
+    Damaged(Damage),
+    /// It is damaged, and recovering it failed.
+    #[error("is damaged: {damage}; recovering it failed: {error}")]
+    NotRecovered {
+        /// What is damaged.
+        damage: Damage,
+        /// Why recovering it failed.
+        error: RewriteError,
+    },
+    /// libgdbm refuses it.
+    #[error("is refused by libgdbm: {0}")]
+    Refused(GdbmError),
 }
 
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "database {} ", self.path.display())?;
-        match &self.cause {
-            OpenCause::InUse => f.write_str("is in use by another process (a running pyzord?)"),
-            OpenCause::NotAFile => f.write_str("is not a file"),
-            OpenCause::Empty => f.write_str("is empty"),
-            OpenCause::Io(error) => write!(f, "cannot be opened: {error}"),
-            OpenCause::NotADatabase(why) => write!(f, "is not a usable gdbm file: {why}"),
-            OpenCause::Damaged(why) => write!(f, "is damaged: {why}"),
-            OpenCause::Refused(why) => write!(f, "is refused by libgdbm: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-pub(super) fn open(path: &Path, access: Access) -> Result<Engine, OpenError> {
+/// Opens a database. One that is damaged is recovered first, unless it is opened to read.
+pub(super) fn open(path: &Path, access: Access) -> Result<RecordFile, OpenError> {
     let opened = open_checked(path, access);
     opened.map_err(|cause| OpenError { path: path.to_owned(), cause })
 }
 
-fn open_checked(path: &Path, access: Access) -> Result<Engine, OpenCause> {
+fn open_checked(path: &Path, access: Access) -> Result<RecordFile, OpenCause> {
     let header = header(path, access)?;
     warn_of_leftovers(path);
-    // Who has just copied a file there may not have it on the disk yet; opening it is no time to wait for that.
+    // Mapping a large file later syncs it, which takes long if it was just copied there.
     let mapped = fs::metadata(path).map_or(true, |metadata| Mapping::suits(metadata.len()));
-    let mut database = Database::open(path, access, mapped).map_err(cause)?;
+    let mut database = Database::open(path, access, mapped)?;
     let mut file = database.file()?;
     let damage = match &header {
-        Some(header) => inspect::body(&file, header).map_err(hopeless)?.map(|fault| fault.to_string()),
+        Some(header) => inspect::body(&file, header)?,
         None => None,
     };
-    let (records, rewritten) = sound(&mut database, &file, path, access, damage)?;
+    let (records, rewritten) = ensure_sound(&mut database, &file, path, access, damage)?;
     if rewritten {
         file = database.file()?;
     }
@@ -89,31 +86,12 @@ fn open_checked(path: &Path, access: Access) -> Result<Engine, OpenCause> {
     }
     log::info!("database {}: {records} records", path.display());
     let asked = if mapped { Mapping::Mapped } else { Mapping::Unmapped };
-    Ok(engine(path, database, asked, file, records))
+    Ok(RecordFile::new(path.to_owned(), database, asked, file, records))
 }
 
-fn engine(path: &Path, mut database: Database, asked: Mapping, file: File, records: u64) -> Engine {
-    Engine {
-        mapping: asked.of(&mut database),
-        database,
-        path: path.to_owned(),
-        zone: TimeZone::system(),
-        records: Some(records),
-        value: Vec::new(),
-        dirty: false,
-        damaged: false,
-        recovered: false,
-        file: Arc::new(file),
-        room: Room::default(),
-        round: Round::default(),
-        unreadable: Complaint::default(),
-        failing: Complaint::default(),
-    }
-}
-
-/// The header of the file, checked; `None` when there is no file yet, or an empty one.
+/// Returns the checked header of the file; `None` if the file does not exist yet or is empty, and may be created.
 ///
-/// The descriptor used here is closed before libgdbm opens the file, see `Engine::file`.
+/// The descriptor used here is closed before libgdbm opens the file, see `RecordFile::descriptor`.
 fn header(path: &Path, access: Access) -> Result<Option<Header>, OpenCause> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => return Ok(None),
@@ -123,47 +101,37 @@ fn header(path: &Path, access: Access) -> Result<Option<Header>, OpenCause> {
         (false, ..) => Err(OpenCause::NotAFile),
         (true, 0, Access::Create) => Ok(None),
         (true, 0, _) => Err(OpenCause::Empty),
-        (true, ..) => inspect::header(&File::open(path)?).map(Some).map_err(hopeless),
+        (true, ..) => Ok(Some(inspect::header(&File::open(path)?)?)),
     }
 }
 
-/// Recovers the database when it needs it; says how many records it has, and whether it is a new file now.
-fn sound(
+/// Recovers the database if it is damaged. Returns how many records it has, and whether it is a new file now.
+fn ensure_sound(
     database: &mut Database,
     file: &File,
     path: &Path,
     access: Access,
-    damage: Option<String>,
+    damage: Option<Damage>,
 ) -> Result<(u64, bool), OpenCause> {
-    let (why, force) = match (damage, database.count()) {
+    let (damage, force) = match (damage, database.count()) {
         (None, Ok(records)) => return Ok((records, false)),
-        (None, Err(fault)) if fault.needs_recovery => (fault.to_string(), false),
-        (None, Err(fault)) => return Err(cause(fault)),
+        (None, Err(error)) if error.needs_recovery() => (Damage::Library(error), false),
+        (None, Err(error)) => return Err(error.into()),
         (Some(damage), _) => (damage, true),
     };
     if access == Access::Read {
-        return Err(OpenCause::Damaged(format!("{why}; pyzord recovers it when it starts")));
+        return Err(OpenCause::Damaged(damage));
     }
-    log::warn!("database {}: it is damaged and will be recovered: {why}", path.display());
-    let failed = |failed| OpenCause::Damaged(format!("{why}; recovering it failed: {failed}"));
-    let (salvage, backup) = recover(database, path, file, force).map_err(failed)?;
-    report(path, &salvage, backup.as_deref());
-    Ok((database.count().map_err(cause)?, backup.is_some()))
+    log::warn!("database {}: it is damaged and will be recovered: {damage}", path.display());
+    let recovery = match recover(database, path, file, force) {
+        Ok(recovery) => recovery,
+        Err(error) => return Err(OpenCause::NotRecovered { damage, error }),
+    };
+    recovery.log(path);
+    Ok((database.count()?, recovery.backup.is_some()))
 }
 
-/// Tells the operator what a recovery saved.
-pub(super) fn report(path: &Path, salvage: &Salvage, backup: Option<&Path>) {
-    let Salvage { keys, failed_keys, failed_buckets, duplicate_keys } = salvage;
-    let name = path.display();
-    let Some(backup) = backup else { return log::warn!("database {name}: nothing had to be recovered") };
-    let backup = backup.display();
-    log::warn!(
-        "database {name}: recovered {keys} records; lost {failed_keys} records, {failed_buckets} buckets of records \
-         and {duplicate_keys} duplicates; the file as it was is {backup}"
-    );
-}
-
-/// Names the files that a reorganization or recovery leaves when it is cut short.
+/// Warns of the files that a reorganization or a recovery leaves if the process is killed.
 fn warn_of_leftovers(path: &Path) {
     let advice = if path.exists() {
         "left by a reorganization that was cut short; it can be deleted"
@@ -175,25 +143,24 @@ fn warn_of_leftovers(path: &Path) {
     }
 }
 
-fn hopeless(hopeless: inspect::Hopeless) -> OpenCause {
-    match hopeless {
-        inspect::Hopeless::Io(error) => OpenCause::Io(error),
-        hopeless => OpenCause::NotADatabase(hopeless.to_string()),
+impl From<InspectError> for OpenCause {
+    fn from(error: InspectError) -> Self {
+        match error {
+            InspectError::Io(error) => Self::Io(error),
+            InspectError::Header(error) => Self::NotADatabase(error),
+            InspectError::Unrecoverable(damage) => Self::Unrecoverable(damage),
+        }
     }
 }
 
-fn cause(fault: super::Fault) -> OpenCause {
-    if fault.in_use() {
-        return OpenCause::InUse;
-    }
-    match fault.into_open_failure() {
-        Ok(error) => OpenCause::Io(error),
-        Err(fault) => OpenCause::Refused(fault.to_string()),
-    }
-}
-
-impl From<io::Error> for OpenCause {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+impl From<GdbmError> for OpenCause {
+    fn from(error: GdbmError) -> Self {
+        if error.in_use() {
+            return Self::InUse;
+        }
+        match error.into_open_failure() {
+            Ok(error) => Self::Io(error),
+            Err(error) => Self::Refused(error),
+        }
     }
 }

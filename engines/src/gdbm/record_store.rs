@@ -1,48 +1,56 @@
-//! Whole records and all of them, for migrations.
+//! Whole records, for migrations and operators.
 
 use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
-use super::{Entries, Gdbm};
-use crate::codec;
-use crate::record_store::{RecordStore, StoredEntry};
+use super::store::Gdbm;
+use crate::bug::bug;
+use crate::codec::gdbm::{Unreadable, decode, encode};
+use crate::record_store::{EntryError, RecordStore, StoredEntry};
 
 /// How many entries one call of a scan finds.
 const SLICE: usize = 512;
 
-/// A scan on its way through the file. A clone begins its own.
-#[derive(Debug, Default)]
-pub(super) struct Scan(Option<Entries>);
-
-impl Clone for Scan {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
+/// Why an entry holds no record.
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("the key is not a digest")]
+    Key,
+    #[error("the record is unreadable: {0}")]
+    Value(Unreadable),
 }
 
 impl Gdbm {
-    fn found(&self, key: &[u8], value: &[u8]) -> StoredEntry {
-        let record = Digest::parse(key).ok_or("the key is not a digest".to_owned()).and_then(|digest| {
-            let decoded = codec::gdbm::decode(value, &self.zone);
-            decoded.map(|record| (digest, record)).map_err(|why| format!("the record is unreadable: {why}"))
+    fn entry(&self, key: &[u8], value: &[u8]) -> StoredEntry {
+        let record = Digest::parse(key).ok_or(Cause::Key).and_then(|digest| {
+            decode(value, &self.zone).map(|record| (digest, record)).map_err(Cause::Value)
         });
-        StoredEntry { key: String::from_utf8_lossy(key).into_owned(), record }
+        StoredEntry {
+            key: String::from_utf8_lossy(key).into_owned(),
+            record: record.map_err(EntryError::new),
+        }
+    }
+
+    fn fetch_one(&self, digest: Digest) -> Result<Record, StoreFailure> {
+        let stored = self.shared.with(|engine| engine.with_file(|file| file.fetch(&digest.hex())))?;
+        let Some(value) = stored else { return Ok(Record::default()) };
+        decode(&value, &self.zone).map_err(|why| StoreFailure::new(Cause::Value(why)))
     }
 }
 
 impl RecordStore for Gdbm {
     fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
-        let mut walk = self.scan.0.take().unwrap_or_else(|| self.entries());
+        let mut walk = self.scan.take().unwrap_or_else(|| self.entries());
         for _ in 0..SLICE {
             match walk.next() {
-                Some(Ok((key, value))) => found.push(self.found(&key, &value)),
+                Some(Ok((key, value))) => found.push(self.entry(&key, &value)),
                 Some(Err(failure)) => {
-                    self.scan.0 = Some(walk.again());
+                    self.scan.pause(walk.resumed());
                     return Err(failure);
                 }
                 None => return Ok(Progress::Done),
             }
         }
-        self.scan.0 = Some(walk);
+        self.scan.pause(walk);
         Ok(Progress::More)
     }
 
@@ -51,15 +59,7 @@ impl RecordStore for Gdbm {
     }
 
     fn fetch(&mut self, digests: &[Digest], results: &mut Vec<Result<Record, StoreFailure>>) {
-        let fetch = |digest: &Digest| {
-            self.shared.with(|engine| {
-                let stored = engine.database.fetch(&digest.hex()).map_err(|fault| engine.failure(&fault))?;
-                let decoded =
-                    stored.map_or(Ok(Record::default()), |value| codec::gdbm::decode(&value, &engine.zone));
-                decoded.map_err(|why| StoreFailure::new(format!("the record is unreadable: {why}")))
-            })
-        };
-        results.extend(digests.iter().map(fetch));
+        results.extend(digests.iter().map(|digest| self.fetch_one(*digest)));
     }
 
     fn remove(&mut self, digests: &[Digest]) -> Result<(), StoreFailure> {
@@ -67,13 +67,17 @@ impl RecordStore for Gdbm {
     }
 
     fn estimate(&mut self) -> Option<u64> {
-        self.shared.with(|engine| engine.database.count().map_err(|fault| engine.failure(&fault))).ok()
+        let counted = self.shared.with(|engine| engine.with_file(|file| file.database.count()));
+        counted.inspect_err(|failure| log::debug!("{failure}")).ok()
     }
 
-    /// A local date of the hour that a change of the clocks repeats comes back as the first of the two.
+    /// A local date in an hour that a change of the clocks repeats is read as the first of the two.
     fn rounded(&self, record: &Record) -> Record {
         let mut value = Vec::new();
-        codec::gdbm::encode(record, &self.zone, &mut value);
-        codec::gdbm::decode(&value, &self.zone).unwrap_or(*record)
+        encode(record, &self.zone, &mut value);
+        decode(&value, &self.zone).unwrap_or_else(|why| {
+            bug(format_args!("`{}` was written, and cannot be read: {why}", value.escape_ascii()));
+            *record
+        })
     }
 }

@@ -1,9 +1,9 @@
-//! Room for the file to grow, made sure of before libgdbm needs it.
+//! Reserves disk space for the file before libgdbm needs it.
 //!
-//! When the disk is full, libgdbm 1.23 does not notice that it could not write a bucket: it writes the directory that
-//! names the bucket, refuses every later call, and when the process ends, all records of the bucket are gone. So no
-//! write begins before the blocks that it may add are the file's. They are reserved beyond its end, where neither
-//! libgdbm nor anybody else sees them.
+//! On a full disk, libgdbm 1.23 does not detect that it failed to write a bucket: it writes the directory that names the
+//! bucket and refuses every later call, and all records of the bucket are lost when the process ends. So no write begins
+//! before the blocks that it may need are allocated. They are reserved beyond the file's end, which leaves its length
+//! unchanged.
 
 use std::fs::File;
 use std::io;
@@ -11,24 +11,24 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-/// Writes between two looks at the file's length.
+/// How many writes follow one check of the file's length.
 const WRITES: u32 = 8;
-/// What so many writes may add to a file: each a value, three blocks for a split bucket, a table of free space. The
-/// directory of the buckets, which doubles at times, is at most a hundredth of the file.
+/// How many bytes that many writes may add to a file: a value, three blocks for a split bucket and a table of free space
+/// each. The directory of the buckets, which doubles at times, is at most a hundredth of the file.
 const LEAST: u64 = 256 << 10;
 const LEAST_SHARE: u64 = 64;
-/// What is reserved at once.
+/// How many bytes are reserved at once.
 const RESERVE: u64 = 1 << 20;
 const RESERVE_SHARE: u64 = 32;
 
 /// How far the file can grow.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// No write fails before the file is that long.
+    /// No write fails before the file has this length.
     end: u64,
-    /// The process may not make a file longer.
+    /// The longest file that the process may write.
     limit: u64,
-    /// Writes until the next look.
+    /// How many writes are left until the next check.
     writes: u32,
 }
 
@@ -40,11 +40,11 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Makes sure of the room that one more write may need.
+    /// Ensures the room that one more write may need.
     ///
     /// # Errors
-    /// When there is none: the disk is full, a quota is used up, or the file is as long as it may be.
-    pub(super) fn make(&mut self, file: &File) -> io::Result<()> {
+    /// If there is none: the disk is full, a quota is used up, or the file has its largest length.
+    pub(super) fn ensure(&mut self, file: &File) -> io::Result<()> {
         if self.writes > 0 {
             self.writes -= 1;
             return Ok(());
@@ -63,7 +63,7 @@ impl Room {
             return Err(Errno::FBIG.into());
         }
         match reserve(file, length, size) {
-            // Where nothing can be reserved, writes are tried as they come.
+            // On a file system that cannot reserve space, each write finds out for itself.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(length + size),
             Err(error) => Err(error.into()),
         }
@@ -76,7 +76,8 @@ fn reserve(file: &File, length: u64, size: u64) -> Result<(), Errno> {
     fallocate(file, FallocateFlags::KEEP_SIZE, length, size)
 }
 
-/// Elsewhere reserving would make the file longer, and libgdbm takes a file that is too long for damaged.
+/// Other systems can only reserve space by making the file longer, and libgdbm regards a file that is too long as
+/// damaged.
 #[cfg(not(target_os = "linux"))]
 fn reserve(_file: &File, _length: u64, _size: u64) -> Result<(), Errno> {
     Err(Errno::OPNOTSUPP)
@@ -92,7 +93,7 @@ mod tests {
         let mut room = Room::default();
         for length in [0, LEAST, RESERVE, 10 * RESERVE] {
             file.set_len(length).unwrap();
-            (0..WRITES).for_each(|_| room.make(&file).unwrap());
+            (0..WRITES).for_each(|_| room.ensure(&file).unwrap());
             assert_eq!(file.metadata().unwrap().len(), length);
             assert!(room.end >= length + LEAST);
         }
@@ -103,9 +104,9 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let mut room = Room { limit: RESERVE - 1, ..Room::default() };
         for _ in 0..2 {
-            assert_eq!(room.make(&file).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+            assert_eq!(room.ensure(&file).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         }
         room.limit = RESERVE;
-        room.make(&file).unwrap();
+        room.ensure(&file).unwrap();
     }
 }

@@ -1,89 +1,85 @@
-//! Every key and value of a database, while it is written to.
+//! Reads every key and value of a database that is written to meanwhile.
 //!
-//! libgdbm's own walk goes from key to key. A bucket that is split or has a key removed meanwhile has its keys in other
-//! places, and the walk misses some. So this one reads the file: bucket by bucket, each whole and at one moment, in the
-//! order of the hash values. Buckets are split but never joined, so where the one before ended another begins.
+//! libgdbm's own walk goes from key to key. If a bucket is split or loses a key meanwhile, its keys move, and the walk
+//! misses some. So this walk reads the file itself, in the order of the hash values: each bucket whole and at one moment.
+//! Buckets are split but never joined, so each ends where another begins.
 //!
-//! What libgdbm wrote is in the file's pages when a call of it returns, and where the file is mapped, those are the pages
-//! that are read here.
+//! What libgdbm wrote is in the file's pages when its call returns. These are the pages that are read here, mapped or
+//! not.
 
-use std::fmt;
 use std::fs::File;
-use std::io;
 use std::sync::Arc;
 use std::vec;
 
 use pyzord_core::StoreFailure;
 
-use super::bucket::Place;
+use super::bucket::{BucketLocation, Slot};
+use super::error::FileError;
+use super::format::{self, HASH_BITS, Mismatch, OFFSET, block, offset, signed};
 use super::free::FreeSpace;
-use super::header::{self, HASH_BITS, Header, Mismatch, OFFSET, int, offset, signed};
-use super::inspect::{Hopeless, block};
-use super::shared::Shared;
+use super::header::{self, Header};
+use super::inspect::{Damage, InspectError};
+use super::shared::SharedEngine;
 
-/// The hash value behind the last one.
+/// The hash value after the last one.
 const END: i64 = 1 << HASH_BITS;
-/// About how many keys are read at once; requests wait meanwhile. A bucket of a file with large blocks has thousands.
-const SOME: usize = 128;
+/// About how many keys are read at once. Requests wait meanwhile, and a bucket of a file with large blocks has
+/// thousands of keys.
+const SLICE: usize = 128;
 
-/// All keys and values of a [`Gdbm`](super::Gdbm), in no order. It ends after the first failure.
+/// All keys and values of a [`Gdbm`](super::Gdbm), in no order. Ends after the first failure.
 ///
-/// Each key that is there all the time comes once; one that is stored or removed meanwhile, at most once.
+/// A key that exists during the whole walk is returned once; one that is stored or removed meanwhile, at most once.
 #[derive(Debug)]
 pub struct Entries {
-    shared: Arc<Shared>,
-    /// What is left of what was read last.
-    read: vec::IntoIter<Entry>,
-    /// The first hash value that was not read yet.
+    shared: Arc<SharedEngine>,
+    /// The rest of the last slice.
+    slice: vec::IntoIter<KeyValue>,
+    /// The first hash value that is not read yet.
     next: i64,
     failed: bool,
 }
 
 /// A key and its value.
-type Entry = (Vec<u8>, Vec<u8>);
+type KeyValue = (Vec<u8>, Vec<u8>);
 
 impl Entries {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, read: Vec::new().into_iter(), next: 0, failed: false }
+    pub(super) fn new(shared: Arc<SharedEngine>) -> Self {
+        Self { shared, slice: Vec::new().into_iter(), next: 0, failed: false }
     }
 
-    /// Goes on where it failed.
-    pub(super) fn again(self) -> Self {
+    /// Returns a walk that goes on where this one failed.
+    pub(super) fn resumed(self) -> Self {
         Self { failed: false, ..self }
     }
 
-    fn read_on(&mut self) -> Result<(), StoreFailure> {
+    fn read_slice(&mut self) -> Result<(), StoreFailure> {
         let from = self.next;
-        // What has to come from the disk is there the second time, when requests wait.
-        let file = self.shared.with(|engine| Ok(Arc::clone(&engine.file)))?;
-        let _ = some(&file, from);
-        let (entries, next) = self.shared.with(|engine| {
-            if engine.damaged {
-                return Err(StoreFailure::new(format!(
-                    "database {}: it is damaged, and not recovered yet",
-                    engine.name()
-                )));
-            }
-            let read = some(&engine.file, from);
-            read.map_err(|broken| StoreFailure::new(format!("database {}: {broken}", engine.name())))
+        let file = self.shared.with(|engine| Ok(Arc::clone(&engine.file.descriptor)))?;
+        // Brings the pages into memory, so that requests do not wait for the disk in the second read. That one reports
+        // any error.
+        drop(read_slice(&file, from));
+        let (slice, next) = self.shared.with(|engine| {
+            engine.check_damage()?;
+            engine.with_file(|file| read_slice(&file.descriptor, from))
         })?;
-        (self.read, self.next) = (entries.into_iter(), next);
+        (self.slice, self.next) = (slice.into_iter(), next);
         Ok(())
     }
 }
 
 impl Iterator for Entries {
-    type Item = Result<Entry, StoreFailure>;
+    type Item = Result<KeyValue, StoreFailure>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(entry) = self.read.next() {
+            if let Some(entry) = self.slice.next() {
                 return Some(Ok(entry));
             }
             if self.failed || self.next >= END {
                 return None;
             }
-            if let Err(failure) = self.read_on() {
+            if let Err(failure) = self.read_slice() {
                 self.failed = true;
                 return Some(Err(failure));
             }
@@ -91,61 +87,56 @@ impl Iterator for Entries {
     }
 }
 
-/// The keys and values of the bucket that a hash value belongs to, from that value on and not too many, and the first
-/// hash value behind them.
-fn some(file: &File, from: i64) -> Result<(Vec<Entry>, i64), Broken> {
-    let length = file.metadata()?.len();
+/// The walk of a scan that takes several calls. A clone begins a walk of its own.
+#[derive(Debug, Default)]
+pub(super) struct Scan(Option<Entries>);
+
+impl Scan {
+    /// Returns the walk that is under way.
+    pub(super) fn take(&mut self) -> Option<Entries> {
+        self.0.take()
+    }
+
+    /// Keeps a walk for the next call.
+    pub(super) fn pause(&mut self, walk: Entries) {
+        self.0 = Some(walk);
+    }
+}
+
+impl Clone for Scan {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// Reads keys and values of the bucket that the hash value `from` belongs to: those with this hash value or a larger one,
+/// but about a slice at most. Returns them, and the first hash value that was not read.
+fn read_slice(file: &File, from: i64) -> Result<(Vec<KeyValue>, i64), FileError> {
+    let length = format::length(file)?;
     // The directory may be the last thing in the file, if only for a moment; libgdbm would not open it so.
-    let header = Header::parse(&block(file, 0, header::LENGTH)?, length.saturating_add(1))?;
-    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    let header = Header::parse(&block(file, 0, header::LENGTH)?, length.saturating_add(1));
+    let header = header.map_err(InspectError::Header)?;
     let shift = HASH_BITS - header.directory_bits;
     let entry = from >> shift;
-    let address = header.directory.saturating_add(entry.unsigned_abs() * signed(OFFSET).unsigned_abs());
-    let address = offset(&block(file, address, OFFSET)?, 0);
-    let place = Place { header: &header, address, entry, entries: 1, length };
-    let damaged = |mismatch| Broken::Bucket(address, mismatch);
-    place.check_address().map_err(damaged)?;
-    let bytes = block(file, address.unsigned_abs(), header.bucket_size)?;
-    let place = place.whole(&bytes).map_err(damaged)?;
-    place.check(&bytes, &mut FreeSpace::default()).map_err(damaged)?;
-    let hash = |slot: &[u8]| int(slot, 0);
-    let mut slots: Vec<&[u8]> = place.occupied(&bytes).filter(|slot| hash(slot) >= from).collect();
-    slots.sort_unstable_by_key(|slot| hash(slot));
-    // Keys of one hash value are read together.
-    let next = slots.get(SOME).map_or((place.entry + place.entries) << shift, |slot| hash(slot) + 1);
-    let entries = slots.into_iter().take_while(|slot| hash(slot) < next).map(|slot| read(file, slot));
-    Ok((entries.collect::<io::Result<_>>()?, next))
-}
-
-/// The key and the value that a slot names.
-fn read(file: &File, slot: &[u8]) -> io::Result<Entry> {
-    let size = |at| usize::try_from(int(slot, at)).unwrap_or(0);
-    let mut key = block(file, offset(slot, 8).unsigned_abs(), size(16) + size(20))?;
-    let value = key.split_off(size(16));
-    Ok((key, value))
-}
-
-/// Why a bucket cannot be read.
-#[derive(Debug)]
-enum Broken {
-    File(Hopeless),
-    /// Its address in the file, and what is wrong with it.
-    Bucket(i64, Mismatch),
-}
-
-impl<E: Into<Hopeless>> From<E> for Broken {
-    fn from(error: E) -> Self {
-        Self::File(error.into())
-    }
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(hopeless) => hopeless.fmt(f),
-            Self::Bucket(address, mismatch) => write!(f, "in its bucket at {address}, {mismatch}"),
-        }
-    }
+    let address = offset(&block(file, header.directory.saturating_add(entry * signed(OFFSET)), OFFSET)?, 0);
+    let location = BucketLocation { header: &header, address, entry, entries: 1, length };
+    let damaged = |mismatch: Mismatch| Damage::Bucket { address, mismatch };
+    location.check_address().map_err(damaged)?;
+    let bytes = block(file, address, header.bucket_size)?;
+    let location = location.whole(&bytes).map_err(damaged)?;
+    location.check(&bytes, &mut FreeSpace::default()).map_err(damaged)?;
+    let mut slots: Vec<Slot> = location.occupied(&bytes).filter(|slot| slot.hash >= from).collect();
+    slots.sort_unstable_by_key(|slot| slot.hash);
+    // Keys with the same hash value are read together.
+    let next = slots.get(SLICE).map_or((location.entry + location.entries) << shift, |slot| slot.hash + 1);
+    let entries = slots.into_iter().take_while(|slot| slot.hash < next);
+    let read = |slot: Slot| {
+        let [key, value] = slot.sizes(length).map_err(damaged)?;
+        let mut key_and_value = block(file, slot.address, key + value)?;
+        let value = key_and_value.split_off(key);
+        Ok((key_and_value, value))
+    };
+    Ok((entries.map(read).collect::<Result<_, FileError>>()?, next))
 }
 
 #[cfg(test)]
@@ -155,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
     use pyzord_core::{Digest, Record};
 
-    use super::super::Gdbm;
+    use super::super::store::Gdbm;
 
     fn key(number: u16) -> Digest {
         let mut bytes = [0; 20];
@@ -189,7 +180,7 @@ mod tests {
             Event::Remove(range) => range.filter(|number| number % 7 != 0).for_each(|number| {
                 store.remove(&key(number).hex()).unwrap();
             }),
-            Event::Reorganize => store.shared.alone(super::super::Engine::reorganize).unwrap(),
+            Event::Reorganize => store.shared.reorganize().unwrap(),
         }
     }
 

@@ -27,8 +27,8 @@ use jiff::tz::TimeZone;
 use mysql::prelude::Queryable;
 use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, Task, Tick};
 
-use crate::complaint::Complaint;
 use crate::connection_manager::ConnectionManager;
+use crate::log_limiter::LogLimiter;
 use crate::record_store::RecordStore;
 use dial::Dial;
 pub use dsn::{Dsn, DsnError};
@@ -70,8 +70,8 @@ pub struct Mysql {
     round: Round,
     /// The last key that a scan found.
     scanned: Option<Vec<u8>>,
-    unreadable: Complaint,
-    refused: Complaint,
+    unreadable: LogLimiter,
+    refused: LogLimiter,
 }
 
 impl Mysql {
@@ -86,8 +86,8 @@ impl Mysql {
             codec: Codec { zone, schema: Schema::default() },
             round: Round::default(),
             scanned: None,
-            unreadable: Complaint::default(),
-            refused: Complaint::default(),
+            unreadable: LogLimiter::default(),
+            refused: LogLimiter::default(),
             dsn,
         }
     }

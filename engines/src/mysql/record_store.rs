@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::session::Session;
 use super::sql::MOST_ROWS;
 use super::{Dsn, Mysql, row};
-use crate::record_store::{RecordStore, StoredEntry};
+use crate::record_store::{EntryError, RecordStore, StoredEntry};
 
 /// How many rows one scan reads.
 const SCAN: usize = 500;
@@ -110,7 +110,7 @@ fn found_in(session: &Session, row: Row) -> (Vec<u8>, StoredEntry) {
     let record = session.codec.digest(key).and_then(|digest| Ok((digest, session.codec.record(fields)?)));
     let found = StoredEntry {
         key: String::from_utf8_lossy(key).into_owned(),
-        record: record.map_err(|why| why.to_string()),
+        record: record.map_err(|why| EntryError::new(why.to_string())),
     };
     (key.to_vec(), found)
 }

@@ -34,9 +34,9 @@ use pyzord_core::{
     StoreOp, Task, Tick,
 };
 
-use crate::complaint::Complaint;
 use crate::connection_manager::ConnectionManager;
-use crate::steps::{Step, Steps};
+use crate::log_limiter::LogLimiter;
+use crate::merge::{MergedCall, Merger};
 use client::{Client, Dial};
 use deadline::Deadline;
 pub use dsn::{Dsn, DsnError};
@@ -99,12 +99,12 @@ pub struct Redis {
     dial: Dial,
     layout: Layout,
     /// The batch on its way and its replies; kept for their memory.
-    steps: Steps,
+    steps: Merger,
     of_steps: Vec<StoreAnswer>,
     request: Request,
     replies: Vec<Value>,
-    unreadable: Complaint,
-    refused: Complaint,
+    unreadable: LogLimiter,
+    refused: LogLimiter,
     cursor: Cursor,
     old: OldRecords,
 }
@@ -132,12 +132,12 @@ impl Redis {
             link: ConnectionManager::new(dsn.name()),
             dial: Dial::new(dsn.info.clone(), options.connect),
             layout,
-            steps: Steps::default(),
+            steps: Merger::default(),
             of_steps: Vec::new(),
             request: Request::default(),
             replies: Vec::new(),
-            unreadable: Complaint::default(),
-            refused: Complaint::default(),
+            unreadable: LogLimiter::default(),
+            refused: LogLimiter::default(),
             cursor: Cursor::default(),
             old,
         }
@@ -150,7 +150,7 @@ impl Redis {
         self.layout.stamp(now.wall);
         let mut steps = std::mem::take(&mut self.steps);
         let merged = steps.merge(calls);
-        for Step { digest, op, times } in merged {
+        for MergedCall { digest, op, times } in merged {
             match op {
                 StoreOp::Read => self.layout.read(*digest, &mut self.request),
                 StoreOp::Report => self.layout.count("r", *digest, *times, &mut self.request),
@@ -183,7 +183,7 @@ impl Redis {
         outcome.map_err(|cause| self.link.lost(now.tick, &cause)).ok()
     }
 
-    fn answer(&self, step: Step, reply: &Value) -> Result<Record, Problem> {
+    fn answer(&self, step: MergedCall, reply: &Value) -> Result<Record, Problem> {
         match step.op {
             StoreOp::Read => self.layout.record(reply).map(Option::unwrap_or_default),
             StoreOp::Report | StoreOp::Whitelist => layout::counted(reply).map(|()| Record::default()),

@@ -7,7 +7,7 @@ use super::Redis;
 use super::deadline::Deadline;
 use super::layout::{Problem, problem, stored};
 use super::request::Request;
-use crate::record_store::{RecordStore, StoredEntry};
+use crate::record_store::{EntryError, RecordStore, StoredEntry};
 
 /// How many records one trip takes, and about how many keys one step of a scan returns.
 const SLICE: usize = 250;
@@ -109,7 +109,10 @@ impl Redis {
                     Some(Err(problem)) => return Err(self.problem(problem)),
                 },
             };
-            found.push(StoredEntry { key: String::from_utf8_lossy(name).into_owned(), record });
+            found.push(StoredEntry {
+                key: String::from_utf8_lossy(name).into_owned(),
+                record: record.map_err(|cause: String| EntryError::new(cause)),
+            });
         }
         Ok(())
     }

@@ -1,0 +1,11 @@
+//! libgdbm behind safe calls: the only unsafe code of the project.
+#![expect(unsafe_code, reason = "libgdbm is a C library; nothing outside this folder calls it")]
+
+mod bytes;
+mod c;
+mod database;
+mod error;
+
+pub(super) use bytes::Bytes;
+pub(super) use database::{Database, Salvage};
+pub use error::GdbmError;
