@@ -32,6 +32,8 @@ mod access;
 mod bug;
 pub mod codec;
 mod connection_manager;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+mod connector;
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 mod failure;
 #[cfg(feature = "gdbm")]
@@ -46,6 +48,8 @@ mod record_store;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+mod tls;
 
 pub use access::Access;
 pub use connection_manager::ConnectionManager;

@@ -49,6 +49,12 @@ impl Merger {
         &self.merged
     }
 
+    /// Returns the merged calls of the last batch.
+    #[cfg(feature = "redis")]
+    pub(crate) fn merged(&self) -> &[MergedCall] {
+        &self.merged
+    }
+
     /// Appends the answer to each call of the batch: that of its merged call.
     pub(crate) fn answers(&self, merged: &[StoreAnswer], answers: &mut Vec<StoreAnswer>) {
         answers.extend(self.merged_of.iter().map(|index| {

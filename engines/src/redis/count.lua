@@ -1,6 +1,6 @@
--- Counts reports or whitelistings in a hash. A record that cannot be read is left as it is.
--- KEYS: the record. ARGV: r or wl, now in Unix seconds, seconds to live or 0 for ever, how many.
--- Returns 1 when it counted, 0 when the record cannot be read.
+-- Counts reports or whitelistings in a hash. Leaves a record that cannot be read as it is.
+-- KEYS: the record. ARGV: r or wl, the time in Unix seconds, the time to live in seconds (0: for ever), how many to add.
+-- Returns 1 if it has counted, 0 if the record cannot be read.
 local MOST = '9223372036854775807'
 local record = redis.pcall('HMGET', KEYS[1],
   'r_count', 'wl_count', 'r_entered', 'r_updated', 'wl_entered', 'wl_updated')
@@ -10,7 +10,7 @@ local function is_number(digits)
   return digits == '0' or string.find(digits, '^[1-9]%d*$')
 end
 
--- Counts stay text: Lua's numbers are exact only to 2^53.
+-- Counts are compared as text: Lua's numbers are exact only up to 2^53.
 local function is_count(text)
   return is_number(text) and (#text < #MOST or #text == #MOST and text <= MOST)
 end
@@ -20,7 +20,7 @@ local function is_date(text)
   return is_number(text) and tonumber(text) <= 9223372036854
 end
 
--- One more, as on paper; the largest count stays.
+-- Adds one, digit by digit; the largest count stays.
 local function add_one(digits)
   if digits == MOST then return digits end
   local kept = #digits
@@ -30,7 +30,7 @@ local function add_one(digits)
   return string.sub(digits, 1, kept - 1) .. (string.byte(digits, kept) - 47) .. zeros
 end
 
--- Lua's numbers are exact to 2^53, which has 16 digits.
+-- Lua's numbers are exact up to 2^53, which has 16 digits.
 local function add(digits, times)
   if #digits < 16 then return string.format('%.0f', digits + times) end
   for _ = 1, times do digits = add_one(digits) end

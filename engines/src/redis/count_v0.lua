@@ -1,6 +1,6 @@
--- Counts reports or whitelistings in a text. A record that cannot be read is left as it is.
--- KEYS: the record. ARGV: r or wl, now as YYYY-MM-DD HH:MM:SS, seconds to live or 0 for ever, how many.
--- Returns 1 when it counted, 0 when the record cannot be read.
+-- Counts reports or whitelistings in a text. Leaves a record that cannot be read as it is.
+-- KEYS: the record. ARGV: r or wl, the time as YYYY-MM-DD HH:MM:SS, the time to live in seconds (0: for ever), how many to add.
+-- Returns 1 if it has counted, 0 if the record cannot be read.
 local MOST = '9223372036854775807'
 local DATE = '^%d%d%d%d%-[01]%d%-[0-3]%d [0-2]%d:[0-5]%d:[0-5]%d$'
 local value = redis.pcall('GET', KEYS[1])
@@ -19,7 +19,7 @@ for i, field in ipairs(fields) do
   end
 end
 
--- One more, as on paper; the largest count stays.
+-- Adds one, digit by digit; the largest count stays.
 local function add_one(digits)
   if digits == MOST then return digits end
   local kept = #digits
@@ -29,7 +29,7 @@ local function add_one(digits)
   return string.sub(digits, 1, kept - 1) .. (string.byte(digits, kept) - 47) .. zeros
 end
 
--- Lua's numbers are exact to 2^53, which has 16 digits.
+-- Lua's numbers are exact up to 2^53, which has 16 digits.
 local function add(digits, times)
   if #digits < 16 then return string.format('%.0f', digits + times) end
   for _ = 1, times do digits = add_one(digits) end

@@ -1,22 +1,22 @@
-//! How long an exchange with a server may still take.
+//! Deadlines of exchanges with a server.
 
 use std::time::{Duration, Instant};
 
-/// A moment by which something has to be over.
+/// A time by which an exchange must end.
 ///
-/// A socket's time-out bounds one wait for bytes. What bounds all the waits of an exchange together needs a clock,
-/// and this is the only place where an engine reads one.
+/// The time-out of a socket limits one wait for bytes. To limit all waits of an exchange together takes a clock, and this
+/// is the only place where an engine reads one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Instant);
 
 impl Deadline {
-    /// The moment `limit` from now.
+    /// Returns the time `limit` from now.
     #[expect(clippy::disallowed_methods, reason = "bounds what sockets do; records never see this clock")]
     pub(super) fn after(limit: Duration) -> Self {
         Self(Instant::now() + limit)
     }
 
-    /// What is left until then; `None` when it has passed.
+    /// Returns the time that is left; `None` if the deadline has passed.
     #[expect(clippy::disallowed_methods, reason = "bounds what sockets do; records never see this clock")]
     pub(super) fn left(self) -> Option<Duration> {
         self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())

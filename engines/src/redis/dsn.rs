@@ -1,4 +1,4 @@
-//! Where a redis database is.
+//! The address of a redis database.
 
 use std::fmt;
 
@@ -11,59 +11,21 @@ const PORT: u16 = 6379;
 /// The schemes of URLs.
 const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+unix", "unix"];
 
-/// The address of a redis database, and what it takes to be let in. It is shown without the password.
+/// The address of a redis database, with the user and the password. `Debug` and [`name`](Self::name) show no password.
 #[derive(Clone)]
 pub struct Dsn {
     pub(super) info: ConnectionInfo,
 }
 
-/// Why a text is no [`Dsn`]. Its message is one line and never holds the password.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum DsnError {
-    /// More than four fields.
-    Fields,
-    /// The second field is no port.
-    Port,
-    /// The database is no number.
-    Database,
-    /// A URL of another kind.
-    Scheme,
-    /// A URL that cannot be understood.
-    Url,
-    /// A URL that asks not to check the server's certificate.
-    Insecure,
-}
-
-impl fmt::Display for DsnError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fields => {
-                "it has more fields than host,port,password,db \
-                 (a password with a comma can be given as redis://:password@host:port/db)"
-            }
-            Self::Port => "its second field is not a port from 1 to 65535",
-            Self::Database => "its database is not a number from 0 to 2147483647",
-            Self::Scheme => "its URL is not one of redis:, rediss:, redis+unix: and unix:",
-            Self::Url => {
-                "its URL is not of the form redis://user:password@host:port/db or redis+unix:///path?db=N&pass=PASSWORD"
-            }
-            Self::Insecure => "a certificate that is not checked (#insecure) is not supported",
-        })
-    }
-}
-
-impl std::error::Error for DsnError {}
-
 impl Dsn {
-    /// Reads `host,port,password,db`, of which each may be empty, and missing at the end; they are then
-    /// `localhost`, 6379, none and 0. A host with a `/` is the path of a local socket.
+    /// Parses `host,port,password,db`. Each may be empty, or missing at the end: then it is `localhost`, 6379, none and 0.
+    /// A host with a `/` is the path of a local socket.
     ///
-    /// Reads also the URLs `redis://user:password@host:port/db`, `rediss://` for TLS, and
+    /// Parses also the URLs `redis://user:password@host:port/db`, `rediss://` for TLS, and
     /// `redis+unix:///path?db=N&user=NAME&pass=PASSWORD` or `unix://`.
     ///
     /// # Errors
-    /// When it is neither of them.
+    /// If the text is neither of them.
     pub fn parse(text: &str) -> Result<Self, DsnError> {
         let first = text.split(',').next().unwrap_or_default();
         match first.split_once("://") {
@@ -72,7 +34,7 @@ impl Dsn {
         }
     }
 
-    /// How logs name the database, such as `redis localhost:6379/0`.
+    /// Returns how logs name the database, such as `redis localhost:6379/0`.
     #[must_use]
     pub fn name(&self) -> String {
         let db = self.info.redis_settings().db();
@@ -84,10 +46,10 @@ impl Dsn {
     }
 
     fn new(address: ConnectionAddr, settings: RedisConnectionInfo) -> RedisResult<Self> {
-        // RESP2 is what every server speaks. Naming the client's library would cost a trip at each connection.
+        // Every server speaks RESP2. Setting the library's name would cost a round trip for each connection.
         let settings = settings.set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
         let info = address.into_connection_info()?;
-        // Waiting to fill a segment would hold back the last commands of a batch until all others are answered.
+        // With Nagle's algorithm the last commands of a batch wait until the server has acknowledged the others.
         let tcp = info.tcp_settings().clone().set_nodelay(true);
         Ok(Self { info: info.set_tcp_settings(tcp).set_redis_settings(settings) })
     }
@@ -99,6 +61,37 @@ impl fmt::Debug for Dsn {
     }
 }
 
+/// Why a text is not a [`Dsn`]. Its message is one line and never holds the password.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DsnError {
+    /// It has more than four fields.
+    #[error(
+        "it has more fields than host,port,password,db \
+         (a password with a comma can be given as redis://:password@host:port/db)"
+    )]
+    Fields,
+    /// The second field is not a port.
+    #[error("its second field is not a port from 1 to 65535")]
+    Port,
+    /// The database is not a number.
+    #[error("its database is not a number from 0 to 2147483647")]
+    Database,
+    /// It is a URL of another kind.
+    #[error("its URL is not one of redis:, rediss:, redis+unix: and unix:")]
+    Scheme,
+    /// It is a URL that cannot be parsed.
+    #[error(
+        "its URL is not of the form redis://user:password@host:port/db or \
+         redis+unix:///path?db=N&pass=PASSWORD"
+    )]
+    Url,
+    /// It is a URL that asks not to check the server's certificate.
+    #[error("a certificate that is not checked (#insecure) is not supported")]
+    Insecure,
+}
+
+/// Parses `host,port,password,db`.
 fn fields(text: &str) -> Result<Dsn, DsnError> {
     let mut fields = text.split(',');
     let mut next = || fields.next().unwrap_or_default();
@@ -124,12 +117,13 @@ fn address(host: &str, port: u16) -> ConnectionAddr {
     ConnectionAddr::Tcp(if bare.is_empty() { "localhost" } else { bare }.into(), port)
 }
 
+/// Parses a URL.
 fn url(scheme: &str, text: &str) -> Result<Dsn, DsnError> {
     if !SCHEMES.contains(&scheme) {
         return Err(DsnError::Scheme);
     }
     let info = text.into_connection_info().map_err(|_| DsnError::Url)?;
-    // No host has a comma: it is `host,port,password,db` behind a scheme, and the name would show the password.
+    // No host has a comma: this is `host,port,password,db` after a scheme, and the name would show the password.
     if info.addr().to_string().contains(',') {
         return Err(DsnError::Url);
     }
@@ -144,6 +138,7 @@ fn url(scheme: &str, text: &str) -> Result<Dsn, DsnError> {
     Dsn::new(info.addr().clone(), settings).map_err(|_| DsnError::Url)
 }
 
+/// Checks the number of a database.
 fn database(number: i64) -> Result<i64, DsnError> {
     i32::try_from(number).ok().filter(|number| *number >= 0).map(i64::from).ok_or(DsnError::Database)
 }
@@ -214,7 +209,7 @@ mod tests {
         assert_eq!(format!("{:?}", Dsn::parse("h,,secret").unwrap()), "Dsn(redis h:6379/0)");
     }
 
-    /// They were taken for URLs of a host, or of a socket, that has the password in its name, and logs name it.
+    /// They were parsed as URLs whose host or socket has the password in its name, which logs show.
     #[test]
     fn the_two_forms_mixed_are_refused_since_the_name_would_show_the_password() {
         for text in ["redis://h,6379,secret,0", "rediss://h,6379,secret,", "unix:///run/r.sock,,secret,0"] {

@@ -1,94 +1,57 @@
-//! Whole records, and all of them: what a migration needs.
+//! Whole records, for migrations and operators.
 
 use ::redis::Value;
 use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
-use super::Redis;
-use super::deadline::Deadline;
-use super::layout::{Problem, problem, stored};
-use super::request::Request;
+use super::engine::Redis;
+use super::reply::{ReplyError, Unreadable, number, stored};
+use super::scan::{Cursor, Page};
+use crate::failure::failure;
 use crate::record_store::{EntryError, RecordStore, StoredEntry};
 
-/// How many records one trip takes, and about how many keys one step of a scan returns.
+/// How many records one round trip takes, and about how many keys one step of a scan returns.
 const SLICE: usize = 250;
 
-/// Where a scan is.
-#[derive(Debug)]
-pub(super) struct Cursor(Vec<u8>);
-
-impl Default for Cursor {
-    fn default() -> Self {
-        Self(b"0".to_vec())
-    }
-}
-
-/// One step of a scan.
-pub(super) struct Page {
-    /// Where to go on; `0` after the last page.
-    pub(super) cursor: Vec<u8>,
-    pub(super) keys: Vec<Vec<u8>>,
-}
-
-/// Adds the command that takes one step of a scan.
-pub(super) fn scan(cursor: &[u8], pattern: &str, slice: usize, request: &mut Request) {
-    request.command(&[b"SCAN", cursor, b"MATCH", pattern.as_bytes(), b"COUNT", slice.to_string().as_bytes()]);
-}
-
-/// The page in the reply to that command.
-pub(super) fn page(reply: Option<Value>) -> Result<Page, Problem> {
-    let reply = reply.unwrap_or(Value::Nil);
-    let Value::Array(parts) = reply else { return Err(problem(&reply)) };
-    let Ok([Value::BulkString(cursor), Value::Array(keys)]) = <[Value; 2]>::try_from(parts) else {
-        return Err(Problem::Away("a reply that nobody asked for".into()));
-    };
-    let keys =
-        keys.into_iter().filter_map(|key| if let Value::BulkString(key) = key { Some(key) } else { None });
-    Ok(Page { cursor, keys: keys.collect() })
+/// Why an entry holds no record.
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("its key is not a digest of 40 hex digits in lower case")]
+    Key,
+    #[error("it is unreadable: {0}")]
+    Value(Unreadable),
 }
 
 impl Redis {
-    /// Sends the request and returns its replies.
-    fn ask(&mut self) -> Result<&[Value], StoreFailure> {
-        self.replies.clear();
-        let client = self.link.wait(|| self.dial.connect());
-        let outcome = client.and_then(|client| {
-            client.exchange(&self.request, Deadline::after(self.exchange), &mut self.replies)
-        });
-        match outcome {
-            Ok(()) => Ok(&self.replies),
-            Err(cause) => {
-                self.link.close();
-                // Another process may be there when the server is back, with another order of its keys.
-                self.cursor = Cursor::default();
-                Err(self.failure(&cause))
-            }
-        }
+    /// Sends the request and reads its replies.
+    fn ask(&mut self) -> Result<(), StoreFailure> {
+        self.wait_for_trip().map_err(|error| {
+            self.connection.close();
+            // The server may be another process when it is back, which orders its keys differently.
+            self.cursor = Cursor::default();
+            failure(self.connection.name(), error)
+        })
     }
 
-    fn failure(&self, cause: &str) -> StoreFailure {
-        StoreFailure::new(format!("{}: {cause}", self.link.name()))
+    fn reply_failure(&self, error: ReplyError) -> StoreFailure {
+        failure(self.connection.name(), error)
     }
 
-    fn problem(&self, problem: Problem) -> StoreFailure {
-        let (Problem::Unreadable(cause) | Problem::Refused(cause) | Problem::Away(cause)) = problem;
-        self.failure(&cause)
-    }
-
-    /// One trip for at most a slice; all of its results are the same failure when the trip failed.
+    /// Sends the request, whose commands are about `length` records, and appends a result for each. If the round trip
+    /// fails, its failure is the result of each.
     fn slice<T>(
         &mut self,
         length: usize,
         results: &mut Vec<Result<T, StoreFailure>>,
-        read: impl Fn(&Self, &Value) -> Result<T, Problem>,
+        read: impl Fn(&Self, &Value) -> Result<T, ReplyError>,
     ) {
         if let Err(failure) = self.ask() {
             return results.extend((0..length).map(|_| Err(failure.clone())));
         }
-        let read = |reply| read(self, reply).map_err(|problem| self.problem(problem));
+        let read = |reply| read(self, reply).map_err(|error| self.reply_failure(error));
         results.extend(self.replies.iter().map(read));
     }
 
-    /// What the scan found at these keys; nothing where a record has expired meanwhile.
+    /// Appends the entries with these keys; nothing for a record that has expired meanwhile.
     fn entries(&mut self, keys: &[Vec<u8>], found: &mut Vec<StoredEntry>) -> Result<(), StoreFailure> {
         let prefix = self.layout.prefix().as_bytes();
         let names: Vec<&[u8]> = keys.iter().map(|key| key.strip_prefix(prefix).unwrap_or(key)).collect();
@@ -101,40 +64,40 @@ impl Redis {
         let mut replies = self.replies.iter();
         for (name, digest) in names.iter().zip(digests) {
             let record = match digest {
-                None => Err("its key is not a digest of 40 hex digits in lower case".into()),
-                Some(digest) => match replies.next().map(|reply| self.layout.record(reply)) {
-                    Some(Ok(Some(record))) => Ok((digest, record)),
-                    Some(Ok(None)) | None => continue,
-                    Some(Err(Problem::Unreadable(why))) => Err(format!("it is unreadable: {why}")),
-                    Some(Err(problem)) => return Err(self.problem(problem)),
-                },
+                None => Err(EntryError::new(Cause::Key)),
+                Some(digest) => {
+                    let reply = replies.next().ok_or(ReplyError::Unexpected);
+                    match reply.and_then(|reply| self.layout.record(reply)) {
+                        Ok(Some(record)) => Ok((digest, record)),
+                        Ok(None) => continue,
+                        Err(ReplyError::Unreadable(why)) => Err(EntryError::new(Cause::Value(why))),
+                        Err(error) => return Err(self.reply_failure(error)),
+                    }
+                }
             };
-            found.push(StoredEntry {
-                key: String::from_utf8_lossy(name).into_owned(),
-                record: record.map_err(|cause: String| EntryError::new(cause)),
-            });
+            found.push(StoredEntry { key: String::from_utf8_lossy(name).into_owned(), record });
         }
         Ok(())
     }
 }
 
 impl RecordStore for Redis {
-    /// A scan whose connection broke begins again at the start.
+    /// A scan whose connection was lost begins again at the start.
     fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
         let pattern = format!("{}*", self.layout.prefix());
         self.request.clear();
-        scan(&self.cursor.0, &pattern, SLICE, &mut self.request);
+        self.cursor.scan(&pattern, SLICE, &mut self.request);
         self.ask()?;
-        let Page { cursor, keys } = page(self.replies.pop()).map_err(|problem| self.problem(problem))?;
+        let page = Page::read(self.replies.pop()).map_err(|error| self.reply_failure(error))?;
         let before = found.len();
-        self.entries(&keys, found).inspect_err(|_| found.truncate(before))?;
-        let done = cursor == b"0";
-        self.cursor = Cursor(cursor);
-        Ok(if done { Progress::Done } else { Progress::More })
+        self.entries(&page.keys, found).inspect_err(|_| found.truncate(before))?;
+        let progress = if page.next.is_some() { Progress::More } else { Progress::Done };
+        self.cursor = page.next.unwrap_or_default();
+        Ok(progress)
     }
 
-    /// What is put expires when nothing was written to it for the engine's [`CleanupAge`](pyzord_core::CleanupAge)
-    /// from now on.
+    /// The records expire if nothing is written to them for the engine's [`CleanupAge`](pyzord_core::CleanupAge) from
+    /// now on.
     fn put(&mut self, records: &[(Digest, Record)], results: &mut Vec<Result<(), StoreFailure>>) {
         for slice in records.chunks(SLICE) {
             self.request.clear();
@@ -148,7 +111,7 @@ impl RecordStore for Redis {
             self.request.clear();
             slice.iter().for_each(|digest| self.layout.read(*digest, &mut self.request));
             self.slice(slice.len(), results, |engine, reply| {
-                engine.layout.record(reply).map(Option::unwrap_or_default)
+                Ok(engine.layout.record(reply)?.unwrap_or_default())
             });
         }
     }
@@ -166,14 +129,13 @@ impl RecordStore for Redis {
         Ok(())
     }
 
-    /// All keys of the database, those of others included.
+    /// Counts all keys of the database, those of others included.
     fn estimate(&mut self) -> Option<u64> {
         self.request.clear();
         self.request.command(&[b"DBSIZE"]);
-        match self.ask().ok()?.first()? {
-            Value::Int(count) => u64::try_from(*count).ok(),
-            _ => None,
-        }
+        let counted =
+            self.ask().and_then(|()| number(self.replies.first()).map_err(|error| self.reply_failure(error)));
+        counted.inspect_err(|failure| log::debug!("{failure}")).ok()
     }
 
     fn rounded(&self, record: &Record) -> Record {
@@ -181,7 +143,7 @@ impl RecordStore for Redis {
     }
 }
 
-/// The digest in a key. One in upper case is none: the server looks for it in lower case, and would never find it.
+/// Parses the digest in a key. Upper case is refused: the server looks for lower case, and does not find such a key.
 fn digest(name: &[u8]) -> Option<Digest> {
     Digest::parse(name).filter(|digest| digest.hex() == name)
 }

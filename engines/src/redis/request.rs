@@ -1,31 +1,31 @@
-//! Commands in redis's wire format, packed into one buffer that is used again.
+//! Commands in redis's wire format, in one buffer that is reused.
 
 use sha1::{Digest as _, Sha1};
 
 use crate::codec::number::push_number;
 
-/// Commands to be sent together, each of which is answered by one reply.
+/// Commands that are sent together. The server answers each with one reply.
 #[derive(Debug, Default)]
 pub(super) struct Request {
     bytes: Vec<u8>,
     replies: usize,
-    /// The request holds a script's text already.
+    /// The request has the text of a script.
     scripted: bool,
 }
 
 impl Request {
-    /// Forgets the commands, not the memory.
+    /// Removes the commands, and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         (self.replies, self.scripted) = (0, false);
     }
 
-    /// What to send.
+    /// Returns the bytes to send.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many replies it will have.
+    /// Returns how many replies the server sends.
     pub(super) fn replies(&self) -> usize {
         self.replies
     }
@@ -38,8 +38,8 @@ impl Request {
 
     /// Adds a call of a script on one key.
     ///
-    /// The first one of a request carries the script's text, which makes it known to the server, and the others
-    /// only its name: no request depends on what the server knew before. All of a request's calls are of one script.
+    /// The first call of a request has the script's text, from which the server learns the script; the others have its
+    /// hash. So no request depends on what the server knew before. All calls of a request must be of one script.
     pub(super) fn script(&mut self, script: &Script, key: &[u8], arguments: &[&[u8]]) {
         self.head(4 + arguments.len());
         if self.scripted {
@@ -76,11 +76,11 @@ impl Request {
     }
 }
 
-/// A script that the server runs as one step, so that nobody sees a record half changed.
+/// A script that the server runs as one step, so that no client reads a record that is half changed.
 #[derive(Debug)]
 pub(super) struct Script {
     text: &'static str,
-    /// The SHA-1 of its text in hex, by which a server knows it.
+    /// The SHA-1 of its text in hex, which names it for the server.
     name: [u8; 40],
 }
 

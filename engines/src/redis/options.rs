@@ -1,0 +1,42 @@
+//! How an engine works with its database.
+
+use std::time::Duration;
+
+use pyzord_core::CleanupAge;
+
+/// How an engine works with its database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Redis itself removes records to which nothing was written for this time.
+    pub cleanup_age: CleanupAge,
+    /// How long making a connection may take.
+    pub connect: Duration,
+    /// How long all replies of one round trip may take together, within 20 milliseconds.
+    pub exchange: Duration,
+    /// Whether upkeep looks for records of the old layout, and warns of them.
+    pub search_old: bool,
+}
+
+impl Options {
+    /// Returns options for a server, whose clients wait: answers come within half a second.
+    #[must_use]
+    pub const fn serving(cleanup_age: CleanupAge) -> Self {
+        Self {
+            cleanup_age,
+            connect: Duration::from_millis(300),
+            exchange: Duration::from_millis(400),
+            search_old: true,
+        }
+    }
+
+    /// Returns options for moving whole databases, which can wait for a slow server.
+    #[must_use]
+    pub const fn migrating(cleanup_age: CleanupAge) -> Self {
+        Self {
+            cleanup_age,
+            connect: Duration::from_secs(10),
+            exchange: Duration::from_secs(60),
+            search_old: false,
+        }
+    }
+}

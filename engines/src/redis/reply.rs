@@ -1,0 +1,127 @@
+//! What the replies to commands mean.
+
+use std::fmt;
+
+use ::redis::{ServerError, Value};
+
+use crate::codec::{redis, redis_v0};
+
+/// Why there is no result in a reply.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReplyError {
+    /// The stored value is not a record; it was left as it is.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The server refused this command; others may work.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The server can do nothing for now, or is no longer the server to ask.
+    #[error(transparent)]
+    Away(Refusal),
+    /// The reply is not of a kind that the command has: the connection is out of step.
+    #[error("the server's reply is of an unexpected kind")]
+    Unexpected,
+}
+
+/// Why a stored value is not a record.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("it is of another type")]
+    Type,
+    /// A script that counts does not say which field it is.
+    #[error("a field is not of a known form")]
+    Field,
+    #[error(transparent)]
+    Hash(redis::Unreadable),
+    #[error(transparent)]
+    Text(redis_v0::Unreadable),
+}
+
+/// An error reply, displayed as one line.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal(pub(super) ServerError);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.code())?;
+        self.0.details().map_or(Ok(()), |details| write!(f, " {details}"))
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Returns why a reply is not the one that the command has.
+pub(super) fn error(reply: &Value) -> ReplyError {
+    let Value::ServerError(error) = reply else { return ReplyError::Unexpected };
+    let refusal = Refusal(error.clone());
+    match error.code() {
+        "WRONGTYPE" => Unreadable::Type.into(),
+        // READONLY above all: a replica that was the master until a failover. The address may lead to the new master now.
+        "READONLY" | "MASTERDOWN" | "LOADING" | "BUSY" | "NOAUTH" => ReplyError::Away(refusal),
+        _ => ReplyError::Refused(refusal),
+    }
+}
+
+/// Checks the reply of a script that counts.
+pub(super) fn counted(reply: &Value) -> Result<(), ReplyError> {
+    match reply {
+        Value::Int(1) => Ok(()),
+        Value::Int(_) => Err(Unreadable::Field.into()),
+        _ => Err(error(reply)),
+    }
+}
+
+/// Checks the reply of a command that stores or removes.
+pub(super) fn stored(reply: &Value) -> Result<(), ReplyError> {
+    match reply {
+        Value::Int(_) | Value::Okay => Ok(()),
+        _ => Err(error(reply)),
+    }
+}
+
+/// Returns the number in the reply of a command that counts keys.
+pub(super) fn number(reply: Option<&Value>) -> Result<u64, ReplyError> {
+    match reply.ok_or(ReplyError::Unexpected)? {
+        Value::Int(number) => u64::try_from(*number).map_err(|_| ReplyError::Unexpected),
+        other => Err(error(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_replies_are_sorted_by_what_they_concern() {
+        let table = [
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", "unreadable"),
+            ("READONLY You can't write against a read only replica.", "away"),
+            ("LOADING Redis is loading the dataset in memory", "away"),
+            ("MASTERDOWN Link with MASTER is down", "away"),
+            ("BUSY Redis is busy running a script.", "away"),
+            ("NOAUTH Authentication required.", "away"),
+            ("OOM command not allowed when used memory > 'maxmemory'.", "refused"),
+            ("MISCONF Redis is configured to save RDB snapshots", "refused"),
+            ("NOPERM this user has no permissions", "refused"),
+            ("NOSCRIPT No matching script.", "refused"),
+            ("ERR unknown command", "refused"),
+        ];
+        for (text, expected) in table {
+            let reply = ::redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
+            let sorted = match error(&reply) {
+                ReplyError::Unreadable(_) => "unreadable",
+                ReplyError::Refused(cause) => {
+                    assert_eq!(cause.to_string(), text);
+                    "refused"
+                }
+                ReplyError::Away(cause) => {
+                    assert_eq!(cause.to_string(), text);
+                    "away"
+                }
+                ReplyError::Unexpected => "unexpected",
+            };
+            assert_eq!(sorted, expected, "{text}");
+        }
+        assert!(matches!(error(&Value::Int(3)), ReplyError::Unexpected));
+    }
+}
