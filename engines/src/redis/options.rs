@@ -8,7 +8,7 @@ use pyzord_core::CleanupAge;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Redis itself removes records to which nothing was written for this time.
-    pub cleanup_age: CleanupAge,
+    pub cleanup_age: Option<CleanupAge>,
     /// How long making a connection may take.
     pub connect: Duration,
     /// How long all replies of one round trip may take together, within 20 milliseconds.
@@ -20,7 +20,7 @@ pub struct Options {
 impl Options {
     /// Returns options for a server, whose clients wait: answers come within half a second.
     #[must_use]
-    pub const fn serving(cleanup_age: CleanupAge) -> Self {
+    pub const fn serving(cleanup_age: Option<CleanupAge>) -> Self {
         Self {
             cleanup_age,
             connect: Duration::from_millis(300),
@@ -31,7 +31,7 @@ impl Options {
 
     /// Returns options for moving whole databases, which can wait for a slow server.
     #[must_use]
-    pub const fn migrating(cleanup_age: CleanupAge) -> Self {
+    pub const fn migrating(cleanup_age: Option<CleanupAge>) -> Self {
         Self {
             cleanup_age,
             connect: Duration::from_secs(10),
