@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use pyzord_core::{AccessOrder, CleanupAge, Limits};
 
-use crate::account::Account;
 use crate::home::Home;
+use crate::system_account::SystemAccount;
 use crate::{ini, limits};
 
 macro_rules! names {
@@ -320,7 +320,7 @@ pub(crate) struct Settings {
     pub(crate) usage_log_file: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
     /// Who serves, if somebody else than who starts.
-    pub(crate) account: Option<Account>,
+    pub(crate) account: Option<SystemAccount>,
     pub(crate) limits: Limits,
     /// A client's home directory; what is counted goes to its servers as well.
     pub(crate) forward_home: Option<PathBuf>,
@@ -384,13 +384,13 @@ fn status(text: &str) -> Option<Option<String>> {
     is_whole.then(|| Some(text.to_owned()))
 }
 
-fn account(sources: &Sources) -> Result<Option<Account>, String> {
-    let find = |name, expected, find: &dyn Fn(&str) -> Option<Account>| {
+fn account(sources: &Sources) -> Result<Option<SystemAccount>, String> {
+    let find = |name, expected, find: &dyn Fn(&str) -> Option<SystemAccount>| {
         let read = |text: &str| if text.is_empty() { Some(None) } else { find(text).map(Some) };
         sources.read_as(name, expected, read)
     };
-    let user = find(Name::User, "a user of this system", &Account::of_user)?;
-    let in_group = |text: &str| Account::in_group(user.clone(), text);
+    let user = find(Name::User, "a user of this system", &SystemAccount::of_user)?;
+    let in_group = |text: &str| SystemAccount::in_group(user.clone(), text);
     let both = find(Name::Group, "a group of this system", &in_group)?;
     Ok(both.or(user))
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     // A port below 1024 wants root. An error waits for the log, which must be the account's own.
     let bound = passed.and_then(|passed| listen(&settings, passed));
     let Some(account) = &settings.account else { return start(options, &home, &sources, &settings, bound) };
-    account.assume()?;
+    account.assume().map_err(|error| error.to_string())?;
     start(options, &home, &sources, &settings, bound).map_err(|error| account.explain(error))
 }
 
