@@ -224,7 +224,7 @@ impl Sources {
 }
 
 /// A setting, its value without secrets, and where that comes from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) value: String,

@@ -15,7 +15,7 @@ use crate::home::Home;
 use crate::logs::Logs;
 use crate::pidfile::PidFile;
 use crate::settings::{Row, Settings, Sources};
-use crate::status::{Facts, Status};
+use crate::status::{Facts, StatusServer};
 use crate::systemd::{self, Manager};
 use crate::{detach, forward, rules};
 
@@ -85,7 +85,8 @@ fn start(
     if passed {
         log::info!("Serving on the socket that the service manager passed, whatever the settings say.");
     }
-    let status = settings.status.as_deref().map(Status::bind).transpose()?;
+    let status =
+        settings.status.as_deref().map(StatusServer::bind).transpose().map_err(|error| error.to_string())?;
     let mut engine = engine::open(settings)?;
     let control = engine.lend.take().and_then(|lend| Host::bind(&settings.database, lend));
     let forwarding = forward::start(plan)?;
@@ -155,7 +156,7 @@ struct Open {
     control: Option<Host>,
     forwarding: Option<Forwarding>,
     /// The status page, and the settings that it shows.
-    page: Option<(Status, Vec<Row>)>,
+    page: Option<(StatusServer, Vec<Row>)>,
     manager: Manager,
 }
 

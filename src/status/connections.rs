@@ -1,6 +1,6 @@
-//! Connections, all of them in one thread: a bounded number, each for a bounded time.
+//! All connections in one thread: a bounded number, each for a bounded time.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, BufRead as _, Cursor, ErrorKind, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -8,86 +8,91 @@ use std::time::Duration;
 
 use pyzord_core::Tick;
 use pyzord_runtime::Clock;
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::http::{Parsed, Request, Response, parse};
+use super::http::{HttpRequest, HttpResponse, Parsed, parse};
 
-/// Connections at once. One more costs the oldest of them, so who holds them open keeps nobody out.
-const MOST: usize = 64;
-/// How long a request may take to come in, a response to go out, and the peer to close the connection.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// After an error of the listener, which would come again at once: no descriptor is left, say.
+/// The largest number of connections. One more closes the oldest: idle connections keep no client out.
+const MOST_CONNECTIONS: usize = 64;
+/// The time limit for a request, for a response, and for the peer to close the connection.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause after an error of the listener that would come again at once, such as a lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What a peer may send beyond its request before the connection is cut, in bytes.
+/// How much is read at once, in bytes.
+const CHUNK: usize = 2048;
+/// How many bytes after its request a peer may send before the connection is cut.
 const MOST_IGNORED: usize = 64 << 10;
 
+/// Returns the response to a request.
+type Answer<'a> = dyn FnMut(HttpRequest<'_>) -> HttpResponse + 'a;
+
 /// Answers requests until the peer of `end` is closed. The listener must not block.
-pub(super) fn serve(
-    listener: &TcpListener,
-    end: &UnixStream,
-    clock: Clock,
-    answer: &mut dyn FnMut(Request<'_>) -> Response,
-) {
-    let mut connections: Vec<Connection> = Vec::new();
+pub(super) fn serve(listener: &TcpListener, end: &UnixStream, clock: Clock, answer: &mut Answer<'_>) {
+    let mut connections: Vec<HttpConnection> = Vec::new();
     loop {
-        let ready = match wait(listener, end, &connections, clock.tick()) {
-            Ok(ready) => ready,
+        match wait(listener, end, &mut connections, clock.tick()) {
+            Ok(Ready { ended: true, .. }) => return,
+            Ok(Ready { incoming, .. }) => {
+                connections.retain_mut(|connection| {
+                    let open = !connection.ready || connection.proceed(clock, answer);
+                    open && connection.deadline > clock.tick()
+                });
+                if incoming {
+                    accept(listener, &mut connections, clock.tick());
+                }
+            }
             Err(error) => {
                 log::debug!("status page: waiting failed: {error}");
                 thread::sleep(PAUSE);
-                continue;
             }
-        };
-        let mut ready = ready.into_iter();
-        let [ended, called] = [ready.next().unwrap_or(false), ready.next().unwrap_or(false)];
-        if ended {
-            return;
-        }
-        connections.retain_mut(|connection| {
-            let now = clock.tick();
-            let go_on = !ready.next().unwrap_or(false) || connection.go_on(clock, answer);
-            go_on && connection.deadline > now
-        });
-        if called {
-            accept(listener, &mut connections, clock.tick());
         }
     }
 }
 
-/// Waits until something can be done, or a deadline has come. Says of `end`, the listener and each connection, in
-/// this order, whether something happened to it.
+/// What has happened beside the connections.
+struct Ready {
+    /// The server stops.
+    ended: bool,
+    /// A client wants to connect.
+    incoming: bool,
+}
+
+/// Waits until something happens or a deadline has come, and marks the connections that are ready.
 fn wait(
     listener: &TcpListener,
     end: &UnixStream,
-    connections: &[Connection],
+    connections: &mut [HttpConnection],
     now: Tick,
-) -> io::Result<Vec<bool>> {
+) -> io::Result<Ready> {
+    let nearest = connections.iter().map(|connection| connection.deadline.since(now)).min();
+    // A millisecond more: a wait that ends a little too early would end without a deadline that has come.
+    let timeout = nearest.map(|left| Timespec::try_from(left + Duration::from_millis(1)));
+    let timeout = timeout.transpose().map_err(io::Error::other)?;
     let mut watched = vec![PollFd::new(end, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
     watched
         .extend(connections.iter().map(|connection| PollFd::new(&connection.stream, connection.waits_for())));
-    let nearest = connections.iter().map(|connection| connection.deadline.since(now)).min();
-    // A little late rather than a little early, when nothing would be over yet.
-    let timeout =
-        nearest.map(|left| left + Duration::from_millis(1)).and_then(|left| Timespec::try_from(left).ok());
     match poll(&mut watched, timeout.as_ref()) {
-        Ok(_) => (),
-        Err(rustix::io::Errno::INTR) => return Ok(vec![false; watched.len()]),
+        Ok(_) | Err(rustix::io::Errno::INTR) => (),
         Err(error) => return Err(error.into()),
     }
-    Ok(watched.iter().map(|fd| !fd.revents().is_empty()).collect())
+    // An interrupted call leaves all events empty.
+    let mut events = watched.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>().into_iter();
+    let (ended, incoming) = (events.next() == Some(true), events.next() == Some(true));
+    for (connection, ready) in connections.iter_mut().zip(events) {
+        connection.ready = ready;
+    }
+    Ok(Ready { ended, incoming })
 }
 
-fn accept(listener: &TcpListener, connections: &mut Vec<Connection>, now: Tick) {
+fn accept(listener: &TcpListener, connections: &mut Vec<HttpConnection>, now: Tick) {
     match listener.accept().and_then(|(stream, _)| stream.set_nonblocking(true).map(|()| stream)) {
         Ok(stream) => {
-            if connections.len() >= MOST {
+            if connections.len() >= MOST_CONNECTIONS {
                 connections.remove(0);
             }
-            connections.push(Connection {
-                stream,
-                deadline: now.after(PATIENCE),
-                state: State::Reading(Vec::new()),
-            });
+            let phase = Phase::Reading(Vec::new());
+            connections.push(HttpConnection { stream, deadline: now.after(TIMEOUT), ready: false, phase });
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => (),
         Err(error) => {
@@ -98,32 +103,34 @@ fn accept(listener: &TcpListener, connections: &mut Vec<Connection>, now: Tick) 
 }
 
 #[derive(Debug)]
-struct Connection {
+struct HttpConnection {
     stream: TcpStream,
     deadline: Tick,
-    state: State,
+    /// The last wait has found something to do.
+    ready: bool,
+    phase: Phase,
 }
 
 #[derive(Debug)]
-enum State {
-    /// What there is of the request.
+enum Phase {
+    /// The part of the request that has been received.
     Reading(Vec<u8>),
-    /// The response, and how much of it has been sent.
-    Writing(Vec<u8>, usize),
-    /// All was sent and the peer knows it. Closing now would take the response from a peer that still sends.
+    /// The response, and the position up to which it has been sent.
+    Writing(Cursor<Vec<u8>>),
+    /// The response has been sent. Closing the connection now would discard it at a peer that still sends.
     Closing { ignored: usize },
 }
 
-impl Connection {
+impl HttpConnection {
     const fn waits_for(&self) -> PollFlags {
-        match self.state {
-            State::Reading(_) | State::Closing { .. } => PollFlags::IN,
-            State::Writing(..) => PollFlags::OUT,
+        match self.phase {
+            Phase::Reading(_) | Phase::Closing { .. } => PollFlags::IN,
+            Phase::Writing(_) => PollFlags::OUT,
         }
     }
 
-    /// Does what can be done now. Whether anything is left to do.
-    fn go_on(&mut self, clock: Clock, answer: &mut dyn FnMut(Request<'_>) -> Response) -> bool {
+    /// Does everything that does not block; returns whether the connection stays open.
+    fn proceed(&mut self, clock: Clock, answer: &mut Answer<'_>) -> bool {
         loop {
             match self.step(clock, answer) {
                 Ok(true) => (),
@@ -134,29 +141,30 @@ impl Connection {
         }
     }
 
-    fn step(&mut self, clock: Clock, answer: &mut dyn FnMut(Request<'_>) -> Response) -> io::Result<bool> {
-        let mut chunk = [0; 2048];
-        match &mut self.state {
-            State::Reading(head) => {
-                let length = self.stream.read(&mut chunk)?;
-                head.extend_from_slice(chunk.get(..length).unwrap_or_default());
+    fn step(&mut self, clock: Clock, answer: &mut Answer<'_>) -> io::Result<bool> {
+        match &mut self.phase {
+            Phase::Reading(head) => {
+                head.reserve(CHUNK);
+                let length = rustix::io::read(&self.stream, spare_capacity(head))?;
                 let (response, head_only) = match parse(head) {
                     Parsed::Incomplete => return Ok(length > 0),
                     Parsed::Complete(request) => (answer(request), request.head_only),
-                    Parsed::Refused(code) => (Response::bare(code), false),
+                    Parsed::Refused(code) => (HttpResponse::bare(code), false),
                 };
-                self.state = State::Writing(response.to_bytes(&date(clock), head_only), 0);
-                self.deadline = clock.tick().after(PATIENCE);
+                self.phase =
+                    Phase::Writing(Cursor::new(response.to_bytes(date(clock).as_deref(), head_only)));
+                self.deadline = clock.tick().after(TIMEOUT);
             }
-            State::Writing(response, sent) => {
-                *sent += self.stream.write(response.get(*sent..).unwrap_or_default())?;
-                if *sent >= response.len() {
+            Phase::Writing(response) => {
+                let sent = self.stream.write(response.fill_buf()?)?;
+                response.consume(sent);
+                if response.fill_buf()?.is_empty() {
                     self.stream.shutdown(Shutdown::Write)?;
-                    self.state = State::Closing { ignored: 0 };
+                    self.phase = Phase::Closing { ignored: 0 };
                 }
             }
-            State::Closing { ignored } => {
-                let length = self.stream.read(&mut chunk)?;
+            Phase::Closing { ignored } => {
+                let length = rustix::io::read(&self.stream, &mut [0; CHUNK])?;
                 *ignored += length;
                 return Ok(length > 0 && *ignored < MOST_IGNORED);
             }
@@ -165,8 +173,8 @@ impl Connection {
     }
 }
 
-/// Now, as HTTP writes it.
-fn date(clock: Clock) -> String {
-    let now = jiff::Timestamp::from_second(clock.now().wall.seconds()).unwrap_or_default();
-    now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+/// Returns the current time in the form of HTTP; `None` if the clock is beyond the years of that form.
+fn date(clock: Clock) -> Option<String> {
+    let now = jiff::Timestamp::from_second(clock.now().wall.seconds()).ok()?;
+    Some(now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
 }

@@ -1,31 +1,31 @@
-//! Whether the server serves: its workers get on, and its database answers.
+//! Whether the server works: its workers finish batches, and its database answers.
 
 use std::time::Duration;
 
 use pyzord_core::{Digest, Store, StoreCall, StoreError, StoreOp, Tick};
 use pyzord_runtime::{Clock, Details};
 
-/// A worker that has been at one batch for this long is stuck: a batch takes half a second when all goes wrong.
+/// A worker with a batch of this age is stuck: if every call times out, a batch takes half a second.
 const STUCK: Duration = Duration::from_secs(5);
-/// How long the database's last answer is believed. So it is asked seldom, however often somebody asks us.
+/// How long an answer of the database counts. It bounds how often the database is asked, however often `/healthz` is.
 const FRESH: Duration = Duration::from_secs(2);
-/// How long an estimate of the number of records is good enough.
+/// How long an estimate of the number of records counts.
 const RECORDS_FRESH: Duration = Duration::from_secs(10);
 
-/// Asks the database now and then, through a store of its own.
-pub(super) struct Health {
+/// Asks the database from time to time, through a store of its own.
+pub(super) struct HealthCheck {
     store: Box<dyn Store>,
     clock: Clock,
     answer: Option<(Tick, Result<(), StoreError>)>,
     records: Option<(Tick, Option<u64>)>,
 }
 
-impl Health {
+impl HealthCheck {
     pub(super) fn new(store: Box<dyn Store>, clock: Clock) -> Self {
         Self { store, clock, answer: None, records: None }
     }
 
-    /// Whether the database answers. It reads one record; whether there is one does not matter.
+    /// Returns whether the database answers. It reads one record, which may be absent.
     pub(super) fn store(&mut self) -> Result<(), StoreError> {
         let now = self.clock.now();
         if let Some((at, answer)) = self.answer
@@ -35,16 +35,21 @@ impl Health {
         }
         let (mut answers, call) = (Vec::new(), StoreCall { digest: Digest::new([0; 20]), op: StoreOp::Read });
         self.store.execute(now, &[call], &mut answers);
+        debug_assert_eq!(answers.len(), 1, "one answer for each call");
         let answer = match answers.first() {
-            // A record that nobody can read is an answer.
+            // An unreadable record is an answer, too.
             Some(Ok(_) | Err(StoreError::Unreadable)) => Ok(()),
-            _ => Err(StoreError::Unavailable),
+            Some(Err(error)) => Err(*error),
+            None => {
+                log::error!("health check: internal error: the engine gave no answer");
+                Err(StoreError::Unavailable)
+            }
         };
         self.answer = Some((self.clock.tick(), answer));
         answer
     }
 
-    /// About how many records there are, when the database can tell cheaply.
+    /// Returns the approximate number of records, if the database tells it cheaply.
     pub(super) fn records(&mut self) -> Option<u64> {
         let now = self.clock.now();
         if let Some((at, records)) = self.records
@@ -58,13 +63,13 @@ impl Health {
         records
     }
 
-    /// Why requests are not served, if they are not.
+    /// Returns why requests are not served, if they are not.
     pub(super) fn trouble(&mut self, details: &Details) -> Option<&'static str> {
-        workers(details).or_else(|| self.store().is_err().then_some("the database does not answer"))
+        stuck_workers(details).or_else(|| self.store().is_err().then_some("the database does not answer"))
     }
 }
 
-fn workers(details: &Details) -> Option<&'static str> {
+fn stuck_workers(details: &Details) -> Option<&'static str> {
     let stuck = details.busy.iter().filter(|busy| **busy > STUCK).count();
     match details.workers {
         0 => Some("no worker is running"),
@@ -78,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_worker_that_gets_on_is_enough() {
+    fn one_worker_that_finishes_batches_is_enough() {
         let (quick, slow) = (Duration::from_millis(900), Duration::from_secs(6));
         for (running, busy, well) in [
             (0, vec![], false),
@@ -91,7 +96,7 @@ mod tests {
         ] {
             let mut details = Details::default();
             (details.workers, details.busy) = (running, busy.clone());
-            assert_eq!(workers(&details).is_none(), well, "{running} {busy:?}");
+            assert_eq!(stuck_workers(&details).is_none(), well, "{running} {busy:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as a status page needs: a request without a body, a response, and the end of the connection.
+//! The part of HTTP/1.1 that a status page needs: a request without a body, a response, the end of the connection.
 
 use httparse::{EMPTY_HEADER, Error, Status};
 
@@ -6,29 +6,29 @@ use httparse::{EMPTY_HEADER, Error, Status};
 pub(super) const MOST_HEAD: usize = 8 << 10;
 const MOST_HEADERS: usize = 64;
 
-/// A request that can be answered.
+/// A complete request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Request<'a> {
-    /// Without a query.
+pub(super) struct HttpRequest<'a> {
+    /// The path without the query.
     pub(super) path: &'a str,
-    /// Whom the client meant to ask, without the port; absent in HTTP/1.0.
+    /// The host that the client asks, without the port; absent in HTTP/1.0.
     pub(super) host: Option<&'a str>,
-    /// The body is left out.
+    /// The response has no body.
     pub(super) head_only: bool,
 }
 
-/// What has come of a request.
+/// What has been received of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Parsed<'a> {
     Incomplete,
-    Complete(Request<'a>),
-    /// This is the answer.
-    Refused(Code),
+    Complete(HttpRequest<'a>),
+    /// The request cannot be served; its response has this status.
+    Refused(StatusCode),
 }
 
-/// A response's status.
+/// The status of a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Code {
+pub(super) enum StatusCode {
     Ok,
     BadRequest,
     NotFound,
@@ -39,7 +39,7 @@ pub(super) enum Code {
     Unavailable,
 }
 
-impl Code {
+impl StatusCode {
     const fn line(self) -> &'static str {
         match self {
             Self::Ok => "200 OK",
@@ -54,40 +54,40 @@ impl Code {
     }
 }
 
-/// Reads the head of a request. Whatever follows it is nobody's.
+/// Parses the head of a request; bytes after it are ignored.
 pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
     let mut headers = [EMPTY_HEADER; MOST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(bytes) {
         Ok(Status::Partial) if bytes.len() < MOST_HEAD => return Parsed::Incomplete,
-        Ok(Status::Partial) | Err(Error::TooManyHeaders) => return Parsed::Refused(Code::TooLarge),
-        Err(_) => return Parsed::Refused(Code::BadRequest),
+        Ok(Status::Partial) | Err(Error::TooManyHeaders) => return Parsed::Refused(StatusCode::TooLarge),
+        Err(_) => return Parsed::Refused(StatusCode::BadRequest),
         Ok(Status::Complete(_)) => (),
     }
     let (Some(method), Some(target)) = (request.method, request.path) else {
-        return Parsed::Refused(Code::BadRequest);
+        return Parsed::Refused(StatusCode::BadRequest);
     };
     if !matches!(method, "GET" | "HEAD") {
-        return Parsed::Refused(Code::MethodNotAllowed);
+        return Parsed::Refused(StatusCode::MethodNotAllowed);
     }
     let mut hosts = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
     let host = match (hosts.next(), hosts.next(), request.version) {
         (Some(host), None, _) => Some(host.value),
         (None, _, Some(0)) => None,
-        _ => return Parsed::Refused(Code::BadRequest),
+        _ => return Parsed::Refused(StatusCode::BadRequest),
     };
     let host = match host.map(std::str::from_utf8).transpose() {
         Ok(host) => host.map(without_port),
-        Err(_) => return Parsed::Refused(Code::BadRequest),
+        Err(_) => return Parsed::Refused(StatusCode::BadRequest),
     };
-    Parsed::Complete(Request { path: path(target), host, head_only: method == "HEAD" })
+    Parsed::Complete(HttpRequest { path: path(target), host, head_only: method == "HEAD" })
 }
 
-/// `/a?b` and `http://host/a?b` are `/a`.
+/// Returns the path of a request's target: `/a` for `/a?b` and `http://host/a?b`.
 fn path(target: &str) -> &str {
     let behind_scheme = target.strip_prefix("http://");
     let target = behind_scheme.map_or(target, |rest| rest.find('/').map_or("/", |slash| &rest[slash..]));
-    target.split('?').next().unwrap_or_default()
+    target.split_once('?').map_or(target, |(path, _)| path)
 }
 
 fn without_port(host: &str) -> &str {
@@ -98,42 +98,45 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// What goes back.
+/// A response.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Response {
-    pub(super) code: Code,
+pub(super) struct HttpResponse {
+    pub(super) code: StatusCode,
     pub(super) content_type: &'static str,
-    /// What the page may do; nothing else needs a say.
+    /// The content security policy of a page.
     pub(super) policy: Option<String>,
     pub(super) body: String,
 }
 
-impl Response {
-    pub(super) fn new(code: Code, content_type: &'static str, body: String) -> Self {
+impl HttpResponse {
+    pub(super) fn new(code: StatusCode, content_type: &'static str, body: String) -> Self {
         Self { code, content_type, policy: None, body }
     }
 
-    /// One line of text.
-    pub(super) fn text(code: Code, line: &str) -> Self {
+    /// Returns a response of one line of text.
+    pub(super) fn text(code: StatusCode, line: &str) -> Self {
         Self::new(code, "text/plain; charset=utf-8", format!("{line}\n"))
     }
 
-    /// An answer that says no more than its code.
-    pub(super) fn bare(code: Code) -> Self {
+    /// Returns a response that repeats its status as text.
+    pub(super) fn bare(code: StatusCode) -> Self {
         Self::text(code, code.line())
     }
 
-    /// The bytes to send; `date` is that of now, as HTTP writes it.
-    pub(super) fn to_bytes(&self, date: &str, head_only: bool) -> Vec<u8> {
+    /// Returns the bytes to send. `date` is the current time in the form of HTTP, if the clock tells it.
+    pub(super) fn to_bytes(&self, date: Option<&str>, head_only: bool) -> Vec<u8> {
         let Self { code, content_type, policy, body } = self;
         let mut head = format!(
-            "HTTP/1.1 {}\r\nDate: {date}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
+            "HTTP/1.1 {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
              Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
              Cross-Origin-Resource-Policy: same-origin\r\nConnection: close\r\n",
             code.line(),
             body.len()
         );
-        if *code == Code::MethodNotAllowed {
+        if let Some(date) = date {
+            head += &format!("Date: {date}\r\n");
+        }
+        if *code == StatusCode::MethodNotAllowed {
             head += "Allow: GET, HEAD\r\n";
         }
         if let Some(policy) = policy {
@@ -154,12 +157,12 @@ mod tests {
     use super::*;
 
     fn complete<'a>(path: &'a str, host: &'a str) -> Parsed<'a> {
-        Parsed::Complete(Request { path, host: Some(host), head_only: false })
+        Parsed::Complete(HttpRequest { path, host: Some(host), head_only: false })
     }
 
     #[test]
-    fn requests_are_taken_as_http_says() {
-        let head_only = Request { path: "/", host: Some("a"), head_only: true };
+    fn requests_are_parsed_as_http_says() {
+        let head_only = HttpRequest { path: "/", host: Some("a"), head_only: true };
         for (bytes, expected) in [
             ("", Parsed::Incomplete),
             ("GET / HTTP/1.1\r\nHost: a\r\n", Parsed::Incomplete),
@@ -167,29 +170,32 @@ mod tests {
             ("GET http://b:1/x?y HTTP/1.1\r\nhost: [::1]:80\r\n\r\n", complete("/x", "[::1]")),
             ("GET http://b HTTP/1.1\r\nHost: [::1]\r\n\r\n", complete("/", "[::1]")),
             ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", Parsed::Complete(head_only)),
-            ("GET / HTTP/1.0\r\n\r\n", Parsed::Complete(Request { path: "/", host: None, head_only: false })),
-            ("GET / HTTP/1.1\r\n\r\n", Parsed::Refused(Code::BadRequest)),
-            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Parsed::Refused(Code::BadRequest)),
-            ("POST / HTTP/1.1\r\nHost: a\r\n\r\n", Parsed::Refused(Code::MethodNotAllowed)),
-            ("\u{16}\u{3}\u{1}\u{2}", Parsed::Refused(Code::BadRequest)),
-            ("GET / HTTP/2.0\r\n\r\n", Parsed::Refused(Code::BadRequest)),
+            (
+                "GET / HTTP/1.0\r\n\r\n",
+                Parsed::Complete(HttpRequest { path: "/", host: None, head_only: false }),
+            ),
+            ("GET / HTTP/1.1\r\n\r\n", Parsed::Refused(StatusCode::BadRequest)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Parsed::Refused(StatusCode::BadRequest)),
+            ("POST / HTTP/1.1\r\nHost: a\r\n\r\n", Parsed::Refused(StatusCode::MethodNotAllowed)),
+            ("\u{16}\u{3}\u{1}\u{2}", Parsed::Refused(StatusCode::BadRequest)),
+            ("GET / HTTP/2.0\r\n\r\n", Parsed::Refused(StatusCode::BadRequest)),
         ] {
             assert_eq!(parse(bytes.as_bytes()), expected, "{bytes:?}");
         }
     }
 
     #[test]
-    fn a_head_has_an_end() {
+    fn a_head_that_is_too_long_is_refused() {
         let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(MOST_HEAD));
-        assert_eq!(parse(long.as_bytes()), Parsed::Refused(Code::TooLarge));
+        assert_eq!(parse(long.as_bytes()), Parsed::Refused(StatusCode::TooLarge));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MOST_HEADERS + 1));
-        assert_eq!(parse(many.as_bytes()), Parsed::Refused(Code::TooLarge));
+        assert_eq!(parse(many.as_bytes()), Parsed::Refused(StatusCode::TooLarge));
     }
 
     proptest! {
-        /// Bytes that a stranger sends never panic, and a head that is complete is judged.
+        /// No bytes of a client panic, and a complete head is never incomplete.
         #[test]
-        fn any_bytes_are_judged(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&bytes);
             let head = [b"GET /", &bytes[..], b" HTTP/1.1\r\nHost: ", &bytes[..], b"\r\n\r\n"].concat();
             prop_assert_ne!(parse(&head), Parsed::Incomplete);
@@ -197,9 +203,9 @@ mod tests {
     }
 
     #[test]
-    fn a_head_request_gets_the_length_of_the_body_it_does_not_get() {
-        let response = Response::text(Code::Ok, "fine");
-        let text = |head_only| String::from_utf8(response.to_bytes("now", head_only)).unwrap();
+    fn a_head_request_gets_the_length_of_the_body_but_no_body() {
+        let response = HttpResponse::text(StatusCode::Ok, "fine");
+        let text = |head_only| String::from_utf8(response.to_bytes(Some("now"), head_only)).unwrap();
         assert!(text(false).ends_with("\r\n\r\nfine\n"));
         assert!(text(true).ends_with("\r\n\r\n") && text(true).contains("Content-Length: 5\r\n"));
     }

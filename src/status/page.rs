@@ -1,25 +1,24 @@
-//! The page for people: one document that needs nothing else but `/status.json`.
+//! The page for a browser: one document that loads nothing but `/status.json`.
 
-use std::hash::{BuildHasher as _, RandomState};
-
-use super::http::{Code, Response};
+use super::http::{HttpResponse, StatusCode};
 
 const DOCUMENT: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
 
-/// The page. It may run its own script and style, which a number says that nobody can guess, and ask this server;
-/// nothing else, should a stranger's text ever be taken for markup.
-pub(super) fn response() -> Response {
-    let random = || RandomState::new().hash_one(());
-    let nonce = format!("{:016x}{:016x}", random(), random());
+/// Returns the page. Its policy lets it run its own script and style, which carry an unpredictable number, and ask this
+/// server; if a text of a client were ever taken for markup, it could do nothing.
+pub(super) fn response() -> Result<HttpResponse, getrandom::Error> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)?;
+    let nonce = format!("{:032x}", u128::from_ne_bytes(random));
     let body = DOCUMENT.replace("{nonce}", &nonce).replace("{style}", STYLE).replace("{script}", SCRIPT);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    let page = Response::new(Code::Ok, "text/html; charset=utf-8", body);
-    Response { policy: Some(policy), ..page }
+    let page = HttpResponse::new(StatusCode::Ok, "text/html; charset=utf-8", body);
+    Ok(HttpResponse { policy: Some(policy), ..page })
 }
 
 #[cfg(test)]
@@ -27,14 +26,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_is_whole_and_needs_nobody_else() {
-        let page = response();
+    fn the_page_is_whole_and_loads_nothing_from_elsewhere() {
+        let page = response().unwrap();
         for placeholder in ["{nonce}", "{style}", "{script}"] {
             assert!(!page.body.contains(placeholder), "{placeholder}");
         }
         // The one address is the name of SVG.
         let elsewhere = page.body.replace("http://www.w3.org/2000/svg", "");
         assert!(!elsewhere.contains("http://") && !elsewhere.contains("https://"));
-        assert_ne!(response().policy, page.policy, "a number can be guessed");
+        assert_ne!(response().unwrap().policy, page.policy, "the number repeats");
     }
 }

@@ -201,7 +201,7 @@ fn without_the_setting_nothing_listens_and_elsewhere_than_at_home_it_warns() {
     }
     assert!(!plain.log().contains("Status page"));
     let open = Server::start(&["--status-address", "0.0.0.0:0"]);
-    assert!(open.log().contains("WARNING StatusAddress: whoever reaches 0.0.0.0:"), "{}", open.log());
+    assert!(open.log().contains("WARNING StatusAddress: the page has no password: every host that reaches 0.0.0.0:"), "{}", open.log());
     let port = status_address(&open).port();
     // There, any name may be the server's.
     let local = SocketAddr::from(([127, 0, 0, 1], port));

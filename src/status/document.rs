@@ -1,0 +1,136 @@
+//! `/status.json`: the figures that the status page draws.
+
+use pyzord_runtime::Distribution;
+use serde::{Serialize, Serializer};
+
+use super::snapshot::{Snapshot, unix_seconds};
+use crate::settings::Row;
+
+/// Returns the document. Durations are in seconds, and all counts are since the start.
+pub(super) fn write(snapshot: &Snapshot<'_>) -> serde_json::Result<String> {
+    serde_json::to_string(&Document::new(snapshot))
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: &'a str,
+    engine: &'a str,
+    runtime: &'a str,
+    listen: &'a str,
+    started: f64,
+    uptime: f64,
+    workers: usize,
+    healthy: bool,
+    trouble: Option<&'a str>,
+    records: Option<u64>,
+    received: u64,
+    answered: u64,
+    receive_errors: u64,
+    send_errors: u64,
+    internal_errors: u64,
+    overloaded: u64,
+    #[serde(serialize_with = "as_map")]
+    dropped: &'a [(&'static str, u64)],
+    requests: Vec<RequestCount<'a>>,
+    latency: Percentiles<f64>,
+    store: Percentiles<f64>,
+    store_unavailable: u64,
+    store_unreadable: u64,
+    batches: Percentiles<u64>,
+    talkers: Vec<TopClient>,
+    settings: &'a [Row],
+}
+
+/// The requests with one operation and one code in the reply.
+#[derive(Serialize)]
+struct RequestCount<'a> {
+    operation: &'a str,
+    code: u16,
+    count: u64,
+}
+
+/// A network that sends many datagrams: the number is in the range from `datagrams - excess` to `datagrams`.
+#[derive(Serialize)]
+struct TopClient {
+    network: String,
+    datagrams: u64,
+    excess: u64,
+}
+
+/// Percentiles since the start, and the buckets: the page takes percentiles of the last seconds from them.
+#[derive(Serialize)]
+struct Percentiles<T> {
+    count: u64,
+    sum: T,
+    p50: Option<T>,
+    p90: Option<T>,
+    p99: Option<T>,
+    /// The upper end of each bucket, and its count.
+    buckets: Vec<(T, u64)>,
+}
+
+impl<'a> Document<'a> {
+    fn new(snapshot: &'a Snapshot<'_>) -> Self {
+        let Snapshot { facts, counts, details, .. } = snapshot;
+        let requests = details.requests.iter();
+        let talkers = details.talkers.iter();
+        Self {
+            version: facts.version,
+            engine: &facts.engine,
+            runtime: &facts.runtime,
+            listen: &facts.listen,
+            started: unix_seconds(facts.started),
+            uptime: snapshot.uptime.as_secs_f64(),
+            workers: details.workers,
+            healthy: snapshot.trouble.is_none(),
+            trouble: snapshot.trouble,
+            records: snapshot.records,
+            received: counts.received,
+            answered: counts.answered,
+            receive_errors: counts.receive_errors,
+            send_errors: counts.send_errors,
+            internal_errors: counts.internal_errors,
+            overloaded: details.overloaded,
+            dropped: &counts.dropped,
+            requests: requests
+                .map(|&(operation, code, count)| RequestCount { operation, code, count })
+                .collect(),
+            latency: Percentiles::new(&details.latency, seconds),
+            store: Percentiles::new(&details.store, seconds),
+            store_unavailable: details.unavailable,
+            store_unreadable: details.unreadable,
+            batches: Percentiles::new(&details.batches, |datagrams| datagrams),
+            talkers: talkers
+                .map(|client| TopClient {
+                    network: client.network.to_string(),
+                    datagrams: client.datagrams,
+                    excess: client.excess,
+                })
+                .collect(),
+            settings: &facts.settings,
+        }
+    }
+}
+
+impl<T> Percentiles<T> {
+    fn new(found: &Distribution, unit: fn(u64) -> T) -> Self {
+        let percentile = |percent| found.quantile(percent, 100).map(unit);
+        Self {
+            count: found.count(),
+            sum: unit(found.sum()),
+            p50: percentile(50),
+            p90: percentile(90),
+            p99: percentile(99),
+            buckets: found.buckets().map(|(end, count)| (unit(end), count)).collect(),
+        }
+    }
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// Writes pairs as one object, in their order: the page lists them so.
+fn as_map<S: Serializer>(pairs: &&[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().copied())
+}

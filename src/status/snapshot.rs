@@ -1,0 +1,40 @@
+//! The state of the server at one moment.
+
+use std::time::Duration;
+
+use pyzord_core::UnixTime;
+use pyzord_runtime::{Counts, Details};
+
+use crate::settings::Row;
+
+/// What does not change while the server runs.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) version: &'static str,
+    pub(crate) engine: String,
+    pub(crate) runtime: String,
+    /// The address that requests are received on.
+    pub(crate) listen: String,
+    pub(crate) started: UnixTime,
+    /// All settings, passwords hidden.
+    pub(crate) settings: Vec<Row>,
+}
+
+/// The server at one moment. All counts are since its start.
+#[derive(Debug)]
+pub(super) struct Snapshot<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) uptime: Duration,
+    /// Why requests are not answered, if they are not.
+    pub(super) trouble: Option<&'static str>,
+    pub(super) store_answers: bool,
+    /// The approximate number of records, if the database tells it cheaply.
+    pub(super) records: Option<u64>,
+    pub(super) counts: Counts,
+    pub(super) details: Details,
+}
+
+/// Returns a time as Prometheus and the status page take it.
+pub(super) fn unix_seconds(time: UnixTime) -> f64 {
+    time.micros() as f64 / 1e6
+}
