@@ -1,16 +1,17 @@
-//! `--create-table`, and `--check-config`: everything that a start would read, and what it would say to it.
+//! `--create-table`, and `--check-config`: reads all files that a start reads, and prints what a start would log.
 
 use std::process::ExitCode;
 
-use crate::cli::Options;
+use crate::cli::CommandLine;
 use crate::home::Home;
 use crate::logs::Logs;
 use crate::settings::{Settings, Sources, shown};
+use crate::start::StartError;
 use crate::{engine, forward, rules, start};
 
-/// Prints what was found, every warning and every error; fails when a start would.
-pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
-    // What the libraries have to say goes to the terminal.
+/// Prints the settings, every warning and every error; fails if a start would.
+pub(crate) fn run(options: &CommandLine) -> Result<ExitCode, StartError> {
+    // The libraries' messages go to the terminal.
     Logs::install(None, None, options.debug, false)?;
     let home = Home::new(options.homedir.as_deref())?;
     println!("home directory: {}", home.path().display());
@@ -26,37 +27,39 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
     println!("workers: {}", settings.workers);
     println!("accounts file: {}", shown(settings.passwd_file.as_deref()));
     println!("access file: {}", shown(settings.access_file.as_deref()));
-    let mut errors = Vec::new();
-    match rules::read(&settings) {
-        Ok((policy, warnings)) => {
-            println!("accounts: {}", policy.accounts());
-            warnings.iter().for_each(|warning| println!("warning: {warning}"));
-        }
-        Err(error) => errors.push(error),
-    }
-    match forward::read(&settings) {
-        Ok(None) => (),
-        Ok(Some(plan)) => {
-            for server in &plan.servers {
-                println!("forwards to: {}, time-out {} s", forward::said(server), plan.timeout.as_secs());
-            }
-            plan.warnings.iter().for_each(|warning| println!("warning: {warning}"));
-        }
-        Err(error) => errors.push(error),
-    }
-    match engine::check(&settings) {
-        Ok(found) => println!("{found}"),
-        Err(error) => errors.push(error),
-    }
+    // All three, so that one run shows every error.
+    let checked = [check_rules(&settings), check_forwarding(&settings), check_database(&settings)];
+    let errors: Vec<StartError> = checked.into_iter().filter_map(Result::err).collect();
     errors.iter().for_each(|error| println!("error: {error}"));
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Creates the table that the settings name.
-pub(crate) fn create_table(options: &Options) -> Result<ExitCode, String> {
+pub(crate) fn create_table(options: &CommandLine) -> Result<ExitCode, StartError> {
     let home = Home::new(options.homedir.as_deref())?;
     let settings = Settings::new(&Sources::read(&home, options.settings())?, &home, start::cpus())?;
     engine::create_table(&settings)?;
     println!("the table is there");
     Ok(ExitCode::SUCCESS)
+}
+
+fn check_rules(settings: &Settings) -> Result<(), StartError> {
+    let (policy, warnings) = rules::read(settings)?;
+    println!("accounts: {}", policy.accounts());
+    warnings.iter().for_each(|warning| println!("warning: {warning}"));
+    Ok(())
+}
+
+fn check_forwarding(settings: &Settings) -> Result<(), StartError> {
+    let Some(targets) = forward::read(settings)? else { return Ok(()) };
+    for server in &targets.servers {
+        println!("forwards to: {}, time-out {} s", forward::shown(server), targets.timeout.as_secs());
+    }
+    targets.warnings.iter().for_each(|warning| println!("warning: {warning}"));
+    Ok(())
+}
+
+fn check_database(settings: &Settings) -> Result<(), StartError> {
+    println!("{}", engine::check(settings)?);
+    Ok(())
 }

@@ -1,68 +1,68 @@
-//! The command line: all options of the Python server, and ours.
+//! The command line: all options of Python's server, and more.
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
-use crate::settings::Name;
+use crate::settings::Setting;
 
-/// Listen for and answer Pyzor requests.
+/// Answer Pyzor requests.
 #[derive(Parser)]
 #[command(name = "pyzord", version, infer_long_args = true, disable_version_flag = true)]
-pub(crate) struct Options {
-    /// Add this to the process's niceness.
+pub(crate) struct CommandLine {
+    /// Add N to the niceness of the process
     #[arg(short, long, default_value_t = 0, allow_negative_numbers = true, value_name = "N")]
     pub(crate) nice: i32,
-    /// Log debugging output, also on the terminal.
+    /// Log debug messages, on the terminal as well
     #[arg(short, long)]
     pub(crate) debug: bool,
     /// Configuration directory [default: $HOME/.pyzor, or /etc/pyzor]
     #[arg(long, value_name = "DIR")]
     pub(crate) homedir: Option<PathBuf>,
-    /// Leave the terminal, write the pid file and send all output to FILE.
+    /// Run in the background, write the pid file and send all output to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) detach: Option<PathBuf>,
-    /// Read everything a start would read, print what was found and every warning, and exit.
+    /// Read all files that a start reads, print the settings and every warning, and exit
     #[arg(long)]
     pub(crate) check_config: bool,
-    /// Create the table of the mysql engine, and exit.
+    /// Create the table of the mysql engine, and exit
     #[arg(long)]
     pub(crate) create_table: bool,
-    /// Print version.
+    /// Print the version
     #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingOptions,
     #[command(flatten)]
-    limits: Limits,
+    limits: LimitOptions,
 }
 
-/// Options that stand for a setting of the configuration file; they are checked together with it.
+/// Options that override a setting of the configuration file; both are checked in one place.
 #[derive(clap::Args)]
-struct Settings {
+struct SettingOptions {
     /// Listen on this address; :: serves IPv6 and IPv4 [default: 0.0.0.0]
     #[arg(short, long, value_name = "IP")]
     address: Option<String>,
     /// Listen on this UDP port [default: 24441]
     #[arg(short, long)]
     port: Option<String>,
-    /// Keep the records in this engine: gdbm, redis, redis_v0 or mysql [default: gdbm]
+    /// Engine of the database: gdbm, redis, redis_v0 or mysql [default: gdbm]
     #[arg(short = 'e', long, value_name = "ENGINE")]
     database_engine: Option<String>,
-    /// Where the engine keeps them: a file for gdbm, `host,port,password,db` for redis,
+    /// Database: a file for gdbm, `host,port,password,db` for redis,
     /// `host,user,password,db,table` for mysql, or a URL [default: pyzord.db]
     #[arg(long)]
     dsn: Option<String>,
-    /// Seconds after its latest activity until a record expires; 0 is never [default: 10368000]
+    /// Seconds from the latest activity of a record until it expires; 0 is never [default: 10368000]
     #[arg(long, value_name = "SECONDS")]
     cleanup_age: Option<String>,
-    /// Runtime that drives the server, of those of this build: std or smol [default: std]
+    /// Runtime that drives the server, if this build has it: std or smol [default: std]
     #[arg(long)]
     runtime: Option<String>,
-    /// Threads that answer requests; 0 is one for each CPU [default: 0]
+    /// Number of threads that answer requests; 0 is one for each CPU [default: 0]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
-    /// Line of the access file that decides: first-match or last-match [default: first-match]
+    /// Which matching line of the access file decides: first-match or last-match [default: first-match]
     #[arg(long, value_name = "ORDER")]
     access_order: Option<String>,
     /// Accounts file [default: pyzord.passwd]
@@ -74,84 +74,84 @@ struct Settings {
     /// Log file [default: the terminal]
     #[arg(long, value_name = "FILE")]
     log_file: Option<String>,
-    /// Log of requests [default: none]
+    /// Log file of requests, one line each [default: none]
     #[arg(long, value_name = "FILE")]
     usage_log_file: Option<String>,
     /// Pid file, written with --detach [default: pyzord.pid]
     #[arg(long, value_name = "FILE")]
     pid_file: Option<String>,
-    /// Serve the status page and metrics on this TCP address: `127.0.0.1:24480`, say [default: none]
+    /// Serve the status page and metrics on this TCP address, such as `127.0.0.1:24480` [default: none]
     #[arg(long, value_name = "HOST:PORT")]
     status_address: Option<String>,
-    /// Serve as this user once the port is bound; needs root [default: who starts]
+    /// User to become after the port is bound; needs root [default: the user that starts the server]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Serve in this group [default: the user's]
+    /// Group to become after the port is bound [default: the group of the user]
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// Taken as a wish for workers, for compatibility.
+    /// Accepted for compatibility; use --workers
     #[arg(long, value_name = "BOOL")]
     threads: Option<String>,
-    /// An upper bound of workers, for compatibility.
+    /// Upper bound of workers, for compatibility; use --workers
     #[arg(long, value_name = "N")]
     max_threads: Option<String>,
-    /// Taken as a wish for workers, for compatibility.
+    /// Accepted for compatibility; use --workers
     #[arg(long, value_name = "BOOL")]
     processes: Option<String>,
-    /// An upper bound of workers, for compatibility.
+    /// Upper bound of workers, for compatibility; use --workers
     #[arg(long, value_name = "N")]
     max_processes: Option<String>,
-    /// Connections to a database server; 0 is one for each worker, and at least 2 [default: 0]
+    /// Number of connections to a database server; 0 is one for each worker, and at least 2 [default: 0]
     #[arg(long, value_name = "N")]
     db_connections: Option<String>,
-    /// An upper bound of workers, for compatibility.
+    /// Upper bound of workers, for compatibility; use --workers
     #[arg(long, value_name = "N")]
     pre_fork: Option<String>,
-    /// Accepted for compatibility; has no effect.
+    /// Accepted for compatibility; has no effect
     #[arg(long, value_name = "BOOL")]
     gevent: Option<String>,
-    /// A client's home directory: reports and whitelistings are sent on to its servers.
+    /// Forward reports and whitelistings to the servers of this client home directory [default: none]
     #[arg(long, value_name = "DIR")]
     forward_client_homedir: Option<String>,
 }
 
-/// Options that limit what clients may ask for.
+/// Options that override a setting of the configuration file that limits clients.
 #[derive(clap::Args)]
-struct Limits {
-    /// Serve these networks only, such as `192.0.2.0/24,2001:db8::/32` [default: all]
+struct LimitOptions {
+    /// Answer these networks only, such as `192.0.2.0/24,2001:db8::/32` [default: all]
     #[arg(long, value_name = "NETWORKS")]
     allow_networks: Option<String>,
     /// Ignore datagrams from these networks [default: none]
     #[arg(long, value_name = "NETWORKS")]
     deny_networks: Option<String>,
-    /// Networks without limits [default: none]
+    /// Set no limits for these networks [default: none]
     #[arg(long, value_name = "NETWORKS")]
     unlimited_networks: Option<String>,
-    /// Requests a second of one network; 0 is no limit [default: 0]
+    /// Requests per second and network; 0 is no limit [default: 0]
     #[arg(long, value_name = "N")]
     request_rate: Option<String>,
-    /// Requests of one network at once; 0 is ten times the rate [default: 0]
+    /// Requests of a network at once; 0 is ten times the rate [default: 0]
     #[arg(long, value_name = "N")]
     request_burst: Option<String>,
-    /// Answers a second to wrong signatures from one network; 0 is no limit [default: 5]
+    /// Replies to wrong signatures per second and network; 0 is no limit [default: 5]
     #[arg(long, value_name = "N")]
     failure_rate: Option<String>,
-    /// Answers at once to wrong signatures from one network; 0 is ten times the rate [default: 0]
+    /// Replies to wrong signatures of a network at once; 0 is ten times the rate [default: 0]
     #[arg(long, value_name = "N")]
     failure_burst: Option<String>,
-    /// Leading bits of an IPv4 address that make a network [default: 32]
+    /// Leading bits of an IPv4 address that form a network [default: 32]
     #[arg(long, value_name = "BITS")]
     ipv4_prefix: Option<String>,
-    /// Leading bits of an IPv6 address that make a network [default: 56]
+    /// Leading bits of an IPv6 address that form a network [default: 56]
     #[arg(long, value_name = "BITS")]
     ipv6_prefix: Option<String>,
-    /// Signed reports and whitelistings that are remembered, so that a copy is not counted again; 0 is none [default: 65536]
+    /// Number of signed reports and whitelistings whose copies are not counted again; 0 is none [default: 65536]
     #[arg(long, value_name = "N")]
     remembered_reports: Option<String>,
 }
 
-impl Limits {
-    fn settings(&self) -> impl Iterator<Item = Setting<'_>> {
+impl LimitOptions {
+    fn settings(&self) -> impl Iterator<Item = SettingOption<'_>> {
         let Self {
             allow_networks,
             deny_networks,
@@ -165,27 +165,28 @@ impl Limits {
             remembered_reports,
         } = self;
         [
-            (Name::AllowNetworks, "--allow-networks", allow_networks),
-            (Name::DenyNetworks, "--deny-networks", deny_networks),
-            (Name::UnlimitedNetworks, "--unlimited-networks", unlimited_networks),
-            (Name::RequestRate, "--request-rate", request_rate),
-            (Name::RequestBurst, "--request-burst", request_burst),
-            (Name::FailureRate, "--failure-rate", failure_rate),
-            (Name::FailureBurst, "--failure-burst", failure_burst),
-            (Name::IPv4Prefix, "--ipv4-prefix", ipv4_prefix),
-            (Name::IPv6Prefix, "--ipv6-prefix", ipv6_prefix),
-            (Name::RememberedReports, "--remembered-reports", remembered_reports),
+            (Setting::AllowNetworks, "--allow-networks", allow_networks),
+            (Setting::DenyNetworks, "--deny-networks", deny_networks),
+            (Setting::UnlimitedNetworks, "--unlimited-networks", unlimited_networks),
+            (Setting::RequestRate, "--request-rate", request_rate),
+            (Setting::RequestBurst, "--request-burst", request_burst),
+            (Setting::FailureRate, "--failure-rate", failure_rate),
+            (Setting::FailureBurst, "--failure-burst", failure_burst),
+            (Setting::IPv4Prefix, "--ipv4-prefix", ipv4_prefix),
+            (Setting::IPv6Prefix, "--ipv6-prefix", ipv6_prefix),
+            (Setting::RememberedReports, "--remembered-reports", remembered_reports),
         ]
         .into_iter()
     }
 }
 
-type Setting<'a> = (Name, &'static str, &'a Option<String>);
+/// A setting, its option, and the value that the command line gives, if any.
+type SettingOption<'a> = (Setting, &'static str, &'a Option<String>);
 
-impl Options {
-    /// The settings that the command line gives, each with the option it came from.
-    pub(crate) fn settings(&self) -> impl Iterator<Item = (Name, &'static str, &str)> {
-        let Settings {
+impl CommandLine {
+    /// Returns the settings that the command line gives, each with its option and value.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (Setting, &'static str, &str)> {
+        let SettingOptions {
             address,
             port,
             database_engine,
@@ -212,30 +213,30 @@ impl Options {
             forward_client_homedir,
         } = &self.settings;
         [
-            (Name::ListenAddress, "--address", address),
-            (Name::Port, "--port", port),
-            (Name::Engine, "--database-engine", database_engine),
-            (Name::DigestDB, "--dsn", dsn),
-            (Name::CleanupAge, "--cleanup-age", cleanup_age),
-            (Name::Runtime, "--runtime", runtime),
-            (Name::Workers, "--workers", workers),
-            (Name::AccessOrder, "--access-order", access_order),
-            (Name::PasswdFile, "--password-file", password_file),
-            (Name::AccessFile, "--access-file", access_file),
-            (Name::LogFile, "--log-file", log_file),
-            (Name::UsageLogFile, "--usage-log-file", usage_log_file),
-            (Name::PidFile, "--pid-file", pid_file),
-            (Name::StatusAddress, "--status-address", status_address),
-            (Name::User, "--user", user),
-            (Name::Group, "--group", group),
-            (Name::Threads, "--threads", threads),
-            (Name::MaxThreads, "--max-threads", max_threads),
-            (Name::Processes, "--processes", processes),
-            (Name::MaxProcesses, "--max-processes", max_processes),
-            (Name::DBConnections, "--db-connections", db_connections),
-            (Name::PreFork, "--pre-fork", pre_fork),
-            (Name::Gevent, "--gevent", gevent),
-            (Name::ForwardClientHomeDir, "--forward-client-homedir", forward_client_homedir),
+            (Setting::ListenAddress, "--address", address),
+            (Setting::Port, "--port", port),
+            (Setting::Engine, "--database-engine", database_engine),
+            (Setting::DigestDB, "--dsn", dsn),
+            (Setting::CleanupAge, "--cleanup-age", cleanup_age),
+            (Setting::Runtime, "--runtime", runtime),
+            (Setting::Workers, "--workers", workers),
+            (Setting::AccessOrder, "--access-order", access_order),
+            (Setting::PasswdFile, "--password-file", password_file),
+            (Setting::AccessFile, "--access-file", access_file),
+            (Setting::LogFile, "--log-file", log_file),
+            (Setting::UsageLogFile, "--usage-log-file", usage_log_file),
+            (Setting::PidFile, "--pid-file", pid_file),
+            (Setting::StatusAddress, "--status-address", status_address),
+            (Setting::User, "--user", user),
+            (Setting::Group, "--group", group),
+            (Setting::Threads, "--threads", threads),
+            (Setting::MaxThreads, "--max-threads", max_threads),
+            (Setting::Processes, "--processes", processes),
+            (Setting::MaxProcesses, "--max-processes", max_processes),
+            (Setting::DBConnections, "--db-connections", db_connections),
+            (Setting::PreFork, "--pre-fork", pre_fork),
+            (Setting::Gevent, "--gevent", gevent),
+            (Setting::ForwardClientHomeDir, "--forward-client-homedir", forward_client_homedir),
         ]
         .into_iter()
         .chain(self.limits.settings())
@@ -251,17 +252,17 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Options::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
-    /// Python's optparse takes `--x=v`, `--x v`, `-xv` and unambiguous beginnings of a name.
+    /// Python's optparse takes `--x=v`, `--x v`, `-xv` and unambiguous prefixes of a name.
     #[test]
-    fn options_are_taken_in_every_form_that_python_takes() {
+    fn options_have_every_form_that_python_takes() {
         for arguments in [&["--port=5"][..], &["--port", "5"], &["-p5"], &["-p", "5"], &["--po", "5"]] {
-            let options = Options::try_parse_from(["pyzord"].iter().chain(arguments)).unwrap();
+            let options = CommandLine::try_parse_from(["pyzord"].iter().chain(arguments)).unwrap();
             let settings: Vec<_> = options.settings().collect();
-            assert_eq!(settings, [(Name::Port, "--port", "5")], "{arguments:?}");
+            assert_eq!(settings, [(Setting::Port, "--port", "5")], "{arguments:?}");
         }
-        assert_eq!(Options::try_parse_from(["pyzord", "-n", "-5"]).unwrap().nice, -5);
+        assert_eq!(CommandLine::try_parse_from(["pyzord", "-n", "-5"]).unwrap().nice, -5);
     }
 }

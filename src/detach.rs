@@ -1,66 +1,92 @@
-//! `--detach`: a daemon whose parent tells the truth.
+//! `--detach`: starts the server in the background and tells whether it serves.
 //!
-//! The parent starts the same program again, as a child in a session of its own, and waits. The child opens all that
-//! can fail and then says so on its standard output, a pipe; only then the parent exits with 0. Until that moment the
-//! child's errors go to the parent's terminal. Starting anew instead of forking leaves nothing behind in the child
-//! that a fork would copy, and is safe whatever threads exist.
+//! The parent starts the same program again, as a child in a session of its own, and waits. The child opens all files
+//! and sockets and then writes one line to its standard output, a pipe; only then the parent exits with 0. Until that
+//! moment the child's errors go to the parent's terminal. A new program instead of a fork inherits no locks and no
+//! half-copied state, however many threads exist.
 
 use std::env;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use rustix::process::{getppid, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
+use thiserror::Error;
 
-/// Tells the child that it is one, by its parent's id: a value inherited from elsewhere says nothing.
+/// Marks the child with its parent's id: a value inherited from another process has no meaning.
 const MARK: &str = "PYZORD_DETACHED_BY";
-/// What the child says when it serves.
+/// The line that the child writes when it serves.
 const SERVING: &[u8] = b"serving\n";
 
-/// Whether this process is the child.
+/// Why the server cannot run in the background.
+#[derive(Debug, Error)]
+pub(crate) enum DetachError {
+    /// The child cannot be started, or the parent cannot wait for it.
+    #[error("cannot detach: {0}")]
+    Start(#[source] io::Error),
+    /// The child has ended without an error message.
+    #[error("cannot detach: the server ended before it served: {0}")]
+    Ended(ExitStatus),
+    /// The child cannot begin a session.
+    #[error("cannot leave the terminal: {0}")]
+    LeaveTerminal(#[source] io::Error),
+    /// The file for the server's output cannot be used.
+    #[error("output file {}: {cause}", path.display())]
+    Output {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Returns whether this process is the child.
 pub(crate) fn is_child() -> bool {
     let parent = getppid().map(|parent| parent.as_raw_pid().to_string());
     parent.is_some_and(|parent| env::var_os(MARK).is_some_and(|mark| *mark == *parent))
 }
 
-/// Starts the child and waits until it serves or fails.
-pub(crate) fn start_child() -> Result<ExitCode, String> {
-    let failed = |error: io::Error| format!("cannot detach: {error}");
+/// Starts the child and waits until it serves or ends.
+pub(crate) fn start_child() -> Result<ExitCode, DetachError> {
     let mut arguments = env::args_os();
-    let mut child = Command::new(env::current_exe().map_err(failed)?)
-        .arg0(arguments.next().unwrap_or_else(|| "pyzord".into()))
+    let name = arguments.next().unwrap_or_else(|| "pyzord".into());
+    let (mut reader, writer) = io::pipe().map_err(DetachError::Start)?;
+    let program = env::current_exe().map_err(DetachError::Start)?;
+    // The command owns the pipe's other end. It is dropped here, so that the child alone has that end.
+    let mut child = Command::new(program)
+        .arg0(name)
         .args(arguments)
         .env(MARK, std::process::id().to_string())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(writer)
         .spawn()
-        .map_err(failed)?;
-    let mut said = Vec::new();
-    if let Some(output) = child.stdout.take() {
-        output.take(SERVING.len() as u64).read_to_end(&mut said).map_err(failed)?;
-    }
-    if said == SERVING {
+        .map_err(DetachError::Start)?;
+    let mut line = Vec::new();
+    reader.by_ref().take(SERVING.len() as u64).read_to_end(&mut line).map_err(DetachError::Start)?;
+    if line == SERVING {
         return Ok(ExitCode::SUCCESS);
     }
-    let status = child.wait().map_err(failed)?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    let status = child.wait().map_err(DetachError::Start)?;
+    match status.code().map(u8::try_from) {
+        // The child has written its error to the terminal.
+        Some(Ok(code @ 1..)) => Ok(code.into()),
+        _ => Err(DetachError::Ended(status)),
+    }
 }
 
-/// Leaves the terminal: nothing typed there reaches this process.
-pub(crate) fn leave_terminal() -> Result<(), String> {
-    setsid().map(drop).map_err(|error| format!("cannot leave the terminal: {error}"))
+/// Leaves the terminal: no key that is typed there reaches this process.
+pub(crate) fn leave_terminal() -> Result<(), DetachError> {
+    setsid().map(drop).map_err(|error| DetachError::LeaveTerminal(error.into()))
 }
 
-/// Says that the child serves, and sends all further output to `output`.
-pub(crate) fn serving(output: &Path) -> Result<(), String> {
-    let failed = |error: io::Error| format!("output file {}: {error}", output.display());
-    let file = OpenOptions::new().append(true).create(true).open(output).map_err(failed)?;
+/// Tells the parent that the child serves, and sends all further output to `path`.
+pub(crate) fn announce(path: &Path) -> Result<(), DetachError> {
+    let failed = |cause: io::Error| DetachError::Output { path: path.to_owned(), cause };
+    let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
     env::set_current_dir("/").map_err(failed)?;
-    // The parent may be gone: then nobody waits for this.
+    // If the parent has ended, no process waits for this line.
     let _ = io::stdout().write_all(SERVING).and_then(|()| io::stdout().flush());
     dup2_stdout(&file).and_then(|()| dup2_stderr(&file)).map_err(|error| failed(error.into()))
 }

@@ -1,11 +1,14 @@
-//! The runtime that drives the server, of those of this build.
+//! The runtimes of this build, behind one interface.
+
+use std::io;
 
 use pyzord_core::Store;
-use pyzord_runtime::Service;
+use pyzord_runtime::Server;
+use thiserror::Error;
 
 use crate::settings::Runtime;
 
-/// A runtime that has taken the signals over.
+/// A runtime that receives the signals of this process.
 pub(crate) enum Driver {
     #[cfg(feature = "runtime-std")]
     Std(pyzord_runtime_std::Signals),
@@ -13,22 +16,33 @@ pub(crate) enum Driver {
     Smol(pyzord_runtime_smol::Signals),
 }
 
+/// Why a runtime cannot serve.
+#[derive(Debug, Error)]
+pub(crate) enum DriverError {
+    /// The signals cannot be received.
+    #[error("signals: {0}")]
+    Signals(#[source] io::Error),
+    /// The runtime cannot use the socket.
+    #[cfg(feature = "runtime-smol")]
+    #[error("socket: {0}")]
+    Socket(#[source] io::Error),
+}
+
 impl Driver {
-    /// Takes the signals over. Call it before any thread exists.
-    pub(crate) fn new(runtime: Runtime) -> Result<Self, String> {
-        let signals = |error| format!("signals: {error}");
-        pyzord_runtime::outlive_file_limits().map_err(signals)?;
-        let taken = match runtime {
+    /// Starts to receive the signals. Call it before any thread exists.
+    pub(crate) fn new(runtime: Runtime) -> Result<Self, DriverError> {
+        pyzord_runtime::outlive_file_limits().map_err(DriverError::Signals)?;
+        let signals = match runtime {
             #[cfg(feature = "runtime-std")]
             Runtime::Std => pyzord_runtime_std::Signals::block().map(Self::Std),
             #[cfg(feature = "runtime-smol")]
             Runtime::Smol => pyzord_runtime_smol::Signals::install().map(Self::Smol),
         };
-        taken.map_err(signals)
+        signals.map_err(DriverError::Signals)
     }
 
-    /// Serves until a signal says stop.
-    pub(crate) fn serve<S: Store>(self, service: Service<'_, S>) -> Result<(), String> {
+    /// Serves until a signal stops the server.
+    pub(crate) fn serve<S: Store>(self, server: Server<'_, S>) -> Result<(), DriverError> {
         match self {
             #[cfg(feature = "runtime-std")]
             Self::Std(signals) => {
@@ -39,8 +53,7 @@ impl Driver {
             }
             #[cfg(feature = "runtime-smol")]
             Self::Smol(signals) => {
-                let served = pyzord_runtime_smol::serve(service, signals.commands());
-                served.map_err(|error| format!("socket: {error}"))
+                pyzord_runtime_smol::serve(server, signals.commands()).map_err(DriverError::Socket)
             }
         }
     }

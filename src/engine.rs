@@ -1,115 +1,182 @@
 //! Opens the engine that the settings name.
 
+use std::fmt;
+
 use pyzord_core::Store;
 use pyzord_engines::registry;
 use pyzord_runtime::Stores;
+use thiserror::Error;
 
 use crate::control::Lend;
 use crate::settings::Settings;
 
-/// The stores that requests ask, one for upkeep, and one to ask whether the database answers.
+/// The stores of one database.
 pub(crate) struct Engine {
+    /// The stores that requests use.
     pub(crate) stores: Stores<Box<dyn Store>>,
+    /// The store for syncs and expiry.
     pub(crate) upkeep: Box<dyn Store>,
+    /// The store that tells the health check whether the database answers.
     pub(crate) probe: Box<dyn Store>,
-    /// For `pyzorctl`, which cannot open a file that this process has.
+    /// Gives `pyzorctl` access to a file that it cannot open while this process has it open.
     pub(crate) lend: Option<Lend>,
 }
 
-/// Opens the database, or says in one line why it cannot be. One on a server is connected to when it is first used:
-/// pyzord starts without it and waits for it.
-pub(crate) fn open(settings: &Settings) -> Result<Engine, String> {
+/// Why a database cannot be used. No message holds a password.
+#[derive(Debug, Error)]
+pub(crate) enum EngineError {
+    /// The gdbm file cannot be opened.
+    #[cfg(feature = "gdbm")]
+    #[error("{0}")]
+    Gdbm(#[source] pyzord_engines::OpenError),
+    /// The DSN of redis is malformed.
+    #[cfg(feature = "redis")]
+    #[error("DigestDB: {0}")]
+    RedisDsn(#[source] pyzord_engines::redis::DsnError),
+    /// The redis database cannot be opened.
+    #[cfg(feature = "redis")]
+    #[error("{0}")]
+    Redis(Box<dyn std::error::Error + Send + Sync>),
+    /// The DSN of MySQL is malformed.
+    #[cfg(feature = "mysql")]
+    #[error("DigestDB: {0}")]
+    MysqlDsn(#[source] pyzord_engines::mysql::DsnError),
+    /// The table of MySQL cannot be created.
+    #[cfg(feature = "mysql")]
+    #[error("{0}")]
+    CreateTable(#[source] pyzord_core::StoreFailure),
+    /// The engine has no table that can be created.
+    #[error("option --create-table: the engine {0} has no table")]
+    NoTable(String),
+    /// This build does not have the engine.
+    #[error("Engine: {}", registry::unknown(.0))]
+    Unknown(String),
+}
+
+/// What `--check-config` reports of a database that a start can use.
+pub(crate) enum Finding {
+    /// The database is as it should be.
+    Fine(String),
+    /// The operator should know this; the server starts nevertheless.
+    Warning(String),
+}
+
+impl Finding {
+    #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+    fn warning(cause: &dyn fmt::Display) -> Self {
+        Self::Warning(cause.to_string())
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fine(text) => f.write_str(text),
+            Self::Warning(text) => write!(f, "warning: {text}"),
+        }
+    }
+}
+
+/// Opens the database. A database server is connected to on first use: pyzord starts without it and waits for it.
+pub(crate) fn open(settings: &Settings) -> Result<Engine, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
         "gdbm" => {
-            let store = pyzord_engines::Gdbm::open(&settings.database).map_err(|error| error.to_string())?;
-            Ok(shared(&store, settings.workers))
+            let store = pyzord_engines::Gdbm::open(&settings.database).map_err(EngineError::Gdbm)?;
+            Ok(local(&store, settings.workers))
         }
         #[cfg(feature = "redis")]
         "redis" | "redis_v0" => {
             use pyzord_engines::redis::{Dsn, Options, Redis};
-            let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
+            let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::RedisDsn)?;
             let options = Options::serving(settings.cleanup);
             let connect = if settings.engine == "redis" { Redis::new } else { Redis::v0 };
             Ok(remote(settings, || connect(&dsn, options)))
         }
         #[cfg(feature = "mysql")]
         "mysql" => {
-            use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
-            let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
-            Ok(remote(settings, || Mysql::new(&dsn, Timeouts::SERVING)))
+            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::MysqlDsn)?;
+            Ok(remote(settings, || Mysql::new(&dsn, Patience::SERVING)))
         }
-        other => Err(unknown(other)),
+        other => Err(EngineError::Unknown(other.to_owned())),
     }
 }
 
-/// Looks at the database without changing it, for `--check-config`: what a start would find.
-pub(crate) fn check(settings: &Settings) -> Result<String, String> {
+/// Reads the database without changing it, for `--check-config`.
+pub(crate) fn check(settings: &Settings) -> Result<Finding, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
         "gdbm" => check_gdbm(&settings.database),
         #[cfg(feature = "mysql")]
         "mysql" => {
-            use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
-            let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
-            // A server that is away does not keep pyzord from starting.
-            let found = Mysql::new(&dsn, Timeouts::MIGRATING).check();
-            Ok(found.unwrap_or_else(|failure| format!("warning: {failure}")))
+            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::MysqlDsn)?;
+            // pyzord starts while its database server is away.
+            let checked = Mysql::new(&dsn, Patience::MIGRATING).check();
+            Ok(checked.map_or_else(|failure| Finding::warning(&failure), Finding::Fine))
         }
         #[cfg(feature = "redis")]
         engine @ ("redis" | "redis_v0") => check_redis(engine, &settings.dsn),
-        other => Err(unknown(other)),
+        other => Err(EngineError::Unknown(other.to_owned())),
     }
 }
 
 /// Creates the table of the mysql engine, for `--create-table`.
-pub(crate) fn create_table(settings: &Settings) -> Result<(), String> {
+pub(crate) fn create_table(settings: &Settings) -> Result<(), EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "mysql")]
         "mysql" => {
-            use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
-            let dsn = Dsn::parse(&settings.dsn).map_err(|error| dsn_error(&error))?;
-            Mysql::new(&dsn, Timeouts::MIGRATING).create_table().map_err(|failure| failure.to_string())
+            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::MysqlDsn)?;
+            Mysql::new(&dsn, Patience::MIGRATING).create_table().map_err(EngineError::CreateTable)
         }
-        other if registry::NAMES.contains(&other) => {
-            Err(format!("option --create-table: the engine {other} has no table"))
-        }
-        other => Err(unknown(other)),
+        other if registry::NAMES.contains(&other) => Err(EngineError::NoTable(other.to_owned())),
+        other => Err(EngineError::Unknown(other.to_owned())),
     }
 }
 
 #[cfg(feature = "gdbm")]
-fn check_gdbm(path: &std::path::Path) -> Result<String, String> {
+fn check_gdbm(path: &std::path::Path) -> Result<Finding, EngineError> {
     use pyzord_engines::{Access, Gdbm, OpenCause};
-    if std::fs::metadata(path).map_or(true, |file| file.is_file() && file.len() == 0) {
-        return Ok(format!("database {} does not exist yet and will be created", path.display()));
+    let name = path.display();
+    // An error other than an absent file comes again below, from the attempt to open it.
+    let absent = match std::fs::metadata(path) {
+        Ok(file) => file.is_file() && file.len() == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if absent {
+        return Ok(Finding::Fine(format!("database {name} does not exist yet and will be created")));
     }
-    match Gdbm::open_with(path, Access::Read) {
-        Ok(_) => Ok(format!("database {} can be opened", path.display())),
-        // A check beside a running server is the usual one, and a start would recover what is damaged.
-        Err(error) if matches!(error.cause, OpenCause::InUse) => Ok(format!("warning: {error}")),
-        Err(error) if matches!(error.cause, OpenCause::Damaged(_)) => Ok(format!("warning: {error}")),
-        Err(error) => Err(error.to_string()),
+    match Gdbm::open_existing(path, Access::Read) {
+        Ok(_) => Ok(Finding::Fine(format!("database {name} can be opened"))),
+        // A running server has the file open, and a start recovers a damaged one.
+        Err(error) if matches!(error.cause, OpenCause::InUse | OpenCause::Damaged(_)) => {
+            Ok(Finding::warning(&error))
+        }
+        Err(error) => Err(EngineError::Gdbm(error)),
     }
 }
 
 #[cfg(feature = "redis")]
-fn check_redis(engine: &str, dsn: &str) -> Result<String, String> {
-    let parsed = pyzord_engines::redis::Dsn::parse(dsn).map_err(|error| dsn_error(&error))?;
-    let access = registry::Access::Read;
-    let mut database = registry::open_store(engine, dsn, access, None)
-        .map_err(|error| error.to_string())?;
-    let mut answer = Vec::new();
-    database.fetch(&[pyzord_core::Digest::new([0; 20])], &mut answer);
-    Ok(match answer.pop() {
-        Some(Err(failure)) => format!("warning: {failure}"),
-        _ => format!("{} answers", parsed.name()),
+fn check_redis(engine: &str, dsn: &str) -> Result<Finding, EngineError> {
+    let parsed = pyzord_engines::redis::Dsn::parse(dsn).map_err(EngineError::RedisDsn)?;
+    let cleanup = pyzord_core::CleanupAge(0);
+    let opened = registry::open_bulk(engine, dsn, registry::Access::Read, cleanup);
+    let mut database = opened.map_err(|error| EngineError::Redis(error.into()))?;
+    let mut answers = Vec::new();
+    database.fetch(&[pyzord_core::Digest::new([0; 20])], &mut answers);
+    debug_assert_eq!(answers.len(), 1, "one answer for each digest");
+    Ok(match answers.pop() {
+        Some(Ok(_)) => Finding::Fine(format!("{} answers", parsed.name())),
+        Some(Err(failure)) => Finding::warning(&failure),
+        None => Finding::Warning(format!("{}: internal error: the engine gave no answer", parsed.name())),
     })
 }
 
-/// All workers use one open file.
+/// Returns stores that share one open file.
 #[cfg(feature = "gdbm")]
-fn shared<S: pyzord_engines::RecordStore + Clone + Sync + 'static>(store: &S, workers: usize) -> Engine {
+fn local<S: pyzord_engines::Bulk + Clone + Sync + 'static>(store: &S, workers: usize) -> Engine {
     let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
     let stores = Stores::Local((0..workers).map(|_| boxed()).collect());
     let lent = store.clone();
@@ -117,21 +184,11 @@ fn shared<S: pyzord_engines::RecordStore + Clone + Sync + 'static>(store: &S, wo
     Engine { stores, upkeep: boxed(), probe: boxed(), lend: Some(lend) }
 }
 
-/// Each store has a connection of its own.
+/// Returns stores that have a connection each, made on first use.
 #[cfg(any(feature = "redis", feature = "mysql"))]
 fn remote<S: Store + 'static>(settings: &Settings, connect: impl Fn() -> S) -> Engine {
     let boxed = || -> Box<dyn Store> { Box::new(connect()) };
     let stores = (0..settings.connections).map(|_| boxed()).collect();
-    // Nothing is connected before it is used.
     let stores = Stores::Remote { workers: settings.workers, stores };
     Engine { stores, upkeep: boxed(), probe: boxed(), lend: None }
-}
-
-#[cfg(any(feature = "redis", feature = "mysql"))]
-fn dsn_error(error: &dyn std::fmt::Display) -> String {
-    format!("DigestDB: {error}")
-}
-
-fn unknown(engine: &str) -> String {
-    format!("Engine: {}", registry::UnknownEngine::new(engine))
 }

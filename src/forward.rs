@@ -1,97 +1,132 @@
-//! The client's home directory that `ForwardClientHomeDir` names: where to forward to, and as whom.
+//! The client's home directory that `ForwardClientHomeDir` names: the servers to forward to, and the accounts there.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pyzord_core::UserFile;
 use pyzord_core::client::Remote;
 use pyzord_runtime::Forwarding;
+use thiserror::Error;
 
-use crate::home::Home;
-use crate::ini;
-use crate::rules::{describe, read_file};
+use crate::home::{Home, HomeError};
+use crate::ini::{self, SyntaxCause};
+use crate::rules::{RulesError, describe, read_file};
 use crate::settings::Settings;
 
-/// A longer time-out is taken as this one: only so long may what was lost wait to be sent again.
-const LONGEST: Duration = Duration::from_secs(60);
+/// The longest time-out; a longer one counts as this one. A lost request waits this long until it is sent again.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time-out of Python's client unless its configuration gives another one.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Everything that a client's home directory says about forwarding.
+/// The servers to forward to.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Targets {
     pub(crate) servers: Vec<Remote>,
     /// How long a server has for its reply.
     pub(crate) timeout: Duration,
     pub(crate) warnings: Vec<String>,
 }
 
-/// Reads the directory. `None` when nothing is forwarded. A file may be absent; the directory may not, since its name
-/// is then mistaken, and with no servers in it everything would go to the public one.
-pub(crate) fn read(settings: &Settings) -> Result<Option<Plan>, String> {
+/// Why nothing can be forwarded.
+#[derive(Debug, Error)]
+pub(crate) enum ForwardError {
+    /// The setting names no directory.
+    #[error("ForwardClientHomeDir: there is no directory {}", .0.display())]
+    NoDirectory(PathBuf),
+    /// The directory's name cannot be made absolute.
+    #[error("ForwardClientHomeDir: {0}")]
+    Home(#[from] HomeError),
+    /// The client's configuration file exists and cannot be read.
+    #[error("client's configuration file {}: {cause}", file.display())]
+    Unreadable {
+        file: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    /// A line of the client's configuration file is malformed.
+    #[error("client's configuration file {}, line {line}: {cause}", file.display())]
+    Syntax { file: PathBuf, line: usize, cause: SyntaxCause },
+    /// The client's time-out is not a number of seconds.
+    #[error(
+        "client's configuration file {}, line {line}: Timeout is not a whole number of seconds from 1",
+        file.display()
+    )]
+    Timeout { file: PathBuf, line: usize },
+    /// The client's list of servers or accounts cannot be read.
+    #[error("{0}")]
+    List(#[from] RulesError),
+    /// The thread that forwards cannot be started.
+    #[error("forwarding: {0}")]
+    Start(#[source] io::Error),
+}
+
+/// Reads the client's home directory; `None` if nothing is forwarded. Its files may be absent, the directory may not:
+/// its name is then misspelt, and without a list of servers everything would go to the public server.
+pub(crate) fn read(settings: &Settings) -> Result<Option<Targets>, ForwardError> {
     let Some(directory) = settings.forward_home.as_deref() else { return Ok(None) };
     if !directory.is_dir() {
-        return Err(format!("ForwardClientHomeDir: there is no directory {}", directory.display()));
+        return Err(ForwardError::NoDirectory(directory.to_owned()));
     }
-    let Client { servers, accounts, timeout } = Client::read(directory)?;
-    let texts =
-        [read_file(UserFile::Servers, Some(&servers))?, read_file(UserFile::ClientAccounts, Some(&accounts))?];
-    let [server_lines, account_lines] = texts;
+    let ClientConfig { servers, accounts, timeout } = ClientConfig::read(directory)?;
+    let server_lines = read_file(File::Servers, Some(&servers))?;
+    let account_lines = read_file(File::ClientAccounts, Some(&accounts))?;
     let (remotes, warnings) = Remote::parse(server_lines.as_deref(), account_lines.as_deref());
     let path = |file| if file == UserFile::Servers { &servers } else { &accounts };
     let warnings = warnings.into_iter().map(|warning| describe(&warning, Some(path(warning.file)))).collect();
-    Ok(Some(Plan { servers: remotes, timeout, warnings }))
+    Ok(Some(Targets { servers: remotes, timeout, warnings }))
 }
 
-/// Starts to forward, if it is asked for. No thread may exist that was started before the signals were blocked.
-pub(crate) fn start(plan: Option<Plan>) -> Result<Option<Forwarding>, String> {
-    let Some(Plan { servers, timeout, warnings }) = plan else { return Ok(None) };
+/// Starts to forward. Call it after the signals are blocked: the thread inherits the mask.
+pub(crate) fn start(targets: Option<Targets>) -> Result<Option<Forwarding>, ForwardError> {
+    let Some(Targets { servers, timeout, warnings }) = targets else { return Ok(None) };
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    servers.iter().for_each(|server| log::info!("Forwarding to {}.", said(server)));
-    let started = Forwarding::start(servers, timeout);
-    started.map(Some).map_err(|error| format!("forwarding: {error}"))
+    servers.iter().for_each(|server| log::info!("Forwarding to {}.", shown(server)));
+    Forwarding::start(servers, timeout).map(Some).map_err(ForwardError::Start)
 }
 
-/// A server and as whom it is told.
-pub(crate) fn said(server: &Remote) -> String {
+/// Returns a server and the account there, without its key.
+pub(crate) fn shown(server: &Remote) -> String {
     format!("{server} as {}", server.credentials.user().escape_ascii())
 }
 
-/// The client's settings that matter here.
-struct Client {
+/// The settings of Python's client that forwarding uses.
+struct ClientConfig {
     servers: PathBuf,
     accounts: PathBuf,
     timeout: Duration,
 }
 
-impl Client {
-    /// Reads the section `[client]` of the directory's file `config`, which may be absent; the client's other settings
-    /// are its own affair.
-    fn read(directory: &Path) -> Result<Self, String> {
+impl ClientConfig {
+    /// Reads the section `[client]` of the directory's file `config`, which may be absent.
+    fn read(directory: &Path) -> Result<Self, ForwardError> {
         let home = Home::new(Some(directory))?;
         let file = home.resolve("config");
-        let at = |line: usize, cause: &str| {
-            format!("client's configuration file {}, line {line}: {cause}", file.display())
-        };
-        let text = match std::fs::read(&file) {
+        let text = match fs::read(&file) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(format!("client's configuration file {}: {error}", file.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(cause) => return Err(ForwardError::Unreadable { file, cause }),
         };
-        let entries = ini::parse(&text, "client").map_err(|error| at(error.line, error.cause))?;
+        let entries = match ini::parse(&text, "client") {
+            Ok(entries) => entries,
+            Err(error) => return Err(ForwardError::Syntax { file, line: error.line, cause: error.cause }),
+        };
         let entry = |name: &str| entries.iter().rfind(|entry| entry.name.eq_ignore_ascii_case(name));
-        let value = |name: &str| {
-            let lookup = |name: &str| entry(name).map(|entry| entry.value.clone());
-            entry(name).map(|entry| ini::interpolate(&entry.value, &lookup))
+        let lookup = |name: &str| entry(name).map(|entry| entry.value.clone());
+        let value = |entry: &ini::Entry| ini::interpolate(&entry.value, &lookup);
+        let path = |name: &str, default: &str| home.resolve(&entry(name).map_or(default.to_owned(), value));
+        let timeout = match entry("Timeout") {
+            None => DEFAULT_TIMEOUT,
+            Some(entry) => match value(entry).trim().parse() {
+                Ok(seconds @ 1..) => Duration::from_secs(seconds).min(LONGEST_TIMEOUT),
+                _ => return Err(ForwardError::Timeout { file, line: entry.line }),
+            },
         };
-        let path = |name: &str, default: &str| home.resolve(&value(name).unwrap_or(default.to_owned()));
-        let line = entry("Timeout").map_or(0, |entry| entry.line);
-        let timeout: u64 = value("Timeout").map_or(Ok(5), |text| text.trim().parse()).unwrap_or(0);
-        if timeout == 0 {
-            return Err(at(line, "Timeout is not a whole number of seconds from 1"));
-        }
         Ok(Self {
             servers: path("ServersFile", "servers"),
             accounts: path("AccountsFile", "accounts"),
-            timeout: Duration::from_secs(timeout).min(LONGEST),
+            timeout,
         })
     }
 }

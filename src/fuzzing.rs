@@ -78,7 +78,7 @@ pub fn configuration(home: &Path, text: &str, cpus: usize) -> Result<Configurati
     let sources = Sources::of_file(home.resolve("config"), text).map_err(message)?;
     let settings = settings::Settings::new(&sources, &home, cpus);
     Ok(Configuration {
-        warnings: sources.warnings().to_vec(),
+        warnings: sources.warnings().iter().map(ToString::to_string).collect(),
         printed: format!("{sources}{sources:?}{settings:?}"),
         settings: settings.map(Settings::from).map_err(message),
     })
@@ -100,7 +100,7 @@ impl From<settings::Settings> for Settings {
             connections: settings.connections,
             access_order: settings.access_order,
             log_file: settings.log_file,
-            notes: settings.notes,
+            notes: settings.notes.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -1,34 +1,58 @@
-//! The home directory, against which names of files are resolved.
+//! The home directory: the names of files are relative to it.
 
 use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{User, getuid};
+use thiserror::Error;
+
 /// The configuration directory, absolute.
 #[derive(Clone, Debug)]
 pub(crate) struct Home(PathBuf);
 
+/// Why there is no home directory.
+#[derive(Debug, Error)]
+pub(crate) enum HomeError {
+    /// The system does not tell the current directory, or the name is empty.
+    #[error("home directory {}: {cause}", path.display())]
+    Unresolved {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    /// The directory does not exist and cannot be created.
+    #[error("home directory {}: cannot create it: {cause}", path.display())]
+    NotCreated {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+}
+
 impl Home {
-    /// The directory given, else `$HOME/.pyzor`, else `/etc/pyzor`.
-    pub(crate) fn new(given: Option<&Path>) -> Result<Self, String> {
-        let default = || user_home().map_or_else(|| PathBuf::from("/etc/pyzor"), |home| home.join(".pyzor"));
+    /// Returns the given directory, else `$HOME/.pyzor`, else `/etc/pyzor`.
+    pub(crate) fn new(given: Option<&Path>) -> Result<Self, HomeError> {
+        let default = || env_home().map_or_else(|| PathBuf::from("/etc/pyzor"), |home| home.join(".pyzor"));
         let path = given.map_or_else(default, Path::to_path_buf);
-        let absolute = std::path::absolute(&path).map_err(|error| format!("home directory: {error}"))?;
-        Ok(Self(absolute))
+        match std::path::absolute(&path) {
+            Ok(absolute) => Ok(Self(absolute)),
+            Err(cause) => Err(HomeError::Unresolved { path, cause }),
+        }
     }
 
-    /// Creates the directory, for its owner alone, unless it is there.
-    pub(crate) fn create(&self) -> Result<(), String> {
+    /// Creates the directory unless it exists. The process's umask makes it accessible to its owner alone.
+    pub(crate) fn create(&self) -> Result<(), HomeError> {
         match fs::create_dir(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !self.0.is_dir() => {
-                Err(format!("home directory {}: {error}", self.0.display()))
+            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists || !self.0.is_dir() => {
+                Err(HomeError::NotCreated { path: self.0.clone(), cause })
             }
             _ => Ok(()),
         }
     }
 
-    /// The file's absolute name: `~` and `~user` are home directories, and a relative name is in this directory.
+    /// Returns a file's absolute name: `~` and `~user` are home directories, and a relative name is in this directory.
     pub(crate) fn resolve(&self, name: &str) -> PathBuf {
         let expanded = expand_user(name).unwrap_or_else(|| PathBuf::from(name));
         self.0.join(expanded)
@@ -39,22 +63,23 @@ impl Home {
     }
 }
 
-fn user_home() -> Option<PathBuf> {
+fn env_home() -> Option<PathBuf> {
     env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 
+/// Expands `~` and `~user` as Python's `os.path.expanduser` does; `None` leaves the name as it is. The crate
+/// shellexpand knows `~` alone.
 fn expand_user(name: &str) -> Option<PathBuf> {
     let rest = name.strip_prefix('~')?;
     let (user, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let home = if user.is_empty() { user_home()? } else { home_of(user)? };
-    Some(home.join(path))
-}
-
-/// The home directory in the system's list of users.
-fn home_of(user: &str) -> Option<PathBuf> {
-    let users = fs::read_to_string("/etc/passwd").ok()?;
-    let line = users.lines().find(|line| line.split(':').next() == Some(user))?;
-    line.split(':').nth(5).map(PathBuf::from)
+    // A user that the system does not know, or cannot look up, leaves the name as it is.
+    let account_home = |found: nix::Result<Option<User>>| Some(found.ok()??.dir);
+    let home = if user.is_empty() {
+        env_home().or_else(|| account_home(User::from_uid(getuid())))
+    } else {
+        account_home(User::from_name(user))
+    };
+    Some(home?.join(path))
 }
 
 #[cfg(test)]
@@ -64,7 +89,7 @@ mod tests {
     #[test]
     fn names_are_resolved_as_python_resolves_them() {
         let home = Home::new(Some(Path::new("/var/lib/pyzor"))).unwrap();
-        let user = user_home().unwrap_or_default();
+        let user = env_home().unwrap();
         for (name, expected) in [
             ("pyzord.db", PathBuf::from("/var/lib/pyzor/pyzord.db")),
             ("/tmp/x.db", PathBuf::from("/tmp/x.db")),

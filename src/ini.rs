@@ -1,34 +1,56 @@
-//! The configuration file: what Python's `configparser` reads, with the lines' numbers for messages.
+//! The configuration file as Python's `configparser` reads it, with line numbers for messages.
 //!
-//! Own code, because no well-kept INI crate tells on which line a setting stands.
+//! No maintained INI crate tells on which line a setting stands.
 
-/// One setting of a section.
+use thiserror::Error;
+
+/// A setting of a section.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Entry {
-    /// The line's number, from 1.
+    /// Number of the line, from 1.
     pub(crate) line: usize,
-    /// The name as it was written.
+    /// The name as it is written.
     pub(crate) name: String,
-    /// The value, without blanks around it; lines that continue it follow after a line feed.
+    /// The value, without the blanks around it; the lines that continue it follow, each after a line feed.
     pub(crate) value: String,
 }
 
-/// A line that is nothing that could stand there.
+/// A line that is not part of an INI file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct SyntaxError {
+    /// Number of the line, from 1.
     pub(crate) line: usize,
-    pub(crate) cause: &'static str,
+    /// What is wrong with the line.
+    pub(crate) cause: SyntaxCause,
 }
 
-/// The entries of one section, in their order. Other sections are for other programs.
+/// What is wrong with a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub(crate) enum SyntaxCause {
+    /// A section's name has no end.
+    #[error("the name of a section ends with `]`")]
+    OpenSection,
+    /// The line has neither `=` nor `:`.
+    #[error("this is neither `[section]` nor `name = value`")]
+    NoSeparator,
+    /// A setting stands above the first section.
+    #[error("there is no `[section]` above this line")]
+    NoSection,
+}
+
+/// Returns the entries of one section in their order; the other sections are for other programs.
 ///
-/// `#` and `;` begin a comment line, never a comment behind a value. `=` and `:` both stand between name and value.
+/// `#` and `;` begin a comment line, never a comment behind a value. `=` or `:` stands between name and value.
 /// An indented line continues the value above it.
+///
+/// # Errors
+/// When a line is not part of an INI file.
 pub(crate) fn parse(text: &str, section: &str) -> Result<Vec<Entry>, SyntaxError> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut inside = None;
     let mut continuable = false;
     for (line, raw) in (1..).zip(text.lines()) {
+        let error = |cause| SyntaxError { line, cause };
         let content = raw.trim();
         if content.is_empty() || content.starts_with(['#', ';']) {
             continue;
@@ -40,16 +62,13 @@ pub(crate) fn parse(text: &str, section: &str) -> Result<Vec<Entry>, SyntaxError
                 entry.value.push_str(content);
             }
         } else if let Some(name) = content.strip_prefix('[') {
-            let name =
-                name.split_once(']').ok_or(SyntaxError { line, cause: "a section's name ends with `]`" })?.0;
+            let (name, _) = name.split_once(']').ok_or_else(|| error(SyntaxCause::OpenSection))?;
             inside = Some(name == section);
             continuable = false;
         } else {
-            let (name, value) = content
-                .split_once(['=', ':'])
-                .ok_or(SyntaxError { line, cause: "this is neither `[section]` nor `name = value`" })?;
-            let inside =
-                inside.ok_or(SyntaxError { line, cause: "there is no `[section]` above this line" })?;
+            let (name, value) =
+                content.split_once(['=', ':']).ok_or_else(|| error(SyntaxCause::NoSeparator))?;
+            let inside = inside.ok_or_else(|| error(SyntaxCause::NoSection))?;
             continuable = true;
             if inside {
                 entries.push(Entry { line, name: name.trim().into(), value: value.trim().into() });
@@ -59,9 +78,9 @@ pub(crate) fn parse(text: &str, section: &str) -> Result<Vec<Entry>, SyntaxError
     Ok(entries)
 }
 
-/// What Python makes of `%` in a value: `%%` is `%`, and `%(name)s` the value of that name.
+/// Replaces `%` in a value as Python does: `%%` is `%`, and `%(name)s` is the value of that name.
 ///
-/// Any other `%` was an error there and stands for itself here.
+/// Any other `%` is an error in Python and stands for itself here.
 pub(crate) fn interpolate(value: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     let mut rest = value;
@@ -118,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn what_configparser_refuses_is_refused_with_its_line() {
+    fn a_malformed_line_is_an_error_with_its_number() {
         for (text, line) in [("Port = 1", 1), ("[server]\n\nPort", 3), ("[server\nPort = 1", 1)] {
             assert_eq!(parse(text, "server").unwrap_err().line, line, "{text:?}");
         }
     }
 
     #[test]
-    fn percent_signs_mean_what_they_mean_to_python() {
+    fn percent_signs_are_replaced_as_in_python() {
         let lookup = |name: &str| (name == "port").then(|| "24441".to_owned());
         for (value, expected) in [
             ("a%%b", "a%b"),
@@ -140,13 +159,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text: String) {
+        fn no_text_panics(text: String) {
             let _ = parse(&text, "server");
             let _ = interpolate(&text, &|_| None);
         }
 
         #[test]
-        fn what_was_written_is_read_back(values in prop::collection::vec("[!-~]([ -~]{0,20}[!-~])?", 0..5)) {
+        fn written_values_are_read_back(values in prop::collection::vec("[!-~]([ -~]{0,20}[!-~])?", 0..5)) {
             let text: String = values.iter().map(|value| format!("name = {value}\n")).collect();
             let read: Vec<String> = pairs(&format!("[server]\n{text}")).into_iter().map(|(_, _, value)| value).collect();
             prop_assert_eq!(read, values);

@@ -15,7 +15,6 @@ mod forward;
 pub mod fuzzing;
 mod home;
 mod ini;
-mod limits;
 mod logs;
 mod migrate;
 mod pidfile;
@@ -33,10 +32,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use rustix::fs::Mode;
 
+use crate::start::StartError;
+
 /// Returns the command lines of `pyzord`, `pyzor-migrate` and `pyzorctl`, for man pages and shell completions.
 #[must_use]
 pub fn commands() -> [clap::Command; 3] {
-    [cli::Options::command(), migrate::command(), pyzorctl::command()]
+    [cli::CommandLine::command(), migrate::command(), pyzorctl::command()]
 }
 
 /// Returns the names of all settings, as the configuration file spells them.
@@ -48,18 +49,18 @@ pub fn setting_names() -> impl Iterator<Item = &'static str> {
 #[must_use]
 pub fn run() -> ExitCode {
     restrict_file_mode();
-    let options = cli::Options::parse();
+    let options = cli::CommandLine::parse();
     let result = if options.create_table {
         check::create_table(&options)
     } else if options.check_config {
         check::run(&options)
     } else if options.detach.is_some() && !detach::is_child() {
-        detach::start_child()
+        detach::start_child().map_err(StartError::from)
     } else {
         start::run(&options).map(|()| ExitCode::SUCCESS)
     };
     result.unwrap_or_else(|error| {
-        start::fail(&error);
+        start::report(&error);
         ExitCode::FAILURE
     })
 }

@@ -5,30 +5,49 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process};
+use thiserror::Error;
 
-/// More bytes than a process id takes, with its line feed and some blanks.
+/// More bytes than a process id takes with its line feed and some blanks.
 const TOO_LONG: u64 = 64;
 
-/// Whom a pid file names.
+/// The process that a pid file names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {
     /// There is no file.
     Nobody,
-    /// What the file says; no pyzord runs as that.
+    /// The content of the file; it is not the id of a running pyzord.
     Gone(String),
-    /// A pyzord that runs.
+    /// A running pyzord.
     Running(Pid),
 }
 
+/// Why a pid file cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum PidFileError {
+    /// The file cannot be read, written or is not text.
+    #[error("pid file {}: {cause}", path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    /// The file is too long for a process id: taking it over would destroy other data.
+    #[error("pid file {}: this file holds something else", path.display())]
+    NotAPidFile { path: PathBuf },
+    /// The file names a running pyzord.
+    #[error("pid file {}: pyzord runs already, as process {pid}", path.display())]
+    Running { path: PathBuf, pid: Pid },
+}
+
 impl Owner {
-    /// Reads the file; fails when it cannot be a pid file.
-    pub(crate) fn of(path: &Path) -> Result<Self, String> {
+    /// Reads a pid file.
+    pub(crate) fn of(path: &Path) -> Result<Self, PidFileError> {
         let mut text = String::new();
         match fs::File::open(path).and_then(|file| file.take(TOO_LONG).read_to_string(&mut text)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Nobody),
-            Err(error) => return Err(format!("pid file {}: {error}", path.display())),
+            Err(cause) => return Err(PidFileError::Io { path: path.to_owned(), cause }),
             Ok(_) if text.len() as u64 == TOO_LONG => {
-                return Err(format!("pid file {}: this file holds something else", path.display()));
+                return Err(PidFileError::NotAPidFile { path: path.to_owned() });
             }
             Ok(_) => (),
         }
@@ -40,19 +59,16 @@ impl Owner {
     }
 }
 
-/// A pid file that names this process. Removed by [`remove`](Self::remove) alone, so that a crash leaves it as a trace.
+/// A pid file that names this process. Only [`remove`](Self::remove) removes it: after a crash it stays as a trace.
 #[derive(Debug)]
 pub(crate) struct PidFile(PathBuf);
 
 impl PidFile {
-    /// Fails when the file names a process that still runs, or cannot be a pid file: it would be overwritten. A stale
-    /// one, of a dead process, is taken over.
-    pub(crate) fn check(path: &Path) -> Result<(), String> {
+    /// Returns an error unless the file may be written: it does not exist, or is stale, of a dead process.
+    pub(crate) fn check(path: &Path) -> Result<(), PidFileError> {
         match Owner::of(path)? {
             Owner::Nobody => Ok(()),
-            Owner::Running(pid) => {
-                Err(format!("pid file {}: pyzord runs already, as process {pid}", path.display()))
-            }
+            Owner::Running(pid) => Err(PidFileError::Running { path: path.to_owned(), pid }),
             Owner::Gone(text) => {
                 log::warn!("pid file {}: process `{text}` is gone, taking over", path.display());
                 Ok(())
@@ -61,10 +77,10 @@ impl PidFile {
     }
 
     /// Writes this process's id.
-    pub(crate) fn write(path: PathBuf) -> Result<Self, String> {
+    pub(crate) fn write(path: PathBuf) -> Result<Self, PidFileError> {
         match fs::write(&path, format!("{}\n", std::process::id())) {
             Ok(()) => Ok(Self(path)),
-            Err(error) => Err(format!("pid file {}: {error}", path.display())),
+            Err(cause) => Err(PidFileError::Io { path, cause }),
         }
     }
 
@@ -76,8 +92,9 @@ impl PidFile {
     }
 }
 
-/// Whether this is a living pyzord. After a reboot a stale pid may be some other process's, which must not keep the
-/// server from starting; where the system does not tell what a process runs, a living one is taken for a pyzord.
+/// Returns whether a process is a living pyzord. After a reboot a stale pid may belong to another program, which must
+/// not keep the server from starting. Where the system does not tell what a process runs, a living one is taken for a
+/// pyzord.
 fn is_pyzord(pid: Pid) -> bool {
     let alive = pid.as_raw_pid().unsigned_abs() != std::process::id()
         && !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH));
@@ -101,7 +118,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pyzord.pid");
         PidFile::check(&path).unwrap();
-        // A dead process, no process, this process before it was restarted, and somebody else's.
+        // A dead process, no process, this process before a restart, and a process of another program.
         for text in ["999999999\n", "soon\n", "", "-5", &format!("{}\n", std::process::id()), "1\n"] {
             fs::write(&path, text).unwrap();
             PidFile::check(&path).unwrap();
@@ -110,7 +127,7 @@ mod tests {
         assert!(!path.exists());
     }
 
-    /// A process that is called pyzord.
+    /// A process with the name pyzord.
     struct Pyzord(Child);
 
     impl Pyzord {
@@ -120,7 +137,7 @@ mod tests {
             let mut command = Command::new("sh");
             command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
             let mut process = Self(command.spawn().unwrap());
-            // Only once the script runs does the system tell what the process is called.
+            // The system tells the name of the process as soon as the script runs.
             process.0.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
             process
         }
@@ -137,7 +154,7 @@ mod tests {
         let blanks = || "[ \t\r\n]{0,3}";
         let number = prop_oneof![
             4 => Just(live.to_string()),
-            // Beyond what a system gives to a process, or to anything.
+            // Beyond the ids that a system gives to processes.
             1 => (4_194_305..i32::MAX).prop_map(|pid| pid.to_string()),
             1 => any::<u128>().prop_map(|number| format!("{number}00000000000")),
             1 => Just(format!("-{live}")),
@@ -146,14 +163,14 @@ mod tests {
         ];
         let text =
             (blanks(), number, blanks()).prop_map(|parts| [parts.0, parts.1, parts.2].concat().into_bytes());
-        // The id that a huge file begins with is none.
+        // An id at the start of a long file is not a pid.
         let huge = (60..70_usize, Just(format!("{live}\n")))
             .prop_map(|(len, text)| [text.as_bytes(), &vec![b' '; len][text.len()..]].concat());
         prop_oneof![6 => text, 1 => prop::collection::vec(any::<u8>(), 0..100), 2 => huge]
     }
 
     #[test]
-    fn only_a_live_pyzord_and_what_is_no_pid_file_keep_a_server_from_starting() {
+    fn a_live_pyzord_and_a_file_that_is_no_pid_file_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pyzord.pid");
         let process = Pyzord::start(folder.path());
@@ -167,7 +184,7 @@ mod tests {
                 None if content.len() < 64 => "UTF-8",
                 None => "pid file",
             };
-            let error = PidFile::check(&path).err().unwrap_or_default();
+            let error = PidFile::check(&path).err().map_or_else(String::new, |error| error.to_string());
             prop_assert!(error.contains(expected) && error.is_empty() == expected.is_empty(), "{}", error);
             prop_assert_eq!(fs::read(&path).unwrap(), content);
         });
@@ -176,13 +193,13 @@ mod tests {
         PidFile::check(&path).unwrap();
     }
 
-    /// What `PidFile` named by mistake, a database, say, was read whole, logged in a warning, and overwritten.
+    /// A database that `PidFile` named by mistake was read whole, logged in a warning, and overwritten.
     #[test]
     fn another_file_is_not_taken_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pyzord.db");
         fs::File::create(&path).unwrap().set_len(1 << 24).unwrap();
-        let error = PidFile::check(&path).unwrap_err();
+        let error = PidFile::check(&path).unwrap_err().to_string();
         assert!(error.ends_with("this file holds something else"), "{error}");
     }
 }

@@ -1,25 +1,39 @@
-//! The accounts file and the access file, read from disk.
+//! The accounts file and the access file, read from the disk.
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use pyzord_core::{Policy, UserFile, Warning};
+use pyzord_core::{File, Policy, Warning};
+use thiserror::Error;
 
 use crate::settings::Settings;
 
-/// Reads both files. An absent one is no error; one that cannot be read is.
-pub(crate) fn read(settings: &Settings) -> Result<(Policy, Vec<String>), String> {
-    let (accounts, access) = files(settings)?;
+/// A file of accounts, access rules or servers cannot be read.
+#[derive(Debug, Error)]
+#[error("{file} {}: {error}", .path.display())]
+pub(crate) struct RulesError {
+    file: File,
+    path: PathBuf,
+    #[source]
+    error: io::Error,
+}
+
+/// The content of a file; `None` if there is no such file.
+type Content = Option<Vec<u8>>;
+
+/// Reads both files and returns the policy and its warnings. A file may be absent, but not unreadable.
+pub(crate) fn read(settings: &Settings) -> Result<(Policy, Vec<String>), RulesError> {
+    let (accounts, access) = read_files(settings)?;
     let (policy, warnings) = Policy::parse(accounts.as_deref(), access.as_deref(), settings.access_order);
-    let tell = |warning: Warning| {
+    let message = |warning: Warning| {
         let path = match warning.file {
             UserFile::Accounts => &settings.passwd_file,
             _ => &settings.access_file,
         };
         describe(&warning, path.as_deref())
     };
-    let mut messages: Vec<String> = warnings.into_iter().map(tell).collect();
+    let mut messages: Vec<String> = warnings.into_iter().map(message).collect();
     if settings.access_file.is_some() && access.is_none() && accounts.is_some() {
         messages.push(
             "there is no access file: accounts may do nothing, anonymous may check and report".to_owned(),
@@ -28,16 +42,13 @@ pub(crate) fn read(settings: &Settings) -> Result<(Policy, Vec<String>), String>
     Ok((policy, messages))
 }
 
-/// What is in a file; `None` for an absent one.
-type Content = Option<Vec<u8>>;
-
-/// What is in the accounts file and in the access file.
-pub(crate) fn files(settings: &Settings) -> Result<(Content, Content), String> {
-    let accounts = read_file(UserFile::Accounts, settings.passwd_file.as_deref())?;
-    Ok((accounts, read_file(UserFile::Access, settings.access_file.as_deref())?))
+/// Returns the content of the accounts file and of the access file.
+pub(crate) fn read_files(settings: &Settings) -> Result<(Content, Content), RulesError> {
+    let accounts = read_file(File::Accounts, settings.passwd_file.as_deref())?;
+    Ok((accounts, read_file(File::Access, settings.access_file.as_deref())?))
 }
 
-/// A warning with the name of the file that it is about.
+/// Returns a warning as one line that names the file.
 pub(crate) fn describe(warning: &Warning, path: Option<&Path>) -> String {
     let path = path.unwrap_or(Path::new("")).display();
     match warning.line {
@@ -46,23 +57,23 @@ pub(crate) fn describe(warning: &Warning, path: Option<&Path>) -> String {
     }
 }
 
-/// The content of a user's file; `None` when there is no such file.
-pub(crate) fn read_file(file: UserFile, path: Option<&Path>) -> Result<Content, String> {
+/// Returns the content of a file; `None` if there is no such file, or no path.
+pub(crate) fn read_file(file: File, path: Option<&Path>) -> Result<Content, RulesError> {
     let Some(path) = path else { return Ok(None) };
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("{file} {}: {error}", path.display())),
+        Err(error) => Err(RulesError { file, path: path.to_owned(), error }),
     }
 }
 
-/// Reads the files and logs what was found.
-pub(crate) fn load(settings: &Settings) -> Result<Policy, String> {
+/// Reads both files and logs the warnings and what is in effect.
+pub(crate) fn load(settings: &Settings) -> Result<Policy, RulesError> {
     let (policy, warnings) = read(settings)?;
     for warning in warnings {
         log::warn!("{warning}");
     }
-    let exists = |path: &Option<std::path::PathBuf>| path.as_ref().is_some_and(|path| path.exists());
+    let exists = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.exists());
     if exists(&settings.passwd_file) {
         log::info!("Accounts: {}.", policy.accounts());
     } else {
@@ -76,7 +87,10 @@ pub(crate) fn load(settings: &Settings) -> Result<Policy, String> {
     Ok(policy)
 }
 
-/// Reads the files again. While one cannot be read the old rules hold: nobody gains or loses rights by an accident.
-pub(crate) fn reload(settings: &Settings) -> Option<Policy> {
-    load(settings).inspect_err(|error| log::error!("{error}; the old rules still hold")).ok()
+/// Reads both files again. If one cannot be read, the present rules stay: an accident changes no rights.
+pub(crate) fn reload(settings: &Settings, current: &Policy) -> Policy {
+    load(settings).unwrap_or_else(|error| {
+        log::error!("{error}; the old rules still hold");
+        current.clone()
+    })
 }

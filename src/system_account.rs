@@ -86,15 +86,6 @@ impl SystemAccount {
         let user = self.user.as_ref().is_none_or(|(_, uid)| getuid() == *uid && geteuid() == *uid);
         user && getgid() == self.gid && getegid() == self.gid
     }
-
-    /// Says of an error about permissions whose they were, since the reader may well have started this as root.
-    pub(crate) fn explain(&self, error: String) -> String {
-        if error.to_lowercase().contains("permission denied") {
-            format!("{error} (as {self})")
-        } else {
-            error
-        }
-    }
 }
 
 impl fmt::Display for SystemAccount {

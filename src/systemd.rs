@@ -1,9 +1,12 @@
-//! What a service manager and its service tell each other: `sd_notify(3)`, `sd_listen_fds(3)` and `sd-daemon(3)`.
+//! The protocol between a service manager and its service: `sd_notify(3)`, `sd_listen_fds(3)` and `sd-daemon(3)`.
 //!
-//! All of it is asked for by environment variables, and nothing happens where they are not set.
+//! Environment variables ask for each part of it; without them nothing happens.
+//!
+//! The crate sd-notify connects at each message with a socket that blocks: a manager that does not read would stop the
+//! server, and a wrong address would not be an error of the start.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::UdpSocket;
 #[cfg(target_os = "linux")]
@@ -16,40 +19,57 @@ use listenfd::ListenFd;
 use pyzord_runtime::StatusChange;
 use rustix::fs::fstat;
 use rustix::time::{ClockId, clock_gettime};
+use thiserror::Error;
 
-/// The service manager, if there is one that wants to hear something.
+/// The service manager, if there is one that wants notifications.
 #[derive(Debug)]
 pub(crate) struct Manager {
     to: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
 }
 
+/// What is wrong with the environment that a service manager has prepared.
+#[derive(Debug, Error)]
+pub(crate) enum SystemdError {
+    /// The socket for notifications cannot be used.
+    #[error("NOTIFY_SOCKET {}: {cause}", name.display())]
+    NotifySocket {
+        name: OsString,
+        #[source]
+        cause: io::Error,
+    },
+    /// The unit passes more sockets than the server uses.
+    #[error("LISTEN_FDS: {0} sockets were passed; this server takes one UDP socket")]
+    TooManySockets(usize),
+    /// The socket that the unit passes cannot be used.
+    #[error("LISTEN_FDS: {0}")]
+    PassedSocket(#[source] io::Error),
+}
+
 impl Manager {
-    /// The one that the environment names.
-    pub(crate) fn from_env() -> Result<Self, String> {
+    /// Returns the service manager that the environment names.
+    pub(crate) fn from_env() -> Result<Self, SystemdError> {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Self { to: None, watchdog: None });
         };
-        let failed = |error: io::Error| format!("NOTIFY_SOCKET {}: {error}", name.display());
-        let address = address(&name).map_err(failed)?;
-        let socket = UnixDatagram::unbound().map_err(failed)?;
-        // A manager that does not read must not keep the server from serving.
-        socket.set_nonblocking(true).map_err(failed)?;
-        Ok(Self { to: Some((socket, address)), watchdog: watchdog() })
+        match notify_socket(&name) {
+            Ok(to) => Ok(Self { to: Some(to), watchdog: watchdog() }),
+            Err(cause) => Err(SystemdError::NotifySocket { name, cause }),
+        }
     }
 
-    /// How often it wants to hear that the server is alive: twice in the time after which it would kill it.
+    /// Returns the period of signs of life: half of the time after which the manager kills this process.
     pub(crate) fn period(&self) -> Option<Duration> {
         self.watchdog.map(|timeout| timeout / 2)
     }
 
-    /// Everything is open: requests that come from now on are answered.
+    /// Tells that everything is open and requests are answered.
     pub(crate) fn ready(&self, status: &str) {
         self.send(&format!("READY=1\nSTATUS={status}\n"));
     }
 
-    /// Passes news on.
-    pub(crate) fn tell(&self, news: StatusChange) {
+    /// Passes a change of the server's state on.
+    pub(crate) fn tell(&self, news: News) {
         match news {
             StatusChange::Reloading => self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros())),
             StatusChange::Reloaded => self.send("READY=1\n"),
@@ -66,17 +86,25 @@ impl Manager {
     }
 }
 
-/// A name that begins with `@` is none in the file system.
+fn notify_socket(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let address = address(name)?;
+    let socket = UnixDatagram::unbound()?;
+    // A manager that does not read must not stop the server.
+    socket.set_nonblocking(true)?;
+    Ok((socket, address))
+}
+
+/// Parses the address of a unix socket: a path, or `@` and an abstract name.
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         #[cfg(target_os = "linux")]
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
         [b'/', ..] => SocketAddr::from_pathname(name),
-        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "this is no unix socket")),
+        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "this is not a unix socket")),
     }
 }
 
-/// After which silence the manager kills this process.
+/// Returns the time without a sign of life after which the manager kills this process.
 fn watchdog() -> Option<Duration> {
     let number = |name| env::var(name).ok()?.parse::<u64>().ok();
     let ours =
@@ -84,26 +112,23 @@ fn watchdog() -> Option<Duration> {
     number("WATCHDOG_USEC").filter(|micros| ours && *micros > 0).map(Duration::from_micros)
 }
 
-/// The manager compares this with its own clock, so it must be the system's monotonic time.
+/// Returns the system's monotonic time, which the manager compares with its own.
 fn monotonic_micros() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)
 }
 
-/// The socket that the manager has bound for this process, if it has. Call it before any thread exists: it takes the
-/// variables out of the environment.
-pub(crate) fn passed_socket() -> Result<Option<UdpSocket>, String> {
+/// Returns the socket that the manager has bound for this process, if any. Call it before any thread exists: it removes
+/// the variables from the environment.
+pub(crate) fn passed_socket() -> Result<Option<UdpSocket>, SystemdError> {
     let mut passed = ListenFd::from_env();
     if passed.len() > 1 {
-        return Err(format!(
-            "LISTEN_FDS: {} sockets were passed; this server takes one UDP socket",
-            passed.len()
-        ));
+        return Err(SystemdError::TooManySockets(passed.len()));
     }
-    passed.take_udp_socket(0).map_err(|error| format!("LISTEN_FDS: {error}"))
+    passed.take_udp_socket(0).map_err(SystemdError::PassedSocket)
 }
 
-/// Whether standard error is the journal, which adds the time and the process itself.
+/// Returns whether standard error is the journal, which adds the time and the process by itself.
 pub(crate) fn logs_to_journal() -> bool {
     let journal = || {
         let stream = env::var("JOURNAL_STREAM").ok()?;
@@ -111,6 +136,7 @@ pub(crate) fn logs_to_journal() -> bool {
         let file = fstat(io::stderr()).ok()?;
         Some(file.st_dev.to_string() == device && file.st_ino.to_string() == inode)
     };
+    // Without the variable, or without a standard error, there is no journal.
     journal().unwrap_or(false)
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn compare(site: &Site, options: &CompareOrders, out: &mut dyn Write)
 
 impl Files {
     fn read(site: &Site) -> Result<Self, Failure> {
-        let (accounts, access) = rules::files(&site.settings)?;
+        let (accounts, access) = rules::read_files(&site.settings)?;
         Ok(Self { book: Rulebook::parse(accounts.as_deref(), access.as_deref()), access })
     }
 

@@ -5,6 +5,11 @@ use std::process::ExitCode;
 
 use pyzord_core::StoreFailure;
 
+use crate::home::HomeError;
+use crate::pidfile::PidFileError;
+use crate::rules::RulesError;
+use crate::settings::SettingsError;
+
 /// What ends a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -25,6 +30,30 @@ pub(crate) fn status(all_well: bool) -> ExitCode {
 impl From<String> for Failure {
     fn from(text: String) -> Self {
         Self::Said(text)
+    }
+}
+
+impl From<HomeError> for Failure {
+    fn from(error: HomeError) -> Self {
+        Self::Said(error.to_string())
+    }
+}
+
+impl From<RulesError> for Failure {
+    fn from(error: RulesError) -> Self {
+        Self::Said(error.to_string())
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::Said(error.to_string())
+    }
+}
+
+impl From<PidFileError> for Failure {
+    fn from(error: PidFileError) -> Self {
+        Self::Said(error.to_string())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::settings::Name;
+use crate::settings::Setting;
 use crate::times;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pyzord_core::{Digest, Operation, UnixTime};
@@ -58,17 +58,17 @@ pub(crate) struct SiteOptions {
 
 impl SiteOptions {
     /// The settings that the command line gives, each with the option it came from.
-    pub(crate) fn settings(&self) -> impl Iterator<Item = (Name, &'static str, &str)> {
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (Setting, &'static str, &str)> {
         [
-            (Name::ListenAddress, "--address", &self.address),
-            (Name::Port, "--port", &self.port),
-            (Name::Engine, "--database-engine", &self.database_engine),
-            (Name::DigestDB, "--dsn", &self.dsn),
-            (Name::CleanupAge, "--cleanup-age", &self.cleanup_age),
-            (Name::AccessOrder, "--access-order", &self.access_order),
-            (Name::PasswdFile, "--password-file", &self.password_file),
-            (Name::AccessFile, "--access-file", &self.access_file),
-            (Name::PidFile, "--pid-file", &self.pid_file),
+            (Setting::ListenAddress, "--address", &self.address),
+            (Setting::Port, "--port", &self.port),
+            (Setting::Engine, "--database-engine", &self.database_engine),
+            (Setting::DigestDB, "--dsn", &self.dsn),
+            (Setting::CleanupAge, "--cleanup-age", &self.cleanup_age),
+            (Setting::AccessOrder, "--access-order", &self.access_order),
+            (Setting::PasswdFile, "--password-file", &self.password_file),
+            (Setting::AccessFile, "--access-file", &self.access_file),
+            (Setting::PidFile, "--pid-file", &self.pid_file),
         ]
         .into_iter()
         .filter_map(|(name, option, value)| Some((name, option, value.as_deref()?)))

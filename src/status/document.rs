@@ -4,7 +4,7 @@ use pyzord_runtime::Distribution;
 use serde::{Serialize, Serializer};
 
 use super::snapshot::{Snapshot, unix_seconds};
-use crate::settings::Row;
+use crate::settings::SettingRow;
 
 /// Returns the document. Durations are in seconds, and all counts are since the start.
 pub(super) fn write(snapshot: &Snapshot<'_>) -> serde_json::Result<String> {
@@ -38,7 +38,7 @@ struct Document<'a> {
     store_unreadable: u64,
     batches: Percentiles<u64>,
     talkers: Vec<TopClient>,
-    settings: &'a [Row],
+    settings: &'a [SettingRow],
 }
 
 /// The requests with one operation and one code in the reply.

@@ -12,5 +12,5 @@ mod routes;
 mod server;
 mod snapshot;
 
-pub(crate) use server::StatusServer;
+pub(crate) use server::{StatusError, StatusServer};
 pub(crate) use snapshot::Facts;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pyzord_core::UnixTime;
 use pyzord_runtime::{Counts, Details};
 
-use crate::settings::Row;
+use crate::settings::SettingRow;
 
 /// What does not change while the server runs.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Facts {
     pub(crate) listen: String,
     pub(crate) started: UnixTime,
     /// All settings, passwords hidden.
-    pub(crate) settings: Vec<Row>,
+    pub(crate) settings: Vec<SettingRow>,
 }
 
 /// The server at one moment. All counts are since its start.

@@ -36,7 +36,7 @@ fn warnings_name_the_file_the_line_and_the_cause() {
     let text = stdout(&home.run(&["--check-config"]));
     for cause in [
         "config, line 2: there is no setting AcessFile; did you mean AccessFile?",
-        "config, line 5: Port stands on line 4, too: this line counts",
+        "config, line 5: Port is also on line 4; this line counts",
         "pyzord.passwd, line 2: skipped: a line is `user : key`",
         "pyzord.access, line 1: this line denies check to `bob` and line 2 allows it",
         "PreFork: served by",

@@ -1,0 +1,123 @@
+//! What can be wrong with the settings, and the words for it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::names::Setting;
+use super::runtime::Runtime;
+use crate::ini::SyntaxCause;
+
+/// Why the settings cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum SettingsError {
+    /// The configuration file exists and cannot be read.
+    #[error("configuration file {}: {cause}", file.display())]
+    Unreadable {
+        /// The configuration file.
+        file: PathBuf,
+        /// What the system answered.
+        #[source]
+        cause: io::Error,
+    },
+    /// A line of the configuration file is malformed.
+    #[error("configuration file {}, line {line}: {cause}", file.display())]
+    Syntax {
+        /// The configuration file.
+        file: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong with the line.
+        cause: SyntaxCause,
+    },
+    /// A setting has a value that it cannot have.
+    #[error("{origin}: `{}` is not {expected}", value.escape_default())]
+    Value {
+        /// Where the value comes from.
+        origin: Origin,
+        /// The value.
+        value: String,
+        /// What the setting takes.
+        expected: Expected,
+    },
+}
+
+/// The place in the operator's hands that a value comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    /// No place: the setting has its default.
+    Default(Setting),
+    /// A line of the configuration file.
+    File {
+        /// The configuration file.
+        file: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// The setting on that line.
+        setting: Setting,
+    },
+    /// An option of the command line.
+    Option(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default(setting) => setting.fmt(f),
+            Self::File { file, line, setting } => {
+                write!(f, "configuration file {}, line {line}: {setting}", file.display())
+            }
+            Self::Option(option) => write!(f, "option {option}"),
+        }
+    }
+}
+
+/// What a setting takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Expected {
+    /// `first-match` or `last-match`.
+    AccessOrder,
+    /// A number of bits, at most this.
+    BitsUpTo(u8),
+    /// A group of this system.
+    Group,
+    /// Networks in CIDR notation.
+    Networks,
+    /// A whole number.
+    Number,
+    /// A whole number, at most this.
+    NumberUpTo(u64),
+    /// A UDP port.
+    Port,
+    /// A runtime of this build.
+    Runtime,
+    /// A number of seconds.
+    Seconds,
+    /// Host and port of the status page.
+    StatusAddress,
+    /// A user of this system.
+    User,
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AccessOrder => f.write_str("first-match or last-match"),
+            Self::BitsUpTo(most) => write!(f, "a number of bits from 0 to {most}"),
+            Self::Group => f.write_str("a group of this system"),
+            Self::Networks => f.write_str("a list of networks such as 192.0.2.0/24, 2001:db8::/32"),
+            Self::Number => f.write_str("a whole number from 0"),
+            Self::NumberUpTo(most) => write!(f, "a whole number from 0 to {most}"),
+            Self::Port => f.write_str("a port from 0 to 65535"),
+            Self::Runtime => {
+                let names: Vec<String> = Runtime::ALL.iter().map(ToString::to_string).collect();
+                write!(f, "a runtime of this build: {}", names.join(", "))
+            }
+            Self::Seconds => f.write_str("a whole number of seconds, 0 for never"),
+            Self::StatusAddress => f.write_str("a host and a port, as in 127.0.0.1:24480"),
+            Self::User => f.write_str("a user of this system"),
+        }
+    }
+}

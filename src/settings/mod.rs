@@ -1,0 +1,23 @@
+//! The settings: defaults, overridden by the configuration file, overridden by the command line.
+//!
+//! [`Setting`] is the table of names and defaults, [`Sources`] collects the text of each setting and remembers where it
+//! comes from, and [`Settings`] holds the checked values.
+
+mod concurrency;
+mod error;
+mod limits;
+mod names;
+mod notes;
+mod runtime;
+mod sources;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::SettingsError;
+pub(crate) use names::{Setting, names};
+pub(crate) use runtime::Runtime;
+pub(crate) use sources::SettingRow;
+pub(crate) use sources::Sources;
+pub(crate) use values::{Settings, shown};

@@ -1,0 +1,186 @@
+//! The sources of settings, their order and their errors, over all settings at once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use clap::{CommandFactory as _, Parser as _};
+use proptest::prelude::*;
+use proptest::sample::select;
+use pyzord_core::AccessOrder;
+
+use super::sources::Source;
+use super::{Runtime, Setting, Settings, Sources};
+use crate::cli::CommandLine;
+use crate::home::Home;
+
+/// The option of each setting, found by trying all options.
+static OPTIONS: LazyLock<BTreeMap<Setting, String>> = LazyLock::new(|| {
+    let command = CommandLine::command();
+    let names = command.get_arguments().filter_map(clap::Arg::get_long);
+    let set_by = |option: &str| {
+        let parsed = CommandLine::try_parse_from(["pyzord", &format!("--{option}=1")]).ok()?;
+        parsed.settings().next().map(|(name, ..)| (name, format!("--{option}")))
+    };
+    names.filter_map(set_by).collect()
+});
+
+#[test]
+fn every_setting_but_those_of_sentry_has_an_option() {
+    let without = |name: &&Setting| !OPTIONS.contains_key(*name);
+    let without: Vec<&str> = Setting::ALL.iter().filter(without).map(|name| name.name()).collect();
+    assert_eq!(without, ["SentryDSN", "SentryLogLevel", "UsageSentryDSN", "UsageSentryLogLevel"]);
+}
+
+/// Returns values that a setting can have.
+fn value(name: Setting) -> BoxedStrategy<String> {
+    match name {
+        Setting::Port => any::<u16>().prop_map(|port| port.to_string()).boxed(),
+        Setting::CleanupAge => any::<u64>().prop_map(|age| age.to_string()).boxed(),
+        Setting::Workers | Setting::DBConnections => {
+            (0..=1024_u16).prop_map(|count| count.to_string()).boxed()
+        }
+        Setting::MaxThreads | Setting::MaxProcesses | Setting::PreFork => {
+            any::<usize>().prop_map(|count| count.to_string()).boxed()
+        }
+        Setting::RequestRate | Setting::RequestBurst | Setting::FailureRate | Setting::FailureBurst => {
+            any::<u32>().prop_map(|count| count.to_string()).boxed()
+        }
+        Setting::IPv4Prefix => (0..=32_u8).prop_map(|bits| bits.to_string()).boxed(),
+        Setting::IPv6Prefix => (0..=128_u8).prop_map(|bits| bits.to_string()).boxed(),
+        Setting::RememberedReports => (0..1_u32 << 24).prop_map(|count| count.to_string()).boxed(),
+        Setting::AllowNetworks | Setting::DenyNetworks | Setting::UnlimitedNetworks => {
+            select(vec!["", "192.0.2.0/24", "::1, 198.51.100.7"]).prop_map(str::to_owned).boxed()
+        }
+        Setting::User | Setting::Group => select(vec!["", "root", "0"]).prop_map(str::to_owned).boxed(),
+        Setting::StatusAddress => {
+            select(vec!["", "127.0.0.1:24480", "[::1]:0"]).prop_map(str::to_owned).boxed()
+        }
+        Setting::Runtime => select(Runtime::ALL).prop_map(|runtime| runtime.to_string()).boxed(),
+        Setting::AccessOrder => select(vec!["first-match", "Last-Match"]).prop_map(str::to_owned).boxed(),
+        _ => text(),
+    }
+}
+
+/// Returns any text on one line; a `%` has a meaning of its own in the file.
+fn text() -> BoxedStrategy<String> {
+    prop_oneof![1 => Just(String::new()), 9 => "[!-$&-~]([ -$&-~]{0,20}[!-$&-~])?"].boxed()
+}
+
+/// Returns for each setting its value in the file and on the command line. A value that is overridden may be any text.
+fn values() -> impl Strategy<Value = Vec<(Setting, Option<String>, Option<String>)>> {
+    let of = |name: &Setting| {
+        let name = *name;
+        let alone = || (prop::option::of(value(name)), Just(None)).boxed();
+        let both = (prop::option::of(text()), value(name).prop_map(Some));
+        let values = if OPTIONS.contains_key(&name) { prop_oneof![alone(), both].boxed() } else { alone() };
+        values.prop_map(move |(file, option)| (name, file, option))
+    };
+    Setting::ALL.iter().map(of).collect::<Vec<_>>().prop_shuffle()
+}
+
+proptest! {
+    #[test]
+    fn the_command_line_overrides_the_file_and_the_file_overrides_the_default(values in values(), lower in any::<bool>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(Some(folder.path())).unwrap();
+        let (mut file, mut arguments) = ("[server]\n".to_owned(), vec!["pyzord".to_owned()]);
+        let mut expected = BTreeMap::new();
+        for (name, in_file, option) in values {
+            let mut found = (name.default().to_owned(), Source::Default);
+            if let Some(value) = in_file {
+                let written = if lower { name.name().to_lowercase() } else { name.name().to_owned() };
+                file += &format!("{written} = {value}\n");
+                found = (value, Source::File { line: file.lines().count() });
+            }
+            if let Some(value) = option {
+                arguments.push(format!("{}={value}", OPTIONS[&name]));
+                found = (value, Source::Option(""));
+            }
+            expected.insert(name, found);
+        }
+        std::fs::write(folder.path().join("config"), file).unwrap();
+        let options = CommandLine::try_parse_from(arguments).unwrap();
+        let sources = Sources::read(&home, options.settings()).unwrap();
+        prop_assert!(sources.warnings().is_empty());
+        for &name in Setting::ALL {
+            let (value, source) = sources.value(name);
+            let (wanted, from) = &expected[&name];
+            prop_assert_eq!(value, wanted);
+            match source {
+                Source::Option(option) => {
+                    prop_assert_eq!(*from, Source::Option(""));
+                    prop_assert_eq!(option, &OPTIONS[&name]);
+                }
+                source => prop_assert_eq!(source, *from),
+            }
+        }
+        prop_assert_eq!(expected.len(), Setting::ALL.len());
+
+        let settings = Settings::new(&sources, &home, 4).unwrap();
+        let wanted = |name: Setting| expected[&name].0.as_str();
+        let path = |name| Some(wanted(name)).filter(|name| !name.is_empty()).map(|name| home.resolve(name));
+        prop_assert_eq!(settings.port.to_string(), wanted(Setting::Port));
+        prop_assert_eq!(settings.address, wanted(Setting::ListenAddress));
+        prop_assert_eq!(settings.engine, wanted(Setting::Engine).to_lowercase());
+        prop_assert_eq!(settings.dsn, wanted(Setting::DigestDB));
+        prop_assert_eq!(settings.database, home.resolve(wanted(Setting::DigestDB)));
+        prop_assert_eq!(settings.cleanup.0.to_string(), wanted(Setting::CleanupAge));
+        prop_assert_eq!(settings.passwd_file, path(Setting::PasswdFile));
+        prop_assert_eq!(settings.access_file, path(Setting::AccessFile));
+        prop_assert_eq!(settings.log_file, path(Setting::LogFile));
+        prop_assert_eq!(settings.usage_log_file, path(Setting::UsageLogFile));
+        prop_assert_eq!(settings.pid_file, path(Setting::PidFile));
+        let last_match = wanted(Setting::AccessOrder) == "Last-Match";
+        prop_assert_eq!(settings.access_order == AccessOrder::LastMatch, last_match);
+        if let Ok(workers @ 1..) = wanted(Setting::Workers).parse() {
+            prop_assert_eq!(settings.workers, workers);
+        }
+        match wanted(Setting::DBConnections) {
+            "0" => prop_assert_eq!(settings.connections, settings.workers.max(2)),
+            connections => prop_assert_eq!(settings.connections.to_string(), connections),
+        }
+    }
+
+    /// An error names the line or the option.
+    #[test]
+    fn an_error_names_the_source_of_the_value(
+        name in select(vec![Setting::Port, Setting::CleanupAge, Setting::Workers, Setting::DBConnections, Setting::PreFork,
+            Setting::MaxThreads, Setting::MaxProcesses, Setting::Runtime, Setting::AccessOrder, Setting::User,
+            Setting::Group]),
+        value in "-[0-9a-z]{1,9}",
+        blank_lines in 0..9_usize,
+        on_command_line: bool,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(Some(folder.path())).unwrap();
+        let mut arguments = vec!["pyzord".to_owned()];
+        let place = if on_command_line {
+            let option = &OPTIONS[&name];
+            arguments.push(format!("{option}={value}"));
+            format!("option {option}: `{value}` is not ")
+        } else {
+            let file = format!("[server]\n{}{} = {value}\n", "\n".repeat(blank_lines), name.name());
+            std::fs::write(folder.path().join("config"), file).unwrap();
+            format!("config, line {}: {}: `{value}` is not ", blank_lines + 2, name.name())
+        };
+        let options = CommandLine::try_parse_from(arguments).unwrap();
+        let sources = Sources::read(&home, options.settings()).unwrap();
+        let error = Settings::new(&sources, &home, 4).unwrap_err().to_string();
+        prop_assert!(error.contains(&place), "{} in {}", place, error);
+    }
+}
+
+/// Derived `Debug` output of both showed the password of a DSN.
+#[test]
+fn no_password_is_shown() {
+    let home = Home::new(Some(Path::new("/etc/pyzor"))).unwrap();
+    for dsn in ["localhost,6379,hunter2,0", "h,u,hunter2,d,t", "redis://:hunter2@h", "mysql://u:hunter2@h/d"]
+    {
+        let sources =
+            Sources::of_file(home.resolve("config"), &format!("[server]\nDigestDB = {dsn}")).unwrap();
+        let settings = Settings::new(&sources, &home, 4).unwrap();
+        let shown = format!("{sources}{sources:?}{settings:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

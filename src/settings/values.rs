@@ -1,0 +1,139 @@
+//! The checked values of all settings.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use pyzord_core::{AccessOrder, CleanupAge, Limits};
+
+use super::error::{Expected, SettingsError};
+use super::names::Setting;
+use super::notes::CompatNote;
+use super::runtime::Runtime;
+use super::sources::Sources;
+use super::{concurrency, limits};
+use crate::account::Account;
+use crate::home::Home;
+
+/// The settings as the server uses them.
+pub(crate) struct Settings {
+    /// Address or host name that requests are received on.
+    pub(crate) address: String,
+    /// UDP port that requests are received on; 0 is a free port.
+    pub(crate) port: u16,
+    /// Name of the engine, in lower case.
+    pub(crate) engine: String,
+    /// The database in the words of its engine; may hold a password.
+    pub(crate) dsn: String,
+    /// The DSN as the path of a file.
+    pub(crate) database: PathBuf,
+    /// Age at which a record expires.
+    pub(crate) cleanup: CleanupAge,
+    /// The runtime that drives the server.
+    pub(crate) runtime: Runtime,
+    /// Number of workers, from 1 to 1024.
+    pub(crate) workers: usize,
+    /// Number of connections to a database server, from 1 to 1024.
+    pub(crate) connections: usize,
+    /// The accounts file.
+    pub(crate) passwd_file: Option<PathBuf>,
+    /// The access file.
+    pub(crate) access_file: Option<PathBuf>,
+    /// The line of the access file that decides.
+    pub(crate) access_order: AccessOrder,
+    /// The log file; without it the log goes to standard error alone.
+    pub(crate) log_file: Option<PathBuf>,
+    /// The file that gets one line per request.
+    pub(crate) usage_log_file: Option<PathBuf>,
+    /// The pid file of a detached server.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// The account that serves; `None` is the account that starts the server.
+    pub(crate) account: Option<Account>,
+    /// Networks, rates and the number of remembered reports.
+    pub(crate) limits: Limits,
+    /// A client's home directory that names the servers to forward to.
+    pub(crate) forward_home: Option<PathBuf>,
+    /// Address of the status page, as `host:port`.
+    pub(crate) status: Option<String>,
+    /// Settings of Python's server that have another effect here, or none.
+    pub(crate) notes: Vec<CompatNote>,
+}
+
+impl Settings {
+    /// Checks every value. `cpus` is the number of workers if no setting gives another one.
+    ///
+    /// # Errors
+    /// When a setting has a value that it cannot have; the error names the line or the option.
+    pub(crate) fn new(sources: &Sources, home: &Home, cpus: usize) -> Result<Self, SettingsError> {
+        let mut notes = Vec::new();
+        let workers = concurrency::workers(sources, cpus, &mut notes)?;
+        let sentry = [Setting::SentryDSN, Setting::UsageSentryDSN];
+        notes.extend(
+            sentry.into_iter().filter(|setting| sources.is_changed(*setting)).map(CompatNote::Sentry),
+        );
+        let seconds = |text: &str| text.parse().ok().map(CleanupAge);
+        Ok(Self {
+            address: sources.text(Setting::ListenAddress).trim().to_owned(),
+            port: sources.parse(Setting::Port, Expected::Port, |text| text.parse().ok())?,
+            engine: sources.text(Setting::Engine).trim().to_lowercase(),
+            dsn: sources.text(Setting::DigestDB).to_owned(),
+            database: home.resolve(sources.text(Setting::DigestDB)),
+            cleanup: sources.parse(Setting::CleanupAge, Expected::Seconds, seconds)?,
+            runtime: sources.parse(Setting::Runtime, Expected::Runtime, Runtime::parse)?,
+            workers,
+            connections: concurrency::connections(sources, workers)?,
+            passwd_file: sources.path(Setting::PasswdFile, home),
+            access_file: sources.path(Setting::AccessFile, home),
+            access_order: sources.parse(Setting::AccessOrder, Expected::AccessOrder, access_order)?,
+            log_file: sources.path(Setting::LogFile, home),
+            usage_log_file: sources.path(Setting::UsageLogFile, home),
+            pid_file: sources.path(Setting::PidFile, home),
+            account: account(sources)?,
+            limits: limits::limits(sources)?,
+            forward_home: sources.path(Setting::ForwardClientHomeDir, home),
+            status: sources.parse(Setting::StatusAddress, Expected::StatusAddress, status_address)?,
+            notes,
+        })
+    }
+}
+
+/// Without the database, whose DSN may hold a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, port, engine, runtime, workers, .. } = self;
+        write!(f, "Settings({address}, port {port}, {engine}, {runtime}, {workers} workers, ..)")
+    }
+}
+
+/// Returns a path as text, or `(not set)`.
+pub(crate) fn shown(path: Option<&Path>) -> String {
+    path.map_or_else(|| "(not set)".to_owned(), |path| path.display().to_string())
+}
+
+/// Parses `host:port`, with brackets around an IPv6 address; an empty text is no address.
+fn status_address(text: &str) -> Option<Option<String>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let is_whole = !host.is_empty() && port.parse::<u16>().is_ok();
+    is_whole.then(|| Some(text.to_owned()))
+}
+
+fn account(sources: &Sources) -> Result<Option<Account>, SettingsError> {
+    let find = |setting, expected, find: &dyn Fn(&str) -> Option<Account>| {
+        let parse = |text: &str| if text.is_empty() { Some(None) } else { find(text).map(Some) };
+        sources.parse(setting, expected, parse)
+    };
+    let user = find(Setting::User, Expected::User, &Account::of_user)?;
+    let in_group = |text: &str| Account::in_group(user.clone(), text);
+    let both = find(Setting::Group, Expected::Group, &in_group)?;
+    Ok(both.or(user))
+}
+
+fn access_order(text: &str) -> Option<AccessOrder> {
+    match text.to_ascii_lowercase().as_str() {
+        "first-match" => Some(AccessOrder::FirstMatch),
+        "last-match" => Some(AccessOrder::LastMatch),
+        _ => None,
+    }
+}

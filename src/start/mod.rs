@@ -1,0 +1,158 @@
+//! Opens everything that the settings name, in an order that keeps root's rights short, and serves.
+
+mod error;
+mod serve;
+
+use std::net::UdpSocket;
+use std::num::NonZero;
+use std::thread;
+
+use pyzord_runtime::Sockets;
+
+use crate::cli::CommandLine;
+use crate::control::Host;
+use crate::driver::Driver;
+use crate::home::Home;
+use crate::logs::Logs;
+use crate::pidfile::PidFile;
+use crate::settings::{Settings, Sources};
+use crate::status::StatusServer;
+use crate::systemd::Manager;
+use crate::{detach, engine, forward, rules, systemd};
+
+pub(crate) use error::StartError;
+use serve::Resources;
+
+/// The smallest receive buffer without a warning, in bytes: it has room for some hundred requests.
+const ENOUGH_BUFFER: usize = 1 << 20;
+
+/// Serves until a signal stops the server.
+pub(crate) fn run(options: &CommandLine) -> Result<(), StartError> {
+    let passed = systemd::passed_socket();
+    if options.detach.is_some() {
+        detach::leave_terminal()?;
+    }
+    set_niceness(options.nice)?;
+    let home = Home::new(options.homedir.as_deref())?;
+    let sources = Sources::read(&home, options.settings())?;
+    let settings = Settings::new(&sources, &home, cpus())?;
+    // Only root can bind a port below 1024. An error waits for the log, whose file must belong to the account.
+    let bound = passed.map_err(StartError::from).and_then(|passed| bind(&settings, passed));
+    let Some(account) = &settings.account else {
+        return start(options, &home, &sources, &settings, bound);
+    };
+    account.assume().map_err(|error| StartError::Account(error.into()))?;
+    start(options, &home, &sources, &settings, bound).map_err(|error| error.of_account(account))
+}
+
+/// Reports why the server does not serve: to the log if it is open, else to the terminal.
+pub(crate) fn report(error: &StartError) {
+    if log::max_level() == log::LevelFilter::Off {
+        let mark = if systemd::logs_to_journal() { "<3>" } else { "pyzord: " };
+        eprintln!("{mark}{error}");
+    } else {
+        log::error!("{error}");
+    }
+}
+
+/// Returns the number of CPUs that this process may use.
+pub(crate) fn cpus() -> usize {
+    match thread::available_parallelism() {
+        Ok(cpus) => NonZero::get(cpus),
+        Err(error) => {
+            log::warn!("the system does not tell the number of CPUs, one worker serves: {error}");
+            1
+        }
+    }
+}
+
+/// The sockets that requests are received on.
+struct BoundSockets {
+    sockets: Sockets,
+    /// The service manager has bound them.
+    passed: bool,
+}
+
+fn bind(settings: &Settings, passed: Option<UdpSocket>) -> Result<BoundSockets, StartError> {
+    Ok(match passed {
+        Some(socket) => {
+            let adopted = Sockets::adopt(socket).map_err(systemd::SystemdError::PassedSocket)?;
+            BoundSockets { sockets: adopted, passed: true }
+        }
+        None => {
+            let sockets = Sockets::bind(&settings.address, settings.port, settings.workers)?;
+            BoundSockets { sockets, passed: false }
+        }
+    })
+}
+
+fn set_niceness(increment: i32) -> Result<(), StartError> {
+    if increment == 0 {
+        return Ok(());
+    }
+    rustix::process::nice(increment).map(drop).map_err(|error| StartError::Nice(error.into()))
+}
+
+/// Opens everything else and serves, as the account that serves.
+fn start(
+    options: &CommandLine,
+    home: &Home,
+    sources: &Sources,
+    settings: &Settings,
+    bound: Result<BoundSockets, StartError>,
+) -> Result<(), StartError> {
+    home.create()?;
+    // The standard error of a detached server becomes a file.
+    let journal = options.detach.is_none() && systemd::logs_to_journal();
+    let (log_file, usage_log_file) = (settings.log_file.as_deref(), settings.usage_log_file.as_deref());
+    let logs = Logs::install(log_file, usage_log_file, options.debug, journal)?;
+    // Before any thread exists: a signal that comes from here on is not lost.
+    let driver = Driver::new(settings.runtime)?;
+    log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
+    sources.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+    settings.notes.iter().for_each(|note| log::info!("{note}"));
+
+    let pid_file = settings.pid_file.clone().filter(|_| options.detach.is_some());
+    pid_file.as_deref().map_or(Ok(()), PidFile::check)?;
+    let manager = Manager::from_env()?;
+    let policy = rules::load(settings)?;
+    let targets = forward::read(settings)?;
+    // The socket before the database: a second server that is started by mistake reports that the port is in use.
+    let BoundSockets { sockets, passed } = bound?;
+    if passed {
+        log::info!("Serving on the socket that the service manager passed, whatever the settings say.");
+    }
+    let status = settings.status.as_deref().map(StatusServer::bind).transpose()?;
+    let mut engine = engine::open(settings)?;
+    let control = engine.lend.take().and_then(|lend| Host::bind(&settings.database, lend));
+    let forwarding = forward::start(targets)?;
+    let listening = announce(settings, &sockets)?;
+    let pid_file = pid_file.map(PidFile::write).transpose()?;
+    if let Err(error) = options.detach.as_deref().map_or(Ok(()), detach::announce) {
+        pid_file.into_iter().for_each(PidFile::remove);
+        return Err(error.into());
+    }
+    manager.ready(&listening);
+    let page = status.map(|status| (status, sources.rows().collect()));
+    let resources = Resources { sockets, policy, engine, control, forwarding, page, manager };
+    let served = resources.serve(settings, logs, driver);
+    log::info!("Server shutdown.");
+    pid_file.into_iter().for_each(PidFile::remove);
+    served
+}
+
+/// Logs that everything is open and where requests go; returns the latter for the service manager.
+fn announce(settings: &Settings, sockets: &Sockets) -> Result<String, StartError> {
+    let (address, buffer) = (sockets.address().map_err(StartError::Socket)?, sockets.receive_buffer());
+    log::info!(
+        "Listening on {address} with the {} engine, the {} runtime and {} workers; receive buffer {} KiB.",
+        settings.engine,
+        settings.runtime,
+        settings.workers,
+        buffer / 1024
+    );
+    if buffer < ENOUGH_BUFFER {
+        log::warn!("the receive buffer loses bursts: raise the system's limit (Linux: net.core.rmem_max)");
+    }
+    Ok(format!("Listening on {address}"))
+}
