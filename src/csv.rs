@@ -1,24 +1,29 @@
-//! A record as one line: every field as it is stored, dates in Unix seconds.
+//! A record as a line of comma-separated values: every field as the database stores it, dates in Unix seconds.
 //!
 //! ```text
 //! da39a3ee5e6b4b0d3255bfef95601890afd80709,5,1700000000.25,1700000060,0,,
 //! ```
+//!
+//! No field can hold a comma, a quote or a line feed, so splitting the line at its commas is the whole format. A parser
+//! of quoted fields, such as the crate `csv`, would take one stray quote for the start of a field that spans lines, and
+//! lose the records on them.
 
 use std::fmt;
 
-use pyzord_core::{Digest, Record, Tally};
+use pyzord_core::{Digest, Record, Tally, UnixTime};
+use thiserror::Error;
 
 use crate::times::Seconds;
 
-/// The fields by name: those of Python's server.
+/// The names of the fields, as Python's server has them.
 pub(crate) const FIELDS: [&str; 7] =
     ["digest", "r_count", "r_entered", "r_updated", "wl_count", "wl_entered", "wl_updated"];
 
-/// A digest and its record, shown as a line without its end.
+/// A digest and its record. It is displayed as a line without its end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Line<'a>(pub(crate) Digest, pub(crate) &'a Record);
+pub(crate) struct RecordLine<'a>(pub(crate) Digest, pub(crate) &'a Record);
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for RecordLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(digest, record) = self;
         write!(f, "{digest}")?;
@@ -33,37 +38,55 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Reads a line.
-///
-/// # Errors
-/// Says what is wrong with it.
-pub(crate) fn parse(line: &str) -> Result<(Digest, Record), String> {
+/// Why a line is not a record.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub(crate) enum RecordError {
+    /// The line has this number of fields.
+    #[error("there are {found} fields in place of {}", FIELDS.len(), found = .0)]
+    FieldCount(usize),
+    /// The first field is not a digest.
+    #[error("the digest is not 40 hex digits")]
+    Digest,
+    /// This is not a count, or one that no record can have.
+    #[error("`{}` is not a count from 0 to {}", .0.escape_debug(), Tally::MAX)]
+    Count(String),
+    /// This is not a date.
+    #[error("`{}` is not a time in Unix seconds", .0.escape_debug())]
+    Date(String),
+}
+
+/// Parses a line without its end.
+pub(crate) fn parse(line: &str) -> Result<(Digest, Record), RecordError> {
     let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-    let count = |fields: Vec<&str>| format!("there are {} fields in place of {}", fields.len(), FIELDS.len());
-    record(fields.try_into().map_err(count)?)
+    match <[&str; 7]>::try_from(fields) {
+        Ok(fields) => parse_fields(fields),
+        Err(fields) => Err(RecordError::FieldCount(fields.len())),
+    }
 }
 
-/// Reads the values of [`FIELDS`].
-///
-/// # Errors
-/// Says what is wrong with one of them.
-pub(crate) fn record(fields: [&str; 7]) -> Result<(Digest, Record), String> {
+/// Parses the values of [`FIELDS`].
+pub(crate) fn parse_fields(fields: [&str; 7]) -> Result<(Digest, Record), RecordError> {
     let [digest, r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated] = fields;
-    let digest = Digest::parse(digest.as_bytes()).ok_or("the digest is not 40 hex digits")?;
-    let reports = tally([r_count, r_entered, r_updated])?;
-    Ok((digest, Record { reports, whitelists: tally([wl_count, wl_entered, wl_updated])? }))
+    let digest = Digest::parse(digest.as_bytes()).ok_or(RecordError::Digest)?;
+    let reports = parse_tally([r_count, r_entered, r_updated])?;
+    let whitelists = parse_tally([wl_count, wl_entered, wl_updated])?;
+    Ok((digest, Record { reports, whitelists }))
 }
 
-fn tally([count, entered, updated]: [&str; 3]) -> Result<Tally, String> {
-    let number = count.bytes().all(|byte| byte.is_ascii_digit()).then(|| count.parse().ok()).flatten();
-    let number = number.filter(|number| *number <= Tally::MAX);
-    let date = |text: &str| match text {
-        "" => Ok(None),
-        _ => Seconds::parse(text).map(Some).ok_or(format!("`{}` are no Unix seconds", text.escape_debug())),
-    };
+fn parse_tally([count, entered, updated]: [&str; 3]) -> Result<Tally, RecordError> {
+    // `u64::from_str` accepts a sign.
+    let is_number = count.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if is_number { count.parse().ok().filter(|number| *number <= Tally::MAX) } else { None };
     Ok(Tally {
-        count: number.ok_or(format!("`{}` is no count from 0 to {}", count.escape_debug(), Tally::MAX))?,
-        entered: date(entered)?,
-        updated: date(updated)?,
+        count: number.ok_or_else(|| RecordError::Count(count.to_owned()))?,
+        entered: parse_date(entered)?,
+        updated: parse_date(updated)?,
     })
+}
+
+fn parse_date(text: &str) -> Result<Option<UnixTime>, RecordError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Seconds::parse(text).map(Some).ok_or_else(|| RecordError::Date(text.to_owned()))
 }

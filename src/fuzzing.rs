@@ -7,7 +7,7 @@ use pyzord_core::AccessOrder;
 
 use crate::home::Home;
 use crate::ini;
-use crate::settings::{self, Sources};
+use crate::settings::{Settings, Sources};
 
 /// One setting of a section of a configuration file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,7 +37,7 @@ pub struct Configuration {
     /// All that the server can print of the settings: the listing of `--check-config` and the `Debug` output.
     pub printed: String,
     /// The settings, or the reason why one of them is refused.
-    pub settings: Result<Settings, Message>,
+    pub settings: Result<SettingValues, Message>,
 }
 
 /// An error as the operator reads it: one line.
@@ -46,7 +46,7 @@ pub struct Message(pub String);
 
 /// The settings that the fuzz targets compare with what they wrote into the file.
 #[derive(Debug)]
-pub struct Settings {
+pub struct SettingValues {
     /// `ListenAddress`.
     pub address: String,
     /// `Port`.
@@ -76,11 +76,11 @@ pub struct Settings {
 pub fn configuration(home: &Path, text: &str, cpus: usize) -> Result<Configuration, Message> {
     let home = Home::new(Some(home)).map_err(message)?;
     let sources = Sources::of_file(home.resolve("config"), text).map_err(message)?;
-    let settings = settings::Settings::new(&sources, &home, cpus);
+    let settings = Settings::new(&sources, &home, cpus);
     Ok(Configuration {
         warnings: sources.warnings().iter().map(ToString::to_string).collect(),
         printed: format!("{sources}{sources:?}{settings:?}"),
-        settings: settings.map(Settings::from).map_err(message),
+        settings: settings.map(SettingValues::from).map_err(message),
     })
 }
 
@@ -88,8 +88,8 @@ fn message(error: impl Display) -> Message {
     Message(error.to_string())
 }
 
-impl From<settings::Settings> for Settings {
-    fn from(settings: settings::Settings) -> Self {
+impl From<Settings> for SettingValues {
+    fn from(settings: Settings) -> Self {
         Self {
             address: settings.address,
             port: settings.port,

@@ -4,6 +4,7 @@
 //! Pyzor server, use `pyzord-core` and a runtime crate instead. [`commands`] and [`setting_names`] are for the man
 //! pages, the module [`fuzzing`] is for the fuzz targets.
 
+mod bulk;
 mod check;
 mod cli;
 mod control;
@@ -23,6 +24,7 @@ mod rules;
 mod settings;
 mod start;
 mod status;
+mod stderr_logger;
 mod system_account;
 mod systemd;
 mod times;

@@ -1,4 +1,4 @@
-//! Times as an operator writes and reads them: for `pyzorctl`.
+//! Times as text, for the input and the output of `pyzorctl`.
 
 use std::fmt;
 
@@ -6,20 +6,21 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use pyzord_core::UnixTime;
+use thiserror::Error;
 
 /// Microseconds in a second.
 const MICROS: u64 = 1_000_000;
 
-/// A time with the offset of the system's time zone, in whole seconds.
-#[must_use]
+/// Returns a time in the system's time zone with its offset, in whole seconds.
 pub(crate) fn local(time: UnixTime) -> String {
     match Timestamp::from_second(time.seconds()) {
         Ok(instant) => instant.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string(),
+        // A record can hold a time outside the years that a calendar date has.
         Err(_) => Seconds(time).to_string(),
     }
 }
 
-/// Unix seconds, with the fraction there is.
+/// A time in Unix seconds, with a fraction if there is one.
 #[derive(Debug)]
 pub(crate) struct Seconds(pub(crate) UnixTime);
 
@@ -37,8 +38,7 @@ impl fmt::Display for Seconds {
 }
 
 impl Seconds {
-    /// Reads what is written above, exactly.
-    #[must_use]
+    /// Parses what [`Display`](fmt::Display) writes, without loss.
     pub(crate) fn parse(text: &str) -> Option<UnixTime> {
         let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
@@ -48,28 +48,28 @@ impl Seconds {
         }
         let whole: i64 = whole.parse().ok()?;
         let fraction: i64 = format!("{fraction:0<6}").parse().ok()?;
-        // Negative from the start, since the lowest number has no positive counterpart.
+        // Both parts get the sign before they are added: the lowest number has no positive counterpart.
         let sign = if negative { -1 } else { 1 };
         let micros = (sign * whole).checked_mul(MICROS.cast_signed())?.checked_add(sign * fraction)?;
         Some(UnixTime::from_micros(micros))
     }
 }
 
-/// A time on the command line: Unix seconds, a date with an offset, or a date in local time.
-///
-/// # Errors
-///
-/// What was expected, when the text is none of them.
-pub(crate) fn parse(text: &str) -> Result<UnixTime, String> {
-    let local = || {
-        let date: DateTime = text.parse().ok()?;
-        date.to_zoned(TimeZone::system()).ok().map(|date| date.timestamp())
-    };
-    let instant = || text.parse::<Timestamp>().ok().or_else(local);
-    let micros = || instant().map(|instant| UnixTime::from_micros(instant.as_microsecond()));
-    let expected =
-        "expected Unix seconds, or a date such as 2026-11-22T20:03:38+01:00 or 2026-11-22T20:03:38";
-    Seconds::parse(text).or_else(micros).ok_or_else(|| expected.to_owned())
+/// A text is not a time in any of the forms that [`parse`] accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("expected Unix seconds, or a date such as 2026-11-22T20:03:38+01:00 or 2026-11-22T20:03:38")]
+pub(crate) struct NotATime;
+
+/// Parses a time of the command line: Unix seconds, a date with an offset, or a date in local time.
+pub(crate) fn parse(text: &str) -> Result<UnixTime, NotATime> {
+    let date = || text.parse::<Timestamp>().ok().or_else(|| local_date(text));
+    let time = || date().map(|date| UnixTime::from_micros(date.as_microsecond()));
+    Seconds::parse(text).or_else(time).ok_or(NotATime)
+}
+
+fn local_date(text: &str) -> Option<Timestamp> {
+    let date: DateTime = text.parse().ok()?;
+    date.to_zoned(TimeZone::system()).ok().map(|date| date.timestamp())
 }
 
 #[cfg(test)]

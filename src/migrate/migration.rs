@@ -1,72 +1,77 @@
-//! The migration itself: scan, put, read back, and only then remove.
+//! The migration: scan, put, read back, and only then remove.
 
 use std::collections::BTreeSet;
 
-use pyzord_core::{Digest, Now, Record, StoreFailure, Task, Tick, UnixTime};
-use pyzord_engines::{RecordStore, StoredEntry};
+use pyzord_core::{Digest, Now, Progress, Record, StoreFailure, Task, Tick, UnixTime};
+use pyzord_engines::{Bulk, Found};
+use thiserror::Error;
 
-use super::progress::Progress;
+use super::databases::Databases;
+use super::error::{DatabaseError, Side};
+use super::progress::ProgressDisplay;
+use crate::bulk;
 
-/// How many failed keys are remembered, so that a scan that finds one again does not count it twice.
-const REMEMBERED: usize = 1_000_000;
+/// The most failed keys that are remembered. A scan can find a key twice; a remembered one is counted once.
+const MAX_REMEMBERED: usize = 1_000_000;
 
-/// What is to be done.
-pub(crate) struct Migration<'a> {
-    /// Remove each record from the source once the destination holds it.
-    pub(crate) delete: bool,
-    /// Only read.
-    pub(crate) dry_run: bool,
-    pub(crate) progress: &'a Progress,
-}
-
-/// What was done.
+/// The numbers of records that were moved, and that could not be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) transferred: u64,
     pub(crate) failed: u64,
 }
 
-/// A migration on its way.
-struct Run<'a> {
-    migration: &'a Migration<'a>,
-    source: &'a mut (dyn RecordStore + 'a),
-    destination: Option<&'a mut (dyn RecordStore + 'a)>,
+/// A migration from one database to another.
+pub(crate) struct Migration<'a> {
+    databases: &'a mut Databases,
+    /// Whether each record is removed from the source once the destination holds it.
+    delete: bool,
+    display: &'a ProgressDisplay,
     totals: Totals,
-    failed: BTreeSet<String>,
+    failed_keys: BTreeSet<String>,
 }
 
-impl Migration<'_> {
-    /// Moves every record, and says how many, and what ended it early.
-    pub(crate) fn run<'a>(
-        &'a self,
-        source: &'a mut (dyn RecordStore + 'a),
-        destination: Option<&'a mut (dyn RecordStore + 'a)>,
-    ) -> (Totals, Option<StoreFailure>) {
-        let (totals, failed) = (Totals::default(), BTreeSet::new());
-        let mut run = Run { migration: self, source, destination, totals, failed };
-        let aborted = run.all().err();
-        (run.totals, aborted)
+/// Why a record is not moved. The migration goes on with the next one.
+#[derive(Debug, Error)]
+enum TransferError {
+    #[error(transparent)]
+    Database(StoreFailure),
+    #[error("the destination holds another record than the one that was sent")]
+    Different,
+}
+
+impl<'a> Migration<'a> {
+    pub(crate) const fn new(
+        databases: &'a mut Databases,
+        delete: bool,
+        display: &'a ProgressDisplay,
+    ) -> Self {
+        let totals = Totals { transferred: 0, failed: 0 };
+        Self { databases, delete, display, totals, failed_keys: BTreeSet::new() }
     }
-}
 
-impl Run<'_> {
-    fn all(&mut self) -> Result<(), StoreFailure> {
+    /// Moves all records. After an error the migration can be run again from the start.
+    pub(crate) fn run(&mut self) -> Result<(), DatabaseError> {
         let mut found = Vec::new();
         loop {
             found.clear();
-            let progress = self.source.scan(&mut found)?;
+            let scanned = self.databases.source.scan(&mut found);
+            let progress = scanned.map_err(|failure| Side::Source.failed(failure))?;
             let before = self.totals.transferred;
-            self.slice(&found)?;
-            let seen = self.totals.transferred + self.totals.failed;
-            self.migration.progress.advance(before, self.totals.transferred, seen);
-            if progress == pyzord_core::Progress::Done {
+            self.move_entries(&found)?;
+            let Totals { transferred, failed } = self.totals;
+            self.display.advance(before, transferred, transferred + failed);
+            if progress == Progress::Done {
                 return self.sync();
             }
         }
     }
 
-    /// Moves the entries of one slice of the scan.
-    fn slice(&mut self, found: &[StoredEntry]) -> Result<(), StoreFailure> {
+    pub(crate) const fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn move_entries(&mut self, found: &[Found]) -> Result<(), DatabaseError> {
         let mut records = Vec::new();
         for entry in found {
             match &entry.record {
@@ -76,60 +81,74 @@ impl Run<'_> {
         }
         let held = self.transfer(&records)?;
         self.totals.transferred += held.len() as u64;
-        if self.migration.delete && !held.is_empty() {
-            // What is removed must be on the destination's disk, not only in its memory.
+        if self.delete && !held.is_empty() {
+            // The source loses only what is on the destination's disk, not in its memory alone.
             self.sync()?;
-            self.source.remove(&held)?;
+            self.databases.source.remove(&held).map_err(|failure| Side::Source.failed(failure))?;
         }
         Ok(())
     }
 
-    /// Puts records into the destination and reads them back; returns the digests of those that it holds.
-    fn transfer(&mut self, records: &[(Digest, Record)]) -> Result<Vec<Digest>, StoreFailure> {
-        if self.migration.dry_run || records.is_empty() {
-            return Ok(records.iter().map(|(digest, _)| *digest).collect());
-        }
-        let Some(destination) = self.destination.as_deref_mut() else { return Ok(Vec::new()) };
+    /// Puts records into the destination and reads them back. Returns the digests of those that the destination holds;
+    /// in a dry run, of all.
+    fn transfer(&mut self, records: &[(Digest, Record)]) -> Result<Vec<Digest>, DatabaseError> {
         let digests: Vec<Digest> = records.iter().map(|(digest, _)| *digest).collect();
-        let (mut put, mut fetched) = (Vec::new(), Vec::new());
-        destination.put(records, &mut put);
-        destination.fetch(&digests, &mut fetched);
-        // A destination that answers for no record at all is away: there is no point in naming each of them.
-        if let (true, Some(Err(failure))) = (fetched.iter().all(Result::is_err), fetched.first()) {
-            return Err(StoreFailure::new(format!("destination: {failure}")));
+        let Some(destination) = self.databases.destination.as_deref_mut() else { return Ok(digests) };
+        if records.is_empty() {
+            return Ok(digests);
         }
-        let (mut held, mut failures) = (Vec::new(), Vec::new());
-        for (index, (digest, record)) in records.iter().enumerate() {
-            let rounded = destination.rounded(record);
+        let (put, fetched) = put_and_fetch(destination, records, &digests)
+            .map_err(|failure| Side::Destination.failed(failure))?;
+        let rounded: Vec<Record> = records.iter().map(|(_, record)| destination.rounded(record)).collect();
+        let mut held = Vec::new();
+        for ((((digest, record), rounded), put), fetched) in records.iter().zip(rounded).zip(put).zip(fetched)
+        {
             if counts(&rounded) != counts(record) {
-                let cut = format!("Record {digest}: its counts are cut to what the destination can hold");
-                self.migration.progress.say(&cut);
+                self.display.print(&format!(
+                    "Record {digest}: the counts are cut to the largest that the destination can hold"
+                ));
             }
-            match verdict(put.get(index), fetched.get(index), &rounded) {
+            match compare(put, fetched, &rounded) {
                 Ok(()) => held.push(*digest),
-                Err(cause) => failures.push((digest.to_string(), cause)),
+                Err(error) => self.fail(&digest.to_string(), &error.to_string()),
             }
         }
-        failures.iter().for_each(|(key, cause)| self.fail(key, cause));
         Ok(held)
     }
 
     fn fail(&mut self, key: &str, cause: &str) {
-        if self.failed.contains(key) {
+        if self.failed_keys.contains(key) {
             return;
         }
-        if self.failed.len() < REMEMBERED {
-            self.failed.insert(key.to_owned());
+        if self.failed_keys.len() < MAX_REMEMBERED {
+            self.failed_keys.insert(key.to_owned());
         }
         self.totals.failed += 1;
-        self.migration.progress.say(&format!("Record {} failed: {cause}", key.escape_debug()));
+        self.display.print(&format!("Record {} failed: {cause}", key.escape_debug()));
     }
 
-    fn sync(&mut self) -> Result<(), StoreFailure> {
-        let Some(destination) = self.destination.as_deref_mut() else { return Ok(()) };
-        // Nothing here depends on the time.
+    fn sync(&mut self) -> Result<(), DatabaseError> {
+        let Some(destination) = self.databases.destination.as_deref_mut() else { return Ok(()) };
+        // A sync does not use the time.
         let now = Now { wall: UnixTime::from_seconds(0), tick: Tick::default() };
-        destination.upkeep(now, Task::Sync).map(drop)
+        destination.upkeep(now, Task::Sync).map(drop).map_err(|failure| Side::Destination.failed(failure))
+    }
+}
+
+type Results<T> = Vec<Result<T, StoreFailure>>;
+
+/// Stores records and reads them back. A destination that fails for all records is not available: that is one error,
+/// not one for each record.
+fn put_and_fetch(
+    destination: &mut dyn Bulk,
+    records: &[(Digest, Record)],
+    digests: &[Digest],
+) -> Result<(Results<()>, Results<Record>), StoreFailure> {
+    let put = bulk::put(destination, records)?;
+    let fetched = bulk::fetch(destination, digests)?;
+    match fetched.first() {
+        Some(Err(failure)) if fetched.iter().all(Result::is_err) => Err(failure.clone()),
+        _ => Ok((put, fetched)),
     }
 }
 
@@ -137,16 +156,13 @@ fn counts(record: &Record) -> [u64; 2] {
     [record.reports.count, record.whitelists.count]
 }
 
-/// Whether the destination holds the record as it was sent.
-fn verdict(
-    put: Option<&Result<(), StoreFailure>>,
-    fetched: Option<&Result<Record, StoreFailure>>,
+/// Checks that the destination holds the expected record.
+fn compare(
+    put: Result<(), StoreFailure>,
+    fetched: Result<Record, StoreFailure>,
     expected: &Record,
-) -> Result<(), String> {
-    match (put, fetched) {
-        (Some(Err(failure)), _) | (_, Some(Err(failure))) => Err(failure.to_string()),
-        (Some(Ok(())), Some(Ok(record))) if record == expected => Ok(()),
-        (Some(Ok(())), Some(Ok(_))) => Err("the destination holds something else than was sent".to_owned()),
-        _ => Err("the destination gave no answer".to_owned()),
-    }
+) -> Result<(), TransferError> {
+    put.map_err(TransferError::Database)?;
+    let held = fetched.map_err(TransferError::Database)?;
+    if held == *expected { Ok(()) } else { Err(TransferError::Different) }
 }

@@ -1,4 +1,4 @@
-//! How far a migration is: a bar on a terminal, plain lines elsewhere.
+//! The progress of a migration: a bar on a terminal, plain lines elsewhere.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -6,23 +6,18 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-/// A plain line comes every so many records, as Python's does.
+/// The number of records between two plain lines, as in Python's `pyzor-migrate`.
 const INTERVAL: u64 = 100_000;
 
-/// Records a second, whole ones.
-fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
-    let _ = write!(out, "{:.0}/s", state.per_sec());
-}
-
-/// Shows how far a migration is.
-pub(crate) struct Progress {
-    /// Hidden where standard error is no terminal.
+/// Shows the progress of a migration.
+pub(crate) struct ProgressDisplay {
+    /// Hidden if standard error is not a terminal.
     bar: ProgressBar,
     plain: bool,
 }
 
-impl Progress {
-    /// Shows the way to `estimate` records, where it is known.
+impl ProgressDisplay {
+    /// Shows the progress towards `estimate` records, if it is known.
     pub(crate) fn new(estimate: Option<u64>) -> Self {
         if !io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden(), plain: true };
@@ -35,13 +30,18 @@ impl Progress {
         };
         let bar = match ProgressStyle::with_template(template) {
             Ok(style) => bar.with_style(style.with_key("rate", rate)),
-            Err(_) => bar,
+            Err(error) => {
+                // The templates above are constant.
+                debug_assert!(false, "{error}");
+                log::error!("internal error: the progress bar has its default form: {error}");
+                bar
+            }
         };
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar, plain: false }
     }
 
-    /// So many records are through, of which so many were transferred.
+    /// Shows that `seen` records were read and `transferred` of them moved, after `before` at the last call.
     pub(crate) fn advance(&self, before: u64, transferred: u64, seen: u64) {
         self.bar.set_position(seen);
         if self.plain && transferred / INTERVAL > before / INTERVAL {
@@ -49,13 +49,19 @@ impl Progress {
         }
     }
 
-    /// Tells something without breaking the bar.
-    pub(crate) fn say(&self, line: &str) {
+    /// Prints a line above the bar.
+    pub(crate) fn print(&self, line: &str) {
         self.bar.suspend(|| println!("{line}"));
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Writes the whole number of records per second.
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // The bar has no use for an error of its own buffer.
+    let _ = write!(out, "{:.0}/s", state.per_sec());
 }

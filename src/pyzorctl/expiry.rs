@@ -1,93 +1,117 @@
-//! Which records have expired, and how old the others are.
+//! `expiry`: says how many records have expired, and how old the others are.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::times;
-use pyzord_core::{CleanupAge, Record, UnixTime};
+use pyzord_core::{Record, UnixTime};
 use pyzord_engines::registry::Access;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
-use super::failure::{Outcome, status};
-use super::options::{Expiry, Format};
-use super::site::{STOP, Site, each};
+use super::context::Context;
+use super::database::for_each_entry;
+use super::error::{CommandError, Outcome, exit_code};
+use super::format::Format;
+use super::json;
+use super::options::{Expiry, READ_ADVICE};
+use crate::times;
 
 const DAY: u64 = 24 * 3600;
-/// The ages in days at which the classes end; the last one has no end.
+/// The ages in days that divide the records into classes.
 const CLASSES: [u64; 6] = [1, 7, 30, 60, 90, 120];
 
-/// How many records there are, by the age of their latest activity.
-#[derive(Default)]
+/// The numbers of records, by the age of their latest activity.
 struct Ages {
+    /// `CleanupAge` in seconds; 0 is never.
+    cleanup_age: u64,
     expired: u64,
-    /// Those younger than each of [`CLASSES`] and not than the one before.
+    /// For each of [`CLASSES`], the records that are younger, and not younger than the age before it.
     classes: [u64; CLASSES.len()],
     older: u64,
-    /// Records without any date: they have no age and never expire.
+    /// Records without a date. They have no age and never expire.
     undated: u64,
     unreadable: u64,
 }
 
-/// Reads all records and counts them, or lists those that a round of expiry would remove now.
-pub(crate) fn run(site: &Site, options: &Expiry, out: &mut dyn Write) -> Outcome {
-    let mut database = site.wait(Access::Read, &options.waiting).map_err(|shut| shut.or(STOP))?;
-    let now = site.clock.now().wall;
-    let limit = site.settings.cleanup.map(|age| age.limit(now));
-    let mut ages = Ages::default();
-    each(&mut *database, |entry| {
+/// Reads all records and counts them, or lists those that have expired.
+pub(crate) fn run(context: &Context, options: &Expiry, out: &mut dyn Write) -> Outcome {
+    let mut database = context
+        .open_within(Access::Read, options.waiting.wait)
+        .map_err(|error| CommandError::open(error, READ_ADVICE))?;
+    let now = context.clock.now().wall;
+    let limit = context.settings.cleanup.limit(now);
+    let mut ages = Ages::new(context.settings.cleanup.0);
+    for_each_entry(&mut *database, |entry| {
         let Ok((digest, record)) = entry.record else {
             ages.unreadable += 1;
             return Ok(());
         };
         let expired = limit.is_some_and(|limit| record.expired(limit));
-        ages.count(&record, expired, now);
-        match record.latest_activity() {
-            Some(latest) if options.list && expired && !options.json => {
+        ages.add(&record, expired, now);
+        // A record without a date does not expire.
+        if let Some(latest) = record.latest_activity().filter(|_| options.list && expired) {
+            if options.json {
+                Format::Jsonl.write(out, digest, &record)?;
+            } else {
                 writeln!(out, "{digest} {}", times::local(latest))?;
             }
-            Some(_) if options.list && expired => Format::Jsonl.write(out, digest, &record)?,
-            _ => (),
         }
-        Ok(())
+        Ok::<(), CommandError>(())
     })?;
     match (options.list, options.json) {
         (true, _) => (),
-        (false, true) => ages.write_json(site.settings.cleanup.map_or(0, CleanupAge::seconds), out)?,
-        (false, false) => ages.write(site.settings.cleanup.map_or(0, CleanupAge::seconds), out)?,
+        (false, true) => json::write_line(out, &ages)?,
+        (false, false) => ages.write(out)?,
     }
-    Ok(status(true))
+    Ok(exit_code(true))
 }
 
 impl Ages {
-    fn count(&mut self, record: &Record, expired: bool, now: UnixTime) {
+    const fn new(cleanup_age: u64) -> Self {
+        Self { cleanup_age, expired: 0, classes: [0; CLASSES.len()], older: 0, undated: 0, unreadable: 0 }
+    }
+
+    fn add(&mut self, record: &Record, expired: bool, now: UnixTime) {
         self.expired += u64::from(expired);
         let Some(latest) = record.latest_activity() else {
             self.undated += 1;
             return;
         };
-        let younger = |days: &u64| latest > now.before(Duration::from_secs(days * DAY));
-        let class = CLASSES.iter().position(younger).and_then(|index| self.classes.get_mut(index));
-        *class.unwrap_or(&mut self.older) += 1;
+        for (days, class) in CLASSES.iter().zip(&mut self.classes) {
+            if latest > now.before(Duration::from_secs(days * DAY)) {
+                *class += 1;
+                return;
+            }
+        }
+        self.older += 1;
     }
 
-    fn write(&self, cleanup: u64, out: &mut dyn Write) -> std::io::Result<()> {
-        let rule = match cleanup {
-            0 => "CleanupAge is 0: nothing expires".to_owned(),
-            seconds => format!("CleanupAge is {seconds} seconds, {} days", seconds / DAY),
-        };
-        writeln!(out, "{rule}\nexpired: {}", self.expired)?;
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self.cleanup_age {
+            0 => writeln!(out, "CleanupAge is 0: nothing expires")?,
+            seconds => writeln!(out, "CleanupAge is {seconds} seconds, {} days", seconds / DAY)?,
+        }
+        writeln!(out, "expired: {}", self.expired)?;
         for (days, count) in CLASSES.iter().zip(self.classes) {
             writeln!(out, "younger than {days} days: {count}")?;
         }
         writeln!(out, "older: {}\nwithout a date: {}", self.older, self.undated)?;
         writeln!(out, "unreadable: {}", self.unreadable)
     }
+}
 
-    fn write_json(&self, cleanup: u64, out: &mut dyn Write) -> std::io::Result<()> {
-        let Self { expired, classes, older, undated, unreadable } = self;
-        write!(out, "{{\"cleanup_age\":{cleanup},\"expired\":{expired}")?;
+impl Serialize for Ages {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { cleanup_age, expired, classes, older, undated, unreadable } = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("cleanup_age", cleanup_age)?;
+        map.serialize_entry("expired", expired)?;
         for (days, count) in CLASSES.iter().zip(classes) {
-            write!(out, ",\"younger_than_{days}_days\":{count}")?;
+            map.serialize_entry(&format!("younger_than_{days}_days"), count)?;
         }
-        writeln!(out, ",\"older\":{older},\"undated\":{undated},\"unreadable\":{unreadable}}}")
+        map.serialize_entry("older", older)?;
+        map.serialize_entry("undated", undated)?;
+        map.serialize_entry("unreadable", unreadable)?;
+        map.end()
     }
 }

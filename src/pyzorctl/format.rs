@@ -1,21 +1,43 @@
-//! The lines of an export: every field as it is stored, dates in Unix seconds.
+//! The formats of an export: a line for each record, every field as it is stored, dates in Unix seconds.
 //!
 //! ```text
 //! da39a3ee5e6b4b0d3255bfef95601890afd80709,5,1700000000.25,1700000060,0,,
 //! {"digest":"da39a3ee5e6b4b0d3255bfef95601890afd80709","r_count":5,"r_entered":1700000000.25,...}
 //! ```
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
-use crate::csv::{self, FIELDS, Line};
-use crate::times::Seconds;
-use pyzord_core::{Digest, Record, Tally};
+use clap::ValueEnum;
+use pyzord_core::{Digest, Record, UnixTime};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
 
-use super::options::Format;
-use super::show::OrNull;
+use super::json;
+use crate::csv::{self, FIELDS, RecordError, RecordLine};
+
+/// The format of a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// Fields with commas between them, below a line of their names
+    Csv,
+    /// A JSON object
+    Jsonl,
+}
+
+/// Why a line of an import is not a record.
+#[derive(Debug, Error)]
+pub(crate) enum FormatError {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    // Its message can quote the line, control characters and all.
+    #[error("this is not a JSON object with the fields of a record: {}", .0.to_string().escape_debug())]
+    Json(#[from] serde_json::Error),
+}
 
 impl Format {
-    /// Writes what stands above the records.
+    /// Writes the line above the records, if the format has one.
     pub(crate) fn write_head(self, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Csv => writeln!(out, "{}", FIELDS.join(",")),
@@ -23,75 +45,100 @@ impl Format {
         }
     }
 
-    /// Whether a line is what stands above the records.
+    /// Returns whether a line is the one above the records.
     pub(crate) fn is_head(self, line: &str) -> bool {
         self == Self::Csv && line.split(',').eq(FIELDS)
     }
 
-    /// Writes one record.
+    /// Writes the line of one record.
     pub(crate) fn write(self, out: &mut dyn Write, digest: Digest, record: &Record) -> io::Result<()> {
         match self {
-            Self::Csv => writeln!(out, "{}", Line(digest, record)),
-            Self::Jsonl => {
-                write!(out, "{{\"digest\":\"{digest}\"")?;
-                for (name, tally) in [("r", record.reports), ("wl", record.whitelists)] {
-                    let Tally { count, entered, updated } = tally;
-                    let [entered, updated] = [entered, updated].map(|date| OrNull(date.map(Seconds)));
-                    write!(
-                        out,
-                        ",\"{name}_count\":{count},\"{name}_entered\":{entered},\"{name}_updated\":{updated}"
-                    )?;
-                }
-                writeln!(out, "}}")
-            }
+            Self::Csv => writeln!(out, "{}", RecordLine(digest, record)),
+            Self::Jsonl => json::write_line(out, &JsonRecord::new(digest, record)),
         }
     }
 
-    /// Reads a line; an error says what is wrong with it.
-    pub(crate) fn parse(self, line: &str) -> Result<(Digest, Record), String> {
+    /// Parses the line of one record.
+    pub(crate) fn parse(self, line: &str) -> Result<(Digest, Record), FormatError> {
         match self {
-            Self::Csv => csv::parse(line),
-            Self::Jsonl => csv::record(object(line)?),
+            Self::Csv => Ok(csv::parse(line)?),
+            Self::Jsonl => Ok(csv::parse_fields(serde_json::from_str::<JsonFields<'_>>(line)?.values())?),
         }
     }
 }
 
-/// The values of an object in the order of [`FIELDS`], in which they need not stand. No value that is valid here has a
-/// comma, a colon or an escape in it.
-fn object(line: &str) -> Result<[&str; 7], String> {
-    let none = || "this is no object with the fields of a record".to_owned();
-    let inner = line.strip_prefix('{').and_then(|line| line.strip_suffix('}')).ok_or_else(none)?;
-    let mut values = [None; 7];
-    for member in inner.split(',') {
-        let (name, value) = member.split_once(':').ok_or_else(none)?;
-        let name = unquoted(name.trim()).ok_or_else(none)?;
-        let index = FIELDS.iter().position(|field| *field == name);
-        let index = index.ok_or_else(|| format!("there is no field `{}`", name.escape_debug()))?;
-        let value = match (index, value.trim()) {
-            (0, value) => unquoted(value).ok_or_else(none)?,
-            (2 | 3 | 5 | 6, "null") => "",
-            (_, "") => return Err(none()),
-            (_, value) => value,
-        };
-        if values.get_mut(index).and_then(|slot| slot.replace(value)).is_some() {
-            return Err(format!("`{name}` stands twice"));
+/// A record as it is written. The names are [`FIELDS`].
+#[derive(Serialize)]
+struct JsonRecord {
+    digest: String,
+    r_count: u64,
+    #[serde(serialize_with = "json::seconds")]
+    r_entered: Option<UnixTime>,
+    #[serde(serialize_with = "json::seconds")]
+    r_updated: Option<UnixTime>,
+    wl_count: u64,
+    #[serde(serialize_with = "json::seconds")]
+    wl_entered: Option<UnixTime>,
+    #[serde(serialize_with = "json::seconds")]
+    wl_updated: Option<UnixTime>,
+}
+
+impl JsonRecord {
+    fn new(digest: Digest, record: &Record) -> Self {
+        Self {
+            digest: digest.to_string(),
+            r_count: record.reports.count,
+            r_entered: record.reports.entered,
+            r_updated: record.reports.updated,
+            wl_count: record.whitelists.count,
+            wl_entered: record.whitelists.entered,
+            wl_updated: record.whitelists.updated,
         }
-    }
-    let missing = |index: usize| format!("there is no `{}`", FIELDS.get(index).unwrap_or(&""));
-    match values.iter().position(Option::is_none) {
-        Some(index) => Err(missing(index)),
-        None => Ok(values.map(Option::unwrap_or_default)),
     }
 }
 
-fn unquoted(text: &str) -> Option<&str> {
-    text.strip_prefix('"')?.strip_suffix('"')
+/// A record as it is read, in any order. Numbers are kept as text: dates have more digits than a float keeps.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonFields<'a> {
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    #[serde(borrow)]
+    r_count: &'a RawValue,
+    #[serde(borrow)]
+    r_entered: &'a RawValue,
+    #[serde(borrow)]
+    r_updated: &'a RawValue,
+    #[serde(borrow)]
+    wl_count: &'a RawValue,
+    #[serde(borrow)]
+    wl_entered: &'a RawValue,
+    #[serde(borrow)]
+    wl_updated: &'a RawValue,
+}
+
+impl JsonFields<'_> {
+    /// Returns the values in the order of [`FIELDS`].
+    fn values(&self) -> [&str; 7] {
+        fn date(value: &RawValue) -> &str {
+            if value.get() == "null" { "" } else { value.get() }
+        }
+        [
+            &self.digest,
+            self.r_count.get(),
+            date(self.r_entered),
+            date(self.r_updated),
+            self.wl_count.get(),
+            date(self.wl_entered),
+            date(self.wl_updated),
+        ]
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use pyzord_core::UnixTime;
+    use pyzord_core::Tally;
 
     use super::*;
 
@@ -134,21 +181,23 @@ mod tests {
             (Format::Csv, "", "1 fields"),
             (Format::Csv, "da39,5,,,0,,", "40 hex digits"),
             (Format::Csv, &format!("{DIGEST},5,,,0,,,"), "8 fields"),
-            (Format::Csv, &format!("{DIGEST},-5,,,0,,"), "`-5` is no count"),
-            (Format::Csv, &format!("{DIGEST},,,,0,,"), "`` is no count"),
-            (Format::Csv, &format!("{DIGEST},9223372036854775808,,,0,,"), "is no count"),
-            (Format::Csv, &format!("{DIGEST},5,yesterday,,0,,"), "`yesterday` are no Unix seconds"),
-            (Format::Jsonl, "[]", "no object"),
-            (Format::Jsonl, &format!("{{\"digest\":\"{DIGEST}\"}}"), "there is no `r_count`"),
-            (Format::Jsonl, &json("\"r_count\": 5, \"r_count\": 5"), "`r_count` stands twice"),
-            (Format::Jsonl, &json("\"count\": 5"), "no field `count`"),
-            (Format::Jsonl, &json("\"r_count\": null, \"r_entered\": 1"), "`null` is no count"),
-            (Format::Jsonl, &json("\"r_count\": \"5\", \"r_entered\": 1"), "is no count"),
-            (Format::Jsonl, &json("\"r_count\": 5, \"r_entered\": "), "no object"),
+            (Format::Csv, &format!("{DIGEST},-5,,,0,,"), "`-5` is not a count"),
+            (Format::Csv, &format!("{DIGEST},,,,0,,"), "`` is not a count"),
+            (Format::Csv, &format!("{DIGEST},9223372036854775808,,,0,,"), "is not a count"),
+            (Format::Csv, &format!("{DIGEST},5,yesterday,,0,,"), "`yesterday` is not a time"),
+            (Format::Jsonl, "[]", "not a JSON object"),
+            (Format::Jsonl, &format!("{{\"digest\":\"{DIGEST}\"}}"), "missing field `r_count`"),
+            (Format::Jsonl, &json("\"r_count\": 5, \"r_count\": 5"), "duplicate field `r_count`"),
+            (Format::Jsonl, &json("\"count\": 5"), "unknown field `count`"),
+            (Format::Jsonl, &json("\"r_count\": null, \"r_entered\": 1"), "`null` is not a count"),
+            (Format::Jsonl, &json("\"r_count\": \"5\", \"r_entered\": 1"), "is not a count"),
+            (Format::Jsonl, &json("\"r_count\": 5, \"r_entered\": "), "not a JSON object"),
         ] {
-            let error = format.parse(text).unwrap_err();
+            let error = format.parse(text).unwrap_err().to_string();
             assert!(error.contains(cause), "{text}: {error}");
         }
+        let error = Format::Jsonl.parse("{\"\u{9b}31m\": 0}").unwrap_err().to_string();
+        assert!(!error.contains('\u{9b}'), "{error:?}");
     }
 
     proptest! {
@@ -164,7 +213,7 @@ mod tests {
             let (digest, record) = (Digest::new(digest), Record { reports, whitelists });
             for format in [Format::Csv, Format::Jsonl] {
                 let text = line(format, digest, &record);
-                prop_assert_eq!(format.parse(text.trim_end()), Ok((digest, record)));
+                prop_assert_eq!(format.parse(text.trim_end()).unwrap(), (digest, record));
             }
         }
 

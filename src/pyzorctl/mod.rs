@@ -1,97 +1,80 @@
-//! `pyzorctl`: what an operator asks of a server, its database and its files.
+//! The program `pyzorctl`: an operator's view of a server, its database and its files.
 
-mod access;
-mod check;
+mod access_files;
+mod arguments;
+mod check_database;
+mod client;
+mod compare_orders;
+mod context;
+mod database;
+mod delete;
+mod digests;
+mod error;
 mod expiry;
-mod failure;
+mod explain;
+mod export;
 mod format;
 mod genkey;
+mod import;
+mod json;
+mod lookup;
 mod options;
-mod records;
-mod server;
-mod show;
-mod site;
+mod passphrase;
+mod report;
+mod set;
 mod status;
-mod transfer;
+mod whitelist;
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 
 use clap::{CommandFactory as _, Parser as _};
 
-use self::failure::{Failure, Outcome};
-use self::options::{Command, Options};
-use self::site::Site;
+use self::context::Context;
+use self::error::{CommandError, Outcome};
+use self::options::{Command, PyzorctlOptions};
+use crate::stderr_logger;
 
 /// Returns the definition of the command line.
 pub(crate) fn command() -> clap::Command {
-    Options::command()
+    PyzorctlOptions::command()
 }
 
 /// Runs the command that the command line of this process names.
 pub(crate) fn run() -> ExitCode {
-    let options = Options::parse();
-    match Warnings::install().and_then(|()| execute(&options)) {
+    let options = PyzorctlOptions::parse();
+    let outcome = match stderr_logger::install("pyzorctl") {
+        Ok(()) => execute(&options),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
         Ok(code) => code,
-        // Who reads no further, as `head` does, has what he wanted.
-        Err(Failure::Closed) => ExitCode::SUCCESS,
-        Err(Failure::Said(error)) => {
+        // A reader such as `head` has all that it wants.
+        Err(CommandError::OutputClosed) => ExitCode::SUCCESS,
+        Err(error) => {
             eprintln!("pyzorctl: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn execute(options: &Options) -> Outcome {
+fn execute(options: &PyzorctlOptions) -> Outcome {
     let mut out = BufWriter::new(io::stdout().lock());
-    let site = Site::read(&options.site)?;
+    let context = Context::read(&options.server)?;
     let code = match &options.command {
-        Command::Status(status) => status::run(&site, status, &mut out),
-        Command::Lookup(lookup) => records::lookup(&site, lookup, &mut out),
-        Command::Whitelist(whitelist) => records::whitelist(&site, whitelist, &mut out),
-        Command::Delete(delete) => records::delete(&site, delete, &mut out),
-        Command::Set(set) => records::set(&site, set, &mut out),
-        Command::Export(export) => transfer::export(&site, export, &mut out),
-        Command::Import(import) => transfer::import(&site, import, &mut out),
-        Command::CheckDatabase(check) => check::run(&site, check, &mut out),
-        Command::Expiry(expiry) => expiry::run(&site, expiry, &mut out),
-        Command::Genkey(genkey) => genkey::run(&site, genkey, &mut out),
-        Command::Explain(explain) => access::explain(&site, explain, &mut out),
-        Command::CompareOrders(compare) => access::compare(&site, compare, &mut out),
+        Command::Status(options) => status::run(&context, options, &mut out),
+        Command::Lookup(options) => lookup::run(&context, options, &mut out),
+        Command::Whitelist(options) => whitelist::run(&context, options, &mut out),
+        Command::Delete(options) => delete::run(&context, options, &mut out),
+        Command::Set(options) => set::run(&context, options, &mut out),
+        Command::Export(options) => export::run(&context, options, &mut out),
+        Command::Import(options) => import::run(&context, options, &mut out),
+        Command::CheckDatabase(options) => check_database::run(&context, options, &mut out),
+        Command::Expiry(options) => expiry::run(&context, options, &mut out),
+        Command::Genkey(options) => genkey::run(&context, options, &mut out),
+        Command::Explain(options) => explain::run(&context, options, &mut out),
+        Command::CompareOrders(options) => compare_orders::run(&context, options, &mut out),
     }?;
     out.flush()?;
     Ok(code)
-}
-
-/// What the engines have to say goes to standard error, the same line once in a row: a file that is waited for is
-/// opened many times.
-struct Warnings(Mutex<String>);
-
-impl Warnings {
-    fn install() -> Result<(), Failure> {
-        static WARNINGS: Warnings = Warnings(Mutex::new(String::new()));
-        log::set_max_level(log::LevelFilter::Warn);
-        log::set_logger(&WARNINGS).map_err(|error| Failure::Said(error.to_string()))
-    }
-}
-
-impl log::Log for Warnings {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() <= log::Level::Warn
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let line = record.args().to_string();
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if *last != line {
-            eprintln!("pyzorctl: {line}");
-            *last = line;
-        }
-    }
-
-    fn flush(&self) {}
 }

@@ -1,29 +1,38 @@
-//! The command line. It stands alone, since `packaging/` makes the man page and completions of it.
+//! The command line, of which the man page and the completions are made.
 
 use std::path::PathBuf;
 
-use crate::settings::Setting;
-use crate::times;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use pyzord_core::{Digest, Operation, UnixTime};
 
-/// Look after a Pyzor server: its state, its records, its accounts and access rules.
+use super::arguments::{parse_account_name, parse_digest, parse_operation};
+use super::format::Format;
+use crate::settings::Name;
+use crate::times;
+
+/// What to do if another process has the database that is to be read.
+pub(crate) const READ_ADVICE: &str = "stop it, or use --wait";
+/// What to do if another process has the database that is to be changed.
+pub(crate) const CHANGE_ADVICE: &str = "stop it or use --wait; \
+    or leave it running and count a whitelisting over the network: pyzorctl whitelist";
+
+/// Inspect and maintain a Pyzor server: its state, its records, its accounts and access rules.
 ///
-/// The settings are those of the server: the file `config` in its home directory, and over it the options that it is
-/// started with.
+/// The settings are those of the server: the file `config` in its home directory, and the options that it is started
+/// with, which take precedence.
 #[derive(Parser)]
 #[command(name = "pyzorctl", version)]
-pub(crate) struct Options {
+pub(crate) struct PyzorctlOptions {
     #[command(flatten)]
-    pub(crate) site: SiteOptions,
+    pub(crate) server: ServerOptions,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// The server's own options, as far as they matter here.
+/// The options of `pyzord` for the settings that `pyzorctl` uses.
 #[derive(Args)]
 #[command(next_help_heading = "The server's settings")]
-pub(crate) struct SiteOptions {
+pub(crate) struct ServerOptions {
     /// Configuration directory [default: $HOME/.pyzor, or /etc/pyzor]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) homedir: Option<PathBuf>,
@@ -36,13 +45,13 @@ pub(crate) struct SiteOptions {
     /// Engine of the database
     #[arg(short = 'e', long, global = true, value_name = "ENGINE")]
     database_engine: Option<String>,
-    /// Where the database is
+    /// Location of the database: the setting DigestDB
     #[arg(long, global = true)]
     dsn: Option<String>,
     /// Seconds after its latest activity until a record expires
     #[arg(long, global = true, value_name = "SECONDS")]
     cleanup_age: Option<String>,
-    /// Line of the access file that decides
+    /// Which matching line of the access file decides: first-match or last-match
     #[arg(long, global = true, value_name = "ORDER")]
     access_order: Option<String>,
     /// Accounts file
@@ -56,9 +65,9 @@ pub(crate) struct SiteOptions {
     pid_file: Option<String>,
 }
 
-impl SiteOptions {
-    /// The settings that the command line gives, each with the option it came from.
-    pub(crate) fn settings(&self) -> impl Iterator<Item = (Setting, &'static str, &str)> {
+impl ServerOptions {
+    /// Returns the settings that the command line gives, each with the name of its option.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (Name, &'static str, &str)> {
         [
             (Setting::ListenAddress, "--address", &self.address),
             (Setting::Port, "--port", &self.port),
@@ -75,14 +84,14 @@ impl SiteOptions {
     }
 }
 
-/// What is to be done.
+/// The commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Say whether the server runs and answers, and where its records are
+    /// Show whether the server runs and answers, and where its records are
     Status(Status),
     /// Show what is stored for digests
     Lookup(Lookup),
-    /// Have the running server count a whitelisting of digests
+    /// Let the running server count a whitelisting of digests
     Whitelist(Whitelist),
     /// Remove the records of digests
     Delete(Delete),
@@ -92,15 +101,15 @@ pub(crate) enum Command {
     Export(Export),
     /// Store the records of an export
     Import(Import),
-    /// Say what a start would find in the database, without changing it
+    /// Show what the server would find in the database when it starts, without changing it
     CheckDatabase(CheckDatabase),
-    /// Say how many records have expired, and how old the others are
+    /// Show how many records have expired, and how old the others are
     Expiry(Expiry),
     /// Make a key for an account
     Genkey(Genkey),
-    /// Say who may do what, and which line of the access file says so
+    /// Show which operations a user may request, and which line of the access file decides
     Explain(Explain),
-    /// Say where the two readings of the access file differ
+    /// Show where the two orders of the access file differ
     CompareOrders(CompareOrders),
 }
 
@@ -122,7 +131,7 @@ pub(crate) struct Digests {
 pub(crate) struct Lookup {
     #[command(flatten)]
     pub(crate) digests: Digests,
-    /// Write a JSON object a line
+    /// Write one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -131,14 +140,14 @@ pub(crate) struct Lookup {
 pub(crate) struct Whitelist {
     #[command(flatten)]
     pub(crate) digests: Digests,
-    /// Account in whose name, with its key from the server's accounts file
+    /// Account that signs the request, with its key from the server's accounts file
     #[arg(long, default_value = "anonymous")]
     pub(crate) user: String,
 }
 
 #[derive(Args)]
 pub(crate) struct Waiting {
-    /// Wait so long for a gdbm file that a server has open
+    /// Wait up to SECONDS for a gdbm file that another program has open
     #[arg(long, value_name = "SECONDS")]
     pub(crate) wait: Option<u32>,
 }
@@ -147,7 +156,7 @@ pub(crate) struct Waiting {
 pub(crate) struct Delete {
     #[command(flatten)]
     pub(crate) digests: Digests,
-    /// Do not ask, however many there are
+    /// Do not ask for confirmation, even for many digests
     #[arg(long)]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -157,7 +166,7 @@ pub(crate) struct Delete {
 #[derive(Args)]
 pub(crate) struct Set {
     /// Digest of 40 hex digits
-    #[arg(value_parser = digest)]
+    #[arg(value_parser = parse_digest)]
     pub(crate) digest: Digest,
     /// Number of reports
     #[arg(long, value_name = "N", required_unless_present_any = ["whitelists", "reported", "whitelisted"])]
@@ -165,28 +174,19 @@ pub(crate) struct Set {
     /// Number of whitelistings
     #[arg(long, value_name = "N")]
     pub(crate) whitelists: Option<u64>,
-    /// When it was last reported: Unix seconds, `2026-11-22T20:03:38+01:00`, or without the offset in local time
+    /// Time of the last report: Unix seconds, `2026-11-22T20:03:38+01:00`, or without the offset in local time
     #[arg(long, value_name = "TIME", value_parser = times::parse)]
     pub(crate) reported: Option<UnixTime>,
-    /// When it was last whitelisted
+    /// Time of the last whitelisting
     #[arg(long, value_name = "TIME", value_parser = times::parse)]
     pub(crate) whitelisted: Option<UnixTime>,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
 }
 
-/// The form of a line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Format {
-    /// Fields with commas between them, below a line of their names
-    Csv,
-    /// A JSON object
-    Jsonl,
-}
-
 #[derive(Args)]
 pub(crate) struct Export {
-    /// Form of a line
+    /// Format of a line
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     pub(crate) format: Format,
     #[command(flatten)]
@@ -197,7 +197,7 @@ pub(crate) struct Export {
 pub(crate) struct Import {
     /// File to read [default: standard input]
     pub(crate) file: Option<PathBuf>,
-    /// Form of a line
+    /// Format of a line
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     pub(crate) format: Format,
     /// Add the counts to those that a digest has, and keep its first and last dates
@@ -221,10 +221,10 @@ pub(crate) struct CheckDatabase {
 
 #[derive(Args)]
 pub(crate) struct Expiry {
-    /// List the records that have expired, in place of the numbers
+    /// List the expired records instead of the numbers
     #[arg(long)]
     pub(crate) list: bool,
-    /// Write a JSON object, with `--list` one a line
+    /// Write a JSON object; with `--list`, one per line
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -233,10 +233,10 @@ pub(crate) struct Expiry {
 
 #[derive(Args)]
 pub(crate) struct Genkey {
-    /// Name of the account; then its lines for both files are printed, too
-    #[arg(value_parser = account)]
+    /// Name of the account; prints the lines for the accounts files of client and server as well
+    #[arg(value_parser = parse_account_name)]
     pub(crate) user: Option<String>,
-    /// Server as the client's file `servers` has it, HOST:PORT [default: the settings' address and port]
+    /// Server for the client's line, HOST:PORT as in its file `servers` [default: the settings' address and port]
     #[arg(long)]
     pub(crate) server: Option<String>,
     /// Make a key without a passphrase
@@ -246,49 +246,25 @@ pub(crate) struct Genkey {
 
 #[derive(Args)]
 pub(crate) struct Explain {
-    /// An account's name, or `anonymous`
+    /// Name of an account, or `anonymous`
     #[arg(required_unless_present = "all")]
     pub(crate) user: Option<String>,
-    /// The one operation of interest [default: all]
-    #[arg(value_parser = operation)]
+    /// Operation to explain [default: all]
+    #[arg(value_parser = parse_operation)]
     pub(crate) operation: Option<Operation>,
-    /// A table of all users
+    /// Show a table of all users
     #[arg(long, conflicts_with_all = ["user", "operation"])]
     pub(crate) all: bool,
-    /// Write a JSON object a line
+    /// Write one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct CompareOrders {
-    /// Write a JSON object a line
+    /// Write one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-pub(crate) fn digest(text: &str) -> Result<Digest, String> {
-    Digest::parse(text.as_bytes()).ok_or_else(|| "a digest is 40 hex digits".to_owned())
-}
-
-fn operation(text: &str) -> Result<Operation, String> {
-    let names = || Operation::ALL.map(Operation::name).join(", ");
-    Operation::parse(text.to_ascii_lowercase().as_bytes())
-        .ok_or_else(|| format!("the operations are {}", names()))
-}
-
-/// A name that both files can hold, and that an access file does not take for a keyword.
-fn account(text: &str) -> Result<String, String> {
-    if text.is_empty()
-        || text.starts_with('#')
-        || text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control())
-    {
-        return Err("a name has no colon and no blank, and does not begin with `#`".to_owned());
-    }
-    if ["anonymous", "all"].contains(&text.to_ascii_lowercase().as_str()) {
-        return Err("`anonymous` and `all` are keywords of access files".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]
@@ -299,24 +275,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Options::command().debug_assert();
-    }
-
-    #[test]
-    fn an_account_has_a_name_that_both_files_can_hold() {
-        for (name, good) in [
-            ("alice", true),
-            ("Alice.Smith@example.org", true),
-            ("zoë", true),
-            ("", false),
-            ("#alice", false),
-            ("a:b", false),
-            ("a b", false),
-            ("a\nb", false),
-            ("Anonymous", false),
-            ("all", false),
-        ] {
-            assert_eq!(account(name).is_ok(), good, "{name:?}");
-        }
+        PyzorctlOptions::command().debug_assert();
     }
 }

@@ -1,60 +1,90 @@
-//! Whether the server runs and answers.
+//! `status`: says whether the server runs and answers.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::pidfile::Owner;
 use pyzord_core::Operation;
 use pyzord_engines::registry::Access;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
-use super::failure::Outcome;
+use super::client::{QueryError, ServerReply, UdpClient};
+use super::context::Context;
+use super::error::{CommandError, Outcome};
+use super::json;
 use super::options::Status;
-use super::server::{Reply, Server};
-use super::show::{Json, OrNull};
-use super::site::Site;
+use crate::pidfile::Owner;
 
-/// What service managers expect of a program that is not running.
+/// The exit status that service managers expect for a program that does not run.
 const NOT_RUNNING: u8 = 3;
 
-/// What was found.
-struct Found {
+struct ServerStatus<'a> {
     /// The address that was asked.
     server: String,
     owner: Owner,
-    answer: Result<Reply, String>,
+    answer: Result<ServerReply, QueryError>,
+    engine: &'a str,
     database: String,
+    /// About how many records there are.
     records: Option<u64>,
 }
 
-/// Asks the pid file, the server and, where that is cheap, the database.
-pub(crate) fn run(site: &Site, options: &Status, out: &mut dyn Write) -> Outcome {
-    let owner = site.settings.pid_file.as_deref().map_or(Ok(Owner::Nobody), Owner::of)?;
-    let server = Server::of(&site.settings, site.clock)?;
-    let answer = server.ask(Operation::Ping, None);
-    // One that hangs would keep this waiting.
-    let records = if answer.is_ok() || site.settings.engine != "gdbm" { records(site) } else { None };
-    let found =
-        Found { server: server.address.to_string(), owner, answer, database: site.database_name(), records };
-    if options.json { found.write_json(site, out) } else { found.write(site, out) }?;
-    Ok(match (&found.owner, &found.answer) {
-        (_, Ok(_)) => ExitCode::SUCCESS,
-        (Owner::Nobody, Err(_)) => NOT_RUNNING.into(),
-        (Owner::Gone(_) | Owner::Running(_), Err(_)) => ExitCode::FAILURE,
-    })
+/// The status as JSON.
+#[derive(Serialize)]
+struct JsonStatus<'a> {
+    running: bool,
+    pid: Option<i32>,
+    server: &'a str,
+    answer: &'a str,
+    ms: Option<Box<RawValue>>,
+    engine: &'a str,
+    database: &'a str,
+    records: Option<u64>,
 }
 
-/// How many records there are. A gdbm file would have to be read whole, and opening it could be in the way of a server
-/// that starts: only one that runs is asked.
-fn records(site: &Site) -> Option<u64> {
-    let mut database = match site.settings.engine.as_str() {
-        "gdbm" => site.lent()?,
-        _ => site.open(Access::Read).ok()?,
+/// Reads the pid file, asks the server, and estimates the number of records where that is cheap.
+pub(crate) fn run(context: &Context, options: &Status, out: &mut dyn Write) -> Outcome {
+    let owner = match context.settings.pid_file.as_deref() {
+        Some(path) => Owner::of(path).map_err(|error| CommandError::PidFile(error.into()))?,
+        None => Owner::Nobody,
     };
-    database.estimate()
+    let client = UdpClient::new(&context.settings, context.clock)?;
+    let answer = client.query(Operation::Ping, None);
+    let engine = context.settings.engine.as_str();
+    // A server that hangs does not answer on its control socket either.
+    let records = if answer.is_ok() || engine != "gdbm" { estimate(context) } else { None };
+    let server = client.address.to_string();
+    let status = ServerStatus { server, owner, answer, engine, database: context.database_name(), records };
+    if options.json { status.write_json(out) } else { status.write(out) }?;
+    Ok(status.exit_code())
 }
 
-impl Found {
-    fn write(&self, site: &Site, out: &mut dyn Write) -> std::io::Result<()> {
+/// Returns about how many records there are, if that is cheap to know.
+///
+/// A gdbm file that no server has open would be read whole, and opening it could get in the way of a server that starts.
+fn estimate(context: &Context) -> Option<u64> {
+    if context.settings.engine == "gdbm" {
+        return context.open_through_server()?.estimate();
+    }
+    match context.open(Access::Read) {
+        Ok(mut database) => database.estimate(),
+        Err(error) => {
+            log::warn!("{error}");
+            None
+        }
+    }
+}
+
+impl ServerStatus<'_> {
+    fn exit_code(&self) -> ExitCode {
+        match (&self.owner, &self.answer) {
+            (_, Ok(_)) => ExitCode::SUCCESS,
+            (Owner::Nobody, Err(_)) => NOT_RUNNING.into(),
+            (Owner::Gone(_) | Owner::Running(_), Err(_)) => ExitCode::FAILURE,
+        }
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         match &self.owner {
             Owner::Nobody => writeln!(out, "process: no pid file")?,
             Owner::Gone(text) => writeln!(out, "process: `{}` of the pid file is gone", text.escape_debug())?,
@@ -64,33 +94,36 @@ impl Found {
             Ok(reply) => writeln!(out, "ping: {} says {reply} after {:.1} ms", self.server, millis(reply))?,
             Err(error) => writeln!(out, "ping: {error}")?,
         }
-        writeln!(out, "engine: {}\ndatabase: {}", site.settings.engine, self.database)?;
-        self.records.iter().try_for_each(|records| writeln!(out, "records: about {records}"))
+        writeln!(out, "engine: {}\ndatabase: {}", self.engine, self.database)?;
+        if let Some(records) = self.records {
+            writeln!(out, "records: about {records}")?;
+        }
+        Ok(())
     }
 
-    fn write_json(&self, site: &Site, out: &mut dyn Write) -> std::io::Result<()> {
+    fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         let pid = match &self.owner {
-            Owner::Running(pid) => Some(pid),
+            Owner::Running(pid) => Some(pid.as_raw_pid()),
             Owner::Nobody | Owner::Gone(_) => None,
         };
-        let answer = self.answer.as_ref();
-        let text = answer.map_or_else(Clone::clone, ToString::to_string);
-        writeln!(
-            out,
-            "{{\"running\":{},\"pid\":{},\"server\":{},\"answer\":{},\"ms\":{},\"engine\":{},\"database\":{},\
-             \"records\":{}}}",
-            answer.is_ok(),
-            OrNull(pid),
-            Json(&self.server),
-            Json(&text),
-            OrNull(answer.ok().map(|reply| format!("{:.3}", millis(reply)))),
-            Json(&site.settings.engine),
-            Json(&self.database),
-            OrNull(self.records),
-        )
+        let (answer, ms) = match &self.answer {
+            Ok(reply) => (reply.to_string(), Some(json::number(&format!("{:.3}", millis(reply)))?)),
+            Err(error) => (error.to_string(), None),
+        };
+        let status = JsonStatus {
+            running: self.answer.is_ok(),
+            pid,
+            server: &self.server,
+            answer: &answer,
+            ms,
+            engine: self.engine,
+            database: &self.database,
+            records: self.records,
+        };
+        json::write_line(out, &status)
     }
 }
 
-fn millis(reply: &Reply) -> f64 {
+fn millis(reply: &ServerReply) -> f64 {
     reply.took.as_secs_f64() * 1000.0
 }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use pyzord::fuzzing::{self, Entry, Message, Settings};
+use pyzord::fuzzing::{self, Entry, Message, SettingValues};
 
 /// Any configuration file gives settings in their ranges or an error of one line that names it; what was read is read
 /// again when it is written.
@@ -25,7 +25,7 @@ pub fn configuration(data: &[u8]) {
     }
 }
 
-fn settings(text: &str) -> Result<Settings, Message> {
+fn settings(text: &str) -> Result<SettingValues, Message> {
     let configuration = fuzzing::configuration(Path::new("/etc/pyzor"), text, 4)?;
     let warnings = configuration.warnings;
     let one_line = |warning: &String| warning.starts_with("configuration file /etc/pyzor/config, line ");

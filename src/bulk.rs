@@ -1,0 +1,65 @@
+//! Calls on a database for whole records, with the engine's promise checked: one result for each record.
+
+use std::error::Error;
+
+use pyzord_core::{Digest, Record, StoreFailure};
+use pyzord_engines::Bulk;
+
+/// Makes a cause the failure of a call on a database.
+pub(crate) fn store_failure(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreFailure {
+    StoreFailure(cause.into().to_string())
+}
+
+/// Reads records; returns one result for each digest. A digest without a record has the default one.
+pub(crate) fn fetch(
+    database: &mut dyn Bulk,
+    digests: &[Digest],
+) -> Result<Vec<Result<Record, StoreFailure>>, StoreFailure> {
+    let mut results = Vec::new();
+    database.fetch(digests, &mut results);
+    complete(results, digests.len())
+}
+
+/// Stores records; returns one result for each.
+pub(crate) fn put(
+    database: &mut dyn Bulk,
+    records: &[(Digest, Record)],
+) -> Result<Vec<Result<(), StoreFailure>>, StoreFailure> {
+    let mut results = Vec::new();
+    database.put(records, &mut results);
+    complete(results, records.len())
+}
+
+/// Reads the record of one digest.
+pub(crate) fn fetch_one(database: &mut dyn Bulk, digest: Digest) -> Result<Record, StoreFailure> {
+    let mut results = Vec::new();
+    database.fetch(&[digest], &mut results);
+    only(results)?
+}
+
+/// Stores the record of one digest.
+pub(crate) fn put_one(database: &mut dyn Bulk, digest: Digest, record: &Record) -> Result<(), StoreFailure> {
+    let mut results = Vec::new();
+    database.put(&[(digest, *record)], &mut results);
+    only(results)?
+}
+
+/// Returns the one result of a call for one record.
+pub(crate) fn only<T>(results: Vec<T>) -> Result<T, StoreFailure> {
+    match <[T; 1]>::try_from(results) {
+        Ok([result]) => Ok(result),
+        Err(results) => Err(mismatch(1, results.len())),
+    }
+}
+
+fn complete<T>(results: Vec<T>, count: usize) -> Result<Vec<T>, StoreFailure> {
+    if results.len() == count { Ok(results) } else { Err(mismatch(count, results.len())) }
+}
+
+/// Reports an engine that broke its promise.
+fn mismatch(expected: usize, found: usize) -> StoreFailure {
+    debug_assert_eq!(expected, found, "an engine gives one result for each record");
+    let failure = format!("internal error: the engine gave {found} results for {expected} records");
+    log::error!("{failure}");
+    store_failure(failure)
+}

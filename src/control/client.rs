@@ -1,0 +1,221 @@
+//! The side of `pyzorctl`: the database of a running server, used through the server.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use pyzord_core::{
+    Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
+};
+use pyzord_engines::{Bulk, Found};
+use thiserror::Error;
+
+use super::client_connection::{ClientConnection, ConnectError, ReplyError};
+use super::protocol::{ControlRequest, socket_path};
+use crate::bulk::store_failure;
+use crate::csv;
+
+/// The number of requests that are sent before their replies are received. They fit into the socket's buffer, so the
+/// server is never waited for while it waits.
+const PIPELINE: usize = 100;
+
+/// A connection to the server that has a database open. After a failure of the connection every call fails.
+#[derive(Debug)]
+pub(crate) struct ControlClient(RefCell<ClientConnection>);
+
+/// No server gives access to a database.
+#[derive(Debug, Error)]
+#[error("{}: {cause}", .path.display())]
+pub(crate) struct ControlUnavailable {
+    path: PathBuf,
+    cause: ConnectError,
+}
+
+impl ControlClient {
+    /// Connects to the server that has this database open.
+    pub(crate) fn connect(database: &Path) -> Result<Self, ControlUnavailable> {
+        let path = socket_path(database);
+        match ClientConnection::open(&path) {
+            Ok(connection) => Ok(Self(RefCell::new(connection))),
+            Err(cause) => Err(ControlUnavailable { path, cause }),
+        }
+    }
+
+    /// Sends a request for each item and reads the reply to each.
+    fn call_all<I, T>(
+        &self,
+        items: &[I],
+        request: impl Fn(&I) -> ControlRequest,
+        read: impl Fn(&I, &str) -> Result<T, ReplyError>,
+    ) -> Vec<Result<T, ReplyError>> {
+        let mut connection = self.0.borrow_mut();
+        let mut results = Vec::with_capacity(items.len());
+        for items in items.chunks(PIPELINE) {
+            let lines: String = items.iter().map(|item| format!("{}\n", request(item))).collect();
+            let sent = connection.send(&lines);
+            results.extend(items.iter().map(|item| {
+                sent.clone()?;
+                connection.reply().and_then(|reply| read(item, &reply))
+            }));
+        }
+        results
+    }
+
+    fn call(&self, request: &ControlRequest) -> Result<String, ReplyError> {
+        let mut connection = self.0.borrow_mut();
+        connection.send(&format!("{request}\n"))?;
+        connection.reply()
+    }
+}
+
+impl Store for ControlClient {
+    fn execute(&mut self, _: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+        let request = |StoreCall { digest, op }: &StoreCall| match op {
+            StoreOp::Read => ControlRequest::Fetch(*digest),
+            StoreOp::Report => ControlRequest::Report(*digest),
+            StoreOp::Whitelist => ControlRequest::Whitelist(*digest),
+        };
+        let read = |StoreCall { digest, op }: &StoreCall, reply: &str| match op {
+            StoreOp::Read => parse_record(*digest, reply),
+            // The answer to a count may be any record.
+            StoreOp::Report | StoreOp::Whitelist => Ok(Record::default()),
+        };
+        let results = self.call_all(calls, request, read);
+        answers.extend(results.into_iter().map(|result| {
+            result.map_err(|error| {
+                log::warn!("{error}");
+                StoreError::Unavailable
+            })
+        }));
+    }
+
+    /// The server expires records itself.
+    fn upkeep(&mut self, _: Now, task: Task) -> Result<Progress, StoreFailure> {
+        if task == Task::Sync {
+            self.call(&ControlRequest::Sync).map_err(store_failure)?;
+        }
+        Ok(Progress::Done)
+    }
+}
+
+impl Bulk for ControlClient {
+    fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
+        scan(self.0.get_mut(), found).map_err(store_failure)
+    }
+
+    fn put(&mut self, records: &[(Digest, Record)], results: &mut Vec<Result<(), StoreFailure>>) {
+        let request = |(digest, record): &(Digest, Record)| ControlRequest::Put(*digest, *record);
+        let replies = self.call_all(records, request, |_, _| Ok(()));
+        results.extend(replies.into_iter().map(|reply| reply.map_err(store_failure)));
+    }
+
+    fn fetch(&mut self, digests: &[Digest], results: &mut Vec<Result<Record, StoreFailure>>) {
+        let request = |digest: &Digest| ControlRequest::Fetch(*digest);
+        let replies = self.call_all(digests, request, |digest, reply| parse_record(*digest, reply));
+        results.extend(replies.into_iter().map(|reply| reply.map_err(store_failure)));
+    }
+
+    fn remove(&mut self, digests: &[Digest]) -> Result<(), StoreFailure> {
+        let replies = self.call_all(digests, |digest| ControlRequest::Remove(*digest), |_, _| Ok(()));
+        replies.into_iter().collect::<Result<(), _>>().map_err(store_failure)
+    }
+
+    fn estimate(&mut self) -> Option<u64> {
+        let count = self
+            .call(&ControlRequest::Estimate)
+            .and_then(|count| count.parse().map_err(|_| ReplyError::NotUnderstood));
+        match count {
+            Ok(count) => Some(count),
+            // The engine does not know.
+            Err(ReplyError::Failed(_)) => None,
+            Err(error) => {
+                log::warn!("{error}");
+                None
+            }
+        }
+    }
+
+    fn rounded(&self, whole: &Record) -> Record {
+        // The digest is not looked at.
+        let digest = Digest::new([0; 20]);
+        let rounded = self.call(&ControlRequest::Round(digest, *whole));
+        rounded.and_then(|reply| parse_record(digest, &reply)).unwrap_or_else(|error| {
+            // The trait has no error here. A lost connection is one of the next call, too.
+            log::warn!("the server did not say how its database rounds a record: {error}");
+            *whole
+        })
+    }
+}
+
+fn scan(connection: &mut ClientConnection, found: &mut Vec<Found>) -> Result<Progress, ReplyError> {
+    connection.send("scan\n")?;
+    loop {
+        let line = connection.line()?;
+        match line.split_once(' ') {
+            Some(("found", rest)) => {
+                let (digest, record) = csv::parse(rest).map_err(|_| ReplyError::NotUnderstood)?;
+                found.push(Found { key: digest.to_string(), record: Ok((digest, record)) });
+            }
+            Some(("unreadable", rest)) => {
+                let (key, cause) = rest.split_once('\t').ok_or(ReplyError::NotUnderstood)?;
+                found.push(Found { key: key.to_owned(), record: Err(cause.to_owned()) });
+            }
+            Some(("ok", "more")) => return Ok(Progress::More),
+            Some(("ok", "done")) => return Ok(Progress::Done),
+            Some(("failed", cause)) => return Err(ReplyError::Failed(cause.to_owned())),
+            _ => return Err(ReplyError::NotUnderstood),
+        }
+    }
+}
+
+/// Parses the record of this digest; a record of another one is not a reply to the request.
+fn parse_record(digest: Digest, reply: &str) -> Result<Record, ReplyError> {
+    match csv::parse(reply) {
+        Ok((named, record)) if named == digest => Ok(record),
+        Ok(_) | Err(_) => Err(ReplyError::NotUnderstood),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::csv::RecordLine;
+
+    fn client() -> (ControlClient, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        (ControlClient(RefCell::new(ClientConnection::new(ours))), theirs)
+    }
+
+    /// A server that was frozen for a while replied to the first request when the second was waiting, and a digest had
+    /// the record of another.
+    #[test]
+    fn a_reply_that_comes_late_is_taken_for_no_request() {
+        let (mut client, mut server) = client();
+        let [one, other] = [1, 2].map(|byte| Digest::new([byte; 20]));
+        let mut results = Vec::new();
+        client.fetch(&[one], &mut results);
+        server.write_all(format!("ok {}\n", RecordLine(one, &Record::default())).as_bytes()).unwrap();
+        client.fetch(&[other, one], &mut results);
+        let messages = results.into_iter().map(|result| result.unwrap_err().to_string());
+        let messages: Vec<String> =
+            messages.chain([client.remove(&[one]).unwrap_err().to_string()]).collect();
+        assert_eq!(messages.len(), 4);
+        assert!(messages.iter().all(|message| message == &messages[0]), "{messages:?}");
+        assert!(messages[0].starts_with("the connection to the server was lost: "), "{messages:?}");
+    }
+
+    #[test]
+    fn a_reply_about_another_digest_is_not_understood() {
+        let (mut client, mut server) = client();
+        let line = RecordLine(Digest::new([1; 20]), &Record::default()).to_string();
+        server.write_all(format!("ok {line}\nok {line}\n").as_bytes()).unwrap();
+        let mut results = Vec::new();
+        client.fetch(&[Digest::new([2; 20]), Digest::new([1; 20])], &mut results);
+        assert_eq!(results[0].as_ref().unwrap_err().to_string(), ReplyError::NotUnderstood.to_string());
+        assert_eq!(results[1].as_ref().unwrap(), &Record::default());
+    }
+}

@@ -1,0 +1,125 @@
+//! What both sides of the control socket agree on: its path, its lines and their limits.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use pyzord_core::{Digest, Record};
+use thiserror::Error;
+
+use crate::csv::{self, RecordError, RecordLine};
+
+/// The first line of a server that accepts a connection. It names the version of the protocol.
+pub(super) const GREETING: &str = "pyzord control 1";
+/// The most bytes of a request's line.
+pub(super) const MAX_REQUEST: u64 = 1024;
+/// The most bytes of a line of a reply.
+pub(super) const MAX_REPLY: u64 = 4096;
+/// The most characters of a key or a cause in a reply, of up to four bytes each: two of them fit into a line.
+const MAX_TEXT: usize = 400;
+
+/// Returns the path of the control socket of the server that has this database open.
+///
+/// The suffix is longer than those of the files that libgdbm creates beside a database: the server looks for such files
+/// and removes them.
+pub(super) fn socket_path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".control");
+    path.into()
+}
+
+/// Returns the beginning of a text without the characters that end a line or a field.
+pub(super) fn one_line(text: &str) -> String {
+    let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().take(MAX_TEXT).map(printable).collect()
+}
+
+/// A request. It is displayed as its line without the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ControlRequest {
+    Scan,
+    Fetch(Digest),
+    Put(Digest, Record),
+    Remove(Digest),
+    Round(Digest, Record),
+    Report(Digest),
+    Whitelist(Digest),
+    Estimate,
+    Sync,
+}
+
+impl ControlRequest {
+    /// Parses a line without its end.
+    pub(super) fn parse(line: &str) -> Result<Self, ControlRequestError> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let digest = || Digest::parse(rest.as_bytes()).ok_or(ControlRequestError::Digest);
+        match verb {
+            "scan" => Ok(Self::Scan),
+            "fetch" => digest().map(Self::Fetch),
+            "put" => Ok(csv::parse(rest).map(|(digest, record)| Self::Put(digest, record))?),
+            "remove" => digest().map(Self::Remove),
+            "round" => Ok(csv::parse(rest).map(|(digest, record)| Self::Round(digest, record))?),
+            "report" => digest().map(Self::Report),
+            "whitelist" => digest().map(Self::Whitelist),
+            "estimate" => Ok(Self::Estimate),
+            "sync" => Ok(Self::Sync),
+            _ => Err(ControlRequestError::Verb),
+        }
+    }
+}
+
+impl fmt::Display for ControlRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scan => f.write_str("scan"),
+            Self::Fetch(digest) => write!(f, "fetch {digest}"),
+            Self::Put(digest, record) => write!(f, "put {}", RecordLine(*digest, record)),
+            Self::Remove(digest) => write!(f, "remove {digest}"),
+            Self::Round(digest, record) => write!(f, "round {}", RecordLine(*digest, record)),
+            Self::Report(digest) => write!(f, "report {digest}"),
+            Self::Whitelist(digest) => write!(f, "whitelist {digest}"),
+            Self::Estimate => f.write_str("estimate"),
+            Self::Sync => f.write_str("sync"),
+        }
+    }
+}
+
+/// Why a line is not a request.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub(super) enum ControlRequestError {
+    #[error("there is no such request")]
+    Verb,
+    #[error("a digest is 40 hex digits")]
+    Digest,
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+#[cfg(test)]
+mod tests {
+    use pyzord_core::{Tally, UnixTime};
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_written_is_parsed_again() {
+        let time = Some(UnixTime::from_micros(1_700_000_000_250_000));
+        let digest = Digest::new([7; 20]);
+        let reports = Tally { count: 5, entered: time, updated: time };
+        let record = Record { reports, ..Record::default() };
+        for request in [
+            ControlRequest::Scan,
+            ControlRequest::Fetch(digest),
+            ControlRequest::Put(digest, record),
+            ControlRequest::Remove(digest),
+            ControlRequest::Round(digest, record),
+            ControlRequest::Report(digest),
+            ControlRequest::Whitelist(digest),
+            ControlRequest::Estimate,
+            ControlRequest::Sync,
+        ] {
+            let line = request.to_string();
+            assert!((line.len() as u64) < MAX_REQUEST, "{line}");
+            assert_eq!(ControlRequest::parse(&line), Ok(request), "{line}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The server's database, opened beside the server or used through it.
+
+use std::error::Error as StdError;
+use std::thread;
+use std::time::Duration;
+
+use pyzord_core::{Progress, StoreFailure, Task};
+use pyzord_engines::registry::{Access, open_bulk};
+use pyzord_engines::{Bulk, Found};
+use thiserror::Error;
+
+use super::context::Context;
+use crate::control::ControlClient;
+use crate::settings::Settings;
+
+/// The time between two attempts to open a file that another process has open.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// The name of a database whose engine or DSN is not known.
+const UNKNOWN: &str = "(not understood)";
+
+/// Why a database cannot be opened. The message names it, without a password.
+#[derive(Debug, Error)]
+#[cfg_attr(
+    not(feature = "gdbm"),
+    expect(dead_code, reason = "only a file has a lock, and a start that recovers it")
+)]
+pub(crate) enum OpenError {
+    /// Another process has the file open, and no server gives access to it.
+    #[error("{error}, and no pyzord gives access to it at {control}")]
+    InUse { error: Cause, control: Cause },
+    /// The server would recover the file when it starts.
+    #[error(transparent)]
+    Damaged(Cause),
+    #[error(transparent)]
+    Unusable(Cause),
+}
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+impl Context {
+    /// Returns the name of the database for messages, without a password.
+    pub(crate) fn database_name(&self) -> String {
+        match self.settings.engine.as_str() {
+            "gdbm" => self.settings.database.display().to_string(),
+            #[cfg(feature = "redis")]
+            "redis" | "redis_v0" => pyzord_engines::redis::Dsn::parse(&self.settings.dsn)
+                .map_or_else(|_| UNKNOWN.to_owned(), |dsn| dsn.name()),
+            #[cfg(feature = "mysql")]
+            "mysql" => pyzord_engines::mysql::Dsn::parse(&self.settings.dsn)
+                .map_or_else(|_| UNKNOWN.to_owned(), |dsn| dsn.name()),
+            _ => UNKNOWN.to_owned(),
+        }
+    }
+
+    /// Opens the database. A gdbm file that a running server has open is used through the server.
+    pub(crate) fn open(&self, access: Access) -> Result<Box<dyn Bulk>, OpenError> {
+        let Settings { engine, dsn, cleanup, .. } = &self.settings;
+        match engine.as_str() {
+            #[cfg(feature = "gdbm")]
+            "gdbm" => self.open_file(access),
+            engine => {
+                open_bulk(engine, dsn, access, *cleanup).map_err(|error| OpenError::Unusable(error.into()))
+            }
+        }
+    }
+
+    #[cfg(feature = "gdbm")]
+    fn open_file(&self, access: Access) -> Result<Box<dyn Bulk>, OpenError> {
+        use pyzord_engines::{Gdbm, OpenCause};
+        let path = &self.settings.database;
+        // The server first: while it runs, no other process may touch the file.
+        let unavailable = match ControlClient::connect(path) {
+            Ok(client) => return Ok(Box::new(client)),
+            Err(error) => error,
+        };
+        let opened = match access {
+            Access::Read => Gdbm::open_existing(path, pyzord_engines::Access::Read),
+            Access::Change => Gdbm::open_existing(path, pyzord_engines::Access::Write),
+            Access::Create => Gdbm::open(path),
+        };
+        match opened {
+            Ok(store) => Ok(Box::new(store)),
+            Err(error) => Err(match error.cause {
+                OpenCause::InUse => OpenError::InUse { error: error.into(), control: unavailable.into() },
+                OpenCause::Damaged(_) => OpenError::Damaged(error.into()),
+                _ => OpenError::Unusable(error.into()),
+            }),
+        }
+    }
+
+    /// Returns the gdbm file of a running server, used through the server; `None` if no server gives access to it.
+    pub(crate) fn open_through_server(&self) -> Option<Box<dyn Bulk>> {
+        if self.settings.engine != "gdbm" {
+            return None;
+        }
+        match ControlClient::connect(&self.settings.database) {
+            Ok(client) => Some(Box::new(client)),
+            Err(error) => {
+                log::debug!("{error}");
+                None
+            }
+        }
+    }
+
+    /// Opens the database. While another process has its file open, tries again for up to `seconds`.
+    pub(crate) fn open_within(
+        &self,
+        access: Access,
+        seconds: Option<u32>,
+    ) -> Result<Box<dyn Bulk>, OpenError> {
+        let deadline = self.clock.tick().after(Duration::from_secs(seconds.unwrap_or(0).into()));
+        loop {
+            match self.open(access) {
+                Err(OpenError::InUse { .. }) if self.clock.tick() < deadline => thread::sleep(RETRY_INTERVAL),
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Writes all changes to the disk.
+    pub(crate) fn sync(&self, database: &mut dyn Bulk) -> Result<(), StoreFailure> {
+        database.upkeep(self.clock.now(), Task::Sync).map(drop)
+    }
+}
+
+/// Calls `each` for every entry of a database. Few of them are in memory at a time.
+pub(crate) fn for_each_entry<E: From<StoreFailure>>(
+    database: &mut dyn Bulk,
+    mut each: impl FnMut(Found) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut found = Vec::new();
+    loop {
+        let progress = database.scan(&mut found)?;
+        found.drain(..).try_for_each(&mut each)?;
+        if progress == Progress::Done {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! `import`: stores the records of an export.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _, Write};
+use std::path::Path;
+
+use pyzord_core::{Digest, Record, StoreFailure, Tally};
+use pyzord_engines::Bulk;
+use pyzord_engines::registry::Access;
+use thiserror::Error;
+
+use super::context::Context;
+use super::digests::BATCH;
+use super::error::{CommandError, Outcome, exit_code};
+use super::format::FormatError;
+use super::options::{Import, READ_ADVICE};
+use crate::bulk;
+
+/// The most bytes of a line that are kept. No record has a longer line.
+const MAX_LINE: u64 = 1024;
+
+/// Stores the records of the lines. Lines that are not records, and records that cannot be stored, are named by number.
+pub(crate) fn run(context: &Context, options: &Import, out: &mut dyn Write) -> Outcome {
+    let input = Input::new(options.file.as_deref());
+    let mut lines = input.open()?;
+    let database = context
+        .open_within(Access::Create, options.waiting.wait)
+        .map_err(|error| CommandError::open(error, READ_ADVICE))?;
+    let mut loader = Loader {
+        options,
+        input: input.name(),
+        database,
+        batch: Vec::new(),
+        digests: BTreeSet::new(),
+        imported: 0,
+        failed: 0,
+    };
+    let (mut number, mut line) = (0, Vec::new());
+    while read_line(&mut *lines, &mut line).map_err(|error| input.failed(error))? {
+        number += 1;
+        loader.add_line(number, &line)?;
+    }
+    loader.store_batch()?;
+    context.sync(&mut *loader.database)?;
+    writeln!(out, "{} records imported, {} lines failed", loader.imported, loader.failed)?;
+    Ok(exit_code(loader.failed == 0))
+}
+
+/// A file, or standard input.
+struct Input<'a>(Option<&'a Path>);
+
+impl<'a> Input<'a> {
+    const fn new(path: Option<&'a Path>) -> Self {
+        Self(path)
+    }
+
+    fn open(&self) -> Result<Box<dyn BufRead>, CommandError> {
+        Ok(match self.0 {
+            Some(path) => Box::new(BufReader::new(File::open(path).map_err(|error| self.failed(error))?)),
+            None => Box::new(io::stdin().lock()),
+        })
+    }
+
+    fn name(&self) -> String {
+        self.0.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string())
+    }
+
+    fn failed(&self, error: io::Error) -> CommandError {
+        match self.0 {
+            Some(path) => CommandError::ImportFile { path: path.to_owned(), error },
+            None => CommandError::Input(error),
+        }
+    }
+}
+
+/// Reads a line, of which at most [`MAX_LINE`] bytes are kept. Returns `false` at the end of the input.
+fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    if input.take(MAX_LINE).read_until(b'\n', line)? == 0 {
+        return Ok(false);
+    }
+    let mut rest = Vec::new();
+    while line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") && !rest.ends_with(b"\n") {
+        rest.clear();
+        if input.take(MAX_LINE).read_until(b'\n', &mut rest)? == 0 {
+            break;
+        }
+    }
+    Ok(true)
+}
+
+/// Why a line is not imported. The import goes on with the next line.
+#[derive(Debug, Error)]
+enum LineError {
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("{0}: it has another record already; see --merge and --replace")]
+    Exists(Digest),
+    #[error("{0}: {1}")]
+    Database(Digest, StoreFailure),
+}
+
+/// Stores records in batches.
+struct Loader<'a> {
+    options: &'a Import,
+    /// The name of the input, for messages.
+    input: String,
+    database: Box<dyn Bulk>,
+    /// Records to store, with the numbers of their lines. No digest is in it twice.
+    batch: Vec<(u64, Digest, Record)>,
+    digests: BTreeSet<Digest>,
+    imported: u64,
+    failed: u64,
+}
+
+impl Loader<'_> {
+    fn add_line(&mut self, number: u64, line: &[u8]) -> Result<(), CommandError> {
+        let text = String::from_utf8_lossy(line);
+        let text = text.trim();
+        if text.is_empty() || number == 1 && self.options.format.is_head(text) {
+            return Ok(());
+        }
+        let (digest, record) = match self.options.format.parse(text) {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.fail(number, &error.into());
+                return Ok(());
+            }
+        };
+        // The record of an earlier line must be stored before this one is compared with it.
+        if self.batch.len() == BATCH || self.digests.contains(&digest) {
+            self.store_batch()?;
+        }
+        self.digests.insert(digest);
+        self.batch.push((number, digest, record));
+        Ok(())
+    }
+
+    fn store_batch(&mut self) -> Result<(), CommandError> {
+        self.digests.clear();
+        let batch = std::mem::take(&mut self.batch);
+        let (mut numbers, mut records) = (Vec::new(), Vec::new());
+        for ((number, digest, record), old) in batch.iter().zip(self.stored(&batch)?) {
+            match self.new_record(*digest, record, old) {
+                Ok(new) => {
+                    numbers.push(*number);
+                    records.push((*digest, new));
+                }
+                Err(error) => self.fail(*number, &error),
+            }
+        }
+        let results = bulk::put(&mut *self.database, &records)?;
+        check_available(&results)?;
+        for ((number, (digest, record)), result) in numbers.into_iter().zip(&records).zip(results) {
+            self.warn_of_cut_counts(number, *digest, record);
+            match result {
+                Ok(()) => self.imported += 1,
+                Err(failure) => self.fail(number, &LineError::Database(*digest, failure)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the present record of each digest; with `--replace` they are not read, as none of them matters.
+    fn stored(
+        &mut self,
+        batch: &[(u64, Digest, Record)],
+    ) -> Result<Vec<Result<Record, StoreFailure>>, CommandError> {
+        if self.options.replace {
+            return Ok(batch.iter().map(|_| Ok(Record::default())).collect());
+        }
+        let digests: Vec<Digest> = batch.iter().map(|(_, digest, _)| *digest).collect();
+        let stored = bulk::fetch(&mut *self.database, &digests)?;
+        check_available(&stored)?;
+        Ok(stored)
+    }
+
+    /// Returns the record to store in place of the old one.
+    fn new_record(
+        &self,
+        digest: Digest,
+        record: &Record,
+        old: Result<Record, StoreFailure>,
+    ) -> Result<Record, LineError> {
+        let old = old.map_err(|failure| LineError::Database(digest, failure))?;
+        if self.options.merge {
+            Ok(merged(&old, record))
+        } else if old == Record::default() || old == self.database.rounded(record) {
+            Ok(*record)
+        } else {
+            Err(LineError::Exists(digest))
+        }
+    }
+
+    fn warn_of_cut_counts(&self, number: u64, digest: Digest, record: &Record) {
+        let counts = |record: &Record| [record.reports.count, record.whitelists.count];
+        if counts(&self.database.rounded(record)) != counts(record) {
+            eprintln!(
+                "pyzorctl: {}, line {number}: {digest}: the counts are cut to the largest that the database can hold",
+                self.input
+            );
+        }
+    }
+
+    fn fail(&mut self, number: u64, error: &LineError) {
+        self.failed += 1;
+        eprintln!("pyzorctl: {}, line {number}: {error}", self.input);
+    }
+}
+
+/// Ends the import if the database fails for every record of a batch: it is not available. The failure of a single
+/// record can be that record's.
+fn check_available<T>(results: &[Result<T, StoreFailure>]) -> Result<(), CommandError> {
+    match results {
+        [Err(failure), _, ..] if results.iter().all(Result::is_err) => Err(failure.clone().into()),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the sum of two records with their outermost dates.
+fn merged(one: &Record, other: &Record) -> Record {
+    let tally = |one: Tally, other: Tally| Tally {
+        count: one.count.saturating_add(other.count).min(Tally::MAX),
+        entered: [one.entered, other.entered].into_iter().flatten().min(),
+        updated: one.updated.max(other.updated),
+    };
+    Record { reports: tally(one.reports, other.reports), whitelists: tally(one.whitelists, other.whitelists) }
+}
+
+#[cfg(test)]
+mod tests {
+    use pyzord_core::UnixTime;
+
+    use super::*;
+
+    #[test]
+    fn merging_adds_counts_and_keeps_the_outermost_dates() {
+        let at = |seconds| Some(UnixTime::from_seconds(seconds));
+        let record = |count, entered, updated| Record {
+            reports: Tally { count, entered, updated },
+            whitelists: Tally::default(),
+        };
+        let (old, new) = (record(5, at(10), at(20)), record(2, at(15), at(30)));
+        assert_eq!(merged(&old, &new), record(7, at(10), at(30)));
+        assert_eq!(merged(&new, &old), merged(&old, &new));
+        assert_eq!(merged(&Record::default(), &old), old);
+        assert_eq!(merged(&record(Tally::MAX, None, None), &old).reports.count, Tally::MAX);
+    }
+
+    #[test]
+    fn long_lines_take_no_memory_and_spoil_no_other_line() {
+        let long = "x".repeat(5000);
+        let exact = "y".repeat(usize::try_from(MAX_LINE).unwrap() - 1);
+        let text = format!("one\n{long}\n{exact}\n\nlast");
+        let (mut input, mut line, mut lines) = (text.as_bytes(), Vec::new(), Vec::new());
+        while read_line(&mut input, &mut line).unwrap() {
+            lines.push(String::from_utf8(line.clone()).unwrap());
+        }
+        assert_eq!(lines, ["one\n", &long[..1024], &format!("{exact}\n"), "\n", "last"]);
+    }
+}
