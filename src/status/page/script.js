@@ -1,22 +1,22 @@
 'use strict';
 
-// Asks for /status.json every second, keeps what it heard for five minutes, and draws it.
+// Fetches /status.json every second, keeps the samples of five minutes, and draws them.
 
-const PERIOD = 1000; // milliseconds between two looks
-const PATIENCE = 5000; // milliseconds until a look has failed
-const HISTORY = 300; // looks that are kept
-const WINDOW = 10; // seconds that percentiles are taken of
+const PERIOD = 1000; // milliseconds between two samples
+const TIMEOUT = 5000; // milliseconds until a request for a sample fails
+const HISTORY = 300; // number of samples that are kept
+const WINDOW = 10; // seconds that percentiles cover
 const OPERATIONS = ['check', 'report', 'ping', 'pong', 'info', 'whitelist', 'other'];
-const RECORDS = { gdbm: 'in the file', mysql: 'estimated by the database' }; // what is counted
-const HEIGHT = 176, LEFT = 64, BOTTOM = 24, TOP = 10, RIGHT = 8; // of a chart, in pixels
+const RECORDS = { gdbm: 'in the file', mysql: 'estimated by the database' }; // what the number counts
+const HEIGHT = 176, LEFT = 64, BOTTOM = 24, TOP = 10, RIGHT = 8; // pixels of a chart
 
-const looks = [];
+const samples = [];
 let lostSince = null;
-let asking = false;
+let fetching = false;
 
 const byId = (id) => document.getElementById(id);
 
-// Numbers for people.
+// Numbers as text.
 
 function count(value) {
   return Math.round(value).toLocaleString('en');
@@ -48,7 +48,7 @@ function clock(seconds) {
   return new Date(seconds * 1000).toLocaleTimeString();
 }
 
-// What happened between two looks.
+// Changes from one sample to another.
 
 function total(status, wanted) {
   return status.requests.filter(wanted).reduce((sum, row) => sum + row.count, 0);
@@ -63,7 +63,7 @@ function perSecond(before, after, value) {
   return elapsed > 0 ? Math.max(0, value(after) - value(before)) / elapsed : 0;
 }
 
-// The value that a share of those seen between two looks does not exceed; null when there were none.
+// Returns the value that this share of the events between two samples does not exceed; null without events.
 function percentile(before, after, share) {
   const old = new Map(before.buckets);
   const fresh = after.buckets.map(([end, count]) => [end, count - (old.get(end) || 0)]);
@@ -76,14 +76,14 @@ function percentile(before, after, share) {
   return null;
 }
 
-// The look that is about WINDOW seconds older than the one at this index.
+// Returns the sample that is about WINDOW seconds older than the sample at this index.
 function windowStart(index) {
   let start = index;
-  while (start > 0 && looks[index].uptime - looks[start].uptime < WINDOW) start -= 1;
-  return looks[start];
+  while (start > 0 && samples[index].uptime - samples[start].uptime < WINDOW) start -= 1;
+  return samples[start];
 }
 
-// Charts: lines of what was seen over time, drawn anew at each look.
+// Charts: values over time, drawn again for each sample.
 
 function element(name, attributes, children = []) {
   const made = document.createElementNS('http://www.w3.org/2000/svg', name);
@@ -99,7 +99,7 @@ function html(name, text, className) {
   return made;
 }
 
-// Scales: the values at which there are lines, and how high a value is, from 0 to 1.
+// Scales: the values of the grid lines, and the height of a value from 0 to 1.
 
 function linear(values, least) {
   const largest = Math.max(least, ...values);
@@ -108,7 +108,7 @@ function linear(values, least) {
   return { marks: [0, top / 2, top], height: (value) => value / top };
 }
 
-// Half of all requests and the slowest of a hundred are often far apart.
+// The median and the 99th percentile are often far apart.
 function logarithmic(values, least) {
   const positive = values.filter((value) => value > 0);
   const bottom = Math.floor(Math.log10(Math.min(...positive, least * 10)) + 1e-9);
@@ -120,7 +120,7 @@ function logarithmic(values, least) {
 function draw(id, title, series, format, scale, least) {
   const place = byId(id), width = Math.max(240, place.clientWidth);
   const present = series.filter((line) => line.always || line.values.some((value) => value > 0));
-  const newest = looks[looks.length - 1].uptime, oldest = Math.min(looks[0].uptime, newest - 60);
+  const newest = samples[samples.length - 1].uptime, oldest = Math.min(samples[0].uptime, newest - 60);
   const { marks, height } = scale(present.flatMap((line) => line.values.map((value) => value || 0)), least);
   const x = (time) => LEFT + (width - LEFT - RIGHT) * (time - oldest) / (newest - oldest);
   const y = (value) => HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * height(value);
@@ -140,14 +140,14 @@ function draw(id, title, series, format, scale, least) {
   place.replaceChildren(picture, legend(present, shown));
 }
 
-// A line has a gap where there was nothing to measure; a value without a neighbour is a dot.
+// A line has a gap where there was nothing to measure; a single value between two gaps is a dot.
 function path(line, x, y) {
   const runs = [];
   line.values.forEach((value, index) => {
     if (value === null) return;
     const follows = index > 0 && line.values[index - 1] !== null && runs.length > 0;
     if (!follows) runs.push([]);
-    runs[runs.length - 1].push([x(looks[index].uptime), y(value)].map((place) => place.toFixed(1)));
+    runs[runs.length - 1].push([x(samples[index].uptime), y(value)].map((place) => place.toFixed(1)));
   });
   return runs.map((run) => (run.length === 1
     ? element('circle', { class: `dot c${line.color}`, cx: run[0][0], cy: run[0][1], r: 2 })
@@ -168,7 +168,7 @@ function legend(lines, shown) {
 }
 
 function overTime(value) {
-  return looks.map((look, index) => (index === 0 ? null : value(looks[index - 1], look, index)));
+  return samples.map((sample, index) => (index === 0 ? null : value(samples[index - 1], sample, index)));
 }
 
 function rates(value) {
@@ -184,16 +184,16 @@ function percentiles(of) {
 
 function drawCharts() {
   draw('chart-requests', 'Requests per second', OPERATIONS.map((operation, color) => ({
-    name: operation, color, values: rates((look) => total(look, (row) => row.operation === operation)),
+    name: operation, color, values: rates((sample) => total(sample, (row) => row.operation === operation)),
   })), rate, linear, 1);
   draw('chart-latency', 'Latency of requests', percentiles('latency'), duration, logarithmic, 1e-5);
   draw('chart-store', 'Time that the store takes', percentiles('store'), duration, logarithmic, 1e-6);
   draw('chart-errors', 'Per second', [
-    { name: 'refused (4xx)', color: 1, values: rates((look) => total(look, (row) => row.code >= 400 && row.code < 500)) },
-    { name: 'failed (5xx)', color: 4, values: rates((look) => total(look, (row) => row.code >= 500)) },
+    { name: 'refused (4xx)', color: 1, values: rates((sample) => total(sample, (row) => row.code >= 400 && row.code < 500)) },
+    { name: 'failed (5xx)', color: 4, values: rates((sample) => total(sample, (row) => row.code >= 500)) },
     { name: 'dropped', color: 3, values: rates(dropped) },
-    { name: 'store errors', color: 6, values: rates((look) => look.store_unavailable + look.store_unreadable) },
-    { name: 'not sent', color: 5, values: rates((look) => look.send_errors) },
+    { name: 'store errors', color: 6, values: rates((sample) => sample.store_unavailable + sample.store_unreadable) },
+    { name: 'not sent', color: 5, values: rates((sample) => sample.send_errors) },
   ], rate, linear, 1);
   const mean = (before, after) => {
     const batches = after.batches.count - before.batches.count;
@@ -247,23 +247,23 @@ function drawTables(status, before) {
   const known = new Map((before ? before.talkers : []).map((row) => [row.network, row.datagrams]));
   fill('talkers', ['network', 'datagrams', 'per second'], status.talkers.map((row) => {
     const old = known.get(row.network);
-    const now = old === undefined ? '–' : rate(perSecond(before, status, (look) => (look === before ? old : row.datagrams)));
+    const now = old === undefined ? '–' : rate(perSecond(before, status, (sample) => (sample === before ? old : row.datagrams)));
     const most = count(row.datagrams);
     const datagrams = row.excess ? `${count(row.datagrams - row.excess)} to ${most}` : most;
     return [row.network, { text: datagrams }, { text: now }];
-  }), 'Nobody so far.');
+  }), 'None so far.');
   const reasons = {
-    not_a_request: 'dropped: no request', source_port_zero: 'dropped: from port 0',
+    not_a_request: 'dropped: not a request', source_port_zero: 'dropped: from port 0',
     denied_network: 'dropped: network not served', over_limit: 'dropped: over a limit',
-    in_flight: 'dropped: copy of a request on its way',
+    in_flight: 'dropped: copy of a request that is being answered',
   };
   const faults = [
     ...Object.entries(status.dropped).map(([reason, count]) => [reasons[reason] || reason, count]),
     ['receive errors', status.receive_errors], ['replies not sent', status.send_errors],
     ['store: no answer to a call', status.store_unavailable], ['store: unreadable record', status.store_unreadable],
-    ['refused: too many wait for the store', status.overloaded], ['internal errors', status.internal_errors],
+    ['refused: the queue of the store is full', status.overloaded], ['internal errors', status.internal_errors],
   ];
-  // Rows of zeros would hide what is none.
+  // A row only for a fault that has occurred: rows of zeros would hide the others.
   fill('faults', ['what', 'since the start'], faults.filter(([, count]) => count > 0), 'None so far.');
   const never = faults.filter(([, count]) => count === 0).map(([what]) => what).join('; ');
   byId('no-faults').textContent = never && `None of: ${never}.`;
@@ -274,11 +274,11 @@ function drawSettings(status) {
     status.settings.map((row) => [row.name, row.value || '(empty)', row.source]), 'None.');
 }
 
-// The head, the tiles, and the rhythm.
+// Head, tiles, and the loop.
 
 function drawTiles(status, start) {
   const same = start === status;
-  const requests = (look) => total(look, () => true);
+  const requests = (sample) => total(sample, () => true);
   const tile = (id, value, rest) => {
     byId(`tile-${id}`).textContent = value;
     byId(`tile-${id}-total`).textContent = rest;
@@ -294,7 +294,7 @@ function drawTiles(status, start) {
 
 function badge(text, kind) {
   const place = byId('health');
-  // Said once, not every second.
+  // A screen reader announces each change of the text.
   if (place.textContent !== text) place.textContent = text;
   place.className = `badge ${kind}`;
 }
@@ -305,44 +305,44 @@ function drawHead(status) {
     + `${status.workers} ${status.workers === 1 ? 'worker' : 'workers'}, on ${status.listen}, up ${age(status.uptime)}`;
 }
 
-function heard(status) {
-  const last = looks[looks.length - 1];
-  // Another server answers now: what the old one counted has no meaning for it.
+function receive(status) {
+  const last = samples[samples.length - 1];
+  // Another process answers: the samples of the previous one have no meaning for its counters.
   const restarted = last && (status.started !== last.started || status.uptime < last.uptime);
-  if (restarted) looks.length = 0;
+  if (restarted) samples.length = 0;
   if (!last || restarted) drawSettings(status);
-  looks.push(status);
-  if (looks.length > HISTORY) looks.shift();
+  samples.push(status);
+  if (samples.length > HISTORY) samples.shift();
   lostSince = null;
   byId('lost').hidden = true;
   drawHead(status);
-  drawTiles(status, windowStart(looks.length - 1));
+  drawTiles(status, windowStart(samples.length - 1));
   drawCharts();
-  drawTables(status, looks[looks.length - 2]);
+  drawTables(status, samples[samples.length - 2]);
 }
 
-function lost() {
+function reportLoss() {
   lostSince = lostSince || Date.now() / 1000;
   badge('no answer', 'bad');
-  const text = `The server has not answered since ${clock(lostSince)}. This page asks again every second; what it shows is old.`;
+  const text = `The server has not answered since ${clock(lostSince)}. This page tries again every second; its figures are old.`;
   const place = byId('lost');
   if (place.textContent !== text) place.textContent = text;
   place.hidden = false;
 }
 
-async function ask() {
-  const reply = await fetch('/status.json', { signal: AbortSignal.timeout(PATIENCE), cache: 'no-store' });
+async function fetchStatus() {
+  const reply = await fetch('/status.json', { signal: AbortSignal.timeout(TIMEOUT), cache: 'no-store' });
   return reply.ok ? reply.json() : null;
 }
 
-async function look() {
-  setTimeout(look, PERIOD);
-  if (asking) return;
-  asking = true;
-  const status = await ask().catch(() => null);
-  asking = false;
-  if (status) heard(status);
-  else lost();
+async function update() {
+  setTimeout(update, PERIOD);
+  if (fetching) return;
+  fetching = true;
+  const status = await fetchStatus().catch(() => null);
+  fetching = false;
+  if (status) receive(status);
+  else reportLoss();
 }
 
-look();
+update();
