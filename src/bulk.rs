@@ -3,16 +3,16 @@
 use std::error::Error;
 
 use pyzord_core::{Digest, Record, StoreFailure};
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 
 /// Makes a cause the failure of a call on a database.
 pub(crate) fn store_failure(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreFailure {
-    StoreFailure(cause.into().to_string())
+    StoreFailure::new(cause)
 }
 
 /// Reads records; returns one result for each digest. A digest without a record has the default one.
 pub(crate) fn fetch(
-    database: &mut dyn Bulk,
+    database: &mut dyn RecordStore,
     digests: &[Digest],
 ) -> Result<Vec<Result<Record, StoreFailure>>, StoreFailure> {
     let mut results = Vec::new();
@@ -22,7 +22,7 @@ pub(crate) fn fetch(
 
 /// Stores records; returns one result for each.
 pub(crate) fn put(
-    database: &mut dyn Bulk,
+    database: &mut dyn RecordStore,
     records: &[(Digest, Record)],
 ) -> Result<Vec<Result<(), StoreFailure>>, StoreFailure> {
     let mut results = Vec::new();
@@ -31,14 +31,14 @@ pub(crate) fn put(
 }
 
 /// Reads the record of one digest.
-pub(crate) fn fetch_one(database: &mut dyn Bulk, digest: Digest) -> Result<Record, StoreFailure> {
+pub(crate) fn fetch_one(database: &mut dyn RecordStore, digest: Digest) -> Result<Record, StoreFailure> {
     let mut results = Vec::new();
     database.fetch(&[digest], &mut results);
     only(results)?
 }
 
 /// Stores the record of one digest.
-pub(crate) fn put_one(database: &mut dyn Bulk, digest: Digest, record: &Record) -> Result<(), StoreFailure> {
+pub(crate) fn put_one(database: &mut dyn RecordStore, digest: Digest, record: &Record) -> Result<(), StoreFailure> {
     let mut results = Vec::new();
     database.put(&[(digest, *record)], &mut results);
     only(results)?

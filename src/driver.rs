@@ -3,7 +3,7 @@
 use std::io;
 
 use pyzord_core::Store;
-use pyzord_runtime::Server;
+use pyzord_runtime::Service;
 use thiserror::Error;
 
 use crate::settings::Runtime;
@@ -42,7 +42,7 @@ impl Driver {
     }
 
     /// Serves until a signal stops the server.
-    pub(crate) fn serve<S: Store>(self, server: Server<'_, S>) -> Result<(), DriverError> {
+    pub(crate) fn serve<S: Store>(self, service: Service<'_, S>) -> Result<(), DriverError> {
         match self {
             #[cfg(feature = "runtime-std")]
             Self::Std(signals) => {
@@ -53,7 +53,7 @@ impl Driver {
             }
             #[cfg(feature = "runtime-smol")]
             Self::Smol(signals) => {
-                pyzord_runtime_smol::serve(server, signals.commands()).map_err(DriverError::Socket)
+                pyzord_runtime_smol::serve(service, signals.commands()).map_err(DriverError::Socket)
             }
         }
     }

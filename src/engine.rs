@@ -3,11 +3,11 @@
 use std::fmt;
 
 use pyzord_core::Store;
-use pyzord_engines::registry;
+use pyzord_engines::registry::{self, UnknownEngine};
 use pyzord_runtime::Stores;
 use thiserror::Error;
 
-use crate::control::Lend;
+use crate::control::OpenHandle;
 use crate::settings::Settings;
 
 /// The stores of one database.
@@ -19,7 +19,7 @@ pub(crate) struct Engine {
     /// The store that tells the health check whether the database answers.
     pub(crate) probe: Box<dyn Store>,
     /// Gives `pyzorctl` access to a file that it cannot open while this process has it open.
-    pub(crate) lend: Option<Lend>,
+    pub(crate) lend: Option<OpenHandle>,
 }
 
 /// Why a database cannot be used. No message holds a password.
@@ -49,8 +49,8 @@ pub(crate) enum EngineError {
     #[error("option --create-table: the engine {0} has no table")]
     NoTable(String),
     /// This build does not have the engine.
-    #[error("Engine: {}", registry::unknown(.0))]
-    Unknown(String),
+    #[error("Engine: {0}")]
+    Unknown(#[from] UnknownEngine),
 }
 
 /// What `--check-config` reports of a database that a start can use.
@@ -95,11 +95,11 @@ pub(crate) fn open(settings: &Settings) -> Result<Engine, EngineError> {
         }
         #[cfg(feature = "mysql")]
         "mysql" => {
-            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
             let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::MysqlDsn)?;
-            Ok(remote(settings, || Mysql::new(&dsn, Patience::SERVING)))
+            Ok(remote(settings, || Mysql::new(&dsn, Timeouts::SERVING)))
         }
-        other => Err(EngineError::Unknown(other.to_owned())),
+        other => Err(UnknownEngine::new(other).into()),
     }
 }
 
@@ -110,15 +110,15 @@ pub(crate) fn check(settings: &Settings) -> Result<Finding, EngineError> {
         "gdbm" => check_gdbm(&settings.database),
         #[cfg(feature = "mysql")]
         "mysql" => {
-            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
             let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::MysqlDsn)?;
             // pyzord starts while its database server is away.
-            let checked = Mysql::new(&dsn, Patience::MIGRATING).check();
+            let checked = Mysql::new(&dsn, Timeouts::MIGRATING).check();
             Ok(checked.map_or_else(|failure| Finding::warning(&failure), Finding::Fine))
         }
         #[cfg(feature = "redis")]
         engine @ ("redis" | "redis_v0") => check_redis(engine, &settings.dsn),
-        other => Err(EngineError::Unknown(other.to_owned())),
+        other => Err(UnknownEngine::new(other).into()),
     }
 }
 
@@ -127,12 +127,12 @@ pub(crate) fn create_table(settings: &Settings) -> Result<(), EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "mysql")]
         "mysql" => {
-            use pyzord_engines::mysql::{Dsn, Mysql, Patience};
+            use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
             let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::MysqlDsn)?;
-            Mysql::new(&dsn, Patience::MIGRATING).create_table().map_err(EngineError::CreateTable)
+            Mysql::new(&dsn, Timeouts::MIGRATING).create_table().map_err(EngineError::CreateTable)
         }
         other if registry::NAMES.contains(&other) => Err(EngineError::NoTable(other.to_owned())),
-        other => Err(EngineError::Unknown(other.to_owned())),
+        other => Err(UnknownEngine::new(other).into()),
     }
 }
 
@@ -148,7 +148,7 @@ fn check_gdbm(path: &std::path::Path) -> Result<Finding, EngineError> {
     if absent {
         return Ok(Finding::Fine(format!("database {name} does not exist yet and will be created")));
     }
-    match Gdbm::open_existing(path, Access::Read) {
+    match Gdbm::open_with(path, Access::Read) {
         Ok(_) => Ok(Finding::Fine(format!("database {name} can be opened"))),
         // A running server has the file open, and a start recovers a damaged one.
         Err(error) if matches!(error.cause, OpenCause::InUse | OpenCause::Damaged(_)) => {
@@ -161,8 +161,7 @@ fn check_gdbm(path: &std::path::Path) -> Result<Finding, EngineError> {
 #[cfg(feature = "redis")]
 fn check_redis(engine: &str, dsn: &str) -> Result<Finding, EngineError> {
     let parsed = pyzord_engines::redis::Dsn::parse(dsn).map_err(EngineError::RedisDsn)?;
-    let cleanup = pyzord_core::CleanupAge(0);
-    let opened = registry::open_bulk(engine, dsn, registry::Access::Read, cleanup);
+    let opened = registry::open_store(engine, dsn, registry::Access::Read, None);
     let mut database = opened.map_err(|error| EngineError::Redis(error.into()))?;
     let mut answers = Vec::new();
     database.fetch(&[pyzord_core::Digest::new([0; 20])], &mut answers);
@@ -176,11 +175,11 @@ fn check_redis(engine: &str, dsn: &str) -> Result<Finding, EngineError> {
 
 /// Returns stores that share one open file.
 #[cfg(feature = "gdbm")]
-fn local<S: pyzord_engines::Bulk + Clone + Sync + 'static>(store: &S, workers: usize) -> Engine {
+fn local<S: pyzord_engines::RecordStore + Clone + Sync + 'static>(store: &S, workers: usize) -> Engine {
     let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
     let stores = Stores::Local((0..workers).map(|_| boxed()).collect());
     let lent = store.clone();
-    let lend: Lend = Box::new(move || Box::new(lent.clone()));
+    let lend: OpenHandle = Box::new(move || Box::new(lent.clone()));
     Engine { stores, upkeep: boxed(), probe: boxed(), lend: Some(lend) }
 }
 

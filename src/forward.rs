@@ -70,8 +70,8 @@ pub(crate) fn read(settings: &Settings) -> Result<Option<Targets>, ForwardError>
         return Err(ForwardError::NoDirectory(directory.to_owned()));
     }
     let ClientConfig { servers, accounts, timeout } = ClientConfig::read(directory)?;
-    let server_lines = read_file(File::Servers, Some(&servers))?;
-    let account_lines = read_file(File::ClientAccounts, Some(&accounts))?;
+    let server_lines = read_file(UserFile::Servers, Some(&servers))?;
+    let account_lines = read_file(UserFile::ClientAccounts, Some(&accounts))?;
     let (remotes, warnings) = Remote::parse(server_lines.as_deref(), account_lines.as_deref());
     let path = |file| if file == UserFile::Servers { &servers } else { &accounts };
     let warnings = warnings.into_iter().map(|warning| describe(&warning, Some(path(warning.file)))).collect();

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use pyzord_core::{File, Policy, Warning};
+use pyzord_core::{Policy, UserFile, Warning};
 use thiserror::Error;
 
 use crate::settings::Settings;
@@ -13,7 +13,7 @@ use crate::settings::Settings;
 #[derive(Debug, Error)]
 #[error("{file} {}: {error}", .path.display())]
 pub(crate) struct RulesError {
-    file: File,
+    file: UserFile,
     path: PathBuf,
     #[source]
     error: io::Error,
@@ -44,8 +44,8 @@ pub(crate) fn read(settings: &Settings) -> Result<(Policy, Vec<String>), RulesEr
 
 /// Returns the content of the accounts file and of the access file.
 pub(crate) fn read_files(settings: &Settings) -> Result<(Content, Content), RulesError> {
-    let accounts = read_file(File::Accounts, settings.passwd_file.as_deref())?;
-    Ok((accounts, read_file(File::Access, settings.access_file.as_deref())?))
+    let accounts = read_file(UserFile::Accounts, settings.passwd_file.as_deref())?;
+    Ok((accounts, read_file(UserFile::Access, settings.access_file.as_deref())?))
 }
 
 /// Returns a warning as one line that names the file.
@@ -58,7 +58,7 @@ pub(crate) fn describe(warning: &Warning, path: Option<&Path>) -> String {
 }
 
 /// Returns the content of a file; `None` if there is no such file, or no path.
-pub(crate) fn read_file(file: File, path: Option<&Path>) -> Result<Content, RulesError> {
+pub(crate) fn read_file(file: UserFile, path: Option<&Path>) -> Result<Content, RulesError> {
     let Some(path) = path else { return Ok(None) };
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -87,10 +87,8 @@ pub(crate) fn load(settings: &Settings) -> Result<Policy, RulesError> {
     Ok(policy)
 }
 
-/// Reads both files again. If one cannot be read, the present rules stay: an accident changes no rights.
-pub(crate) fn reload(settings: &Settings, current: &Policy) -> Policy {
-    load(settings).unwrap_or_else(|error| {
-        log::error!("{error}; the old rules still hold");
-        current.clone()
-    })
+/// Reads both files again. Returns `None` if one cannot be read: the present rules stay, since an accident changes no
+/// rights.
+pub(crate) fn reload(settings: &Settings) -> Option<Policy> {
+    load(settings).inspect_err(|error| log::error!("{error}; the old rules still hold")).ok()
 }

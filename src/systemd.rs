@@ -68,9 +68,9 @@ impl Manager {
         self.send(&format!("READY=1\nSTATUS={status}\n"));
     }
 
-    /// Passes a change of the server's state on.
-    pub(crate) fn tell(&self, news: News) {
-        match news {
+    /// Reports a change of the server's status.
+    pub(crate) fn notify(&self, change: StatusChange) {
+        match change {
             StatusChange::Reloading => self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros())),
             StatusChange::Reloaded => self.send("READY=1\n"),
             StatusChange::Stopping => self.send("STOPPING=1\nSTATUS=Answering what was received\n"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pyzord_core::{
     Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
 };
-use pyzord_engines::{Bulk, Found};
+use pyzord_engines::{EntryError, RecordStore, StoredEntry};
 use thiserror::Error;
 
 use super::client_connection::{ClientConnection, ConnectError, ReplyError};
@@ -97,8 +97,8 @@ impl Store for ControlClient {
     }
 }
 
-impl Bulk for ControlClient {
-    fn scan(&mut self, found: &mut Vec<Found>) -> Result<Progress, StoreFailure> {
+impl RecordStore for ControlClient {
+    fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
         scan(self.0.get_mut(), found).map_err(store_failure)
     }
 
@@ -146,18 +146,18 @@ impl Bulk for ControlClient {
     }
 }
 
-fn scan(connection: &mut ClientConnection, found: &mut Vec<Found>) -> Result<Progress, ReplyError> {
+fn scan(connection: &mut ClientConnection, found: &mut Vec<StoredEntry>) -> Result<Progress, ReplyError> {
     connection.send("scan\n")?;
     loop {
         let line = connection.line()?;
         match line.split_once(' ') {
             Some(("found", rest)) => {
                 let (digest, record) = csv::parse(rest).map_err(|_| ReplyError::NotUnderstood)?;
-                found.push(Found { key: digest.to_string(), record: Ok((digest, record)) });
+                found.push(StoredEntry { key: digest.to_string(), record: Ok((digest, record)) });
             }
             Some(("unreadable", rest)) => {
                 let (key, cause) = rest.split_once('\t').ok_or(ReplyError::NotUnderstood)?;
-                found.push(Found { key: key.to_owned(), record: Err(cause.to_owned()) });
+                found.push(StoredEntry { key: key.to_owned(), record: Err(EntryError::new(cause)) });
             }
             Some(("ok", "more")) => return Ok(Progress::More),
             Some(("ok", "done")) => return Ok(Progress::Done),

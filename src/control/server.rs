@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
 
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 use pyzord_runtime::Clock;
 
 use super::connections::{ConnectionGuard, Connections, DisconnectOnDrop};
@@ -15,7 +15,7 @@ use super::protocol::socket_path;
 use super::session::Session;
 
 /// Opens another handle on the server's database.
-pub(crate) type OpenHandle = Box<dyn Fn() -> Box<dyn Bulk> + Send + Sync>;
+pub(crate) type OpenHandle = Box<dyn Fn() -> Box<dyn RecordStore> + Send + Sync>;
 
 /// A control socket that accepts connections.
 pub(crate) struct ControlServer {

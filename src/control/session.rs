@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write};
 use std::os::unix::net::UnixStream;
 
 use pyzord_core::{Digest, Progress, Record, StoreCall, StoreError, StoreFailure, StoreOp, Task};
-use pyzord_engines::{Bulk, Found};
+use pyzord_engines::{RecordStore, StoredEntry};
 use pyzord_runtime::Clock;
 use thiserror::Error;
 
@@ -14,7 +14,7 @@ use crate::csv::RecordLine;
 
 /// A connection's handle on the database, and the number of records that it changed.
 pub(super) struct Session {
-    database: Box<dyn Bulk>,
+    database: Box<dyn RecordStore>,
     clock: Clock,
     stored: u64,
     removed: u64,
@@ -38,7 +38,7 @@ enum RequestFailure {
 type Answer = Result<String, RequestFailure>;
 
 impl Session {
-    pub(super) fn new(database: Box<dyn Bulk>, clock: Clock) -> Self {
+    pub(super) fn new(database: Box<dyn RecordStore>, clock: Clock) -> Self {
         Self { database, clock, stored: 0, removed: 0, counted: 0 }
     }
 
@@ -48,7 +48,8 @@ impl Session {
         let Self { stored, removed, counted, .. } = self;
         if stored + removed + counted > 0 {
             log::info!(
-                "pyzorctl has stored {stored} records, removed {removed} and counted for {counted} while this server ran"
+                "pyzorctl has stored {stored} records, removed {removed} and counted {counted} reports or whitelistings \
+                 while this server ran"
             );
         }
         if let Err(error) = ended {
@@ -105,7 +106,7 @@ impl Session {
     fn scan(&mut self, out: &mut dyn Write) -> io::Result<Answer> {
         let mut found = Vec::new();
         let progress = self.database.scan(&mut found);
-        for Found { key, record } in found {
+        for StoredEntry { key, record } in found {
             match record {
                 Ok((digest, record)) => writeln!(out, "found {}", RecordLine(digest, &record))?,
                 Err(cause) => {

@@ -12,7 +12,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use pyzord_core::Batch;
+use pyzord_core::Answered;
 
 pub(crate) use file::LogError;
 use file::LogFile;
@@ -64,13 +64,13 @@ impl Logs {
     }
 
     /// Logs one line per request of a batch, in one write.
-    pub(crate) fn usage(&self, batch: &Batch) {
-        if self.usage.is_none() && !self.debug || batch.is_empty() {
+    pub(crate) fn usage(&self, answered: &Answered<pyzord_runtime::Path>) {
+        if self.usage.is_none() && !self.debug {
             return;
         }
         with_buffer(|lines| {
             let stamp = Stamp::now();
-            for usage in batch.usage() {
+            for usage in answered.usage() {
                 let level = if usage.refusal.is_some() { "ERROR" } else { "INFO" };
                 let _ = writeln!(lines, "{stamp} {level} {usage}");
             }
@@ -79,7 +79,7 @@ impl Logs {
             }
             if self.debug && self.journal {
                 lines.clear();
-                for usage in batch.usage() {
+                for usage in answered.usage() {
                     let level = if usage.refusal.is_some() { Level::Error } else { Level::Info };
                     let _ = writeln!(lines, "<{}>{usage}", priority(level));
                 }

@@ -1,8 +1,8 @@
 //! The two databases of a migration: opened, and proved to be two.
 
 use pyzord_core::{CleanupAge, Digest, Record, Tally, UnixTime};
-use pyzord_engines::Bulk;
-use pyzord_engines::registry::{Access, check, open_bulk};
+use pyzord_engines::RecordStore;
+use pyzord_engines::registry::{Access, check, open_store};
 
 use super::error::{MigrateError, Side};
 use super::options::MigrateOptions;
@@ -10,9 +10,9 @@ use crate::bulk::{fetch_one, put_one};
 
 /// The databases of a migration.
 pub(crate) struct Databases {
-    pub(crate) source: Box<dyn Bulk>,
+    pub(crate) source: Box<dyn RecordStore>,
     /// `None` in a dry run.
-    pub(crate) destination: Option<Box<dyn Bulk>>,
+    pub(crate) destination: Option<Box<dyn RecordStore>>,
 }
 
 impl Databases {
@@ -25,7 +25,7 @@ impl Databases {
             return Err(MigrateError::SameDatabase);
         }
         let access = if options.delete { Access::Change } else { Access::Read };
-        let source = open_bulk(&source_engine, &options.source_dsn, access, CleanupAge(0));
+        let source = open_store(&source_engine, &options.source_dsn, access, None);
         let mut source =
             source.map_err(|error| MigrateError::Open { side: Side::Source, cause: error.into() })?;
         let failed = |error| MigrateError::Open { side: Side::Destination, cause: error };
@@ -36,8 +36,8 @@ impl Databases {
         if options.dry_run {
             return Ok(Self { source, destination: None });
         }
-        let cleanup = CleanupAge(options.cleanup_age);
-        let destination = open_bulk(&destination_engine, &options.destination_dsn, Access::Create, cleanup);
+        let cleanup = CleanupAge::from_seconds(options.cleanup_age);
+        let destination = open_store(&destination_engine, &options.destination_dsn, Access::Create, cleanup);
         let mut destination = destination.map_err(|error| failed(error.into()))?;
         if same_engine && is_same(&mut *source, &mut *destination)? {
             return Err(MigrateError::SameDatabase);
@@ -48,7 +48,7 @@ impl Databases {
 
 /// Returns whether two databases of one engine are the same. A database server has many names, so a record is put into
 /// the destination and looked for in the source. A mistake here would, with `--delete`, remove all records.
-fn is_same(source: &mut dyn Bulk, destination: &mut dyn Bulk) -> Result<bool, MigrateError> {
+fn is_same(source: &mut dyn RecordStore, destination: &mut dyn RecordStore) -> Result<bool, MigrateError> {
     let digest = random_digest()?;
     let time = Some(UnixTime::from_seconds(1));
     let reports = Tally { count: 1, entered: time, updated: time };

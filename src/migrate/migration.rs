@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pyzord_core::{Digest, Now, Progress, Record, StoreFailure, Task, Tick, UnixTime};
-use pyzord_engines::{Bulk, Found};
+use pyzord_engines::{RecordStore, StoredEntry};
 use thiserror::Error;
 
 use super::databases::Databases;
@@ -71,7 +71,7 @@ impl<'a> Migration<'a> {
         self.totals
     }
 
-    fn move_entries(&mut self, found: &[Found]) -> Result<(), DatabaseError> {
+    fn move_entries(&mut self, found: &[StoredEntry]) -> Result<(), DatabaseError> {
         let mut records = Vec::new();
         for entry in found {
             match &entry.record {
@@ -82,7 +82,7 @@ impl<'a> Migration<'a> {
         let held = self.transfer(&records)?;
         self.totals.transferred += held.len() as u64;
         if self.delete && !held.is_empty() {
-            // The source loses only what is on the destination's disk, not in its memory alone.
+            // A record leaves the source only once the destination has it on its disk.
             self.sync()?;
             self.databases.source.remove(&held).map_err(|failure| Side::Source.failed(failure))?;
         }
@@ -140,7 +140,7 @@ type Results<T> = Vec<Result<T, StoreFailure>>;
 /// Stores records and reads them back. A destination that fails for all records is not available: that is one error,
 /// not one for each record.
 fn put_and_fetch(
-    destination: &mut dyn Bulk,
+    destination: &mut dyn RecordStore,
     records: &[(Digest, Record)],
     digests: &[Digest],
 ) -> Result<(Results<()>, Results<Record>), StoreFailure> {

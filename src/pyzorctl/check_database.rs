@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use pyzord_core::StoreFailure;
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 use pyzord_engines::registry::Access;
 use serde::Serialize;
 
@@ -132,7 +132,7 @@ fn is_absent(path: &Path) -> bool {
 }
 
 /// Reads all entries and names the first that cannot be read.
-fn count_entries(database: &mut dyn Bulk) -> Result<Entries, StoreFailure> {
+fn count_entries(database: &mut dyn RecordStore) -> Result<Entries, StoreFailure> {
     let mut entries = Entries { all: 0, unreadable: 0 };
     for_each_entry(database, |entry| {
         entries.all += 1;

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{Progress, StoreFailure, Task};
-use pyzord_engines::registry::{Access, open_bulk};
-use pyzord_engines::{Bulk, Found};
+use pyzord_engines::registry::{Access, open_store};
+use pyzord_engines::{RecordStore, StoredEntry};
 use thiserror::Error;
 
 use super::context::Context;
@@ -53,19 +53,19 @@ impl Context {
     }
 
     /// Opens the database. A gdbm file that a running server has open is used through the server.
-    pub(crate) fn open(&self, access: Access) -> Result<Box<dyn Bulk>, OpenError> {
+    pub(crate) fn open(&self, access: Access) -> Result<Box<dyn RecordStore>, OpenError> {
         let Settings { engine, dsn, cleanup, .. } = &self.settings;
         match engine.as_str() {
             #[cfg(feature = "gdbm")]
             "gdbm" => self.open_file(access),
             engine => {
-                open_bulk(engine, dsn, access, *cleanup).map_err(|error| OpenError::Unusable(error.into()))
+                open_store(engine, dsn, access, *cleanup).map_err(|error| OpenError::Unusable(error.into()))
             }
         }
     }
 
     #[cfg(feature = "gdbm")]
-    fn open_file(&self, access: Access) -> Result<Box<dyn Bulk>, OpenError> {
+    fn open_file(&self, access: Access) -> Result<Box<dyn RecordStore>, OpenError> {
         use pyzord_engines::{Gdbm, OpenCause};
         let path = &self.settings.database;
         // The server first: while it runs, no other process may touch the file.
@@ -74,8 +74,8 @@ impl Context {
             Err(error) => error,
         };
         let opened = match access {
-            Access::Read => Gdbm::open_existing(path, pyzord_engines::Access::Read),
-            Access::Change => Gdbm::open_existing(path, pyzord_engines::Access::Write),
+            Access::Read => Gdbm::open_with(path, pyzord_engines::Access::Read),
+            Access::Change => Gdbm::open_with(path, pyzord_engines::Access::Change),
             Access::Create => Gdbm::open(path),
         };
         match opened {
@@ -89,7 +89,7 @@ impl Context {
     }
 
     /// Returns the gdbm file of a running server, used through the server; `None` if no server gives access to it.
-    pub(crate) fn open_through_server(&self) -> Option<Box<dyn Bulk>> {
+    pub(crate) fn open_through_server(&self) -> Option<Box<dyn RecordStore>> {
         if self.settings.engine != "gdbm" {
             return None;
         }
@@ -107,7 +107,7 @@ impl Context {
         &self,
         access: Access,
         seconds: Option<u32>,
-    ) -> Result<Box<dyn Bulk>, OpenError> {
+    ) -> Result<Box<dyn RecordStore>, OpenError> {
         let deadline = self.clock.tick().after(Duration::from_secs(seconds.unwrap_or(0).into()));
         loop {
             match self.open(access) {
@@ -118,15 +118,15 @@ impl Context {
     }
 
     /// Writes all changes to the disk.
-    pub(crate) fn sync(&self, database: &mut dyn Bulk) -> Result<(), StoreFailure> {
+    pub(crate) fn sync(&self, database: &mut dyn RecordStore) -> Result<(), StoreFailure> {
         database.upkeep(self.clock.now(), Task::Sync).map(drop)
     }
 }
 
 /// Calls `each` for every entry of a database. Few of them are in memory at a time.
 pub(crate) fn for_each_entry<E: From<StoreFailure>>(
-    database: &mut dyn Bulk,
-    mut each: impl FnMut(Found) -> Result<(), E>,
+    database: &mut dyn RecordStore,
+    mut each: impl FnMut(StoredEntry) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut found = Vec::new();
     loop {

@@ -1,6 +1,5 @@
 //! Why a command ends early. The one place where a cause becomes a message for the operator.
 
-use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +11,7 @@ use super::client::QueryError;
 use super::context::ContextError;
 use super::database::OpenError;
 use super::passphrase::PassphraseError;
+use crate::pidfile::PidFileError;
 use crate::rules::RulesError;
 
 /// The exit status of a command that came to its end, or why it did not.
@@ -38,7 +38,7 @@ pub(crate) enum CommandError {
     #[error(transparent)]
     Rules(#[from] RulesError),
     #[error(transparent)]
-    PidFile(Box<dyn Error + Send + Sync>),
+    PidFile(#[from] PidFileError),
     #[error(transparent)]
     Open(OpenError),
     #[error("{error}: {advice}")]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use pyzord_core::{Record, UnixTime};
+use pyzord_core::{CleanupAge, Record, UnixTime};
 use pyzord_engines::registry::Access;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -39,8 +39,8 @@ pub(crate) fn run(context: &Context, options: &Expiry, out: &mut dyn Write) -> O
         .open_within(Access::Read, options.waiting.wait)
         .map_err(|error| CommandError::open(error, READ_ADVICE))?;
     let now = context.clock.now().wall;
-    let limit = context.settings.cleanup.limit(now);
-    let mut ages = Ages::new(context.settings.cleanup.0);
+    let limit = context.settings.cleanup.map(|age| age.limit(now));
+    let mut ages = Ages::new(context.settings.cleanup.map_or(0, CleanupAge::seconds));
     for_each_entry(&mut *database, |entry| {
         let Ok((digest, record)) = entry.record else {
             ages.unreadable += 1;

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
 
 use pyzord_core::{Digest, Record, StoreFailure, Tally};
-use pyzord_engines::Bulk;
+use pyzord_engines::RecordStore;
 use pyzord_engines::registry::Access;
 use thiserror::Error;
 
@@ -106,7 +106,7 @@ struct Loader<'a> {
     options: &'a Import,
     /// The name of the input, for messages.
     input: String,
-    database: Box<dyn Bulk>,
+    database: Box<dyn RecordStore>,
     /// Records to store, with the numbers of their lines. No digest is in it twice.
     batch: Vec<(u64, Digest, Record)>,
     digests: BTreeSet<Digest>,

@@ -1,4 +1,4 @@
-//! `lookup`: shows what is stored for digests.
+//! `lookup`: shows the records of digests.
 
 use std::fmt;
 use std::io::{self, Write};

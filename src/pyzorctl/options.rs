@@ -7,7 +7,7 @@ use pyzord_core::{Digest, Operation, UnixTime};
 
 use super::arguments::{parse_account_name, parse_digest, parse_operation};
 use super::format::Format;
-use crate::settings::Name;
+use crate::settings::Setting;
 use crate::times;
 
 /// What to do if another process has the database that is to be read.
@@ -67,7 +67,7 @@ pub(crate) struct ServerOptions {
 
 impl ServerOptions {
     /// Returns the settings that the command line gives, each with the name of its option.
-    pub(crate) fn settings(&self) -> impl Iterator<Item = (Name, &'static str, &str)> {
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (Setting, &'static str, &str)> {
         [
             (Setting::ListenAddress, "--address", &self.address),
             (Setting::Port, "--port", &self.port),
@@ -89,7 +89,7 @@ impl ServerOptions {
 pub(crate) enum Command {
     /// Show whether the server runs and answers, and where its records are
     Status(Status),
-    /// Show what is stored for digests
+    /// Show the records of digests
     Lookup(Lookup),
     /// Let the running server count a whitelisting of digests
     Whitelist(Whitelist),

@@ -65,7 +65,7 @@ fn without_end(mut line: Vec<u8>) -> Vec<u8> {
     line
 }
 
-/// A terminal that does not show what is typed, until this is dropped. Ctrl-C ends the line and not the process: a
+/// A terminal without echo, until this is dropped. Ctrl-C ends the line and not the process: a
 /// process that ends here would leave the terminal without echo.
 struct HiddenInput(Termios);
 

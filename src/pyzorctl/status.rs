@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::client::{QueryError, ServerReply, UdpClient};
 use super::context::Context;
-use super::error::{CommandError, Outcome};
+use super::error::Outcome;
 use super::json;
 use super::options::Status;
 use crate::pidfile::Owner;
@@ -45,7 +45,7 @@ struct JsonStatus<'a> {
 /// Reads the pid file, asks the server, and estimates the number of records where that is cheap.
 pub(crate) fn run(context: &Context, options: &Status, out: &mut dyn Write) -> Outcome {
     let owner = match context.settings.pid_file.as_deref() {
-        Some(path) => Owner::of(path).map_err(|error| CommandError::PidFile(error.into()))?,
+        Some(path) => Owner::of(path)?,
         None => Owner::Nobody,
     };
     let client = UdpClient::new(&context.settings, context.clock)?;

@@ -1,6 +1,7 @@
 //! The settings that limit what clients may ask for.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use pyzord_core::{IpNet, Limits, Rate};
 
@@ -8,24 +9,25 @@ use super::error::{Expected, SettingsError};
 use super::names::Setting;
 use super::sources::Sources;
 
-/// The largest number of remembered reports: their table takes half a gigabyte.
-const MOST_REPLAYS: usize = 1 << 24;
+/// The largest number of remembered reports: their table takes about 800 MB.
+const MOST_SIGNED_COUNTS: usize = 1 << 24;
 
 /// Returns the limits.
 pub(super) fn limits(sources: &Sources) -> Result<Limits, SettingsError> {
     let number = Expected::NumberUpTo(u32::MAX.into());
     let rate = |per_second, burst| {
-        Ok(Rate {
-            per_second: sources.parse(per_second, number, |text| text.parse().ok())?,
-            burst: sources.parse(burst, number, |text| text.parse().ok())?,
-        })
+        let per_second: u32 = sources.parse(per_second, number, |text| text.parse().ok())?;
+        let burst: u32 = sources.parse(burst, number, |text| text.parse().ok())?;
+        // The settings write 0 for no limit, and for the default burst.
+        let rate = NonZeroU32::new(per_second).map(Rate::per_second);
+        Ok(rate.map(|rate| NonZeroU32::new(burst).map_or(rate, |burst| Rate { burst, ..rate })))
     };
     let prefix = |setting, most: u8| {
         let in_range = |text: &str| text.parse().ok().filter(|bits| *bits <= most);
         sources.parse(setting, Expected::BitsUpTo(most), in_range)
     };
     let networks = |setting| sources.parse(setting, Expected::Networks, networks);
-    let count = |text: &str| text.parse().ok().filter(|count| *count <= MOST_REPLAYS);
+    let count = |text: &str| text.parse().ok().filter(|count| *count <= MOST_SIGNED_COUNTS);
     let mut limits = Limits::default();
     limits.requests = rate(Setting::RequestRate, Setting::RequestBurst)?;
     limits.failures = rate(Setting::FailureRate, Setting::FailureBurst)?;
@@ -34,8 +36,8 @@ pub(super) fn limits(sources: &Sources) -> Result<Limits, SettingsError> {
     limits.allowed = networks(Setting::AllowNetworks)?;
     limits.denied = networks(Setting::DenyNetworks)?;
     limits.unlimited = networks(Setting::UnlimitedNetworks)?;
-    let most = Expected::NumberUpTo(MOST_REPLAYS as u64);
-    limits.replays = sources.parse(Setting::RememberedReports, most, count)?;
+    let most = Expected::NumberUpTo(MOST_SIGNED_COUNTS as u64);
+    limits.signed_counts = sources.parse(Setting::RememberedReports, most, count)?;
     Ok(limits)
 }
 

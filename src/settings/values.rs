@@ -11,7 +11,7 @@ use super::notes::CompatNote;
 use super::runtime::Runtime;
 use super::sources::Sources;
 use super::{concurrency, limits};
-use crate::account::Account;
+use crate::system_account::SystemAccount;
 use crate::home::Home;
 
 /// The settings as the server uses them.
@@ -27,7 +27,7 @@ pub(crate) struct Settings {
     /// The DSN as the path of a file.
     pub(crate) database: PathBuf,
     /// Age at which a record expires.
-    pub(crate) cleanup: CleanupAge,
+    pub(crate) cleanup: Option<CleanupAge>,
     /// The runtime that drives the server.
     pub(crate) runtime: Runtime,
     /// Number of workers, from 1 to 1024.
@@ -47,7 +47,7 @@ pub(crate) struct Settings {
     /// The pid file of a detached server.
     pub(crate) pid_file: Option<PathBuf>,
     /// The account that serves; `None` is the account that starts the server.
-    pub(crate) account: Option<Account>,
+    pub(crate) account: Option<SystemAccount>,
     /// Networks, rates and the number of remembered reports.
     pub(crate) limits: Limits,
     /// A client's home directory that names the servers to forward to.
@@ -70,7 +70,7 @@ impl Settings {
         notes.extend(
             sentry.into_iter().filter(|setting| sources.is_changed(*setting)).map(CompatNote::Sentry),
         );
-        let seconds = |text: &str| text.parse().ok().map(CleanupAge);
+        let seconds = |text: &str| text.parse().ok().map(CleanupAge::from_seconds);
         Ok(Self {
             address: sources.text(Setting::ListenAddress).trim().to_owned(),
             port: sources.parse(Setting::Port, Expected::Port, |text| text.parse().ok())?,
@@ -119,13 +119,13 @@ fn status_address(text: &str) -> Option<Option<String>> {
     is_whole.then(|| Some(text.to_owned()))
 }
 
-fn account(sources: &Sources) -> Result<Option<Account>, SettingsError> {
-    let find = |setting, expected, find: &dyn Fn(&str) -> Option<Account>| {
+fn account(sources: &Sources) -> Result<Option<SystemAccount>, SettingsError> {
+    let find = |setting, expected, find: &dyn Fn(&str) -> Option<SystemAccount>| {
         let parse = |text: &str| if text.is_empty() { Some(None) } else { find(text).map(Some) };
         sources.parse(setting, expected, parse)
     };
-    let user = find(Setting::User, Expected::User, &Account::of_user)?;
-    let in_group = |text: &str| Account::in_group(user.clone(), text);
+    let user = find(Setting::User, Expected::User, &SystemAccount::of_user)?;
+    let in_group = |text: &str| SystemAccount::in_group(user.clone(), text);
     let both = find(Setting::Group, Expected::Group, &in_group)?;
     Ok(both.or(user))
 }

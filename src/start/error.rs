@@ -5,7 +5,7 @@ use std::io;
 
 use pyzord_runtime::BindError;
 
-use crate::account::Account;
+use crate::system_account::SystemAccount;
 use crate::detach::DetachError;
 use crate::driver::DriverError;
 use crate::engine::EngineError;
@@ -22,7 +22,7 @@ use crate::systemd::SystemdError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error("{0}")]
-    Account(#[source] Box<dyn Error + Send + Sync>),
+    SystemAccount(#[source] Box<dyn Error + Send + Sync>),
     #[error("{0}")]
     Bind(#[from] BindError),
     #[error("{0}")]
@@ -53,14 +53,17 @@ pub(crate) enum StartError {
     SocketPair(#[source] io::Error),
     #[error("{0}")]
     Systemd(#[from] SystemdError),
+    /// The system has no random numbers.
+    #[error("random numbers: {0}")]
+    RandomNumbers(#[source] io::Error),
     /// The system denied the account of the settings something that the account that started the server may do.
     #[error("{cause} (as {account})")]
-    Denied { account: Account, cause: Box<StartError> },
+    Denied { account: SystemAccount, cause: Box<StartError> },
 }
 
 impl StartError {
     /// Names the account in an error about permissions: root starts the server and reads the message.
-    pub(super) fn of_account(self, account: &Account) -> Self {
+    pub(super) fn of_account(self, account: &SystemAccount) -> Self {
         if is_permission_denied(&self) {
             Self::Denied { account: account.clone(), cause: Box::new(self) }
         } else {

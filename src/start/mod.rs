@@ -10,7 +10,7 @@ use std::thread;
 use pyzord_runtime::Sockets;
 
 use crate::cli::CommandLine;
-use crate::control::Host;
+use crate::control::ControlServer;
 use crate::driver::Driver;
 use crate::home::Home;
 use crate::logs::Logs;
@@ -41,7 +41,7 @@ pub(crate) fn run(options: &CommandLine) -> Result<(), StartError> {
     let Some(account) = &settings.account else {
         return start(options, &home, &sources, &settings, bound);
     };
-    account.assume().map_err(|error| StartError::Account(error.into()))?;
+    account.assume().map_err(|error| StartError::SystemAccount(error.into()))?;
     start(options, &home, &sources, &settings, bound).map_err(|error| error.of_account(account))
 }
 
@@ -124,7 +124,7 @@ fn start(
     }
     let status = settings.status.as_deref().map(StatusServer::bind).transpose()?;
     let mut engine = engine::open(settings)?;
-    let control = engine.lend.take().and_then(|lend| Host::bind(&settings.database, lend));
+    let control = engine.lend.take().and_then(|lend| ControlServer::bind(&settings.database, lend));
     let forwarding = forward::start(targets)?;
     let listening = announce(settings, &sockets)?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;

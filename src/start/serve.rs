@@ -3,11 +3,11 @@
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use pyzord_core::{Policy, Tick};
-use pyzord_runtime::{Counters, Forwarding, Live, Server, Shield, Sockets, Supervisor};
+use pyzord_core::{Policy, Server, Tick};
+use pyzord_runtime::{Counters, Forwarding, Service, Sockets, Supervisor, shared_guard};
 
 use super::error::StartError;
-use crate::control::Host;
+use crate::control::ControlServer;
 use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::logs::Logs;
@@ -22,7 +22,7 @@ pub(super) struct Resources {
     pub(super) policy: Policy,
     pub(super) engine: Engine,
     /// The socket for `pyzorctl`.
-    pub(super) control: Option<Host>,
+    pub(super) control: Option<ControlServer>,
     pub(super) forwarding: Option<Forwarding>,
     /// The status page, and the settings that it shows.
     pub(super) page: Option<(StatusServer, Vec<SettingRow>)>,
@@ -33,18 +33,17 @@ impl Resources {
     /// Serves until a signal stops the server.
     pub(super) fn serve(self, settings: &Settings, logs: &Logs, driver: Driver) -> Result<(), StartError> {
         let Self { sockets, policy, engine, control, forwarding, page, manager } = self;
-        let policy = Live::new(policy);
         let Engine { stores, upkeep, probe, .. } = engine;
         let counters = match page {
             Some(_) => Counters::detailed(settings.workers + settings.connections),
             None => Counters::default(),
         };
         let clock = counters.clock();
-        let server = Server {
+        let guard = shared_guard(settings.limits.clone()).map_err(StartError::RandomNumbers)?;
+        let service = Service {
             sockets: &sockets,
-            policy: &policy,
+            server: Server::new(policy, guard),
             counters: &counters,
-            shield: &Shield::new(settings.limits.clone()),
             stores,
             upkeep,
             cleanup: settings.cleanup,
@@ -52,15 +51,15 @@ impl Resources {
                 logs.reopen();
                 log::info!("{counters}");
                 forwarding.iter().flat_map(Forwarding::report).for_each(|line| log::info!("{line}"));
-                rules::reload(settings, &policy.snapshot())
+                rules::reload(settings)
             },
-            usage: &|batch| {
-                logs.usage(batch);
+            on_answered: &|answered| {
+                logs.usage(answered);
                 if let Some(forwarding) = &forwarding {
-                    forwarding.hand_over(batch);
+                    forwarding.hand_over(answered);
                 }
             },
-            supervisor: Some(Supervisor { period: manager.period(), tell: &mut |news| manager.tell(news) }),
+            supervisor: Some(Supervisor { period: manager.period(), notify: &mut |change| manager.notify(change) }),
         };
         let page = match page {
             Some((status, rows)) => Some((status, facts(settings, &sockets, &counters, rows)?)),
@@ -76,7 +75,7 @@ impl Resources {
             }
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
-            driver.serve(server)
+            driver.serve(service)
         });
         log::info!("{counters}");
         forwarding.into_iter().flat_map(Forwarding::stop).for_each(|line| log::info!("{line}"));
