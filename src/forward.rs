@@ -114,7 +114,7 @@ impl ClientConfig {
         };
         let entry = |name: &str| entries.iter().rfind(|entry| entry.name.eq_ignore_ascii_case(name));
         let lookup = |name: &str| entry(name).map(|entry| entry.value.clone());
-        let value = |entry: &ini::Entry| ini::interpolate(&entry.value, &lookup);
+        let value = |entry: &ini::Property| ini::interpolate(&entry.value, &lookup);
         let path = |name: &str, default: &str| home.resolve(&entry(name).map_or(default.to_owned(), value));
         let timeout = match entry("Timeout") {
             None => DEFAULT_TIMEOUT,

@@ -26,7 +26,7 @@ pub struct Entry {
 /// Returns the number of the line that is not understood, from 1.
 pub fn entries(text: &str, section: &str) -> Result<Vec<Entry>, usize> {
     let parsed = ini::parse(text, section).map_err(|error| error.line)?;
-    Ok(parsed.into_iter().map(|ini::Entry { line, name, value }| Entry { line, name, value }).collect())
+    Ok(parsed.into_iter().map(|ini::Property { line, name, value }| Entry { line, name, value }).collect())
 }
 
 /// The configuration as a start reads it.

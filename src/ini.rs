@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// A setting of a section.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct Property {
     /// Number of the line, from 1.
     pub(crate) line: usize,
     /// The name as it is written.
@@ -38,15 +38,15 @@ pub(crate) enum SyntaxCause {
     NoSection,
 }
 
-/// Returns the entries of one section in their order; the other sections are for other programs.
+/// Returns the properties of one section in their order; the other sections are for other programs.
 ///
 /// `#` and `;` begin a comment line, never a comment behind a value. `=` or `:` stands between name and value.
 /// An indented line continues the value above it.
 ///
 /// # Errors
 /// When a line is not part of an INI file.
-pub(crate) fn parse(text: &str, section: &str) -> Result<Vec<Entry>, SyntaxError> {
-    let mut entries: Vec<Entry> = Vec::new();
+pub(crate) fn parse(text: &str, section: &str) -> Result<Vec<Property>, SyntaxError> {
+    let mut properties: Vec<Property> = Vec::new();
     let mut inside = None;
     let mut continuable = false;
     for (line, raw) in (1..).zip(text.lines()) {
@@ -57,9 +57,9 @@ pub(crate) fn parse(text: &str, section: &str) -> Result<Vec<Entry>, SyntaxError
         }
         let indented = raw.starts_with([' ', '\t']);
         if indented && continuable {
-            if let (Some(true), Some(entry)) = (inside, entries.last_mut()) {
-                entry.value.push('\n');
-                entry.value.push_str(content);
+            if let (Some(true), Some(property)) = (inside, properties.last_mut()) {
+                property.value.push('\n');
+                property.value.push_str(content);
             }
         } else if let Some(name) = content.strip_prefix('[') {
             let (name, _) = name.split_once(']').ok_or_else(|| error(SyntaxCause::OpenSection))?;
@@ -71,11 +71,11 @@ pub(crate) fn parse(text: &str, section: &str) -> Result<Vec<Entry>, SyntaxError
             let inside = inside.ok_or_else(|| error(SyntaxCause::NoSection))?;
             continuable = true;
             if inside {
-                entries.push(Entry { line, name: name.trim().into(), value: value.trim().into() });
+                properties.push(Property { line, name: name.trim().into(), value: value.trim().into() });
             }
         }
     }
-    Ok(entries)
+    Ok(properties)
 }
 
 /// Replaces `%` in a value as Python does: `%%` is `%`, and `%(name)s` is the value of that name.
@@ -111,7 +111,7 @@ mod tests {
         parse(text, "server")
             .unwrap()
             .into_iter()
-            .map(|entry| (entry.line, entry.name, entry.value))
+            .map(|property| (property.line, property.name, property.value))
             .collect()
     }
 

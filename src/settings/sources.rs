@@ -73,7 +73,7 @@ impl Sources {
                 continue;
             };
             let value = ini::interpolate(&entry.value, &|reference| {
-                let same = |entry: &&ini::Entry| entry.name.eq_ignore_ascii_case(reference);
+                let same = |entry: &&ini::Property| entry.name.eq_ignore_ascii_case(reference);
                 let default = || Some(Setting::find(reference)?.default().to_owned());
                 entries.iter().rfind(same).map(|entry| entry.value.clone()).or_else(default)
             });
