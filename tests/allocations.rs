@@ -1,5 +1,5 @@
-//! A datagram costs no allocation, from its receipt to its reply, with all that a status page wants to know, nor when
-//! it is forwarded.
+//! A datagram costs no allocation from receiving it to sending its reply, with the counters of the status page and with
+//! forwarding.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::UdpSocket;
@@ -16,7 +16,7 @@ use pyzord_runtime::{Clock, Counters, Forwarding, Live, Parts, Server, Shield, S
 const ACCOUNTS: &[u8] = b"bob : 0123456789abcdef0123456789abcdef01234567";
 const ACCESS: &[u8] = b"all : anonymous : allow\nall : bob : allow\n";
 
-/// One datagram of each kind, some of them in vain.
+/// One datagram of each kind, some of them refused.
 fn datagrams(now: UnixTime) -> Vec<Vec<u8>> {
     let key = HashedKey::new(b"bob", b"0123456789abcdef0123456789abcdef01234567");
     let mut datagrams =
@@ -35,13 +35,13 @@ fn datagrams(now: UnixTime) -> Vec<Vec<u8>> {
     datagrams
 }
 
-/// Sends all of `datagrams` to a worker that was warm before, and counts what it allocates in serving them.
+/// Sends all of `datagrams` to a worker whose buffers have grown already, and counts its allocations.
 fn allocations<S: Store + Clone>(store: &S) -> u64 {
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
     sockets.iter().for_each(|socket| socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap());
     let (policy, _) = Policy::parse(Some(ACCOUNTS), Some(ACCESS), AccessOrder::FirstMatch);
     let (policy, counters) = (Live::new(policy), Counters::detailed(1));
-    // To a server that never answers; what its thread allocates is not counted.
+    // To a server that never answers; allocations of its thread are not counted.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let remote = Remote::new("127.0.0.1", silent.local_addr().unwrap().port());
     let forwarding = Forwarding::start(vec![remote], Duration::from_secs(60)).unwrap();
@@ -72,7 +72,7 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
         }
         while worker.serve(Wait::No) {}
     };
-    // The first rounds make room in the buffers.
+    // The buffers grow in the first rounds.
     for _ in 0..3 {
         serve();
     }
@@ -94,7 +94,7 @@ fn a_datagram_costs_no_allocation_with_gdbm() {
     assert_eq!(allocations(&store), 0);
 }
 
-/// The counter sees what there is to be seen.
+/// The counter does count.
 #[test]
 fn an_allocation_is_counted() {
     assert!(allocations(&Wasteful) > 0);

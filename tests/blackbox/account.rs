@@ -1,4 +1,4 @@
-//! `User` and `Group`. Only root can become somebody else; who is not tests that it is refused.
+//! `User` and `Group`. Only root can change the account; without root the tests check that it is refused.
 
 use std::fs::{self, Permissions};
 use std::net::UdpSocket;
@@ -15,7 +15,7 @@ fn nobody() -> User {
     User::from_name("nobody").unwrap().unwrap()
 }
 
-/// A home directory that belongs to nobody.
+/// A home directory that belongs to the user nobody.
 fn home_of_nobody() -> Home {
     let (home, user) = (Home::new(), nobody());
     chown(home.dir(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
@@ -23,14 +23,14 @@ fn home_of_nobody() -> Home {
 }
 
 #[test]
-fn whoever_is_not_root_cannot_become_somebody_else() {
+fn only_root_can_change_the_account() {
     let home = Home::new();
     let output = if geteuid().is_root() {
-        // Where the program is, nobody may not even look.
+        // The user nobody cannot enter the folder of the program.
         let (home, user) = (home_of_nobody(), nobody());
         let program = home.path("pyzord");
-        // Another process writes it: a child that another test starts meanwhile would have inherited the open file from
-        // this one, and a program that somebody has open for writing cannot be run.
+        // Another process writes the copy. A child that another test starts at the same time inherits files that this
+        // process has open, and a program that is open for writing cannot be run.
         let mut install = Command::new("install");
         install.args(["-m", "755", env!("CARGO_BIN_EXE_pyzord")]).arg(&program);
         assert!(install.status().unwrap().success());
@@ -60,7 +60,7 @@ fn root_binds_the_port_and_then_serves_as_the_user() {
         &["--runtime", crate::RUNTIME, "-a", "127.0.0.1", "-p", &port, "--log-file", "pyzord.log"],
     );
     assert_eq!(field(&server.client().ask(request("report", &[&"0".repeat(40)])), "Code"), "200");
-    // Each thread has credentials of its own.
+    // Credentials belong to a thread, so each thread is checked.
     for task in fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap() {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
         let ids = |name: &str| -> Vec<String> {
@@ -72,7 +72,7 @@ fn root_binds_the_port_and_then_serves_as_the_user() {
         assert!(ids("Groups:").iter().all(|group| *group == user.gid.to_string()), "{status}");
         assert_eq!(ids("CapEff:"), ["0000000000000000"]);
     }
-    // logrotate's work: the new file is opened by somebody who is not root any more.
+    // logrotate moves the file; the user opens the new one.
     fs::rename(server.home.path("pyzord.log"), server.home.path("pyzord.log.1")).unwrap();
     server.signal(Signal::SIGHUP);
     wait_for("the new log", || server.home.read("pyzord.log").contains("datagrams received").then_some(()));
@@ -84,7 +84,7 @@ fn root_binds_the_port_and_then_serves_as_the_user() {
 }
 
 #[test]
-fn files_that_the_user_cannot_use_are_an_error_that_names_him() {
+fn a_file_that_the_user_cannot_use_is_an_error_that_names_the_user() {
     if !geteuid().is_root() {
         return;
     }

@@ -1,4 +1,4 @@
-//! A real Chromium, driven through chromedriver: JSON over HTTP, as W3C's standard for it has it.
+//! A real Chromium, driven through chromedriver: JSON over HTTP, the W3C standard `WebDriver`.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Guarded, wait_for};
 
-/// How Chromium is started: without a window, without anything that reaches beyond this machine.
+/// The options of Chromium: no window, and no connections to other machines.
 const FLAGS: [&str; 9] = [
     "--headless",
     "--no-sandbox",
@@ -30,7 +30,7 @@ const FLAGS: [&str; 9] = [
 pub(crate) struct Browser {
     address: SocketAddr,
     session: String,
-    /// Ends after the session, and its folder after it.
+    /// Declared before the profile: the driver ends before its folder is removed.
     _driver: Guarded,
     profile: TempDir,
 }
@@ -64,18 +64,18 @@ impl Browser {
         self.command("/url", &json!({"url": url}));
     }
 
-    /// What a function's body in JavaScript returns.
+    /// Runs the body of a JavaScript function and returns its value.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.command("/execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// The visible text of the first element that a selector finds.
+    /// Returns the visible text of the first element that a selector finds.
     pub(crate) fn text(&self, selector: &str) -> String {
         let script = format!("return document.querySelector({}).innerText", json!(selector));
         self.run(&script).as_str().unwrap_or_else(|| panic!("no {selector}")).to_owned()
     }
 
-    /// Gives the window this width, in pixels, and this taste in colours.
+    /// Sets the width of the window, in pixels, and the preferred colour scheme.
     pub(crate) fn look(&self, width: u32, colors: &str) {
         let size = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600});
         self.devtools("Emulation.setDeviceMetricsOverride", &size);
@@ -83,7 +83,7 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", &taste);
     }
 
-    /// What the page complained of since the last call.
+    /// Returns the browser's messages about the page since the last call.
     pub(crate) fn complaints(&self) -> Vec<Value> {
         let log = self.command("/se/log", &json!({"type": "browser"}));
         log.as_array().unwrap().clone()
@@ -114,7 +114,7 @@ impl Browser {
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n\r\n{body}"
         )?;
-        // It keeps the connection, so what it says of the length is the end.
+        // chromedriver keeps the connection open, so Content-Length tells the end.
         let (mut reader, mut length, mut line) = (BufReader::new(stream), 0, String::new());
         while reader.read_line(&mut line)? > 2 {
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
@@ -129,7 +129,7 @@ impl Browser {
 }
 
 impl Drop for Browser {
-    /// Ends the session, and what Chromium left of it: it has many processes, and chromedriver does not wait for them.
+    /// Ends the session and the processes of Chromium: chromedriver does not wait for them.
     fn drop(&mut self) {
         let _ = self.exchange("DELETE", &self.session, &json!({}));
         let profile = self.profile.path().as_os_str().as_bytes();

@@ -9,7 +9,7 @@ fn stdout(output: &Output) -> String {
 }
 
 #[test]
-fn a_good_configuration_is_shown_with_its_sources_and_nothing_is_created() {
+fn a_good_configuration_is_printed_with_its_sources_and_nothing_is_created() {
     let home = Home::new();
     home.write("config", "# comment\n[server]\nPort = 25000\nCleanupAge = 0\n");
     let output = home.run(&["--check-config", "--workers", "3", "--cleanup-age=5"]);
@@ -73,7 +73,7 @@ fn errors_end_with_status_1_and_name_their_source() {
 }
 
 #[test]
-fn a_database_that_is_none_is_an_error_here_too() {
+fn a_file_that_is_no_database_is_an_error() {
     let home = Home::new();
     home.write("pyzord.db", vec![0x55; 10_000]);
     let output = home.run(&["--check-config"]);
@@ -82,7 +82,7 @@ fn a_database_that_is_none_is_an_error_here_too() {
 }
 
 #[test]
-fn a_serving_servers_configuration_can_be_checked() {
+fn the_configuration_of_a_running_server_can_be_checked() {
     let server = Server::start(&[]);
     let output = server.home.run(&["--check-config"]);
     assert!(output.status.success());
@@ -91,7 +91,7 @@ fn a_serving_servers_configuration_can_be_checked() {
 }
 
 #[test]
-fn the_version_and_the_help_are_shown() {
+fn the_version_and_the_help_are_printed() {
     let home = Home::new();
     assert!(stdout(&home.run(&["-V"])).starts_with("pyzord 0."));
     assert!(stdout(&home.run(&["--help"])).contains("--usage-log-file"));

@@ -24,13 +24,13 @@ fn pyzor(home: &Home, arguments: &[&str], input: &str) -> Output {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // A command that reads nothing may be gone before the input is written.
+    // A command that reads no input may end before the input is written.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().unwrap()
 }
 
-/// What the client prints of the server's answer, without the server's address.
+/// Returns what the client prints of the server's reply, without the server's address.
 fn answer(home: &Home, arguments: &[&str]) -> String {
     let output = pyzor(home, arguments, MESSAGE);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -58,7 +58,7 @@ fn every_command_of_the_client_works() {
     assert!(pyzor(&home, &["check"], MESSAGE).status.success(), "a hit is success to the client");
 }
 
-/// A key as `pyzor genkey` makes it, with the passphrase given instead of typed: `(salt, key)`.
+/// Returns a salt and a key of `pyzor genkey`, with the passphrase as an argument instead of typed.
 fn genkey() -> (String, String) {
     let script = "import getpass, runpy, sys\n\
         getpass.getpass = lambda prompt='': 'a passphrase'\n\
@@ -90,7 +90,7 @@ fn accounts_made_with_genkey_have_the_rights_of_the_access_file() {
     assert!(answer(&anonymous, &["report"]).starts_with("(403, "));
     assert_eq!(answer(&forger, &["ping"]), "(401, 'Unauthorized: Signature Error: Invalid signature.')");
 
-    // An account that is taken away is gone with the reload.
+    // A reload removes an account that is no longer in the file.
     server.home.write("pyzord.passwd", "eve : 1234\n");
     server.signal(Signal::SIGUSR1);
     let refused = "(401, 'Unauthorized: Signature Error: Unknown user.')";

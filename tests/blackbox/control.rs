@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::harness::{DEADLINE, Home, Server, digest, field, request};
 use crate::pyzorctl::{KEEP, ask, at, ctl, feed, fill, lines, printed, stderr};
 
-/// What upstream's users ask for most: a false listing is removed while the server serves.
+/// The most frequent request of Pyzor's users: a wrong record is removed while the server runs.
 #[test]
 fn a_running_servers_records_are_read_and_changed_through_it() {
     let home = Home::new();
@@ -47,9 +47,9 @@ fn a_running_servers_records_are_read_and_changed_through_it() {
     assert_eq!(lines(&ctl(&home, &["export"])).len(), records.len());
 }
 
-/// A server that hangs is what an operator asks about, so asking must not hang.
+/// An operator asks about a server that hangs, so the question itself must not hang.
 #[test]
-fn a_server_that_hangs_is_said_to() {
+fn a_server_that_hangs_is_reported() {
     let server = Server::start(&[]);
     server.home.write("pyzord.pid", format!("{}\n", server.pid()));
     server.signal(Signal::SIGSTOP);
@@ -74,7 +74,7 @@ fn the_control_socket_is_its_owners_and_survives_a_kill() {
     assert!(socket.exists());
     let server = Server::on(home, &[]);
     assert!(ask(&server, &["lookup", &digest(1)]).status.success());
-    // A file that is no socket is not taken away, and the server serves without.
+    // A file that is not a socket is not removed; the server runs without a control socket.
     let home = server.stop();
     home.write("pyzord.db.control", "mine");
     let server = Server::on(home, &[]);
@@ -82,9 +82,9 @@ fn the_control_socket_is_its_owners_and_survives_a_kill() {
     assert_eq!(ask(&server, &["export"]).status.code(), Some(1));
 }
 
-/// Whoever may connect could open the file, too; but a mistake of his must not cost the server anything.
+/// A client of the socket may open the file, too; but its mistakes must not harm the server.
 #[test]
-fn the_control_socket_survives_what_it_is_sent() {
+fn the_control_socket_survives_any_bytes() {
     let server = Server::start(&[]);
     let connect = || {
         let stream = UnixStream::connect(server.home.path("pyzord.db.control")).unwrap();
@@ -114,7 +114,7 @@ fn the_control_socket_survives_what_it_is_sent() {
         let line = lines.next().unwrap().unwrap();
         assert!(line.starts_with(reply), "{request:?}: {line}");
     }
-    // Those who stay keep others out, but neither datagrams nor a stop.
+    // Idle connections keep other clients of the socket out, but delay neither datagrams nor a stop.
     let all: Vec<_> = (0..8).map(|_| connect()).collect();
     let refused = ask(&server, &["export"]);
     assert!(stderr(&refused).contains("8 others are connected already"), "{refused:?}");

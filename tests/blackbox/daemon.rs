@@ -1,4 +1,4 @@
-//! `--detach`, the pid file, and who else is there.
+//! `--detach`, the pid file, and a second server.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use nix::unistd::{Pid, getsid};
 
 use crate::harness::{Client, Home, Server, digest, field, request, wait_for};
 
-/// A detached server; killed when the test ends.
+/// A detached server; it is killed when the test ends.
 struct Daemon {
     home: Home,
     pid: Pid,
@@ -57,7 +57,7 @@ fn a_daemon_serves_when_its_parent_returns_and_leaves_no_pid_file() {
     assert_eq!(fs::read_link(format!("/proc/{}/cwd", daemon.pid)).unwrap().to_str(), Some("/"));
     for name in ["pyzord.db", "pyzord.pid", "pyzord.log", "output"] {
         let mode = fs::metadata(daemon.home.path(name)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o077, 0, "{name} is nobody else's: {mode:o}");
+        assert_eq!(mode & 0o077, 0, "{name} is for its owner alone: {mode:o}");
     }
     daemon.stop();
     assert!(!daemon.home.path("pyzord.pid").exists());
@@ -91,7 +91,7 @@ fn a_pid_file_of_a_killed_server_is_taken_over() {
 }
 
 #[test]
-fn a_start_that_fails_says_why_and_leaves_no_pid_file() {
+fn a_failed_start_reports_the_cause_and_leaves_no_pid_file() {
     let blocked = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = blocked.local_addr().unwrap().port().to_string();
     let junk = Home::new();

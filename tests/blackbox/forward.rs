@@ -6,11 +6,11 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Client, Home, Server, digest, field, request, wait_for, with_python_server};
 
-/// What a server needs that counts for the user alone.
+/// The account and the access rules of a server that counts for this user alone.
 const ACCESS: &str = "check ping : anonymous : allow\nreport whitelist ping : bob : allow\n";
 const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// A client's home directory with these servers, which time out after a second.
+/// A client's home directory with these servers and a time-out of one second.
 fn forward_to(addresses: &[SocketAddr], signed: bool) -> Home {
     let home = Home::new();
     let lines = |line: fn(&SocketAddr) -> String| addresses.iter().map(line).collect::<String>();
@@ -24,7 +24,7 @@ fn forward_to(addresses: &[SocketAddr], signed: bool) -> Home {
     home
 }
 
-/// The home directory of a server that counts for the user alone, or for everybody.
+/// The home directory of a server that counts for the user alone, or for every client.
 fn counting(signed: bool) -> Home {
     let home = Home::new();
     home.write("pyzord.passwd", format!("bob : {KEY}\n"));
@@ -32,7 +32,7 @@ fn counting(signed: bool) -> Home {
     home
 }
 
-/// A server that forwards what anybody reports or whitelists.
+/// A server that forwards every report and whitelisting.
 fn forwarding(to: &Home) -> Server {
     Server::on(counting(false), &["--forward-client-homedir", to.dir().to_str().unwrap()])
 }
@@ -42,7 +42,7 @@ fn count(client: &Client, op: &str, digests: &[&str]) {
     assert_eq!(field(&reply, "Code"), "200", "{reply}");
 }
 
-/// 21 reports and one whitelisting, one digest of them reported twice.
+/// Sends 21 reports and one whitelisting; one digest is reported twice.
 fn count_some(client: &Client) {
     let digests: Vec<String> = (0..20).map(digest).collect();
     count(client, "report", &digests.iter().map(String::as_str).collect::<Vec<_>>());
@@ -98,7 +98,7 @@ fn pythons_server_counts_what_ours_counted() {
     }
 }
 
-/// Python's server sends a batch when it has ten digests, and not before.
+/// Python's server sends a batch as soon as it has ten digests.
 #[test]
 fn ours_counts_what_pythons_server_forwards() {
     for signed in [true, false] {
@@ -138,7 +138,7 @@ fn two_servers_that_forward_to_each_other_count_once_each() {
         all.all(|number| client.check(&digest(number)).0 >= 1)
     };
     wait_for("all counts on both", || (all_at(&one) && all_at(&two)).then_some(()));
-    // A stop sends all that waits, so whatever came back to one of them would be on its way to the other now.
+    // A stop sends all waiting requests: a count that had come back would now be sent to the other server.
     let log = two.stop().read("stderr");
     assert!(log.contains(": 30 digests accepted, "), "{log}");
     let client = one.client();
@@ -150,7 +150,7 @@ fn two_servers_that_forward_to_each_other_count_once_each() {
 }
 
 #[test]
-fn a_server_that_was_away_gets_what_waited() {
+fn a_server_that_was_away_gets_the_waiting_requests() {
     let address = free_address();
     let client_home = forward_to(&[address], true);
     let here = forwarding(&client_home);
@@ -162,7 +162,7 @@ fn a_server_that_was_away_gets_what_waited() {
 }
 
 #[test]
-fn a_stop_sends_what_waits() {
+fn a_stop_sends_the_waiting_requests() {
     let there = Server::start(&[]);
     let client_home = forward_to(&[there.address], false);
     let here = forwarding(&client_home);
@@ -173,7 +173,7 @@ fn a_stop_sends_what_waits() {
 }
 
 #[test]
-fn a_refusal_is_told_and_the_server_goes_on() {
+fn a_refusal_is_logged_and_the_server_goes_on() {
     let there = Server::on(counting(true), &[]);
     let client_home = forward_to(&[there.address], false);
     let here = forwarding(&client_home);

@@ -1,4 +1,4 @@
-//! Starts servers and clients, and ends every one of them.
+//! Starts servers and clients, and ends all of them.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -11,10 +11,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// How long anything may take before a test fails: long, since machines are slow and busy.
+/// The time after which a test fails: long, since machines are slow and busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Asks again and again until there is an answer, or fails after the deadline.
+/// Polls until there is a value; fails after the deadline.
 #[expect(clippy::disallowed_methods, reason = "tests poll against a deadline")]
 pub(crate) fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
@@ -54,7 +54,7 @@ impl Home {
         self.folder.path()
     }
 
-    /// The command that runs the server on this home directory.
+    /// Returns the command that runs the server on this home directory.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyzord"));
         if !arguments.contains(&"--runtime") {
@@ -64,16 +64,16 @@ impl Home {
         command
     }
 
-    /// Runs the server to its end.
+    /// Runs the server and waits until it ends.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 }
 
-/// Port 0 has the system choose a free one, which the log then names; so no two tests ever want the same.
+/// With port 0 the system chooses a free port, which the log names: no two tests use the same one.
 pub(crate) const LISTEN: [&str; 4] = ["--address", "127.0.0.1", "--port", "0"];
 
-/// A server in the foreground. It is killed when the test ends, however it ends.
+/// A server in the foreground. It is killed when the test ends, also by a panic.
 pub(crate) struct Server {
     child: Child,
     pub(crate) home: Home,
@@ -91,13 +91,13 @@ impl Server {
         Self::spawn(home, &[&LISTEN, arguments].concat())
     }
 
-    /// Starts a server with just these arguments.
+    /// Starts a server with these arguments alone.
     pub(crate) fn spawn(home: Home, arguments: &[&str]) -> Self {
         let command = home.command(arguments);
         Self::launch(home, command)
     }
 
-    /// Starts a server by this command and waits until it listens.
+    /// Starts a server with this command and waits until it listens.
     pub(crate) fn launch(home: Home, mut command: Command) -> Self {
         let log = fs::File::create(home.path("stderr")).unwrap();
         let mut child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -118,7 +118,7 @@ impl Server {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// What it wrote to the terminal so far.
+    /// Returns what the server has written to standard error.
     pub(crate) fn log(&self) -> String {
         self.home.read("stderr")
     }
@@ -127,7 +127,7 @@ impl Server {
         wait_for(text, || self.log().contains(text).then_some(()));
     }
 
-    /// Stops it with a signal, as an administrator does, and returns its home directory.
+    /// Stops the server with a signal, as an administrator does, and returns its home directory.
     pub(crate) fn stop(self) -> Home {
         self.signal(Signal::SIGTERM);
         self.stop_after_signal()
@@ -140,14 +140,14 @@ impl Server {
         std::mem::replace(&mut self.home, Home::new())
     }
 
-    /// Ends it without a chance to do anything.
+    /// Kills the server with SIGKILL and returns its home directory.
     pub(crate) fn kill(mut self) -> Home {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         std::mem::replace(&mut self.home, Home::new())
     }
 
-    /// Resident memory, in KiB.
+    /// Returns the resident memory, in KiB.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -166,7 +166,7 @@ impl Drop for Server {
     }
 }
 
-/// The address in the log, which is there once all is open that could fail.
+/// Returns the address in the log; the line is written after everything is open.
 fn ready_address(home: &Home) -> Option<SocketAddr> {
     let log = home.read("stderr") + &home.read("pyzord.log");
     let line = log.lines().find(|line| line.contains("Listening on "))?;
@@ -189,7 +189,7 @@ impl Client {
         Self { socket }
     }
 
-    /// The address of its server.
+    /// Returns the address of the server.
     pub(crate) fn server(&self) -> SocketAddr {
         self.socket.peer_addr().unwrap()
     }
@@ -198,7 +198,7 @@ impl Client {
         self.socket.send(request.as_ref()).unwrap();
     }
 
-    /// The next reply. Loopback loses none while buffers have room.
+    /// Returns the next reply. The loopback interface loses none while buffers have room.
     pub(crate) fn receive(&self) -> String {
         String::from_utf8_lossy(&self.receive_bytes()).into_owned()
     }
@@ -209,7 +209,7 @@ impl Client {
         buffer[..length].to_vec()
     }
 
-    /// A reply if there is one within so many milliseconds.
+    /// Returns a reply if one comes within this number of milliseconds.
     pub(crate) fn receive_within(&self, millis: u64) -> Option<String> {
         self.socket.set_read_timeout(Some(Duration::from_millis(millis))).unwrap();
         let mut buffer = [0; 10_000];
@@ -223,31 +223,31 @@ impl Client {
         self.receive()
     }
 
-    /// The two counts of a digest.
+    /// Returns the two counts of a digest.
     pub(crate) fn check(&self, digest: &str) -> (u64, u64) {
         let reply = self.ask(request("check", &[digest]));
         (field(&reply, "Count").parse().unwrap(), field(&reply, "WL-Count").parse().unwrap())
     }
 }
 
-/// An anonymous request, as Python's client writes it.
+/// Returns an anonymous request, as Python's client writes it.
 pub(crate) fn request(op: &str, digests: &[&str]) -> String {
     let digests: String = digests.iter().map(|digest| format!("Op-Digest: {digest}\n")).collect();
     format!("Op: {op}\n{digests}Thread: 12345\nPV: 2.1\nUser: anonymous\n\n")
 }
 
-/// The value of a header in a reply.
+/// Returns the value of a header in a reply.
 pub(crate) fn field<'a>(reply: &'a str, name: &str) -> &'a str {
     let line = reply.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     line.unwrap_or_else(|| panic!("no {name} in {reply:?}"))
 }
 
-/// The digest with these hex digits at its end.
+/// Returns the digest with this number in hex at its end.
 pub(crate) fn digest(number: u32) -> String {
     format!("{number:040x}")
 }
 
-/// A program of the Python environment that `make test` makes.
+/// Returns a program of the Python environment that `make test` creates.
 pub(crate) fn python(program: &str) -> Command {
     let environment = std::env::var_os("PYZOR_VENV").map(PathBuf::from);
     let environment =
@@ -266,7 +266,7 @@ pub(crate) fn python(program: &str) -> Command {
     command
 }
 
-/// Runs a Python program and returns what it printed; fails when it fails.
+/// Runs a Python program and returns its output; panics if the program fails.
 pub(crate) fn run_python(script: &str, arguments: &[&str]) -> String {
     let output = python("python").arg("-c").arg(script).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -283,7 +283,7 @@ impl Drop for Guarded {
     }
 }
 
-/// Runs Python's server on this home directory while `test` runs.
+/// Runs Python's server on this home directory during `test`.
 pub(crate) fn with_python_server(
     home: &Home,
     arguments: &[&str],

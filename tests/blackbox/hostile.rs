@@ -1,4 +1,4 @@
-//! What peers send who mean no good.
+//! Datagrams of hostile peers.
 
 use std::net::UdpSocket;
 
@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Client, Server, digest, field, request, run_python};
 
-/// A small generator of numbers, the same ones in every run.
+/// A small generator of pseudo-random numbers, with the same sequence in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -51,7 +51,7 @@ fn twenty_thousand_mutated_datagrams_cost_no_memory_and_no_service() {
                 2 => client.send(request("report", &vec![&*digest(1); 1000])),
                 _ => client.send(mutated(&mut numbers)),
             }
-            // Replies are taken from the socket now and then, so that this end is no part of the test.
+            // Replies are read from time to time, so that this end's receive buffer does not overflow.
             if index % 50 == 0 {
                 assert_ping(&client);
             }
@@ -69,26 +69,26 @@ fn twenty_thousand_mutated_datagrams_cost_no_memory_and_no_service() {
     );
 }
 
-/// Waits for the reply to a request of its own among all others.
+/// Sends a request and waits for its reply among all others.
 fn assert_ping(client: &Client) {
     client.send("Op: ping\nThread: alive\nPV: 2.1\n\n");
     while !client.receive().contains("Thread: alive\n") {}
 }
 
 #[test]
-fn what_is_no_request_gets_no_answer() {
+fn a_datagram_that_is_no_request_gets_no_reply() {
     let server = Server::start(&["--workers", "1"]);
     let client = server.client();
     let reply = client.ask(request("ping", &[]));
     for datagram in [reply.as_bytes(), b"", b"\n\n", b"Thread: 5\nPV: 2.1\n\n", &[0xff; 60_000]] {
         client.send(datagram);
     }
-    // One worker answers everything in order, so an answer to those would come first.
+    // One worker answers in order: a reply to one of the datagrams above would come first.
     client.send("Op: ping\nThread: last\nPV: 2.1\n\n");
     assert_eq!(field(&client.receive(), "Thread"), "last");
 }
 
-/// Sends a UDP datagram with a forged source: arguments are source port, destination port and payload.
+/// Sends a UDP datagram with a forged source; its arguments are source port, destination port and payload.
 const SPOOF: &str = "import socket, struct, sys\n\
     source, target, payload = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode()\n\
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)\n\
@@ -102,7 +102,7 @@ fn spoof(source: u16, target: u16, payload: &str) {
     run_python(SPOOF, &[&source.to_string(), &target.to_string(), payload]);
 }
 
-/// A send to port 0 fails with EINVAL; Python's server reported an error for each.
+/// A send to port 0 fails with EINVAL; Python's server logs an error for each.
 #[test]
 fn source_port_zero_is_ignored_and_counted() {
     let server = Server::start(&[]);
@@ -113,7 +113,7 @@ fn source_port_zero_is_ignored_and_counted() {
     server.wait_for_log(" 1 came from port 0, 0 receive errors, 0 send errors");
 }
 
-/// CVE-2024-2169: one spoofed datagram made two Python servers, or one and itself, answer each other for ever.
+/// CVE-2024-2169: after one spoofed datagram two Python servers, or one and itself, answer each other for ever.
 #[test]
 fn servers_never_answer_each_other() {
     let (server, twin) = (Server::start(&[]), Server::start(&[]));
@@ -123,7 +123,7 @@ fn servers_never_answer_each_other() {
         spoof(b, a, "Op: nonsense\n");
         spoof(a, a, &request("ping", &[]));
     }
-    // Each answers what it was asked, three or six times, and says nothing to what it is answered.
+    // Each server answers its three or six requests, and does not answer replies.
     for (server, answered) in [(&server, 6), (&twin, 3)] {
         crate::harness::wait_for("all answers", || {
             server.signal(Signal::SIGUSR1);
@@ -134,9 +134,9 @@ fn servers_never_answer_each_other() {
     }
 }
 
-/// Many sockets of one peer, each asking once: nothing is kept of any of them.
+/// Many sockets of one peer send one request each: the server keeps no state of them.
 #[test]
-fn peers_leave_nothing_behind() {
+fn peers_leave_no_state_behind() {
     let server = Server::start(&[]);
     let ask = || {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! As much of an HTTP client as the tests need.
+//! The part of an HTTP client that the tests need.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use crate::harness::{Server, wait_for};
 
-/// An answer, its head and its body.
+/// A response: its head and its body.
 pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-/// Where a server that was started with `--status-address 127.0.0.1:0` serves its page, by its log.
+/// Returns the address of the status page, from the log of a server with `--status-address 127.0.0.1:0`.
 pub(crate) fn status_address(server: &Server) -> SocketAddr {
     let log = server.log();
     let address = log.split("Status page on http://").nth(1).and_then(|rest| rest.split('/').next());
     address.unwrap_or_else(|| panic!("no status page: {log}")).parse().unwrap()
 }
 
-/// A server with a status page, which says that it is healthy.
+/// Starts a server with a status page and waits until it is healthy.
 pub(crate) fn serve(arguments: &[&str]) -> (Server, SocketAddr) {
     let server = Server::start(&[&["--status-address", "127.0.0.1:0"], arguments].concat());
     let address = status_address(&server);
@@ -32,7 +32,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
     exchange(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
 }
 
-/// Sends these bytes and returns what comes back until the server ends.
+/// Sends these bytes and returns what comes back until the server closes the connection.
 pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = connect(address);
     stream.write_all(request).unwrap();

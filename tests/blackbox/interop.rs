@@ -6,7 +6,7 @@ use crate::harness::{
     Client, Guarded, Home, Server, digest, field, request, run_python, wait_for, with_python_server,
 };
 
-/// Prints every key and value of a gdbm file, sorted, one pair a line.
+/// Prints every key and value of a gdbm file, sorted, one pair per line.
 const DUMP: &str = "import dbm.gnu, sys\n\
     db = dbm.gnu.open(sys.argv[1], 'r')\n\
     for key in sorted(db.keys()): print(key.decode('latin-1'), db[key].decode('latin-1'))";
@@ -45,7 +45,7 @@ fn both_servers_take_turns_on_one_file_and_lose_nothing() {
     assert_eq!(client.check(&digest(1000)), (17, 0), "a record of the first version");
     for number in [1001, 1002] {
         let reply = client.ask(request("report", &[&digest(number)]));
-        assert_eq!(field(&reply, "Code"), "500", "a value that nobody can read is left alone: {reply}");
+        assert_eq!(field(&reply, "Code"), "500", "an unreadable value stays: {reply}");
     }
     report(&client, &digest(7), 5);
     report(&client, &digest(1000), 1);
@@ -60,7 +60,7 @@ fn both_servers_take_turns_on_one_file_and_lose_nothing() {
             .map(String::from)
             .collect()
     };
-    assert_eq!(untouched(&after), untouched(&before), "what was not reported is as it was, byte for byte");
+    assert_eq!(untouched(&after), untouched(&before), "records without a report stay the same, byte for byte");
     with_python_server(&home, &[], &[], |client| {
         assert_eq!(client.check(&digest(7)), (2 + 5, 0));
         assert_eq!(client.check(&digest(1000)), (18, 0));
@@ -72,9 +72,9 @@ fn both_servers_take_turns_on_one_file_and_lose_nothing() {
     assert_eq!(Server::on(home, &[]).client().check(&digest(2000)), (2, 0));
 }
 
-/// A configuration that was written for Python's server, with everything that it can say.
+/// A configuration for Python's server with all of its settings.
 #[test]
-fn a_configuration_for_python_serves_as_it_is() {
+fn a_configuration_for_python_works_unchanged() {
     let home = Home::new();
     home.write(
         "config",

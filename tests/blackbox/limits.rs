@@ -7,7 +7,7 @@ use crate::harness::{Home, Server, digest, field, request, run_python, wait_for}
 
 const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// A server with the account bob, who may do everything.
+/// A server with the account bob, which has all rights.
 fn with_account(arguments: &[&str]) -> Server {
     let home = Home::new();
     home.write("pyzord.passwd", format!("bob : {KEY}\n"));
@@ -23,7 +23,7 @@ fn signed(op: &str, thread: u32, key: &str) -> Vec<u8> {
     [headers.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat()
 }
 
-/// Python's server counts a copy of a signed report like a new one: five of five.
+/// Python's server counts each copy of a signed report: five of five.
 #[test]
 fn a_copy_of_a_signed_report_is_answered_and_not_counted() {
     let server = with_account(&[]);
@@ -38,7 +38,7 @@ fn a_copy_of_a_signed_report_is_answered_and_not_counted() {
 }
 
 #[test]
-fn wrong_signatures_are_answered_up_to_the_limit_and_told_once() {
+fn wrong_signatures_are_answered_up_to_the_limit_and_logged_once() {
     let server = with_account(&["--failure-rate", "1", "--failure-burst", "5"]);
     let client = server.client();
     let wrong = signed("report", 2000, "beef");
@@ -77,8 +77,8 @@ fn networks_are_served_as_the_settings_say() {
     (0..50).for_each(|_| assert_eq!(field(&client.ask(&ping), "Code"), "200"));
 }
 
-/// Arguments: destination port, bursts, forged sources in each. Between the bursts, an honest client asks once.
-/// Prints how often it was answered.
+/// Arguments: destination port, number of bursts, forged sources per burst. Between the bursts an honest client sends one
+/// request. Prints how many of those were answered.
 const FLOOD: &str = "
 import socket, struct, sys
 port, bursts, size = map(int, sys.argv[1:])
@@ -106,7 +106,7 @@ fn a_flood_from_a_hundred_thousand_forged_addresses_costs_no_memory_and_no_hones
     let server = Server::start(&["--request-rate", "100", "--request-burst", "1000"]);
     let port = server.address.port().to_string();
     let flood = |bursts: &str| run_python(FLOOD, &[&port, bursts, "500"]).trim().parse::<u32>().unwrap();
-    // More networks than are remembered fill the table once.
+    // More networks than the table has room for fill it.
     assert!(flood("200") >= 198);
     let before = server.memory();
     let answered = flood("200");
@@ -119,7 +119,7 @@ fn a_flood_from_a_hundred_thousand_forged_addresses_costs_no_memory_and_no_hones
     });
 }
 
-/// What a check of the configuration says of a value that cannot be used.
+/// `--check-config` names the option of a value that cannot be used.
 #[test]
 fn wrong_limits_are_errors_that_name_the_option() {
     for (option, value, expected) in [

@@ -1,4 +1,4 @@
-//! Log lines, byte by byte where others read them.
+//! Log lines; those that other programs read, byte by byte.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn parse(line: &str, pid: &str) -> (String, String) {
 }
 
 #[test]
-fn the_usage_log_is_pythons_line_by_line() {
+fn the_usage_log_has_the_lines_of_python() {
     // One worker, so that the lines are in the order of the requests.
     let server = Server::start(&["--usage-log-file", "usage", "--workers", "1"]);
     let (client, pid) = (server.client(), server.pid().to_string());

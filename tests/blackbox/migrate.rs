@@ -20,7 +20,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A migration without a failure, of so many records.
+/// Checks that a migration had no failure and this number of records.
 fn migrate_all(source: (&str, &str), destination: (&str, &str), options: &[&str], count: usize) {
     let output = migrate(source, destination, options);
     let expected = format!("Migration complete, {count} records transferred successfully, 0 records failed");
@@ -28,7 +28,7 @@ fn migrate_all(source: (&str, &str), destination: (&str, &str), options: &[&str]
     assert!(output.status.success());
 }
 
-/// All readable records of a database.
+/// Returns all readable records of a database.
 fn records(database: (&str, &str)) -> BTreeMap<Digest, Record> {
     let mut database = open_store(database.0, database.1, Access::Read, CleanupAge(0)).unwrap();
     let (mut found, mut all) = (Vec::new(), BTreeMap::new());
@@ -37,7 +37,7 @@ fn records(database: (&str, &str)) -> BTreeMap<Digest, Record> {
     all
 }
 
-/// A record of the kind that a server has, and some that it rarely has.
+/// Returns typical records of a server, and some rare ones.
 fn record(number: u64) -> Record {
     let time =
         |micros: u64| Some(UnixTime::from_micros(1_600_000_000_000_000 + i64::try_from(micros).unwrap()));
@@ -58,7 +58,7 @@ fn whole_seconds(record: Record) -> Record {
     Record { reports: tally(record.reports), whitelists: tally(record.whitelists) }
 }
 
-/// A gdbm file with so many records.
+/// Creates a gdbm file with this number of records.
 fn gdbm(home: &Home, name: &str, count: u64) -> (String, BTreeMap<Digest, Record>) {
     let path = home.path(name);
     let store = Gdbm::open(&path).unwrap();
@@ -115,7 +115,7 @@ fn a_hundred_thousand_records_go_through_every_engine_and_come_back_equal() {
     ] {
         assert!(records((database.0, database.1)) == expected, "{}", database.0);
     }
-    // Again, into what is there already: nothing is counted twice.
+    // A second migration into the same database: nothing is counted twice.
     migrate_all(("gdbm", &second), ("redis", &redis_3), &[], count);
     assert!(records(("redis", &redis_3)) == expected);
 }
@@ -130,7 +130,7 @@ fn fractions_of_a_second_survive_between_files() {
 }
 
 #[test]
-fn what_was_moved_is_removed_and_what_failed_stays() {
+fn migrated_records_are_removed_and_failed_ones_stay() {
     let home = Home::new();
     let (source, expected) = gdbm(&home, "source.db", 5000);
     run_python("import dbm.gnu, sys; dbm.gnu.open(sys.argv[1], 'w')['0' * 40] = 'nonsense'", &[&source]);
@@ -181,9 +181,9 @@ fn errors_are_one_line_and_create_no_source() {
     assert_eq!(Command::new(env!("CARGO_BIN_EXE_pyzor-migrate")).output().unwrap().status.code(), Some(2));
 }
 
-/// A server has many names; taken for two databases, one would be emptied.
+/// A server has many names; one database under two names would be emptied by its own migration.
 #[test]
-fn one_database_under_two_names_is_found_out() {
+fn one_database_under_two_names_is_recognised() {
     let redis = RedisServer::start();
     let home = Home::new();
     let (source, expected) = gdbm(&home, "source.db", 10);
@@ -198,7 +198,7 @@ fn one_database_under_two_names_is_found_out() {
     assert_eq!(records(("redis", &name)).len(), expected.len());
 }
 
-/// Python's own tool and ours, each on what the other wrote.
+/// Python's own tool and ours, each on the files of the other.
 #[test]
 fn pythons_migration_and_ours_agree() {
     let (home, redis) = (Home::new(), RedisServer::start());
@@ -208,14 +208,14 @@ fn pythons_migration_and_ours_agree() {
     let mut command = python("pyzor-migrate");
     let arguments = ["--se", "gdbm", "--sd", &source, "--de", "redis", "--dd", &theirs];
     let output = command.args(arguments).output().unwrap();
-    // Python's walk gives keys as bytes, and its redis engine writes them as text: b'...'.
+    // Python's gdbm engine returns keys as bytes, and its redis engine writes them as text: b'...'.
     let said = stdout(&output);
     assert!(said.contains("Migration complete, 300 records transferred"), "{output:?}");
     let ours = records(("redis", &ours));
     let expected: BTreeMap<Digest, Record> =
         expected.into_iter().map(|(key, record)| (key, whole_seconds(record))).collect();
     assert!(ours == expected);
-    // What Python's server reads in our copy is what it would read in its own.
+    // Python's server reads the same in our copy as in its own.
     let lifetime = format!(
         "import redis, sys; print(redis.Redis(port={}, db=1).ttl('pyzord.digest_v1.{}'))",
         redis.port(),

@@ -1,4 +1,4 @@
-// The black-box tests, the same for every runtime: each of them includes this file.
+// The black-box tests, the same for every runtime: the test crate of each runtime includes this file.
 
 mod account;
 mod check_config;

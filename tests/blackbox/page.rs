@@ -1,4 +1,4 @@
-//! The status page in a real browser, while requests come in.
+//! The status page in a real browser, under load.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -7,7 +7,7 @@ use crate::browser::Browser;
 use crate::harness::{Client, Home, Server, digest, request, wait_for};
 use crate::http::serve;
 
-/// Asks one request after the other until it is told to stop.
+/// Sends one request after the other until `stop` is set.
 fn load(client: &Client, stop: &AtomicBool) {
     let ops = ["check", "check", "report", "ping", "info", "whitelist", "nonsense"];
     for (number, op) in (0..).zip(ops.into_iter().cycle()) {
@@ -21,7 +21,7 @@ fn load(client: &Client, stop: &AtomicBool) {
     }
 }
 
-/// Ends the load, however the test ends.
+/// Ends the load when the test ends, also by a panic.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -48,7 +48,7 @@ fn check_look(browser: &Browser, width: u32, colors: &str) {
                   ...['body', '#tile-requests', '.chart text'].map((name) => \
                   getComputedStyle(document.querySelector(name))[name.startsWith('.') ? 'fill' : 'color']), \
                   getComputedStyle(document.body).backgroundColor]";
-    // The next drawing fits the charts into the new width.
+    // The page fits its charts into the new width at its next update.
     let looks = wait_for("a page as wide as its window", || {
         let looks = browser.run(script);
         (looks[0] == width && looks[1].as_u64()? <= u64::from(width)).then_some(looks)
@@ -96,14 +96,14 @@ fn the_page_shows_the_load_in_every_size_and_colour() {
             check_look(&browser, width, colors);
         }
     });
-    // What the page shows in the end is what the server counted.
+    // At the end the page shows what the server has counted.
     let shown = || browser.text("#tile-records");
     wait_for("the records", || (shown() == "50").then_some(()));
     assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
 }
 
 #[test]
-fn a_server_that_is_gone_is_said_to_be_and_is_found_again() {
+fn a_lost_server_is_reported_and_found_again() {
     let (server, page) = serve(&[]);
     let browser = Browser::start();
     browser.open(&format!("http://{page}/"));

@@ -1,4 +1,4 @@
-//! `pyzorctl` beside running servers, stopped ones, and databases of every kind.
+//! `pyzorctl` with running servers, stopped servers, and databases of every engine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,12 +21,12 @@ pub(crate) fn ctl(home: &Home, arguments: &[&str]) -> Output {
     command(home, arguments).output().unwrap()
 }
 
-/// Runs it with this on its standard input.
+/// Runs `pyzorctl` with this standard input.
 pub(crate) fn feed(home: &Home, arguments: &[&str], input: &str) -> Output {
     let mut command = command(home, arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // Who reads nothing may be gone before the input is written.
+    // A command that reads no input may end before the input is written.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -39,13 +39,13 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What it prints when it succeeds.
+/// Returns the output of a command that succeeds.
 pub(crate) fn printed(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     stdout(output)
 }
 
-/// Where it finds a server that chose its port itself.
+/// Returns the options that name the address of a running server.
 pub(crate) fn at(server: &Server) -> [String; 4] {
     let (ip, port) = (server.address.ip().to_string(), server.address.port().to_string());
     ["--address".into(), ip, "--port".into(), port]
@@ -60,10 +60,10 @@ fn key(number: u32) -> Digest {
     Digest::parse(digest(number).as_bytes()).unwrap()
 }
 
-/// Has a server keep the records below, which are years old.
+/// The option that keeps a server from expiring the records below, which are years old.
 pub(crate) const KEEP: [&str; 2] = ["--cleanup-age", "0"];
 
-/// A record of the kind that a server has, and some that it rarely has.
+/// Returns typical records of a server, and some rare ones.
 fn record(number: u32) -> Record {
     let time =
         |micros: u32| Some(UnixTime::from_micros(1_600_000_000_000_000 + i64::from(micros) * 1_000_003));
@@ -82,7 +82,7 @@ pub(crate) fn fill(home: &Home, count: u32) -> BTreeMap<Digest, Record> {
     records
 }
 
-/// An export's lines in order, without the first.
+/// Returns the lines of an export, sorted, without the first.
 pub(crate) fn lines(export: &Output) -> Vec<String> {
     let mut lines: Vec<String> = printed(export).lines().skip(1).map(str::to_owned).collect();
     lines.sort();
@@ -90,12 +90,12 @@ pub(crate) fn lines(export: &Output) -> Vec<String> {
 }
 
 #[test]
-fn status_tells_a_server_that_answers_from_one_that_does_not() {
+fn status_distinguishes_a_server_that_answers_from_one_that_does_not() {
     let server = Server::start(&[]);
     let output = ask(&server, &["status"]);
     assert!(printed(&output).contains(&format!("ping: {} says 200 OK after ", server.address)), "{output:?}");
     assert!(printed(&ask(&server, &["status", "--json"])).starts_with("{\"running\":true,\"pid\":null,"));
-    // A server on every address is found on this machine's own.
+    // A server on all addresses is asked at the loopback address.
     let port = server.address.port().to_string();
     assert!(ctl(&server.home, &["status", "-a", "0.0.0.0", "-p", &port]).status.success());
 
@@ -139,9 +139,9 @@ fn a_record_is_found_in_the_file_and_over_the_network() {
 
     let server = Server::on(home, &KEEP);
     assert_eq!(printed(&ask(&server, &arguments)), found);
-    // Python's server, say, which lends nothing.
+    // A server without a control socket, such as Python's.
     fs::remove_file(server.home.path("pyzord.db.control")).unwrap();
-    // The protocol has whole seconds.
+    // The protocol transfers whole seconds.
     let whole = found.replace(".000012", "").replace(".00006", "").replace(".000015", "");
     assert_eq!(printed(&ask(&server, &arguments)), whole);
     server.home.write("pyzord.access", "ping : anonymous : allow\n");
@@ -153,7 +153,7 @@ fn a_record_is_found_in_the_file_and_over_the_network() {
 }
 
 #[test]
-fn a_record_that_nobody_can_read_is_named_and_can_be_deleted() {
+fn an_unreadable_record_is_named_and_can_be_deleted() {
     let home = Home::new();
     fill(&home, 3);
     let write = "import dbm.gnu, sys; dbm.gnu.open(sys.argv[1], 'w')[sys.argv[2]] = 'nonsense'";
@@ -175,11 +175,11 @@ fn a_record_that_nobody_can_read_is_named_and_can_be_deleted() {
 }
 
 #[test]
-fn a_file_that_nobody_lends_is_changed_only_once_its_server_has_stopped() {
+fn a_file_of_a_server_without_a_control_socket_is_changed_after_its_stop() {
     let home = Home::new();
     fill(&home, 4);
     let server = Server::on(home, &KEEP);
-    // Python's server lends nothing.
+    // Python's server has no control socket.
     fs::remove_file(server.home.path("pyzord.db.control")).unwrap();
     for arguments in [
         &["delete", &digest(4)][..],
@@ -256,14 +256,14 @@ fn an_export_is_imported_exactly() {
 }
 
 #[test]
-fn an_import_says_what_becomes_of_records_that_are_there() {
+fn an_import_reports_records_that_exist_already() {
     let home = Home::new();
     let line = |count: u32, from: u32, to: u32| format!("{},{count},{from},{to},0,,\n", digest(1));
     let (old, new) = (line(5, 10, 20), line(2, 15, 30));
     let import = |options: &[&str], text: &str| feed(&home, &[&["import"], options].concat(), text);
     let stored = || lines(&ctl(&home, &["export"]))[0].clone() + "\n";
     assert!(import(&[], &old).status.success());
-    // The same again is no contradiction.
+    // The same records again are no conflict.
     assert!(import(&[], &old).status.success());
     let refused = import(&[], &new);
     assert_eq!((refused.status.code(), stored()), (Some(1), old.clone()));
@@ -274,7 +274,7 @@ fn an_import_says_what_becomes_of_records_that_are_there() {
     assert_eq!(stored(), line(7, 10, 30));
     assert!(import(&["--replace"], &new).status.success());
     assert_eq!(stored(), new);
-    // Lines of one digest are taken one after the other.
+    // Lines with the same digest are imported one after the other.
     assert!(import(&["--merge"], &[&*old, &old, &old].concat()).status.success());
     assert_eq!(stored(), line(17, 10, 30));
     assert_eq!(import(&["--merge", "--replace"], &new).status.code(), Some(2));
@@ -300,15 +300,15 @@ fn bad_lines_are_named_by_number_and_the_others_imported() {
     assert!(stderr(&missing).starts_with("pyzorctl: /nonexistent: "), "{missing:?}");
 }
 
-/// The file with one bucket that says it has one record more, or less, than it has: what a process killed in the
-/// middle of a write leaves.
+/// Damages the file as a process does that is killed during a write: one bucket has a wrong number of records, one too
+/// large or too small.
 fn damaged(file: &[u8]) -> Vec<u8> {
     let mut bytes = file.to_vec();
     let address = |at: usize, bytes: &[u8]| {
         usize::try_from(u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap()
     };
     let bucket = address(address(8, &bytes), &bytes);
-    // After a list of free space, 8 bytes and 6 elements of 16, stand the bits and then the count.
+    // The bits and then the count follow a list of free space of 8 bytes and 6 elements of 16 bytes.
     bytes[bucket + 8 + 6 * 16 + 4] ^= 1;
     bytes
 }
@@ -370,12 +370,12 @@ fn expiry_is_what_a_server_would_remove() {
     assert_eq!(printed(&ctl(&home, &week)).lines().count(), 3);
     let never = printed(&ctl(&home, &["expiry", "--json", "--cleanup-age", "0"]));
     assert!(never.starts_with("{\"cleanup_age\":0,\"expired\":0,"), "{never}");
-    // A list is what `delete` reads.
+    // `delete` reads such a list.
     assert!(printed(&feed(&home, &["delete", "-"], &listed)).starts_with(&format!("{}: deleted", digest(4))));
     assert_eq!(printed(&ctl(&home, &["expiry", "--list"])), "");
 }
 
-/// Python's own function makes the key from our salt.
+/// Computes the key with Python's own function from our salt.
 const GENKEY: &str = "
 import getpass, hashlib, importlib.machinery, importlib.util, sys
 loader = importlib.machinery.SourceFileLoader('pyzor_client', sys.argv[1])
@@ -393,7 +393,7 @@ client.genkey(None, None, None, hash_func)
 ";
 
 #[test]
-fn a_key_is_the_one_that_pythons_client_makes_and_the_server_takes_it() {
+fn a_key_equals_that_of_pythons_client_and_the_server_accepts_it() {
     let home = Home::new();
     let passphrase = "correct h\u{f6}rse ";
     let server = Server::on(home, &[]);
@@ -406,7 +406,7 @@ fn a_key_is_the_one_that_pythons_client_makes_and_the_server_takes_it() {
     let program = python("pyzor").get_args().next().unwrap().to_str().unwrap().to_owned();
     assert_eq!(run_python(GENKEY, &[&program, salt, passphrase]), format!("{head}\n{keys}\n"));
 
-    // Both lines as they are printed, each in its file.
+    // Each printed line goes unchanged into its file.
     let person = Home::new();
     person.write("accounts", client);
     person.write("servers", format!("127.0.0.1:{port}\n"));
@@ -429,7 +429,7 @@ fn a_key_is_the_one_that_pythons_client_makes_and_the_server_takes_it() {
     assert_eq!(ctl(&other, &["genkey", "a:b"]).status.code(), Some(2));
 }
 
-/// Types on a terminal and says what it shows, how the program ended, and whether the terminal echoes again.
+/// Types on a terminal; returns its output, the exit status, and whether the terminal echoes again.
 const TERMINAL: &str = "
 import os, pty, sys, termios
 typed = sys.argv[1].encode().decode('unicode_escape').encode().split(b'|')
@@ -470,7 +470,7 @@ fn a_passphrase_is_not_shown_and_the_terminal_is_left_as_it_was() {
 }
 
 #[test]
-fn explanations_are_what_the_server_does() {
+fn explanations_agree_with_the_server() {
     let home = Home::new();
     let accounts = "alice : 1\nbob : 2\nEve : 3\n";
     home.write("pyzord.passwd", accounts);
@@ -581,7 +581,7 @@ fn errors_are_one_line_and_usage_is_status_2() {
 }
 
 #[test]
-fn who_stops_reading_ends_an_export_quietly() {
+fn a_closed_output_ends_an_export_quietly() {
     let home = Home::new();
     fill(&home, 5000);
     let mut export = command(&home, &["export"]);
@@ -591,7 +591,7 @@ fn who_stops_reading_ends_an_export_quietly() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
-/// The same commands on a database server, while nothing is locked.
+/// The same commands on a database server, which locks no file.
 #[cfg(all(feature = "redis", feature = "mysql"))]
 #[test]
 fn records_on_a_database_server_are_changed_beside_a_running_pyzord() {
@@ -615,7 +615,7 @@ fn records_on_a_database_server_are_changed_beside_a_running_pyzord() {
         let file = server.home.write("export.csv", &csv);
         let imported = printed(&run(&["import", file.to_str().unwrap()]));
         assert_eq!(imported, "1000 records imported, 0 lines failed\n", "{engine}");
-        // All of it again is no contradiction: what the database cuts from a record is no difference.
+        // All records again are no conflict: a part of a record that the database cuts off is no difference.
         assert!(run(&["import", file.to_str().unwrap()]).status.success());
         assert_eq!(lines(&run(&["export"])), whole, "{engine}");
         assert!(printed(&run(&["lookup", &digest(4)])).contains("  reports: 16, first 2020-09-13 "));
@@ -627,12 +627,12 @@ fn records_on_a_database_server_are_changed_beside_a_running_pyzord() {
         assert_eq!(server.client().check(&digest(4)), (3, 2));
         let checked = printed(&run(&["check-database"]));
         assert!(checked.ends_with("sound\n1000 entries, 0 of them unreadable\n"), "{checked}");
-        // All but the one just set, and the 66 without a date.
+        // All records except the one just set and the 66 without a date.
         assert!(printed(&run(&["expiry"])).contains("\nexpired: 933\n"));
         let status = printed(&run(&["status"]));
         assert!(status.contains("records: about 1") && !status.contains("secret"), "{status}");
     }
-    // A password is in no message.
+    // No message has a password.
     for (engine, dsn) in [("redis", "127.0.0.1,1,secret,0"), ("mysql", "127.0.0.1:1,user,secret,db,table")] {
         for command in ["export", "check-database", "status"] {
             let home = Home::new();

@@ -1,4 +1,4 @@
-//! Servers on a real redis-server and a real mariadbd: shared, away, hung and killed.
+//! Servers with a real redis-server and a real mariadbd: shared, absent, suspended and killed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -9,11 +9,11 @@ use crate::harness::{
     Client, Home, Server, digest, field, request, run_python, wait_for, with_python_server,
 };
 
-/// A database server, whatever its kind.
+/// A database server of any kind.
 trait Database {
     fn engine(&self) -> &'static str;
     fn dsn(&self) -> String;
-    /// The same for Python's server, with what its client library must find in the environment.
+    /// The same for Python's server, with the environment variables that its client library needs.
     fn python_dsn(&self) -> String;
     fn environment(&self) -> Vec<(&'static str, String)>;
     fn hang(&self);
@@ -95,12 +95,12 @@ impl Database for Mysql {
     }
 }
 
-/// A redis-server that has on its disk what it acknowledged.
+/// A redis-server that writes each change to the disk before it acknowledges it.
 fn redis() -> Redis {
     Redis(RedisServer::durable())
 }
 
-/// A mariadbd with the table, made as an administrator makes it.
+/// A mariadbd with the table, created as an administrator creates it.
 fn mysql() -> Mysql {
     let database = Mysql(MariadbServer::start());
     let output = Home::new().run(&["-e", "mysql", "--dsn", &database.dsn(), "--create-table"]);
@@ -116,12 +116,12 @@ fn code(client: &Client, op: &str, digest: &str) -> String {
     field(&client.ask(request(op, &[digest])), "Code").to_owned()
 }
 
-/// Waits until every connection of a server is there: many requests in a row are answered.
+/// Waits until every connection of a server is open: many requests in a row are answered.
 fn settle(client: &Client) {
     wait_for("the database", || (0..50).all(|_| code(client, "check", &digest(0)) == "200").then_some(()));
 }
 
-/// Reports until it is acknowledged.
+/// Reports a digest until the report is acknowledged.
 fn report(client: &Client, digest: &str) {
     wait_for("a report", || (code(client, "report", digest) == "200").then_some(()));
 }
@@ -175,8 +175,8 @@ fn python_reads_and_writes_the_same(database: &dyn Database) {
     });
 }
 
-/// With a database that is away the server starts, answers pings, refuses the rest, and is back soon after it.
-fn a_database_that_is_away_is_waited_for(database: &mut dyn Database) {
+/// Without its database the server starts, answers pings and refuses the rest; it recovers soon after the database.
+fn an_absent_database_is_waited_for(database: &mut dyn Database) {
     database.kill();
     let server = serve(database);
     let client = server.client();
@@ -189,14 +189,14 @@ fn a_database_that_is_away_is_waited_for(database: &mut dyn Database) {
     report(&client, &spam);
     settle(&client);
     assert_eq!(client.check(&spam), (1, 0));
-    // A connection that lasted for a second is told of with the next request.
+    // The loss of a connection that lasted for a second is logged with the next request.
     wait_for("the log", || {
         settle(&client);
         server.log().contains("is back; failed attempts: ").then_some(())
     });
 }
 
-/// A database that hangs stops no ping and fills no memory; what was acknowledged is there when it goes on.
+/// A database that hangs stops no ping and fills no memory; acknowledged reports are there when it continues.
 fn a_database_that_hangs_stops_no_ping(database: &dyn Database) {
     let server = serve(database);
     let client = server.client();
@@ -232,8 +232,8 @@ impl Drop for Set<'_> {
     }
 }
 
-/// Killed under load: every report that was acknowledged is there, before and after.
-fn what_was_acknowledged_is_there_after_a_kill(database: &mut dyn Database) {
+/// Kills the database under load: every acknowledged report is there afterwards.
+fn acknowledged_reports_survive_a_kill(database: &mut dyn Database) {
     let server = serve(database);
     let spam = digest(401);
     report(&server.client(), &spam);
@@ -246,7 +246,7 @@ fn what_was_acknowledged_is_there_after_a_kill(database: &mut dyn Database) {
                 acknowledged.fetch_add(u64::from(counted), Ordering::Relaxed);
             }
         });
-        // However this ends, the load ends with it.
+        // The load ends with this block, also after a panic.
         let _stop = Set(&stop);
         let pings = server.client();
         for _ in 0..3 {
@@ -261,7 +261,7 @@ fn what_was_acknowledged_is_there_after_a_kill(database: &mut dyn Database) {
     });
     let acknowledged = acknowledged.into_inner();
     let (counted, _) = server.client().check(&spam);
-    // A report that was cut off may have been counted without its acknowledgement, once for each kill and batch.
+    // A report may be counted without its acknowledgement: once for each kill and batch.
     assert!(counted >= acknowledged, "{counted} of {acknowledged}");
     assert!(counted <= acknowledged + 100, "{counted} of {acknowledged}");
 }
@@ -270,8 +270,8 @@ fn suite(mut database: impl Database) {
     no_increment_is_lost(&database);
     python_reads_and_writes_the_same(&database);
     a_database_that_hangs_stops_no_ping(&database);
-    what_was_acknowledged_is_there_after_a_kill(&mut database);
-    a_database_that_is_away_is_waited_for(&mut database);
+    acknowledged_reports_survive_a_kill(&mut database);
+    an_absent_database_is_waited_for(&mut database);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn mysql_serves() {
 }
 
 #[test]
-fn old_redis_records_are_told_of() {
+fn old_redis_records_are_logged() {
     let database = RedisServer::start();
     let script =
         "import redis, sys\nredis.Redis(port=int(sys.argv[1])).set('pyzord.digest.' + '0' * 40, '1,,,0,,')";

@@ -14,12 +14,12 @@ fn term_and_int_stop_with_nothing_lost() {
         let server = Server::start(&[]);
         let client = server.client();
         let spam = digest(3);
-        // As many as this end's receive buffer holds replies.
+        // As many requests as this end's receive buffer has room for replies.
         for _ in 0..BURST {
             client.send(request("report", &[&spam]));
         }
         server.signal(signal);
-        // What the kernel had received when the signal came is answered, and what is answered is counted.
+        // Datagrams in the kernel's buffer at the signal are answered, and each answered report is counted.
         let acknowledged = (0..BURST).map_while(|_| client.receive_within(2000)).count();
         server.wait_for_log("Server shutdown.");
         let server = Server::on(server.stop_after_signal(), &[]);
@@ -29,7 +29,7 @@ fn term_and_int_stop_with_nothing_lost() {
     }
 }
 
-/// The Rust port of the Python server died of its own reload signal.
+/// A Rust port of Python's server ended at its own reload signal.
 #[test]
 fn twenty_reloads_under_load_lose_no_datagram() {
     let server = Server::start(&["--workers", "2"]);
@@ -53,7 +53,7 @@ fn twenty_reloads_under_load_lose_no_datagram() {
 }
 
 #[test]
-fn a_reload_takes_the_new_rules_and_a_broken_file_keeps_the_old() {
+fn a_reload_applies_the_new_rules_and_an_unreadable_file_keeps_the_old_ones() {
     let server = Server::start(&[]);
     let client = server.client();
     let ping = || field(&client.ask(request("ping", &[])), "Code").to_owned();
@@ -61,7 +61,7 @@ fn a_reload_takes_the_new_rules_and_a_broken_file_keeps_the_old() {
     server.home.write("pyzord.access", "ping : anonymous : deny\n");
     server.signal(Signal::SIGUSR1);
     wait_for("the new rules", || (ping() == "403").then_some(()));
-    // A directory cannot be read as a file, not even by root.
+    // Root cannot read a directory as a file, either.
     std::fs::remove_file(server.home.path("pyzord.access")).unwrap();
     std::fs::create_dir(server.home.path("pyzord.access")).unwrap();
     server.signal(Signal::SIGUSR1);

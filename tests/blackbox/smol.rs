@@ -1,4 +1,4 @@
-//! The built server from the outside: real sockets, signals and files, and Python's client and server as peers.
+//! Black-box tests of the built server: real sockets, signals and files; Python's client and server as peers.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! The status page from the outside: exact counts, health, hostile clients, and no secrets.
+//! The status page over HTTP: exact counts, health, hostile clients, and no secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::harness::{Home, Server, digest, request, run_python, wait_for};
 use crate::http::{Answer, connect, exchange, get, read, serve, status_address};
 
-/// The samples of `/metrics`, by name with labels. Fails unless each is announced by HELP and TYPE, as the format says.
+/// Returns the samples of `/metrics`, by name with labels. Panics unless HELP and TYPE announce each, as the format
+/// requires.
 fn metrics(address: SocketAddr) -> BTreeMap<String, f64> {
     let Answer { code, head, body } = get(address, "/metrics");
     assert!(code == 200 && head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
@@ -40,12 +41,12 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
     samples
 }
 
-/// The names of metrics without their labels.
+/// Returns the names of metrics without their labels.
 fn names(samples: &BTreeMap<String, f64>) -> BTreeSet<&str> {
     samples.keys().map(|sample| sample.split('{').next().unwrap()).collect()
 }
 
-/// Checks the form of a histogram and returns how many values it has.
+/// Checks the form of a histogram and returns its number of values.
 fn histogram(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
     let prefix = format!("{name}_bucket{{le=\"");
     let bucket = |(sample, count): (&String, &f64)| {
@@ -101,7 +102,7 @@ fn counts_are_exact_after_a_scripted_load() {
     assert_eq!(requests.map(|(_, count)| count).sum::<f64>(), 203.0);
     assert_eq!(histogram(&found, "pyzord_request_duration_seconds"), 203.0);
     assert!(histogram(&found, "pyzord_batch_size") <= 210.0);
-    // Checks and reports ask the store, and two of them in one batch ask once.
+    // Checks and reports make store calls; several of them in one batch are one measurement.
     assert!((1.0..=120.0).contains(&histogram(&found, "pyzord_store_duration_seconds")));
     let status: Value = serde_json::from_str(&get(page, "/status.json").body).unwrap();
     assert_eq!(status["talkers"][0]["network"], "127.0.0.1/32");
@@ -111,7 +112,7 @@ fn counts_are_exact_after_a_scripted_load() {
 }
 
 #[test]
-fn every_path_answers_and_nothing_else_does() {
+fn every_path_has_a_response_and_other_paths_have_none() {
     let (server, page) = serve(&[]);
     for (path, kind) in [
         ("/", "text/html"),
@@ -128,17 +129,17 @@ fn every_path_answers_and_nothing_else_does() {
     assert_eq!(get(page, "/../etc/passwd").code, 404);
     let post = exchange(page, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc");
     assert!(post.code == 405 && post.head.contains("Allow: GET, HEAD"), "{}", post.head);
-    // The name of somebody who had it resolve to 127.0.0.1.
+    // A foreign name that resolves to 127.0.0.1.
     let rebound = exchange(page, b"GET /status.json HTTP/1.1\r\nHost: evil.example:80\r\n\r\n");
     assert_eq!(rebound.code, 421);
     server.stop();
 }
 
 #[test]
-fn hostile_clients_keep_nobody_out() {
+fn hostile_clients_keep_no_client_out() {
     let (server, page) = serve(&[]);
     let before = server.memory();
-    // Three times as many as there may be: silent ones, and ones that send half a request.
+    // Three times as many connections as allowed: silent ones, and ones with half a request.
     let mut slow: Vec<_> = (0..200).map(|_| connect(page)).collect();
     slow.iter_mut()
         .skip(1)
@@ -151,7 +152,7 @@ fn hostile_clients_keep_nobody_out() {
         (b"\0\0\0\0\r\n\r\n".to_vec(), 400),
         ([b"GET /", &b"x".repeat(20_000)[..], b" HTTP/1.1\r\n\r\n"].concat(), 431),
         ([b"GET / HTTP/1.1\r\n", &b"a: b\r\n".repeat(200)[..], b"\r\n"].concat(), 431),
-        // What follows a request is nobody's, and does not cost its sender the answer.
+        // Bytes after a request are ignored, and the request is answered.
         ([b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", &b"x".repeat(20_000)[..]].concat(), 200),
     ] {
         assert_eq!(
@@ -161,13 +162,13 @@ fn hostile_clients_keep_nobody_out() {
             String::from_utf8_lossy(&bytes[..20.min(bytes.len())])
         );
     }
-    // One that is kept is answered when it says the rest.
+    // A connection that is still open gets its response after the rest of the request.
     let mut patient = connect(page);
     patient.write_all(b"GET /healthz HT").unwrap();
     assert_eq!(get(page, "/healthz").code, 200);
     patient.write_all(b"TP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert_eq!(read(&mut patient).code, 200);
-    // One that never does is closed, and so is one that never closes.
+    // A connection without the rest of its request is closed, and so is one whose client never closes it.
     let mut silent = connect(page);
     assert!(matches!(silent.read(&mut [0; 10]), Ok(0) | Err(_)));
     server.client().ask(request("ping", &[]));
@@ -191,7 +192,7 @@ fn an_address_that_cannot_be_listened_on_names_the_setting() {
 }
 
 #[test]
-fn without_the_setting_nothing_listens_and_elsewhere_than_at_home_it_warns() {
+fn without_the_setting_nothing_listens_and_a_public_address_is_a_warning() {
     let plain = Server::start(&[]);
     let sockets = fs::read_dir(format!("/proc/{}/fd", plain.pid())).unwrap();
     let links: Vec<_> = sockets.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).collect();
@@ -203,15 +204,15 @@ fn without_the_setting_nothing_listens_and_elsewhere_than_at_home_it_warns() {
     let open = Server::start(&["--status-address", "0.0.0.0:0"]);
     assert!(open.log().contains("WARNING StatusAddress: the page has no password: every host that reaches 0.0.0.0:"), "{}", open.log());
     let port = status_address(&open).port();
-    // There, any name may be the server's.
+    // On such an address any host name may be the server's.
     let local = SocketAddr::from(([127, 0, 0, 1], port));
     let ask = b"GET /healthz HTTP/1.1\r\nHost: mail.example\r\n\r\n";
     wait_for("the first worker", || (exchange(local, ask).code == 200).then_some(()));
 }
 
-/// What Prometheus and Grafana are given names metrics that there are.
+/// The alerts and the dashboard name existing metrics only.
 #[test]
-fn the_dashboard_and_the_alerts_name_metrics_that_there_are() {
+fn the_dashboard_and_the_alerts_name_existing_metrics() {
     let (server, page) = serve(&[]);
     server.client().ask(request("ping", &[]));
     wait_for("the first request", || {
@@ -235,7 +236,7 @@ fn the_dashboard_and_the_alerts_name_metrics_that_there_are() {
         assert!(named.len() >= least, "{named:?}");
         named.iter().for_each(|name| assert!(known.contains(name), "there is no metric {name}"));
     }
-    // The manual's table has all of them.
+    // The table of the manual has all metrics.
     let manual =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring.md")).unwrap();
     for name in known {
@@ -251,7 +252,7 @@ mod remote {
     use super::*;
 
     #[test]
-    fn health_follows_the_database_and_no_secret_is_told() {
+    fn health_follows_the_database_and_no_secret_is_shown() {
         let database = RedisServer::with_password("hunter2secret");
         let dsn = format!("127.0.0.1,{},hunter2secret,0", database.port());
         let home = Home::new();
@@ -268,7 +269,7 @@ mod remote {
         for path in ["/", "/metrics", "/status.json", "/healthz"] {
             let body = get(page, path).body;
             for secret in ["hunter2secret", "0123456789abcdef0123456789abcdef01234567"] {
-                assert!(!body.contains(secret), "{path} tells a secret");
+                assert!(!body.contains(secret), "{path} shows a secret");
             }
         }
         let settings = get(page, "/status.json").body;
@@ -276,7 +277,7 @@ mod remote {
         database.hang();
         until(503, "the database does not answer");
         assert_eq!(metrics(page)["pyzord_store_up"], 0.0);
-        // The page itself and datagrams that need no database go on.
+        // The page itself and datagrams without store calls are still answered.
         assert_eq!(get(page, "/").code, 200);
         server.client().ask(request("ping", &[]));
         database.go_on();

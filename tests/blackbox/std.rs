@@ -1,4 +1,4 @@
-//! The built server from the outside: real sockets, signals and files, and Python's client and server as peers.
+//! Black-box tests of the built server: real sockets, signals and files; Python's client and server as peers.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +12,6 @@ const RUNTIME: &str = "std";
 
 include!("modules.rs");
 
-// The same page whatever the runtime: once is enough.
+// The page does not depend on the runtime: one test crate is enough.
 mod browser;
 mod page;

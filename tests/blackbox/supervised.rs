@@ -1,4 +1,4 @@
-//! What a service manager sees: notifications, a socket that it passes, the journal.
+//! The server under a service manager: notifications, a passed socket, the journal.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -23,7 +23,7 @@ fn client_of(home: &Home) -> Client {
     Client::new(wait_for("listening", || address(&home.read("stderr"))))
 }
 
-/// The next notification that is not about the watchdog.
+/// Returns the next notification that is not about the watchdog.
 fn news(manager: &UnixDatagram) -> String {
     let mut buffer = [0; 1000];
     loop {
@@ -36,7 +36,7 @@ fn news(manager: &UnixDatagram) -> String {
 }
 
 #[test]
-fn the_manager_hears_of_start_life_reload_and_stop() {
+fn the_manager_is_notified_of_start_life_reload_and_stop() {
     let home = Home::new();
     let path = home.path("notify");
     let name = format!("pyzord-test-{}-{}", std::process::id(), crate::RUNTIME);
@@ -63,7 +63,7 @@ fn the_manager_hears_of_start_life_reload_and_stop() {
         let since = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end();
         let uptime: f64 =
             fs::read_to_string("/proc/uptime").unwrap().split(' ').next().unwrap().parse().unwrap();
-        // Time in suspension counts in the latter alone.
+        // Only the uptime includes the time in suspension.
         assert!(since.parse::<f64>().unwrap() / 1e6 < uptime + 1.0, "{since} {uptime}");
         assert_eq!(news(&manager), "READY=1\n");
         signal(&server.0, Signal::SIGTERM);
@@ -73,7 +73,7 @@ fn the_manager_hears_of_start_life_reload_and_stop() {
 }
 
 #[test]
-fn a_manager_that_cannot_be_reached_keeps_nothing_from_serving() {
+fn an_unreachable_manager_does_not_stop_the_server() {
     let home = Home::new();
     let mut command = home.command(&["-a", "127.0.0.1", "-p", "0"]);
     command.env("NOTIFY_SOCKET", home.path("nobody"));
@@ -82,7 +82,7 @@ fn a_manager_that_cannot_be_reached_keeps_nothing_from_serving() {
     assert!(home.read("stderr").contains("the service manager does not hear `READY=1"));
 }
 
-/// The server with this as its file descriptor 3, as the manager would start it.
+/// Starts the server with this socket as file descriptor 3, as the manager does.
 fn passed(home: &Home, socket: impl Into<OwnedFd>, count: &str) -> Command {
     let server = home.command(&["-a", "192.0.2.1"]);
     let mut command = Command::new("sh");
@@ -98,7 +98,7 @@ fn a_passed_socket_is_served_instead_of_the_settings() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let client = Client::new(socket.local_addr().unwrap());
-    // The manager has it before there is a server.
+    // The manager binds the socket before the server starts.
     client.send(request("ping", &[]));
     let mut server = Guarded(passed(&home, socket, "1").spawn().unwrap());
     assert_eq!(field(&client.receive(), "Code"), "200");
@@ -108,7 +108,7 @@ fn a_passed_socket_is_served_instead_of_the_settings() {
 }
 
 #[test]
-fn what_is_passed_by_mistake_is_refused() {
+fn descriptors_of_another_kind_are_refused() {
     let udp = || OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
     let tcp = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
     for (socket, count, cause) in [

@@ -1,4 +1,4 @@
-//! The runtimes as libraries: one suite for each of them, with real sockets and commands instead of signals.
+//! The runtimes as libraries: one suite for all of them, with real sockets, and commands instead of signals.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod parity;
@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use pyzord_core::Store;
 use pyzord_runtime::{Command, Server};
 
-/// A way to serve until a command says stop.
+/// A runtime that serves until the command to stop.
 trait Drive {
     fn serve<S: Store>(server: Server<'_, S>, commands: Receiver<Command>);
 }

@@ -1,4 +1,4 @@
-//! The same transcript gives the same replies on every runtime and from the core alone.
+//! The same transcript has the same replies on every runtime and from the core alone.
 
 use std::net::UdpSocket;
 use std::sync::mpsc;
@@ -14,7 +14,7 @@ use crate::{Drive, for_every_runtime};
 
 const REQUESTS: usize = 10_000;
 
-/// A small generator of numbers, the same ones in every run.
+/// A small generator of pseudo-random numbers, with the same sequence in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -33,7 +33,7 @@ fn policy() -> Policy {
     Policy::parse(Some(b"bob : 1234\neve : 5678"), Some(access), AccessOrder::FirstMatch).0
 }
 
-/// Requests of every kind: signed and not, allowed and not, whole and broken.
+/// Requests of every kind: signed or not, allowed or not, whole or malformed.
 fn transcript(now: i64) -> Vec<Vec<u8>> {
     let mut numbers = Numbers(7);
     (0..REQUESTS).map(|thread| request(&mut numbers, thread, now)).collect()
@@ -52,14 +52,14 @@ fn request(numbers: &mut Numbers, thread: usize, now: i64) -> Vec<u8> {
     text += &format!("Sig: {}\n\n", String::from_utf8_lossy(&signature));
     let mut bytes = text.into_bytes();
     if numbers.below(10) == 0 {
-        // Behind the first line, so that it stays a request and is answered.
+        // After the first line: the datagram is still a request, which is answered.
         let at = 10 + numbers.below(bytes.len() - 10);
         *bytes.get_mut(at).unwrap() = b"\n :x"[..].get(numbers.below(4)).copied().unwrap();
     }
     bytes
 }
 
-/// Replies without their dates: those depend on when they were made.
+/// Returns replies without their dates, which depend on the clock.
 fn undated(reply: &[u8]) -> String {
     let line = |line: &str| match line.split_once("ed: ") {
         Some((name, date)) => format!("{name}ed: {}\n", if date == "0" { "never" } else { "a date" }),
@@ -92,11 +92,11 @@ fn over_the_wire<D: Drive>(transcript: &[Vec<u8>], expected: &[String]) -> Vec<S
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
     let (policy, counters) = (Live::new(policy()), Counters::default());
     let (commands, receiver) = mpsc::channel();
-    // More wrong signatures come from one address than any client sends.
+    // One address sends more wrong signatures than any client.
     let mut limits = Limits::default();
     limits.failures = Rate::UNLIMITED;
     thread::scope(|scope| {
-        // Dropped when the test fails, which stops the server, too.
+        // A failed test drops it, which stops the server.
         let commands = commands;
         scope.spawn(|| {
             let server = Server {

@@ -1,4 +1,4 @@
-//! What every runtime must do.
+//! The tests that every runtime must pass.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::{Drive, for_every_runtime};
 const PING: &[u8] = b"Op: ping\nThread: 5\nPV: 2.1\n\n";
 const DIGEST: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 
-/// A store that all workers share, that counts syncs, and that panics when it is asked about the digest of zeros.
+/// A store that all workers share. It counts syncs, and panics at a call for the digest of zeros.
 #[derive(Clone)]
 struct Shared<'a>(&'a Mutex<MemoryStore>, &'a AtomicUsize);
 
@@ -51,13 +51,13 @@ fn receive(client: &UdpSocket) -> String {
     String::from_utf8_lossy(buffer.get(..length).unwrap()).into_owned()
 }
 
-/// Both ways to ask a store, with so many workers.
+/// Returns the stores of both kinds, local and remote, for this number of workers.
 const KINDS: [fn(Shared<'_>, usize) -> Stores<Shared<'_>>; 2] = [
     |store, workers| Stores::Local(vec![store; workers]),
     |store, workers| Stores::Remote { workers, stores: vec![store; 2] },
 ];
 
-/// Runs a server for as long as `test` takes, then stops it; returns its counters, its records and its syncs.
+/// Runs a server during `test`, then stops it; returns its counters, its records and its number of syncs.
 fn with_server<D: Drive>(
     stores: impl FnOnce(Shared<'_>) -> Stores<Shared<'_>>,
     test: impl FnOnce(&Sockets, &mpsc::Sender<Command>),
@@ -69,7 +69,7 @@ fn with_server<D: Drive>(
     let (commands, receiver) = mpsc::channel();
     let (policy, counters) = (Live::new(Policy::default()), Counters::default());
     thread::scope(|scope| {
-        // Dropped when the test fails, which stops the server, too.
+        // A failed test drops it, which stops the server.
         let commands = commands;
         scope.spawn(|| {
             let server = Server {
@@ -125,8 +125,8 @@ fn a_reload_changes_the_rules_of_every_worker<D: Drive>() {
             |sockets, commands| {
                 assert!(ask(&client(sockets), PING).starts_with("Code: 200\n"));
                 commands.send(Command::Reload).unwrap();
-                // The sender's port decides which worker is asked, so each of them is often enough; none may use the
-                // old rules for long.
+                // The sender's port decides which worker answers, so each worker answers often. None may use the old
+                // rules for long.
                 let mut denied = 0;
                 let denied_everywhere = (0..100_000).any(|_| {
                     denied =
@@ -139,12 +139,12 @@ fn a_reload_changes_the_rules_of_every_worker<D: Drive>() {
     }
 }
 
-/// A thread that ended with a panic would leave a server that serves less and less, and nobody would know.
+/// If a panic ended a worker's thread, the server would become slower and slower without a message.
 fn a_bug_in_a_store_costs_its_batch_and_nothing_else<D: Drive>() {
     for kind in KINDS {
         let test = |sockets: &Sockets, _: &mpsc::Sender<Command>| {
             let client = client(sockets);
-            // A request may be in the batch that was dropped, so it is asked again.
+            // A request may have been in the dropped batch, so it is sent again.
             client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
             let check = format!("Op: check\nOp-Digest: {DIGEST}\nPV: 2.1\n\n");
             for _ in 0..5 {
@@ -158,7 +158,7 @@ fn a_bug_in_a_store_costs_its_batch_and_nothing_else<D: Drive>() {
     }
 }
 
-fn what_is_no_request_is_counted<D: Drive>() {
+fn a_datagram_that_is_no_request_is_counted<D: Drive>() {
     for kind in KINDS {
         let (counters, ..) = with_server::<D>(
             |store| kind(store, 1),
@@ -170,17 +170,17 @@ fn what_is_no_request_is_counted<D: Drive>() {
                 assert!(ask(&client, PING).starts_with("Code: 200\n"));
             },
         );
-        // The datagrams that wake workers for the stop are counted as well.
+        // The datagrams that wake workers for the stop are counted, too.
         let count = counters.split(" were no requests").next().unwrap().rsplit(' ').next().unwrap();
         assert!(count.parse::<u64>().unwrap() >= 3, "{counters}");
     }
 }
 
-/// Python's server answered nothing at all while its database hung.
-fn a_store_that_hangs_keeps_nobody_from_a_ping<D: Drive>() {
+/// Python's server answers nothing while its database hangs.
+fn a_store_that_hangs_delays_no_ping<D: Drive>() {
     let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
     let hung = records.lock().unwrap();
-    // So many digests that a few requests fill a batch.
+    // Many digests: a few requests fill a batch.
     let digests = format!("Op-Digest: {DIGEST}\n").repeat(20);
     let report = format!("Op: report\n{digests}Thread: 6\nPV: 2.1\n\n");
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
@@ -188,7 +188,7 @@ fn a_store_that_hangs_keeps_nobody_from_a_ping<D: Drive>() {
     let (commands, receiver) = mpsc::channel();
     let (policy, counters) = (Live::new(Policy::default()), Counters::default());
     thread::scope(|scope| {
-        // Dropped when the test fails, which stops the server, too.
+        // A failed test drops it, which stops the server.
         let commands = commands;
         let store = Shared(&records, &syncs);
         let (sockets, policy, counters) = (&sockets, &policy, &counters);
@@ -207,7 +207,7 @@ fn a_store_that_hangs_keeps_nobody_from_a_ping<D: Drive>() {
             };
             D::serve(server, receiver);
         });
-        // With each report a ping: the pings are answered, and so are the reports that nothing has room for.
+        // A ping after each report: the pings are answered, and so are the reports that do not fit into the queue.
         let mut unavailable = 0;
         for _ in 0..1000 {
             client.send(report.as_bytes()).unwrap();
@@ -232,6 +232,6 @@ for_every_runtime! {
     a_stop_answers_what_was_received_and_syncs,
     a_reload_changes_the_rules_of_every_worker,
     a_bug_in_a_store_costs_its_batch_and_nothing_else,
-    what_is_no_request_is_counted,
-    a_store_that_hangs_keeps_nobody_from_a_ping,
+    a_datagram_that_is_no_request_is_counted,
+    a_store_that_hangs_delays_no_ping,
 }

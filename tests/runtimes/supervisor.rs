@@ -1,4 +1,4 @@
-//! What a supervisor hears.
+//! The notifications that a supervisor receives.
 
 use std::net::UdpSocket;
 use std::sync::{Mutex, mpsc};
@@ -12,12 +12,12 @@ use pyzord_runtime::{Command, Counters, Live, News, Server, Shield, Sockets, Sto
 
 use crate::{Drive, for_every_runtime};
 
-/// How long anything may take before a test fails.
+/// The time after which a test fails.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// More than a blocking worker waits for a datagram.
+/// Longer than a blocking worker waits for a datagram.
 const PERIOD: Duration = Duration::from_millis(1500);
 
-/// A store that waits for whoever holds the lock.
+/// A store that waits for a lock that the test holds.
 #[derive(Clone)]
 struct Waiting<'a>(&'a Mutex<MemoryStore>);
 
@@ -31,7 +31,7 @@ impl Store for Waiting<'_> {
     }
 }
 
-fn a_supervisor_hears_the_truth<D: Drive>() {
+fn a_supervisor_is_notified_of_the_true_state<D: Drive>() {
     let records = Mutex::new(MemoryStore::new());
     let sockets = Sockets::bind("127.0.0.1", 0, 2).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -42,7 +42,7 @@ fn a_supervisor_hears_the_truth<D: Drive>() {
     let (teller, news) = mpsc::channel();
     let (sockets, policy, counters, store) = (&sockets, &policy, &counters, Waiting(&records));
     thread::scope(|scope| {
-        // Dropped when the test fails, which stops the server, too.
+        // A failed test drops it, which stops the server.
         let commands = commands;
         scope.spawn(move || {
             let server = Server {
@@ -62,14 +62,14 @@ fn a_supervisor_hears_the_truth<D: Drive>() {
             };
             D::serve(server, receiver);
         });
-        // Idle workers are well, too.
+        // Idle workers are alive, too.
         assert_eq!(news.recv_timeout(DEADLINE), Ok(News::Alive));
         assert_eq!(news.recv_timeout(DEADLINE), Ok(News::Alive));
         commands.send(Command::Reload).unwrap();
         let told: Vec<News> = news.iter().filter(|news| *news != News::Alive).take(2).collect();
         assert_eq!(told, [News::Reloading, News::Reloaded]);
 
-        // One worker hangs; the other still answers, but that is no reason to keep silent about the first.
+        // One worker hangs: there is no sign of life, although the other worker still answers.
         let hung = records.lock().unwrap();
         client
             .send(b"Op: check\nOp-Digest: da39a3ee5e6b4b0d3255bfef95601890afd80709\nThread: 6\nPV: 2.1\n\n")
@@ -90,5 +90,5 @@ fn a_supervisor_hears_the_truth<D: Drive>() {
 }
 
 for_every_runtime! {
-    a_supervisor_hears_the_truth,
+    a_supervisor_is_notified_of_the_true_state,
 }
