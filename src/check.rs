@@ -1,4 +1,4 @@
-//! `--create-table`, and `--check-config`: reads all files that a start reads, and prints what a start would log.
+//! `--create-table`, and `--check-config`: reads all files that a start reads, and prints the messages of a start.
 
 use std::process::ExitCode;
 

@@ -53,7 +53,7 @@ pub(crate) enum EngineError {
     Unknown(#[from] UnknownEngine),
 }
 
-/// What `--check-config` reports of a database that a start can use.
+/// The report of `--check-config` about a database that a start can use.
 pub(crate) enum Finding {
     /// The database is as it should be.
     Fine(String),

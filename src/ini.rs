@@ -20,11 +20,11 @@ pub(crate) struct Property {
 pub(crate) struct SyntaxError {
     /// Number of the line, from 1.
     pub(crate) line: usize,
-    /// What is wrong with the line.
+    /// The kind of error.
     pub(crate) cause: SyntaxCause,
 }
 
-/// What is wrong with a line.
+/// A kind of syntax error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub(crate) enum SyntaxCause {
     /// A section's name has no end.

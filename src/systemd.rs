@@ -28,7 +28,7 @@ pub(crate) struct Manager {
     watchdog: Option<Duration>,
 }
 
-/// What is wrong with the environment that a service manager has prepared.
+/// An error in the environment that a service manager has prepared.
 #[derive(Debug, Error)]
 pub(crate) enum SystemdError {
     /// The socket for notifications cannot be used.
@@ -73,7 +73,7 @@ impl Manager {
         match change {
             StatusChange::Reloading => self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros())),
             StatusChange::Reloaded => self.send("READY=1\n"),
-            StatusChange::Stopping => self.send("STOPPING=1\nSTATUS=Answering what was received\n"),
+            StatusChange::Stopping => self.send("STOPPING=1\nSTATUS=Answering the requests received so far\n"),
             StatusChange::Alive => self.send("WATCHDOG=1\n"),
         }
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with the settings, and the words for it.
+//! The errors of the settings, and their messages.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ pub(crate) enum SettingsError {
     Unreadable {
         /// The configuration file.
         file: PathBuf,
-        /// What the system answered.
+        /// The system's error.
         #[source]
         cause: io::Error,
     },
@@ -29,7 +29,7 @@ pub(crate) enum SettingsError {
         file: PathBuf,
         /// Number of the line, from 1.
         line: usize,
-        /// What is wrong with the line.
+        /// The kind of error.
         cause: SyntaxCause,
     },
     /// A setting has a value that it cannot have.
@@ -39,12 +39,12 @@ pub(crate) enum SettingsError {
         origin: Origin,
         /// The value.
         value: String,
-        /// What the setting takes.
+        /// The values that the setting can have.
         expected: Expected,
     },
 }
 
-/// The place in the operator's hands that a value comes from.
+/// The source of a value, as messages name it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Origin {
     /// No place: the setting has its default.
@@ -74,7 +74,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What a setting takes.
+/// The values that a setting can have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Expected {
     /// `first-match` or `last-match`.

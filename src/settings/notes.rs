@@ -1,4 +1,5 @@
-//! Messages about a configuration that can be used: warnings about the file, and what is done differently from Python.
+//! Messages about a configuration that can be used: warnings about lines of the file, and settings whose effect differs
+//! from Python's.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ pub(crate) struct ConfigWarning {
     pub(super) cause: WarningCause,
 }
 
-/// What is wrong with such a line.
+/// The cause of a warning.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum WarningCause {
     Unknown { name: String, nearest: Option<Setting> },

@@ -120,7 +120,7 @@ fn start(
     // The socket before the database: a second server that is started by mistake reports that the port is in use.
     let BoundSockets { sockets, passed } = bound?;
     if passed {
-        log::info!("Serving on the socket that the service manager passed, whatever the settings say.");
+        log::info!("Serving on the socket that the service manager passed, not on ListenAddress and Port.");
     }
     let status = settings.status.as_deref().map(StatusServer::bind).transpose()?;
     let mut engine = engine::open(settings)?;

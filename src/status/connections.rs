@@ -50,7 +50,7 @@ pub(super) fn serve(listener: &TcpListener, end: &UnixStream, clock: Clock, answ
     }
 }
 
-/// What has happened beside the connections.
+/// The events that do not belong to a connection.
 struct Ready {
     /// The server stops.
     ended: bool,

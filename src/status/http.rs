@@ -17,7 +17,7 @@ pub(super) struct HttpRequest<'a> {
     pub(super) head_only: bool,
 }
 
-/// What has been received of a request.
+/// The received part of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Parsed<'a> {
     Incomplete,

@@ -7,7 +7,7 @@ use pyzord_runtime::{Counts, Details};
 
 use crate::settings::SettingRow;
 
-/// What does not change while the server runs.
+/// The facts about a server that do not change while it runs.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) version: &'static str,
