@@ -1,4 +1,4 @@
-//! Those who send: honest clients, which repeat what was lost, and peers who are up to something.
+//! The clients, which repeat lost requests, and the attackers.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,132 +7,140 @@ use std::time::Duration;
 
 use pyzord_core::Digest;
 
+use crate::context::Context;
+use crate::event::Event;
 use crate::invariant::{Checked, Invariant};
-use crate::law::{Rules, USERS, WORDS};
-use crate::message::{Content, Message, Parcel, Signature, Signer};
-use crate::stage::{Event, Stage};
+use crate::payload::{Content, Payload, RequestSpec, SignatureKind, Signer};
+use crate::rules::{Rules, USERS, WORDS};
 
-/// A client waits this long for a reply before it sends again.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it sends.
+/// The time after which a client sends a request again.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a client sends a request.
 const ATTEMPTS: u32 = 3;
-/// After the faults, a client has its answer within this time, asking this often.
-const PROBE_WITHIN: Duration = Duration::from_secs(6);
+/// The longest time to the reply of a probe after all faults.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
+/// The time after which a probe is sent again.
 const PROBE_PAUSE: Duration = Duration::from_millis(300);
 
-/// How wrong a wrong client's clock is, in seconds.
+/// Errors of clients' clocks, in seconds.
 const DRIFTS: [i64; 5] = [-299, 298, 303, -303, 100_000];
 
-#[derive(Debug, Default)]
+/// Payloads that attackers can send again: the first ones.
+const OVERHEARD: usize = 50;
+
+#[derive(Debug)]
 pub(crate) struct Clients {
-    honest: BTreeMap<SocketAddr, Client>,
-    /// Digests that many report.
-    hot: Vec<Digest>,
-    /// What was sent and can be sent again by others.
-    seen: Vec<Arc<Parcel>>,
+    clients: BTreeMap<SocketAddr, Client>,
+    /// Digests that many clients use.
+    popular: [Digest; 3],
+    /// Sent payloads that attackers can send again.
+    overheard: Vec<Arc<Payload>>,
     sources: u16,
     threads: u64,
 }
 
-/// One request of an honest client. It has a port of its own.
+/// A client with one request, on its own port.
 #[derive(Debug)]
 struct Client {
-    parcel: Arc<Parcel>,
-    /// How often it was sent.
+    payload: Arc<Payload>,
+    /// How often the request was sent.
     sent: u32,
-    /// Sent until the answer is not 500, and soon.
+    /// The request is sent until the reply is not 500, and must have that reply in time.
     probe: bool,
     code: Option<u16>,
 }
 
 impl Clients {
-    pub(crate) fn new(stage: &mut Stage) -> Self {
-        let hot = (0..3).map(|_| Digest::new(stage.random.bytes())).collect();
-        Self { hot, ..Self::default() }
+    pub(crate) fn new(context: &mut Context) -> Self {
+        let popular = std::array::from_fn(|_| Digest::new(context.random.bytes()));
+        Self { clients: BTreeMap::new(), popular, overheard: Vec::new(), sources: 0, threads: 0 }
     }
 
-    /// A client with a request.
-    pub(crate) fn ask(&mut self, stage: &mut Stage, rules: &Rules, delay: Duration) {
-        let parcel = self.request(stage, rules).into_parcel();
-        self.add(stage, parcel, delay, false);
+    /// Adds a client that sends a request after `delay`.
+    pub(crate) fn ask(&mut self, context: &mut Context, rules: &Rules, delay: Duration) {
+        let payload = self.request(context, rules).into_payload();
+        self.add(context, payload, delay, false);
     }
 
-    /// A client that asks for each operation, and must have an answer soon.
-    pub(crate) fn probe(&mut self, stage: &mut Stage, rules: &Rules) {
+    /// Adds probes: a client for each operation and user.
+    pub(crate) fn probe(&mut self, context: &mut Context, rules: &Rules) {
         for user in [None].into_iter().chain(USERS.map(Some)) {
             for op in WORDS {
-                let digests = vec![Digest::new(stage.random.bytes())];
+                let digests = vec![Digest::new(context.random.bytes())];
                 let thread = self.thread();
                 let signer = user.map(|user| Signer {
                     user,
                     key: rules.key(user),
-                    time: stage.clock.seconds(),
-                    signature: Signature::Valid,
+                    time: context.clock.seconds(),
+                    signature: SignatureKind::Valid,
                 });
                 let version = Some("2.1");
-                let message = Message { op, digests, bad_digest: false, version, signer, thread, padding: 0 };
-                self.add(stage, message.into_parcel(), Duration::ZERO, true);
+                let request =
+                    RequestSpec { op, digests, bad_digest: false, version, signer, thread, padding: 0 };
+                self.add(context, request.into_payload(), Duration::ZERO, true);
             }
         }
     }
 
-    /// Every probe has its answer.
+    /// Checks that every probe has a reply.
     pub(crate) fn check_probes(&self) -> Checked {
-        let unanswered = |client: &&Client| client.probe && !client.is_content();
-        match self.honest.values().find(unanswered) {
+        let unanswered = |client: &&Client| client.probe && !client.is_satisfied();
+        match self.clients.values().find(unanswered) {
             None => Ok(()),
-            Some(client) => Err(Invariant::ComesBack.broken(format!(
-                "no answer but {:?} within {PROBE_WITHIN:?} after all faults, to {:?}",
-                client.code, client.parcel.content
+            Some(client) => Err(Invariant::Recovers.broken(format!(
+                "within {PROBE_TIMEOUT:?} after all faults the last code is {:?} for {:?}",
+                client.code, client.payload.content
             ))),
         }
     }
 
     pub(crate) const fn probe_time() -> Duration {
-        PROBE_WITHIN
+        PROBE_TIMEOUT
     }
 
-    fn add(&mut self, stage: &mut Stage, parcel: Arc<Parcel>, delay: Duration, probe: bool) {
-        let address = self.address(stage);
-        self.honest.insert(address, Client { parcel, sent: 0, probe, code: None });
-        stage.after(delay, Event::Send { client: address });
+    fn add(&mut self, context: &mut Context, payload: Arc<Payload>, delay: Duration, probe: bool) {
+        let address = self.address(context);
+        self.clients.insert(address, Client { payload, sent: 0, probe, code: None });
+        context.after(delay, Event::Send { client: address });
     }
 
-    /// A client sends, the first time or again.
-    pub(crate) fn send(&mut self, stage: &mut Stage, address: SocketAddr) {
-        let Some(client) = self.honest.get_mut(&address) else { return };
-        if client.is_content() || !client.probe && client.sent == ATTEMPTS {
+    /// Sends a client's request, for the first time or again.
+    pub(crate) fn send(&mut self, context: &mut Context, address: SocketAddr) {
+        let Some(client) = self.clients.get_mut(&address) else { return };
+        if client.is_satisfied() || !client.probe && client.sent == ATTEMPTS {
             return;
         }
         client.sent += 1;
-        stage.note(|| format!("{address} sends {:?}", client.parcel.content));
-        stage.send(address, &client.parcel);
-        stage.after(if client.probe { PROBE_PAUSE } else { PATIENCE }, Event::Send { client: address });
-        if self.seen.len() < 50 {
-            self.seen.push(Arc::clone(&client.parcel));
+        context.note(|| format!("{address} sends {:?}", client.payload.content));
+        context.send(address, &client.payload);
+        context.after(if client.probe { PROBE_PAUSE } else { TIMEOUT }, Event::Send { client: address });
+        if self.overheard.len() < OVERHEARD {
+            self.overheard.push(Arc::clone(&client.payload));
         }
     }
 
+    /// Records the reply to a client.
     pub(crate) fn replied(&mut self, address: SocketAddr, code: u16) {
-        if let Some(client) = self.honest.get_mut(&address) {
+        if let Some(client) = self.clients.get_mut(&address) {
             client.code = Some(code);
         }
     }
 
-    fn request(&mut self, stage: &mut Stage, rules: &Rules) -> Message {
-        let signer = stage.random.percent(50).then(|| {
-            let user = stage.random.pick(&USERS).unwrap_or_default();
-            // Some clocks are wrong, and some keys are old.
-            let drift = if stage.random.percent(90) { 0 } else { stage.random.pick(&DRIFTS).unwrap_or(0) };
-            let key = if stage.random.percent(90) { rules.key(user) } else { "2".to_owned() };
-            Signer { user, key, time: stage.clock.seconds() + drift, signature: Signature::Valid }
+    /// Draws a request.
+    fn request(&mut self, context: &mut Context, rules: &Rules) -> RequestSpec {
+        let signer = context.random.percent(50).then(|| {
+            let user = context.random.pick(&USERS);
+            // Some clocks are wrong, and some keys are outdated.
+            let drift = if context.random.percent(90) { 0 } else { context.random.pick(&DRIFTS) };
+            let key = if context.random.percent(90) { rules.key(user) } else { "2".to_owned() };
+            Signer { user, key, time: context.clock.seconds() + drift, signature: SignatureKind::Valid }
         });
-        let count = stage.random.pick(&[1, 1, 1, 2, 3, 20, 120, 140]).unwrap_or(0);
-        let digests = (0..count).map(|_| self.digest(stage)).collect();
+        let count = context.random.pick(&[1, 1, 1, 2, 3, 20, 120, 140]);
+        let digests = (0..count).map(|_| self.digest(context)).collect();
         let op =
-            stage.random.pick(&["check", "check", "report", "report", "info", "whitelist", "ping", "pong"]);
-        Message {
-            op: op.unwrap_or("ping"),
+            context.random.pick(&["check", "check", "report", "report", "info", "whitelist", "ping", "pong"]);
+        RequestSpec {
+            op,
             digests,
             bad_digest: false,
             version: Some("2.1"),
@@ -142,104 +150,107 @@ impl Clients {
         }
     }
 
-    fn digest(&self, stage: &mut Stage) -> Digest {
-        let fresh = Digest::new(stage.random.bytes());
-        if stage.random.percent(50) { fresh } else { stage.random.pick(&self.hot).unwrap_or(fresh) }
+    fn digest(&self, context: &mut Context) -> Digest {
+        let fresh = Digest::new(context.random.bytes());
+        if context.random.percent(50) { fresh } else { context.random.pick(&self.popular) }
     }
 
-    /// Somebody sends what no client would.
-    pub(crate) fn mischief(&mut self, stage: &mut Stage, rules: &Rules) {
-        let mut source = self.address(stage);
-        let parcel = match stage.random.between(0, 7) {
-            0 => Arc::new(Parcel { bytes: stage.random.bytes::<40>().into(), content: Content::NoRequest }),
-            // A reply comes back as if it were a request.
-            1 => {
-                let index = stage.random.index(stage.replies.len());
-                let bytes = stage.replies.get(index).cloned().unwrap_or_default();
-                Arc::new(Parcel { bytes, content: Content::NoRequest })
+    /// Sends a datagram that no client sends.
+    pub(crate) fn attack(&mut self, context: &mut Context, rules: &Rules) {
+        let mut source = self.address(context);
+        let payload = match context.random.between(0, 7) {
+            0 => {
+                Arc::new(Payload { bytes: context.random.bytes::<40>().into(), content: Content::NoRequest })
             }
-            2 => self.scrambled(stage),
-            // What somebody else sent, from elsewhere.
+            // A reply of the server; an empty datagram if there is none.
+            1 => {
+                let index = context.random.index(context.replies.len());
+                let bytes = context.replies.get(index).cloned().unwrap_or_default();
+                Arc::new(Payload { bytes, content: Content::NoRequest })
+            }
+            2 => self.scrambled(context),
+            // The payload of another client.
             3 | 4 => {
-                let index = stage.random.index(self.seen.len());
-                let Some(parcel) = self.seen.get(index) else { return };
-                Arc::clone(parcel)
+                let index = context.random.index(self.overheard.len());
+                let Some(payload) = self.overheard.get(index) else { return };
+                Arc::clone(payload)
             }
             5 => {
                 source.set_port(0);
-                self.request(stage, rules).into_parcel()
+                self.request(context, rules).into_payload()
             }
-            _ => self.malformed(stage, rules).into_parcel(),
+            _ => self.malformed(context, rules).into_payload(),
         };
-        // From the address of a client who waits for something else.
-        if stage.random.percent(20)
-            && let Some(address) = self.honest.keys().next_back()
+        // With the address of a waiting client.
+        if context.random.percent(20)
+            && let Some(address) = self.clients.keys().next_back()
         {
             source = *address;
         }
-        stage.note(|| format!("{source} is up to {:?}", parcel.content));
-        stage.send(source, &parcel);
+        context.note(|| format!("{source} attacks with {:?}", payload.content));
+        context.send(source, &payload);
     }
 
-    /// More than a host may ask for, from one host, from many, or in the name of somebody who waits for something else.
-    pub(crate) fn flood(&mut self, stage: &mut Stage, rules: &Rules) {
-        let mut message = self.request(stage, rules);
-        let overheard = self.seen.get(stage.random.index(self.seen.len())).map(Arc::clone);
-        let parcel = match (stage.random.between(0, 2), overheard) {
-            (0, Some(parcel)) => parcel,
+    /// Floods the server: from one host, from many, or with the address of a waiting client.
+    pub(crate) fn flood(&mut self, context: &mut Context, rules: &Rules) {
+        let mut request = self.request(context, rules);
+        let overheard = self.overheard.get(context.random.index(self.overheard.len())).map(Arc::clone);
+        let payload = match (context.random.between(0, 2), overheard) {
+            (0, Some(payload)) => payload,
             (0 | 1, _) => {
-                message.signer.iter_mut().for_each(|signer| signer.signature = Signature::Tampered);
-                message.into_parcel()
+                request.signer.iter_mut().for_each(|signer| signer.signature = SignatureKind::Tampered);
+                request.into_payload()
             }
-            _ => Message { op: "ping", digests: Vec::new(), signer: None, ..message }.into_parcel(),
+            _ => RequestSpec { op: "ping", digests: Vec::new(), signer: None, ..request }.into_payload(),
         };
-        let mut source = self.address(stage);
-        if let (true, Some(address)) = (stage.random.percent(40), self.honest.keys().next_back()) {
+        let mut source = self.address(context);
+        if let (true, Some(address)) = (context.random.percent(40), self.clients.keys().next_back()) {
             source = *address;
         }
-        let many = stage.random.percent(25);
-        stage.note(|| format!("{source} begins a flood of {:?}", parcel.content));
-        for _ in 0..stage.random.magnitude(9) {
+        let many = context.random.percent(25);
+        context.note(|| format!("{source} begins a flood of {:?}", payload.content));
+        for _ in 0..context.random.magnitude(9) {
             if many {
-                source = self.address(stage);
+                source = self.address(context);
             }
-            stage.send(source, &parcel);
+            context.send(source, &payload);
         }
     }
 
-    fn malformed(&mut self, stage: &mut Stage, rules: &Rules) -> Message {
-        let mut message = self.request(stage, rules);
-        match stage.random.between(0, 6) {
-            0 => message.op = stage.random.pick(&WORDS).unwrap_or("ping"),
+    /// Draws a request with a defect.
+    fn malformed(&mut self, context: &mut Context, rules: &Rules) -> RequestSpec {
+        let mut request = self.request(context, rules);
+        match context.random.between(0, 6) {
+            0 => request.op = context.random.pick(&WORDS),
             1 => {
                 let versions = [None, Some("3.0"), Some("two"), Some("2.9"), Some("")];
-                message.version = stage.random.pick(&versions).flatten();
+                request.version = context.random.pick(&versions);
             }
-            2 => message.bad_digest = true,
-            3 => message.digests.clear(),
-            4 => message.padding = usize::try_from(stage.random.between(8000, 9000)).unwrap_or(0),
+            2 => request.bad_digest = true,
+            3 => request.digests.clear(),
+            4 => request.padding = 8000 + context.random.index(1001),
             _ => {
-                let signature = stage.random.pick(&[Signature::Tampered, Signature::Missing]);
-                if let (Some(signer), Some(signature)) = (&mut message.signer, signature) {
+                let signature = context.random.pick(&[SignatureKind::Tampered, SignatureKind::Missing]);
+                if let Some(signer) = &mut request.signer {
                     signer.signature = signature;
                 }
             }
         }
-        message
+        request
     }
 
-    /// A ping with a few bytes changed. No such change makes it a request that counts.
-    fn scrambled(&mut self, stage: &mut Stage) -> Arc<Parcel> {
+    /// Draws a ping with a few changed bytes. Such a change cannot make it a report or a whitelisting.
+    fn scrambled(&mut self, context: &mut Context) -> Arc<Payload> {
         let thread = self.thread();
         let mut bytes = format!("Op: ping\nThread: {thread}\nPV: 2.1\n\n").into_bytes();
-        for _ in 0..stage.random.between(1, 3) {
-            let index = stage.random.index(bytes.len());
-            let [byte] = stage.random.bytes();
+        for _ in 0..context.random.between(1, 3) {
+            let index = context.random.index(bytes.len());
+            let [byte] = context.random.bytes();
             if let Some(place) = bytes.get_mut(index) {
                 *place = byte;
             }
         }
-        Arc::new(Parcel { bytes, content: Content::Scrambled })
+        Arc::new(Payload { bytes, content: Content::Scrambled })
     }
 
     fn thread(&mut self) -> u64 {
@@ -247,15 +258,15 @@ impl Clients {
         self.threads
     }
 
-    fn address(&mut self, stage: &mut Stage) -> SocketAddr {
+    fn address(&mut self, context: &mut Context) -> SocketAddr {
         self.sources = self.sources.checked_add(1).unwrap_or(1);
-        let [a, b] = stage.random.bytes();
+        let [a, b] = context.random.bytes();
         SocketAddr::new(IpAddr::from([192, 0, a, b]), self.sources.max(1))
     }
 }
 
 impl Client {
-    fn is_content(&self) -> bool {
+    fn is_satisfied(&self) -> bool {
         self.code.is_some_and(|code| !self.probe || code != 500)
     }
 }

@@ -1,79 +1,79 @@
-//! What must hold, whatever happens.
+//! The invariants of a run.
 
 use std::fmt;
 
-/// Something that must hold at every step of every run.
+/// A condition that holds at every step of every run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Invariant {
-    /// A datagram without `Op` gets no answer, or servers could be made to answer each other for ever.
-    NothingWithoutOp,
-    /// Port 0 gets no answer: nobody can listen there.
-    NothingToPortZero,
-    /// No reply weighs more than three times its request on the wire, or spoofed requests would be weapons.
-    RepliesWeighLittle,
-    /// A reply goes to the peer who asked, with his `Thread`.
-    RepliesGoToTheirPeers,
-    /// Each copy of a request that a living server received has one answer, and only one: unless it is over a limit, or a
-    /// copy of a signed count that still waits.
+    /// A datagram without `Op` gets no reply: otherwise two servers could answer each other without end.
+    NoReplyWithoutOp,
+    /// Port 0 gets no reply: no program can listen there.
+    NoReplyToPortZero,
+    /// A reply has at most three times the bytes of its request on the wire: otherwise forged requests would amplify an attack.
+    RepliesAreSmall,
+    /// A reply goes to the sender of the request, with its `Thread`.
+    RepliesGoToTheSender,
+    /// Each received copy of a request has exactly one reply, unless it exceeds a limit or repeats a signed count that still
+    /// waits for the store.
     AnsweredOnce,
-    /// It has it soon: a client waits five seconds.
+    /// A reply is sent within ten seconds.
     AnsweredSoon,
-    /// Who needs no database does not wait for one.
+    /// A request that needs no database is answered within a second.
     PingsNeverWait,
-    /// The answer is what the rules in force say, to the letter, and nothing in between two sets of rules.
-    AnswersAreLawful,
-    /// The counts and dates in a reply are those of the record.
-    ReadsAreTrue,
-    /// The store is asked for what was granted and nothing else, so a refused request changes nothing.
+    /// A reply has the code that the current rules say, never that of a mixture of old and new rules.
+    RepliesFollowTheRules,
+    /// The counts and dates in a reply equal those of the record.
+    ReadsMatchRecords,
+    /// The server makes exactly the granted calls: a refused request changes no record.
     OnlyGrantedCalls,
-    /// A call to count moves its record by one, with the date of the server's clock.
+    /// A counting call adds one to its record, with the date of the server's clock.
     EachCallCountsOnce,
-    /// A report that was acknowledged has been counted.
+    /// An acknowledged report is counted.
     AcknowledgedIsCounted,
-    /// Each received copy counts at most once: nothing is invented.
-    NothingIsInvented,
-    /// A copy of a signed count, within ten minutes of it, is answered like the first one and not counted, whoever sends
-    /// it and whatever is reloaded meanwhile.
+    /// Each received copy is counted at most once.
+    NoExtraCounts,
+    /// A copy of a signed count within ten minutes is answered like the first one and not counted, from any address and
+    /// after a reload too.
     CopiesCountOnce,
-    /// No host has more of its requests looked at, or wrong signatures answered, than the limits say.
+    /// The server processes at most as many requests, and answers at most as many wrong signatures, of a host as the limits
+    /// say.
     LimitsHold,
-    /// Who keeps to the limits is served, whatever others do, in his name or their own.
-    TheHonestAreServed,
-    /// Who gets a 500 has one for a cause: a call failed, its answer was lost, or the queue was full.
-    RefusedForACause,
-    /// Batches in flight are few: a database that hangs fills no memory.
+    /// A host within the limits is served during floods by others, with its address too.
+    AllWithinLimitsAreServed,
+    /// A reply 500 has a reason: a call failed, its answer was lost, or the queue was full.
+    RefusedForAReason,
+    /// At most four batches per connection are in flight: a database that hangs does not fill the memory.
     InFlightIsBounded,
-    /// Attempts to connect have pauses between them.
+    /// A link pauses between attempts to connect.
     ConnectsAreSpaced,
-    /// Upkeep is no busy loop.
+    /// Upkeep is not a busy loop.
     UpkeepIsSpaced,
-    /// Counts are on stable storage after a minute, so that a power failure costs no more.
+    /// Counts are on stable storage after a minute: a power failure loses no older ones.
     SyncsInTime,
-    /// Expiry is begun at the start and a day after the last round.
+    /// Expiry begins at the start and a day after the last round.
     ExpiresInTime,
-    /// A round of expiry leaves no record behind that had expired when it began.
+    /// A round of expiry removes every record that had expired when it began.
     RoundsAreComplete,
-    /// A record whose age is below the limit is never removed.
+    /// A record younger than the limit is never removed.
     FreshRecordsStay,
-    /// A stop answers what was received before it.
+    /// A stop answers all requests that were received before it.
     StopsAnswerAll,
-    /// A stop leaves nothing unsynced.
+    /// A stop syncs all records.
     StopsSync,
-    /// A stop ends: nobody waits for what will not come.
+    /// A stop ends within fifteen seconds.
     StopsEnd,
-    /// A server is back within two seconds of its database; after all faults every honest request has its
-    /// answer.
-    ComesBack,
-    /// Time goes on: no run has an endless number of steps.
+    /// A server recovers within two seconds after its database; after all faults every client has a reply.
+    Recovers,
+    /// Time advances: a run has a bounded number of steps.
     TimeAdvances,
 }
 
-/// An invariant that does not hold, and what was seen.
+/// An invariant that does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// What does not hold.
+    /// The invariant.
     pub invariant: Invariant,
-    /// What was seen instead.
+    /// The observation.
     pub detail: String,
 }
 
@@ -85,15 +85,16 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// Nothing, or what does not hold.
+/// A value, or a violated invariant.
 pub(crate) type Checked<T = ()> = Result<T, Violation>;
 
 impl Invariant {
-    /// Holds if `condition` does; `detail` says what was seen if not.
+    /// Returns a violation unless `condition` holds; `detail` describes the observation.
     pub(crate) fn holds(self, condition: bool, detail: impl FnOnce() -> String) -> Checked {
         if condition { Ok(()) } else { Err(self.broken(detail())) }
     }
 
+    /// Returns a violation of this invariant.
     pub(crate) fn broken(self, detail: impl Into<String>) -> Violation {
         Violation { invariant: self, detail: detail.into() }
     }

@@ -1,17 +1,16 @@
-//! A whole Pyzor server in virtual time, with everything that can happen to it.
+//! A deterministic simulation of a Pyzor server, with faults.
 //!
-//! This is a third runtime beside the ones of threads and tasks. It drives the same parts: the core's
+//! The simulator is a runtime in virtual time, beside those of threads and of tasks. It drives the same parts: the core's
 //! [`Batch`](pyzord_core::Batch), [`Policy`](pyzord_core::Policy), [`Guard`](pyzord_core::Guard),
 //! [`Schedule`](pyzord_core::Schedule) and [`MemoryStore`](pyzord_core::MemoryStore), the runtimes'
-//! [`Queue`](pyzord_runtime::Queue) and the engines'
-//! [`ConnectionManager`](pyzord_engines::ConnectionManager). But it has no threads, no sockets and no clocks: all that they would do is
-//! cut into steps on one agenda, and a seed decides what happens when. Days of a server's life take a
-//! millisecond, and the same seed is the same run, always.
+//! [`Queue`](pyzord_runtime::Queue) and the engines' [`Link`](pyzord_engines::Link). It has no threads, sockets or
+//! clocks: their work is divided into steps in one queue of events, and a seed determines the order. A day of virtual time
+//! takes milliseconds, and the same seed always gives the same run.
 //!
-//! Clients ask, repeat and give up; other peers forge, replay, flood and send garbage; the network loses, repeats
-//! and delays; databases fail, hang and go away before or after they have counted; files are reloaded, clocks
-//! are set, servers are stopped and killed, and machines lose their power. At every step a judge, who has
-//! models of his own, checks each [`Invariant`].
+//! Clients send, repeat and give up; attackers forge, replay, flood and send garbage; the network loses, repeats and
+//! delays; databases fail, hang and go down before or after they have counted; files are reloaded, clocks are set,
+//! servers are stopped and killed, and machines lose power. At every step a checker with models of its own checks each
+//! [`Invariant`].
 //!
 //! ```
 //! use pyzord_simulator::{Plan, run};
@@ -21,33 +20,34 @@
 //! # Ok::<(), pyzord_simulator::Violation>(())
 //! ```
 
+mod checker;
 mod clients;
 mod clock;
+mod context;
 mod database;
+mod event;
 mod invariant;
-mod judge;
-mod law;
-mod message;
+mod payload;
 mod plan;
 mod random;
+mod rules;
 mod server;
-mod stage;
-mod world;
+mod simulation;
 
 use std::time::Duration;
 
 pub use invariant::{Invariant, Violation};
-pub use plan::{Nuisance, Plan, Sabotage};
-use world::World;
+pub use plan::{Fault, Plan, Sabotage};
+use simulation::Simulation;
 
-/// What a run was.
+/// The figures of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Summary {
-    /// Steps that were taken.
+    /// Events.
     pub steps: u64,
-    /// Replies that the server sent.
+    /// Replies of the server.
     pub answered: u64,
-    /// How long it took in virtual time.
+    /// Virtual time.
     pub elapsed: Duration,
 }
 
@@ -56,29 +56,33 @@ pub struct Summary {
 /// # Errors
 /// The first invariant that did not hold.
 pub fn run(plan: &Plan) -> Result<Summary, Violation> {
-    let mut world = World::new(plan.clone(), false);
-    world.run()?;
-    Ok(summary(&world))
+    let mut simulation = Simulation::new(plan.clone(), false);
+    simulation.run()?;
+    Ok(summary(&simulation))
 }
 
-/// Runs a plan and writes down what happens: one line for each event, with its virtual time.
+/// Runs a plan and returns its trace: one line per event, with its virtual time.
 pub fn trace(plan: &Plan) -> (Vec<String>, Result<Summary, Violation>) {
-    let mut world = World::new(plan.clone(), true);
-    let outcome = world.run();
-    (world.stage.take_trace(), outcome.map(|()| summary(&world)))
+    let mut simulation = Simulation::new(plan.clone(), true);
+    let outcome = simulation.run();
+    (simulation.context.take_trace(), outcome.map(|()| summary(&simulation)))
 }
 
-/// Makes a plan that breaks `invariant` as small as it can be and still do so.
+/// Returns the smallest plan that breaks `invariant` as `plan` does.
 #[must_use]
 pub fn minimise(plan: &Plan, invariant: Invariant) -> Plan {
     let mut least = plan.clone();
     let fails = |plan: &Plan| run(plan).is_err_and(|violation| violation.invariant == invariant);
     loop {
-        let Some(smaller) = world::smaller(&least).find(fails) else { return least };
+        let Some(smaller) = simulation::smaller(&least).find(fails) else { return least };
         least = smaller;
     }
 }
 
-fn summary(world: &World) -> Summary {
-    Summary { steps: world.steps, answered: world.stage.judge.answered, elapsed: world.stage.clock.elapsed() }
+fn summary(simulation: &Simulation) -> Summary {
+    Summary {
+        steps: simulation.steps,
+        answered: simulation.context.checker.answered,
+        elapsed: simulation.context.clock.elapsed(),
+    }
 }

@@ -1,9 +1,9 @@
-//! Runs seeds, and replays the one that failed.
+//! Runs many seeds, or replays one.
 //!
 //! ```text
-//! pyzord-simulator --seed N [--acts N] [--without NUISANCE,...]   one run, with its trace
-//! pyzord-simulator --seeds A..B                                   many runs
-//! pyzord-simulator --seconds S [--seeds A..]                      as many as there is time for
+//! pyzord-simulator --seed N [--phases N] [--without FAULT,...]   runs one seed and prints its trace
+//! pyzord-simulator --seeds A..B                                   runs many seeds
+//! pyzord-simulator --seconds S [--seeds A..]                      runs seeds for S seconds
 //! ```
 
 use std::collections::BTreeSet;
@@ -11,15 +11,15 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use pyzord_simulator::{Nuisance, Plan, Summary, Violation, minimise, run, trace};
+use pyzord_simulator::{Fault, Plan, Summary, Violation, minimise, run, trace};
 
-const USAGE: &str = "usage: pyzord-simulator --seed N [--acts N] [--without NUISANCE,...]
+const USAGE: &str = "usage: pyzord-simulator --seed N [--phases N] [--without FAULT,...]
        pyzord-simulator [--seeds A..B] [--seconds S]";
 
-/// A line of progress after so many seeds.
+/// Seeds per line of progress.
 const PROGRESS: u64 = 1000;
 
-/// What the command line asks for.
+/// The task of the command line.
 enum Task {
     Replay(Plan),
     Sweep { first: u64, end: u64, time: Duration },
@@ -35,21 +35,21 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // A reader of the trace may go away in the middle of it.
+    // A closed pipe (`| head`) is not a failure.
     if outcome.unwrap_or(true) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn parse(words: &[String]) -> Option<Task> {
     let mut plan = None;
-    let (mut acts, mut without) = (Plan::ACTS, BTreeSet::new());
+    let (mut phases, mut without) = (Plan::PHASES, BTreeSet::new());
     let (mut first, mut end, mut time) = (0, u64::MAX, Duration::MAX);
     let mut bounded = false;
     for pair in words.chunks(2) {
         let [name, value] = pair else { return None };
         match name.as_str() {
             "--seed" => plan = Some(Plan::new(value.parse().ok()?)),
-            "--acts" => acts = value.parse().ok()?,
-            "--without" => without = value.split(',').map(Nuisance::parse).collect::<Option<_>>()?,
+            "--phases" => phases = value.parse().ok()?,
+            "--without" => without = value.split(',').map(Fault::parse).collect::<Option<_>>()?,
             "--seeds" => {
                 let (from, to) = value.split_once("..")?;
                 first = from.parse().ok()?;
@@ -64,12 +64,12 @@ fn parse(words: &[String]) -> Option<Task> {
         }
     }
     match plan {
-        Some(plan) => Some(Task::Replay(Plan { acts, without, ..plan })),
+        Some(plan) => Some(Task::Replay(Plan { phases, without, ..plan })),
         None => bounded.then_some(Task::Sweep { first, end, time }),
     }
 }
 
-/// Prints what happens in one run. `false` when an invariant does not hold.
+/// Prints the trace of one run. Returns whether every invariant holds.
 fn replay(plan: &Plan) -> io::Result<bool> {
     let (lines, outcome) = trace(plan);
     let mut out = io::stdout().lock();
@@ -85,8 +85,8 @@ fn replay(plan: &Plan) -> io::Result<bool> {
     Ok(outcome.is_ok())
 }
 
-/// Runs one seed after the other until the first that fails.
-#[expect(clippy::disallowed_methods, reason = "how long to go on is no part of a run")]
+/// Runs one seed after another until one fails. Returns whether every invariant holds.
+#[expect(clippy::disallowed_methods, reason = "the duration of a sweep is not part of a run")]
 fn sweep(first: u64, end: u64, time: Duration) -> io::Result<bool> {
     let began = Instant::now();
     let mut total = Summary::default();
@@ -114,16 +114,17 @@ fn sweep(first: u64, end: u64, time: Duration) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Prints a violation and the commands that replay it.
 fn report(seed: u64, violation: &Violation) -> io::Result<()> {
     let mut command = format!("cargo run -p pyzord-simulator -- --seed {seed}");
     let mut out = io::stdout().lock();
     writeln!(out, "seed {seed} VIOLATES {violation}\nreplay it:\n    {command}")?;
-    let least = minimise(&Plan::new(seed), violation.invariant);
-    let without: Vec<&str> = least.without.iter().map(|nuisance| nuisance.name()).collect();
+    let smallest = minimise(&Plan::new(seed), violation.invariant);
+    let without: Vec<&str> = smallest.without.iter().map(|fault| fault.name()).collect();
     if !without.is_empty() {
         command += &format!(" --without {}", without.join(","));
     }
-    writeln!(out, "or the least of it that fails:\n    {command} --acts {}", least.acts)
+    writeln!(out, "or its smallest part that fails:\n    {command} --phases {}", smallest.phases)
 }
 
 fn add(a: Summary, b: Summary) -> Summary {

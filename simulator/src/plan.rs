@@ -1,58 +1,58 @@
-//! What a run is made of: a seed, what is left out, and what is broken on purpose.
+//! The plan of a run: a seed, the excluded faults, and a sabotage.
 
 use std::collections::BTreeSet;
 
-/// Everything that a run depends on: equal plans are equal runs.
+/// All input of a run: equal plans give equal runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
-    /// Decides everything that chance decides.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// At most so many acts: bursts of requests and trouble with a pause behind each.
-    pub acts: u64,
-    /// The trouble that is left out.
-    pub without: BTreeSet<Nuisance>,
-    /// A fault built into the server, which a run must find.
+    /// The most phases. A phase is a burst of requests and incidents, and a pause.
+    pub phases: u64,
+    /// The faults that are excluded.
+    pub without: BTreeSet<Fault>,
+    /// A bug in the server, which the run must find.
     pub sabotage: Option<Sabotage>,
 }
 
 impl Plan {
-    /// The most acts that a run has.
-    pub const ACTS: u64 = 6;
+    /// The most phases of a run.
+    pub const PHASES: u64 = 6;
 
-    /// A run of `seed` with all there is.
+    /// Returns the plan of a run with all faults.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self { seed, acts: Self::ACTS, without: BTreeSet::new(), sabotage: None }
+        Self { seed, phases: Self::PHASES, without: BTreeSet::new(), sabotage: None }
     }
 }
 
-/// A kind of trouble.
+/// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Nuisance {
+pub enum Fault {
     /// The network drops datagrams.
     Loss,
     /// The network delivers datagrams twice.
     Repeats,
     /// The network delays datagrams, so that they overtake each other.
     Delays,
-    /// Peers who forge, replay, tamper and send garbage.
+    /// Attackers forge, replay, tamper and send garbage.
     Hostile,
-    /// Floods: of one host, of many, or with the address of somebody who waits.
+    /// One host floods the server, or many do, or one with the address of a waiting client.
     Floods,
-    /// The accounts and the access file change, or cannot be read.
+    /// The accounts and the access file change or cannot be read.
     Reloads,
     /// The server's civil time is set.
     Clock,
-    /// The server is killed, or the machine loses power.
+    /// The server is killed, or its machine loses power.
     Crashes,
     /// The server is stopped and started.
     Stops,
     /// The store fails, hangs and loses connections.
-    Faults,
+    Database,
 }
 
-impl Nuisance {
-    /// All of them.
+impl Fault {
+    /// All faults.
     pub const ALL: [Self; 10] = [
         Self::Loss,
         Self::Repeats,
@@ -63,10 +63,10 @@ impl Nuisance {
         Self::Clock,
         Self::Crashes,
         Self::Stops,
-        Self::Faults,
+        Self::Database,
     ];
 
-    /// The word for it on the command line.
+    /// Returns its name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -79,79 +79,79 @@ impl Nuisance {
             Self::Clock => "clock",
             Self::Crashes => "crashes",
             Self::Stops => "stops",
-            Self::Faults => "faults",
+            Self::Database => "database",
         }
     }
 
-    /// The one that `name` stands for.
+    /// Parses the name of a fault.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|nuisance| nuisance.name() == name)
+        Self::ALL.into_iter().find(|fault| fault.name() == name)
     }
 }
 
-/// A fault that a server could have. Each has an [`Invariant`](crate::Invariant) that it breaks.
+/// A bug that is built into the server on purpose. Each breaks one [`Invariant`](crate::Invariant).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Sabotage {
     /// The store counts each report twice.
     CountsTwice,
     /// A report is acknowledged before the store is asked.
     AcknowledgesFirst,
-    /// A batch that was lost with its connection is sent again.
+    /// A batch whose connection was lost is sent again.
     RepeatsLostBatches,
-    /// After a reload the new accounts are used with the old access rules.
+    /// A reload combines the new accounts with the old access rules.
     MixesPolicies,
-    /// A reload that fails leaves the server without rules.
+    /// A failed reload leaves the server without rules.
     FailedReloadForgets,
     /// A reply is sent twice.
     AnswersTwice,
     /// A batch is forgotten when the queue is full.
     ForgetsOverflow,
-    /// A report is counted even if its user may not report.
+    /// A forbidden report is counted.
     CountsForbidden,
-    /// A reload forgets which signed counts there were.
+    /// A reload forgets the signed counts.
     ReloadForgetsCopies,
-    /// Signed counts are remembered, but not what became of them.
+    /// Signed counts are remembered, but not their results.
     NeverSettles,
     /// There are no limits.
     LimitsNobody,
-    /// All hosts have one limit together.
+    /// All hosts share one limit.
     LimitsEverybody,
-    /// A host with too many wrong signatures is not served at all.
+    /// A host with too many wrong signatures gets no service.
     FailuresShutOut,
     /// Datagrams without `Op` are answered.
     AnswersReplies,
     /// Port 0 is answered.
     AnswersPortZero,
-    /// Replies are longer than they have to be.
+    /// Replies are padded.
     PadsReplies,
-    /// Replies go to whoever asked before.
+    /// Replies go to the sender of the previous request.
     MixesPeers,
     /// The counts of a check are those of an earlier one.
     StaleReads,
     /// Half of the store's answers are lost.
     LosesAnswers,
-    /// Batches are refused though there is room for them.
+    /// Batches are refused before the queue is full.
     RefusesEarly,
-    /// The queue before the remote stores has no end.
+    /// The queue of the remote stores is unbounded.
     EndlessQueue,
-    /// Pings wait for the database too.
+    /// Pings wait for the database.
     PingsWait,
-    /// A database that is away is tried again and again.
+    /// A link connects to a database that is down without a pause.
     ConnectsWithoutPause,
-    /// A database that was away is never tried again.
+    /// A link never connects again to a database that was down.
     NeverReconnects,
-    /// Upkeep that was done stays due.
+    /// A finished task stays due.
     UpkeepSpins,
-    /// Syncs are not done.
+    /// No sync is done.
     SkipsSync,
-    /// Expiry is not begun.
+    /// No round of expiry begins.
     SkipsExpiry,
-    /// Rounds of expiry remove nothing.
+    /// A round of expiry removes no record.
     ExpiresNothing,
-    /// Rounds of expiry remove what has not expired.
+    /// A round of expiry removes records that have not expired.
     ExpiresFresh,
-    /// A stop does not answer what was received.
+    /// A stop discards the received requests.
     StopsAtOnce,
     /// A stop does not close the queue.
     NeverCloses,

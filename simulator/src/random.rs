@@ -1,4 +1,4 @@
-//! The one source of chance.
+//! The random numbers of a run.
 
 use std::time::Duration;
 
@@ -13,44 +13,48 @@ impl Random {
         Self(Rand64::new(u128::from(seed)))
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         self.0.rand_range(low..high.max(low).saturating_add(1))
     }
 
-    /// An index into something of this length.
+    /// Returns an index below `length`; 0 if `length` is 0.
     pub(crate) fn index(&mut self, length: usize) -> usize {
-        let length = u64::try_from(length).unwrap_or(u64::MAX);
-        usize::try_from(self.between(0, length.saturating_sub(1))).unwrap_or(0)
+        #[expect(clippy::cast_possible_truncation, reason = "below `length`, or 0")]
+        let index = self.between(0, (length as u64).saturating_sub(1)) as usize;
+        index
     }
 
-    /// `true` this many times in a hundred.
+    /// Returns `true` with this probability.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.between(0, 99) < chance
     }
 
-    /// One of `choices`, which are not empty.
-    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> Option<T> {
-        choices.get(self.index(choices.len())).copied()
+    /// Returns one of `choices`.
+    #[expect(clippy::indexing_slicing, reason = "there is a choice, and the index is below their number")]
+    pub(crate) fn pick<T: Copy, const N: usize>(&mut self, choices: &[T; N]) -> T {
+        const { assert!(N > 0, "there must be a choice") };
+        choices[self.index(N)]
     }
 
-    /// A time from `low` to `high` microseconds.
+    /// Returns a time from `low` to `high` microseconds.
     pub(crate) fn micros(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_micros(self.between(low, high))
     }
 
-    /// A time from `low` to `high` milliseconds.
+    /// Returns a time from `low` to `high` milliseconds.
     pub(crate) fn millis(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(self.between(low, high))
     }
 
-    /// A number below two to the power of `bits`: each length in bits is as likely as any other.
+    /// Returns a number of 1 to `bits` bits; all lengths are equally likely.
     pub(crate) fn magnitude(&mut self, bits: u64) -> u64 {
         let bits = self.between(1, bits);
         self.between(1, (1 << bits) - 1)
     }
 
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        std::array::from_fn(|_| u8::try_from(self.between(0, 255)).unwrap_or(0))
+        #[expect(clippy::cast_possible_truncation, reason = "at most 255")]
+        std::array::from_fn(|_| self.between(0, 255) as u8)
     }
 }

@@ -1,4 +1,4 @@
-//! Hundreds of runs in which every invariant holds. One that fails is replayed with
+//! Hundreds of runs in which every invariant holds. To replay a failed one:
 //! `cargo run -p pyzord-simulator -- --seed N`.
 
 use pyzord_simulator::{Plan, run, trace};
@@ -14,10 +14,10 @@ fn every_invariant_holds_for_hundreds_of_seeds() {
             }
         }
     }
-    assert!(elapsed.as_secs() > 86_400 * 7, "the runs cover {elapsed:?} only");
+    assert!(elapsed.as_secs() > 86_400 * 7, "the runs cover only {elapsed:?}");
 }
 
-/// A failure could not be replayed otherwise.
+/// The replay of a failure depends on it.
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..20 {

@@ -1,4 +1,4 @@
-//! The steps of a thread with a remote store: it takes a batch, asks its store over its link, and answers.
+//! The steps of a thread with a remote store: it takes a batch, asks its store over its link, and sends the replies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,24 +7,30 @@ use pyzord_core::{Batch, Guard, Now, StoreAnswer, Tick};
 use pyzord_engines::ConnectionManager;
 use pyzord_runtime::Next;
 
-use super::{Load, Server};
-use crate::database::{Application, Database, Health, PATIENCE, Session};
+use super::shared::Shared;
+use super::tracked_batch::TrackedBatch;
+use crate::checker::BatchEntry;
+use crate::context::Context;
+use crate::database::{Database, TIMEOUT};
+use crate::event::{Event, Health, RemoteCalls, Session};
 use crate::invariant::Checked;
-use crate::judge::Asked;
 use crate::plan::Sabotage;
-use crate::stage::{Event, Stage};
 
-/// A connection that was idle for longer is looked at before it is used.
+/// A connection that was idle for longer is checked before use.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// The threads with a remote store.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct Connections(Vec<Connection>);
+
+#[derive(Debug)]
+struct Connection {
     state: State,
     link: ConnectionManager<Session>,
     used: Tick,
-    /// When the last one was lost.
+    /// When the last connection was lost.
     lost: Tick,
-    /// It was lost and shall never be made again.
+    /// Whether it never connects again.
     given_up: bool,
 }
 
@@ -34,31 +40,95 @@ enum State {
     Idle,
     Woken,
     /// Waits for the database.
-    Busy(Box<Flight>),
+    Busy(Box<RemoteBatch>),
     /// Has ended after a stop.
     Done,
 }
 
-/// A batch at the database.
+/// A batch at the remote database.
 #[derive(Debug)]
-struct Flight {
+struct RemoteBatch {
     batch: Batch,
-    asked: Vec<Asked>,
+    asked: Vec<BatchEntry>,
     began: Now,
-    /// `None` when there is no connection to lose.
-    request: Option<Application>,
+    /// `None` if there is no connection.
+    request: Option<RemoteCalls>,
     answers: Option<Vec<StoreAnswer>>,
 }
 
-/// How an exchange goes: when the database does how much of it, and when the caller knows or gives up.
-struct Course {
-    applies: Option<(Duration, usize)>,
+/// The course of an exchange: when the database executes how many calls, and when the caller has the answers or gives up.
+struct Exchange {
+    executes: Option<(Duration, usize)>,
     ends: Duration,
     answered: bool,
 }
 
+impl Connections {
+    pub(super) fn new(count: usize) -> Self {
+        Self((0..count).map(|_| Connection::new()).collect())
+    }
+
+    pub(super) fn are_done(&self) -> bool {
+        self.0.iter().all(|connection| matches!(connection.state, State::Done))
+    }
+
+    /// Schedules the next step of each idle connection.
+    pub(super) fn wake(&mut self, context: &mut Context, generation: u32) {
+        for (index, connection) in self.0.iter_mut().enumerate() {
+            if matches!(connection.state, State::Idle) {
+                connection.state = State::Woken;
+                let delay = context.random.micros(1, 50);
+                context.after(delay, Event::Connection { generation, index });
+            }
+        }
+    }
+
+    /// Runs one step of the connection with this index.
+    pub(super) fn step(
+        &mut self,
+        context: &mut Context,
+        database: &mut Database,
+        shared: &mut Shared,
+        index: usize,
+    ) -> Checked {
+        #[expect(clippy::indexing_slicing, reason = "`wake` schedules steps of existing connections")]
+        let connection = &mut self.0[index];
+        let (state, delay) = match std::mem::replace(&mut connection.state, State::Idle) {
+            State::Idle | State::Woken => match shared.queue.take() {
+                Next::Batch(batch) => {
+                    let asked = shared.queued.drain(..batch.len()).collect();
+                    let caller = (shared.generation, index);
+                    let (remote, delay) = connection.begin(context, database, batch, asked, caller)?;
+                    (State::Busy(Box::new(remote)), delay)
+                }
+                Next::Nothing => (State::Idle, Duration::ZERO),
+                Next::End => (State::Done, Duration::ZERO),
+            },
+            State::Busy(remote) => {
+                let batch = connection.finish(context, database, &mut shared.guard, *remote)?;
+                context.checker.batch_landed();
+                shared.queue.give_back(batch);
+                (State::Woken, context.random.micros(1, 40))
+            }
+            State::Done => (State::Done, Duration::ZERO),
+        };
+        if matches!(state, State::Woken | State::Busy(_)) {
+            context.after(delay, Event::Connection { generation: shared.generation, index });
+        }
+        connection.state = state;
+        Ok(())
+    }
+
+    /// Passes the answers of the database to a connection, unless it has given up.
+    pub(super) fn answered(&mut self, index: usize, answers: Option<Vec<StoreAnswer>>) {
+        if let Some(Connection { state: State::Busy(remote), .. }) = self.0.get_mut(index) {
+            remote.answers = answers;
+        }
+    }
+}
+
 impl Connection {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self {
             state: State::Idle,
             link: ConnectionManager::new("database".into()),
@@ -68,94 +138,34 @@ impl Connection {
         }
     }
 
-    pub(super) fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
-    }
-}
-
-impl Server {
-    /// There may be something to do for those who wait.
-    pub(super) fn wake_connections(&mut self, stage: &mut Stage) {
-        for (index, connection) in self.connections.iter_mut().enumerate() {
-            if matches!(connection.state, State::Idle) {
-                connection.state = State::Woken;
-                let delay = stage.random.micros(1, 50);
-                stage.after(delay, Event::Connection { life: self.life, index });
-            }
-        }
-    }
-
-    /// One step of a thread with a remote store.
-    pub(super) fn serve_remote(
-        &mut self,
-        stage: &mut Stage,
-        database: &mut Database,
-        index: usize,
-    ) -> Checked {
-        let Some(connection) = self.connections.get_mut(index) else { return Ok(()) };
-        let (state, delay) = match std::mem::replace(&mut connection.state, State::Idle) {
-            State::Idle | State::Woken => match self.queue.take() {
-                Next::Batch(batch) => {
-                    let asked = self.queued.drain(..batch.len()).collect();
-                    let caller = (self.life, index);
-                    let (flight, delay) = connection.begin(stage, database, batch, asked, caller)?;
-                    (State::Busy(Box::new(flight)), delay)
-                }
-                Next::Nothing => (State::Idle, Duration::ZERO),
-                Next::End => (State::Done, Duration::ZERO),
-            },
-            State::Busy(flight) => {
-                let batch = connection.finish(stage, database, &mut self.guard, *flight)?;
-                stage.judge.batch_landed();
-                self.queue.give_back(batch);
-                (State::Woken, stage.random.micros(1, 40))
-            }
-            State::Done => (State::Done, Duration::ZERO),
-        };
-        if matches!(state, State::Woken | State::Busy(_)) {
-            stage.after(delay, Event::Connection { life: self.life, index });
-        }
-        connection.state = state;
-        Ok(())
-    }
-
-    /// The database's answers have come over a connection that may have been given up meanwhile.
-    pub(crate) fn answered(&mut self, index: usize, answers: Option<Vec<StoreAnswer>>) {
-        if let Some(Connection { state: State::Busy(flight), .. }) = self.connections.get_mut(index) {
-            flight.answers = answers;
-        }
-    }
-}
-
-impl Connection {
     /// Sends a batch to the database, if there is a connection or one can be made.
     fn begin(
         &mut self,
-        stage: &mut Stage,
+        context: &mut Context,
         database: &Database,
         batch: Batch,
-        asked: Vec<Asked>,
+        asked: Vec<BatchEntry>,
         caller: (u32, usize),
-    ) -> Checked<(Flight, Duration)> {
-        let now = stage.clock.now();
+    ) -> Checked<(RemoteBatch, Duration)> {
+        let now = context.clock.now();
         let calls: Arc<[_]> = batch.calls().into();
-        let (session, delay) = self.session(stage, database, now.tick, caller.1)?;
-        let flight = Flight { batch, asked: asked.clone(), began: now, request: None, answers: None };
-        let Some(session) = session else { return Ok((flight, delay)) };
-        let course = Course::random(stage, database.health, calls.len());
-        let (at, most) = course.applies.unwrap_or_default();
-        let caller = course.answered.then_some(caller);
-        let request = Application { session, now, asked, calls, most, caller };
-        if course.applies.is_some() {
-            stage.after(delay + at, Event::Application(request.clone()));
+        let (session, delay) = self.session(context, database, now.tick, caller.1)?;
+        let remote = RemoteBatch { batch, asked: asked.clone(), began: now, request: None, answers: None };
+        let Some(session) = session else { return Ok((remote, delay)) };
+        let exchange = Exchange::random(context, database.health, calls.len());
+        let (at, most) = exchange.executes.unwrap_or_default();
+        let caller = exchange.answered.then_some(caller);
+        let request = RemoteCalls { session, now, asked, calls, most, caller };
+        if exchange.executes.is_some() {
+            context.after(delay + at, Event::RemoteCalls(request.clone()));
         }
-        Ok((Flight { request: Some(request), ..flight }, delay + course.ends))
+        Ok((RemoteBatch { request: Some(request), ..remote }, delay + exchange.ends))
     }
 
-    /// The connection, as the engines get theirs, and how long that takes.
+    /// Returns the connection, which is made by a link as in the engines, and how long that takes.
     fn session(
         &mut self,
-        stage: &mut Stage,
+        context: &mut Context,
         database: &Database,
         now: Tick,
         index: usize,
@@ -164,89 +174,90 @@ impl Connection {
         if now.since(std::mem::replace(&mut self.used, now)) >= IDLE {
             self.link.refresh(now, |session| {
                 if database.health == Health::Hanging {
-                    delay += PATIENCE;
+                    delay += TIMEOUT;
                     return Err("no answer in time".to_owned());
                 }
                 Ok(database.is_open(*session))
             });
         }
-        if stage.has(Sabotage::ConnectsWithoutPause) {
-            self.link = ConnectionManager::new("database".into());
+        if context.has(Sabotage::ConnectsWithoutPause) {
+            self.link = Link::new("database".into());
         }
         if self.given_up {
             return Ok((None, delay));
         }
         let mut checked = Ok(());
         let session = self.link.connection(now, || {
-            checked = stage.judge.connects(index, now);
-            let connected = database.connect(stage);
-            stage.note(|| format!("link {index} connects: {connected:?}"));
+            checked = context.checker.connects(index, now);
+            let connected = database.connect(context);
+            context.note(|| format!("link {index} connects: {connected:?}"));
             connected.map_err(|took| {
                 delay += took;
                 "refused".to_owned()
             })
         });
         let session = session.copied();
-        self.given_up = session.is_none() && stage.has(Sabotage::NeverReconnects);
+        self.given_up = session.is_none() && context.has(Sabotage::NeverReconnects);
         checked?;
         if session.is_none() {
-            stage.judge.unconnected(index, database.well, self.lost, now)?;
+            context.checker.unconnected(index, database.healthy_since, self.lost, now)?;
         }
         Ok((session, delay))
     }
 
-    /// Sends the replies. The batch is empty then, to be used again.
+    /// Sends the replies and returns the empty batch.
     fn finish(
         &mut self,
-        stage: &mut Stage,
+        context: &mut Context,
         database: &mut Database,
         guard: &mut Guard,
-        flight: Flight,
+        remote: RemoteBatch,
     ) -> Checked<Batch> {
-        let Flight { batch, asked, began, request, answers } = flight;
+        let RemoteBatch { batch, asked, began, request, answers } = remote;
         if answers.is_none() {
-            stage.judge.excuse(&asked);
+            context.checker.excuse(&asked);
         }
         if let (Some(request), None) = (request, &answers) {
-            stage.note(|| "a connection is lost".to_owned());
+            context.note(|| "a connection is lost".to_owned());
             self.link.lost(began.tick, "lost");
-            self.lost = stage.clock.tick();
-            if stage.has(Sabotage::RepeatsLostBatches) {
-                let again = Application { session: database.session(), most: request.calls.len(), ..request };
-                database.receive(stage, &again)?;
+            self.lost = context.clock.tick();
+            if context.has(Sabotage::RepeatsLostBatches) {
+                let again = RemoteCalls { session: database.session(), most: request.calls.len(), ..request };
+                database.receive(context, &again)?;
             }
         }
-        let mut load = Load { batch, asked, ..Load::default() };
-        load.answer(stage, guard, &answers.unwrap_or_default())?;
+        let mut load = TrackedBatch { batch, asked, ..TrackedBatch::default() };
+        load.answer(context, guard, &answers.unwrap_or_default())?;
         Ok(load.batch)
     }
 }
 
-impl Course {
-    fn random(stage: &mut Stage, health: Health, calls: usize) -> Self {
-        let soon = stage.random.micros(30, 3000);
-        let later = soon + stage.random.micros(10, 3000);
-        let never = Self { applies: None, ends: soon, answered: false };
-        let good = Self { applies: Some((soon, calls)), ends: later, answered: true };
-        let late = PATIENCE + stage.random.millis(0, 1500);
-        let hung = Self { applies: Some((late, calls)), ends: PATIENCE, answered: false };
-        match (health, stage.random.between(0, 7)) {
-            (Health::Well, _) | (Health::Flaky, 0..=2) => good,
-            // The answer is lost, not the request.
+impl Exchange {
+    /// Draws the course of an exchange with this many calls.
+    fn random(context: &mut Context, health: Health, calls: usize) -> Self {
+        let soon = context.random.micros(30, 3000);
+        let later = soon + context.random.micros(10, 3000);
+        let never = Self { executes: None, ends: soon, answered: false };
+        let good = Self { executes: Some((soon, calls)), ends: later, answered: true };
+        let late = TIMEOUT + context.random.millis(0, 1500);
+        let hung = Self { executes: Some((late, calls)), ends: TIMEOUT, answered: false };
+        match (health, context.random.between(0, 7)) {
+            (Health::Healthy, _) | (Health::Flaky, 0..=2) => good,
+            // The answer is lost after the calls are executed.
             (Health::Flaky, 3) => Self { answered: false, ..good },
-            // The connection breaks in the middle of the request.
+            // The connection breaks within the calls.
             (Health::Flaky, 4) => {
-                Self { applies: Some((soon, stage.random.index(calls + 1))), answered: false, ..good }
+                Self { executes: Some((soon, context.random.index(calls + 1))), answered: false, ..good }
             }
-            // Slow, but in time.
+            // The answer is late, but in time.
             (Health::Flaky, 5) => {
-                let slow = stage.random.millis(100, 390);
-                Self { applies: Some((slow, calls)), ends: PATIENCE, answered: true }
+                let slow = context.random.millis(100, 390);
+                Self { executes: Some((slow, calls)), ends: TIMEOUT, answered: true }
             }
-            // Nobody waits any more when the database goes on.
+            // The database executes the calls after the caller has given up.
             (Health::Flaky, 6) | (Health::Hanging, 0..=3) => hung,
-            (Health::Hanging, _) => Self { applies: None, ..hung },
-            (Health::Flaky | Health::Away, _) => never,
+            (Health::Hanging, _) => Self { executes: None, ..hung },
+            (Health::Flaky | Health::Down, _) => never,
         }
     }
 }

@@ -1,74 +1,93 @@
-//! The steps of the thread that keeps the store up.
+//! The steps of the upkeep of the store.
 
-use pyzord_core::{Progress, Task, Tick};
+use pyzord_core::{CleanupAge, Progress, Schedule, Task, Tick};
 
-use super::Server;
+use crate::context::Context;
 use crate::database::Database;
+use crate::event::Event;
 use crate::invariant::Checked;
 use crate::plan::Sabotage;
-use crate::stage::{Event, Stage};
 
-/// A task that was begun, and how it will end.
 #[derive(Debug)]
-pub(super) struct Underway {
+pub(super) struct Upkeep {
+    schedule: Schedule,
+    running: Option<RunningTask>,
+}
+
+/// A task that has begun, and how it will end.
+#[derive(Debug)]
+struct RunningTask {
     task: Task,
     progress: Option<Progress>,
     began: Tick,
 }
 
-impl Server {
-    /// Begins a task, or ends the one that was begun.
-    pub(super) fn keep_up(&mut self, stage: &mut Stage, database: &mut Database) -> Checked {
-        if let Some(underway) = self.underway.take() {
-            self.end_task(stage, database, &underway)?;
+impl Upkeep {
+    pub(super) fn new(cleanup: CleanupAge, now: Tick) -> Self {
+        Self { schedule: Schedule::new(cleanup, now), running: None }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Begins a task, or ends the running one.
+    pub(super) fn step(
+        &mut self,
+        context: &mut Context,
+        database: &mut Database,
+        generation: u32,
+        stopping: bool,
+    ) -> Checked {
+        if let Some(running) = self.running.take() {
+            self.end_task(context, database, &running)?;
         } else {
-            stage.judge.upkeep.woke(stage.clock.tick())?;
-            self.begin_task(stage, database)?;
+            context.checker.upkeep.woke(context.clock.tick())?;
+            if !stopping {
+                self.begin_task(context, database, generation)?;
+            }
         }
-        if self.underway.is_none() && !self.stopping {
-            let pause = self.schedule.next_deadline().since(stage.clock.tick());
-            stage.after(pause, Event::Upkeep { life: self.life });
+        if self.running.is_none() && !stopping {
+            let pause = self.schedule.next_deadline().since(context.clock.tick());
+            context.after(pause, Event::Upkeep { generation });
         }
         Ok(())
     }
 
-    fn begin_task(&mut self, stage: &mut Stage, database: &mut Database) -> Checked {
-        let now = stage.clock.now();
-        if self.stopping {
-            return Ok(());
-        }
+    fn begin_task(&mut self, context: &mut Context, database: &mut Database, generation: u32) -> Checked {
+        let now = context.clock.now();
         let Some(task) = self.schedule.poll(now) else { return Ok(()) };
         let skipped = if task == Task::Sync { Sabotage::SkipsSync } else { Sabotage::SkipsExpiry };
-        if stage.has(skipped) {
+        if context.has(skipped) {
             self.schedule.done(task, Some(Progress::Done), now.tick, now.tick);
             return Ok(());
         }
-        stage.judge.upkeep.began(now.tick, task)?;
-        let (outcome, duration) = database.upkeep(stage, now, task)?;
-        stage.note(|| format!("upkeep: {task:?} will end with {outcome:?}"));
-        self.underway = Some(Underway { task, progress: outcome.ok(), began: now.tick });
-        stage.after(duration, Event::Upkeep { life: self.life });
+        context.checker.upkeep.began(now.tick, task)?;
+        let (outcome, duration) = database.upkeep(context, now, task)?;
+        context.note(|| format!("upkeep: {task:?} will end with {outcome:?}"));
+        self.running = Some(RunningTask { task, progress: outcome.ok(), began: now.tick });
+        context.after(duration, Event::Upkeep { generation });
         Ok(())
     }
 
-    fn end_task(&mut self, stage: &mut Stage, database: &mut Database, underway: &Underway) -> Checked {
-        let Underway { task, progress, began } = *underway;
-        let now = stage.clock.tick();
+    fn end_task(&mut self, context: &mut Context, database: &mut Database, running: &RunningTask) -> Checked {
+        let RunningTask { task, progress, began } = *running;
+        let now = context.clock.tick();
         match task {
             Task::Sync => {
-                stage.judge.upkeep.sync_ended(now);
+                context.checker.upkeep.sync_ended(now);
                 if progress.is_some() {
-                    database.synced(stage);
+                    database.synced(context);
                 }
             }
             Task::Expire(_) => {
-                let over = progress.map(|progress| progress == Progress::Done);
-                if let Some((limit, touched)) = stage.judge.upkeep.slice_ended(began, now, over)? {
-                    stage.judge.counts.round_ended(limit, &touched)?;
+                let complete = progress.map(|progress| progress == Progress::Done);
+                if let Some((limit, touched)) = context.checker.upkeep.slice_ended(began, now, complete)? {
+                    context.checker.records.round_ended(limit, &touched)?;
                 }
             }
         }
-        if !stage.has(Sabotage::UpkeepSpins) {
+        if !context.has(Sabotage::UpkeepSpins) {
             self.schedule.done(task, progress, began, now);
         }
         Ok(())

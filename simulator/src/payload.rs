@@ -1,4 +1,4 @@
-//! What travels: datagrams, and what the one who made them knows of them.
+//! The datagrams of a run, and what their senders know of them.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -6,41 +6,41 @@ use std::sync::Arc;
 
 use pyzord_core::{Digest, HashedKey, HeaderBlock};
 
-/// A datagram that arrives at the server. Repeated ones are several copies.
+/// A datagram that arrives at the server. A repeated datagram is several copies.
 #[derive(Clone, Debug)]
 pub(crate) struct Datagram {
     pub(crate) copy: u64,
     pub(crate) source: SocketAddr,
-    pub(crate) parcel: Arc<Parcel>,
+    pub(crate) payload: Arc<Payload>,
 }
 
-/// Bytes, and what they are.
+/// The bytes of a datagram, and their meaning.
 #[derive(Debug)]
-pub(crate) struct Parcel {
+pub(crate) struct Payload {
     pub(crate) bytes: Vec<u8>,
     pub(crate) content: Content,
 }
 
 #[derive(Debug)]
 pub(crate) enum Content {
-    Request(Message),
-    /// Has no `Op`.
+    Request(RequestSpec),
+    /// Bytes without `Op`.
     NoRequest,
-    /// A ping with bytes that changed on the way: it may be anything but a count.
+    /// A ping with changed bytes: anything but a report or a whitelisting.
     Scrambled,
 }
 
-/// A request, as its sender means it.
+/// The content of a request.
 #[derive(Clone, Debug)]
-pub(crate) struct Message {
+pub(crate) struct RequestSpec {
     pub(crate) op: &'static str,
     pub(crate) digests: Vec<Digest>,
-    /// One more `Op-Digest` is no digest.
+    /// Whether one more `Op-Digest` is not a digest.
     pub(crate) bad_digest: bool,
     pub(crate) version: Option<&'static str>,
     pub(crate) signer: Option<Signer>,
     pub(crate) thread: u64,
-    /// Bytes of a header that says nothing.
+    /// Bytes of an unknown header.
     pub(crate) padding: usize,
 }
 
@@ -50,20 +50,20 @@ pub(crate) struct Signer {
     pub(crate) user: &'static str,
     pub(crate) key: String,
     pub(crate) time: i64,
-    pub(crate) signature: Signature,
+    pub(crate) signature: SignatureKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Signature {
+pub(crate) enum SignatureKind {
     Valid,
     /// A header was changed after it was signed.
     Tampered,
     Missing,
 }
 
-impl Message {
-    pub(crate) fn into_parcel(self) -> Arc<Parcel> {
-        Arc::new(Parcel { bytes: self.bytes(), content: Content::Request(self) })
+impl RequestSpec {
+    pub(crate) fn into_payload(self) -> Arc<Payload> {
+        Arc::new(Payload { bytes: self.bytes(), content: Content::Request(self) })
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -84,14 +84,14 @@ impl Message {
         let Some(signer) = &self.signer else { return [text.as_bytes(), b"\n"].concat() };
         let _ = write!(text, "User: {}\nTime: {}\n", signer.user, signer.time);
         let key = HashedKey::new(signer.user.as_bytes(), signer.key.as_bytes());
-        let signed = if signer.signature == Signature::Tampered {
+        let signed = if signer.signature == SignatureKind::Tampered {
             text.replace("Op: ", "Op: x")
         } else {
             text.clone()
         };
         let signature = key.sign(HeaderBlock::new(signed.as_bytes()), signer.time);
         match signer.signature {
-            Signature::Missing => [text.as_bytes(), b"\n"].concat(),
+            SignatureKind::Missing => [text.as_bytes(), b"\n"].concat(),
             _ => [text.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat(),
         }
     }

@@ -1,4 +1,4 @@
-//! What upkeep has to do, and when.
+//! The model of the upkeep: which task is due when.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,47 +7,47 @@ use pyzord_core::{Digest, StoreCall, Task, Tick, UnixTime};
 
 use crate::invariant::{Checked, Invariant};
 
-/// A task waits for the one before it, for a few seconds at most.
+/// A task waits for the task before it, a few seconds at most.
 const SLACK: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Whoever waits for upkeep wakes this often in a millisecond at most: for a sync, a slice, and once for
-/// nothing.
+/// The most wake-ups per millisecond: for a sync, for a slice of expiry, and one without a task.
 const WAKES: u32 = 3;
 
-/// No round has more slices that leave something to do: each looks at a thousand records.
+/// The most slices of a round that do not end it: each slice examines a thousand records.
 const SLICES: u32 = 20;
 
-/// When a server's tasks are due at the latest, and how far its round of expiry is. Nothing is due without a
-/// server.
+/// The deadlines of a server's tasks, and the state of its round of expiry. Without a server no task is due.
 #[derive(Debug, Default)]
-pub(crate) struct Upkeep {
+pub(crate) struct UpkeepModel {
     sync_by: Option<Tick>,
     expire_by: Option<Tick>,
-    /// Before this they are not due.
+    /// The earliest start of the next task.
     sync_from: Tick,
     expire_from: Tick,
     /// The earliest limit of the round's slices.
     limit: Option<UnixTime>,
-    /// The records that were used since the round began.
+    /// The records that were accessed since the round began.
     touched: BTreeSet<Digest>,
     slices: u32,
     woken: Tick,
     wakes: u32,
 }
 
-impl Upkeep {
+impl UpkeepModel {
+    /// Records the start of a server.
     pub(crate) fn server_started(&mut self, now: Tick, expires: bool) {
         *self = Self::default();
         self.sync_by = Some(now.after(SLACK));
         self.expire_by = expires.then(|| now.after(SLACK));
     }
 
-    /// There is no server any more.
+    /// Forgets the deadlines: the server has ended.
     pub(crate) fn ended(&mut self) {
         *self = Self::default();
     }
 
+    /// Checks that upkeep is not a busy loop.
     pub(crate) fn woke(&mut self, now: Tick) -> Checked {
         let again = now.since(self.woken) < Duration::from_millis(1);
         (self.woken, self.wakes) = if again { (self.woken, self.wakes + 1) } else { (now, 1) };
@@ -56,38 +56,40 @@ impl Upkeep {
             .holds(wakes <= WAKES, || format!("upkeep woke {wakes} times in a millisecond"))
     }
 
+    /// Checks that a task does not begin too early.
     pub(crate) fn began(&self, now: Tick, task: Task) -> Checked {
         let from = if task == Task::Sync { self.sync_from } else { self.expire_from };
         Invariant::UpkeepIsSpaced
-            .holds(from <= now, || format!("{task:?} is begun at {now:?}, before {from:?}"))
+            .holds(from <= now, || format!("{task:?} begins at {now:?}, before {from:?}"))
     }
 
+    /// Records the end of a sync.
     pub(crate) fn sync_ended(&mut self, now: Tick) {
         self.sync_from = now.after(MINUTE);
         self.sync_by = Some(now.after(MINUTE + SLACK));
     }
 
-    /// A slice of expiry was begun.
+    /// Records the beginning of a slice of expiry.
     pub(crate) fn slice_began(&mut self, limit: UnixTime) {
         self.limit = Some(self.limit.map_or(limit, |earliest| earliest.min(limit)));
     }
 
-    /// A slice has ended, as it said: with more to come, with nothing left, or with an error. When the round
-    /// is over, gives its limit and the records that it may have missed.
+    /// Records the end of a slice: the round is complete, or not, or `None` after an error. If it is complete, returns its
+    /// limit and the records that it may have missed.
     pub(crate) fn slice_ended(
         &mut self,
         began: Tick,
         now: Tick,
-        over: Option<bool>,
+        complete: Option<bool>,
     ) -> Checked<Option<(UnixTime, BTreeSet<Digest>)>> {
-        let pause = match over {
+        let pause = match complete {
             Some(true) => DAY,
             Some(false) => now.since(began),
             None => MINUTE,
         };
         (self.expire_from, self.expire_by) = (now.after(pause), Some(now.after(pause + SLACK)));
-        if over != Some(true) {
-            self.slices += u32::from(over.is_some());
+        if complete != Some(true) {
+            self.slices += u32::from(complete.is_some());
             let detail = || "a round has more slices than there are records for".to_owned();
             Invariant::RoundsAreComplete.holds(self.slices <= SLICES, detail)?;
             return Ok(None);
@@ -97,12 +99,14 @@ impl Upkeep {
         Ok(self.limit.take().map(|limit| (limit, touched)))
     }
 
+    /// Records that these calls access their records.
     pub(crate) fn touched(&mut self, calls: &[StoreCall]) {
         if self.limit.is_some() {
             self.touched.extend(calls.iter().map(|call| call.digest));
         }
     }
 
+    /// Checks that no task is overdue.
     pub(crate) fn in_time(&self, now: Tick) -> Checked {
         let missed = |by: Option<Tick>| by.is_some_and(|by| by < now);
         Invariant::SyncsInTime.holds(!missed(self.sync_by), || "a sync is overdue".to_owned())?;

@@ -1,4 +1,4 @@
-//! The model of the records, and the books of what was asked, counted and acknowledged.
+//! The model of the records, and the numbers of granted, counted and acknowledged calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,57 +7,62 @@ use pyzord_core::{Digest, Record, StoreCall, StoreOp, Tally, UnixTime};
 use crate::invariant::{Checked, Invariant};
 
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
-    /// What the store must hold.
+pub(crate) struct RecordModel {
+    /// The records that the store must have.
     records: BTreeMap<Digest, Record>,
-    /// What it must hold after a power failure.
+    /// The records that the store must have after a power failure.
     synced: BTreeMap<Digest, Record>,
-    books: BTreeMap<(Digest, bool), Book>,
+    /// By digest, and whether the call is a report.
+    totals: BTreeMap<(Digest, bool), CallTotals>,
 }
 
-/// What became of the counts of one digest and one kind. Removed records are in it, too.
+/// The counting calls of one digest and one kind, those of removed records included.
 #[derive(Clone, Copy, Debug, Default)]
-struct Book {
-    /// Calls that were granted and have no answer yet.
+struct CallTotals {
+    /// Granted calls without a reply so far.
     open: u64,
     /// Calls of requests that were answered with 200.
     acknowledged: u64,
-    /// Calls of requests that were answered with 500, or not at all.
+    /// Calls of requests that were answered with 500 or not at all.
     doubtful: u64,
-    /// How often the record was moved by one.
+    /// How often the store has counted.
     counted: u64,
 }
 
-impl Counts {
-    /// A record that was there before the run.
+impl RecordModel {
+    /// Adds a record from before the run.
     pub(crate) fn stored(&mut self, digest: Digest, record: Record) {
         self.records.insert(digest, record);
         self.synced.insert(digest, record);
     }
 
+    /// Records that a call was granted.
     pub(crate) fn granted(&mut self, call: StoreCall) {
-        if let Some(book) = self.book(call) {
-            book.open += 1;
+        if let Some(totals) = self.totals(call) {
+            totals.open += 1;
         }
     }
 
-    /// The request of a granted call failed or was lost: its count may be there or not, or come later.
+    /// Records that the request of a granted call failed or was lost: the call may or may not be counted, now or later.
     pub(crate) fn unanswered(&mut self, call: StoreCall) {
-        if let Some(book) = self.book(call) {
-            (book.open, book.doubtful) = (book.open.saturating_sub(1), book.doubtful + 1);
+        if let Some(totals) = self.totals(call) {
+            totals.close();
+            totals.doubtful += 1;
         }
     }
 
+    /// Checks that an acknowledged call was counted.
     pub(crate) fn acknowledged(&mut self, call: StoreCall) -> Checked {
-        let Some(book) = self.book(call) else { return Ok(()) };
-        (book.open, book.acknowledged) = (book.open.saturating_sub(1), book.acknowledged + 1);
-        let book = *book;
+        let Some(totals) = self.totals(call) else { return Ok(()) };
+        totals.close();
+        totals.acknowledged += 1;
+        let totals = *totals;
         Invariant::AcknowledgedIsCounted
-            .holds(book.acknowledged <= book.counted, || format!("{call:?}: {book:?}"))
+            .holds(totals.acknowledged <= totals.counted, || format!("{call:?}: {totals:?}"))
     }
 
-    /// Does the calls that are `applied`, compares the store's records with what comes out, and gives what
-    /// each of the calls must have seen.
+    /// Executes those of `calls` that are `applied`, compares the records with those of the store, and returns the record
+    /// that each call must return.
     pub(crate) fn applied(
         &mut self,
         now: UnixTime,
@@ -70,11 +75,10 @@ impl Counts {
             if *applied {
                 self.count(now, *call)?;
             }
-            seen.push(self.records.get(&call.digest).copied().unwrap_or_default());
+            seen.push(self.record(call.digest));
         }
         for call in calls {
-            let model = self.records.get(&call.digest).copied().unwrap_or_default();
-            let stored = stored(*call);
+            let (model, stored) = (self.record(call.digest), stored(*call));
             Invariant::EachCallCountsOnce.holds(model == stored, || {
                 format!("the record of {} must be {model:?} and is {stored:?}", call.digest)
             })?;
@@ -83,11 +87,11 @@ impl Counts {
     }
 
     fn count(&mut self, now: UnixTime, call: StoreCall) -> Checked {
-        let Some(book) = self.book(call) else { return Ok(()) };
-        book.counted += 1;
-        let book = *book;
-        let most = book.open + book.acknowledged + book.doubtful;
-        Invariant::NothingIsInvented.holds(book.counted <= most, || format!("{call:?}: {book:?}"))?;
+        let Some(totals) = self.totals(call) else { return Ok(()) };
+        totals.counted += 1;
+        let totals = *totals;
+        let most = totals.open + totals.acknowledged + totals.doubtful;
+        Invariant::NoExtraCounts.holds(totals.counted <= most, || format!("{call:?}: {totals:?}"))?;
         let record = self.records.entry(call.digest).or_default();
         let tally = if call.op == StoreOp::Report { &mut record.reports } else { &mut record.whitelists };
         let entered = tally.entered.unwrap_or(now);
@@ -95,25 +99,30 @@ impl Counts {
         Ok(())
     }
 
-    fn book(&mut self, call: StoreCall) -> Option<&mut Book> {
-        let counts = call.op != StoreOp::Read;
-        counts.then(|| self.books.entry((call.digest, call.op == StoreOp::Report)).or_default())
+    /// Returns the record of a digest; the empty one if there is none.
+    fn record(&self, digest: Digest) -> Record {
+        self.records.get(&digest).copied().unwrap_or_default()
     }
 
-    /// A slice of expiry is over, and these are the store's records. All others must be older than `limit`.
+    /// Returns the totals of a counting call.
+    fn totals(&mut self, call: StoreCall) -> Option<&mut CallTotals> {
+        let counts = call.op != StoreOp::Read;
+        counts.then(|| self.totals.entry((call.digest, call.op == StoreOp::Report)).or_default())
+    }
+
+    /// Checks that a slice of expiry removed only records older than `limit`. `stored` are the digests that are left.
     pub(crate) fn expired(&mut self, limit: UnixTime, stored: &BTreeSet<Digest>) -> Checked {
         for (digest, record) in &self.records {
             let gone = !stored.contains(digest);
             Invariant::FreshRecordsStay.holds(!gone || older(record, limit), || {
-                format!("{digest} was removed, whose limit is {limit:?}: {record:?}")
+                format!("{digest} was removed with the limit {limit:?}: {record:?}")
             })?;
         }
         self.records.retain(|digest, _| stored.contains(digest));
         Ok(())
     }
 
-    /// A round of expiry is over: all records but the `touched` ones were looked at, with `limit` or a later
-    /// one.
+    /// Checks that a round of expiry has left no record older than `limit`, except `touched` ones.
     pub(crate) fn round_ended(&self, limit: UnixTime, touched: &BTreeSet<Digest>) -> Checked {
         let left = |(digest, record): &(&Digest, &Record)| !touched.contains(digest) && older(record, limit);
         match self.records.iter().find(left) {
@@ -123,7 +132,7 @@ impl Counts {
         }
     }
 
-    /// A sync that began with these records has ended.
+    /// Records that a sync of these records has ended.
     pub(crate) fn synced(&mut self, records: BTreeMap<Digest, Record>) {
         self.synced = records;
     }
@@ -132,24 +141,30 @@ impl Counts {
         &self.records
     }
 
-    /// The machine lost power: what was not synced is gone.
+    /// Records a power failure: records that were not synced are lost.
     pub(crate) fn power_failed(&mut self) {
         self.records.clone_from(&self.synced);
     }
 
-    /// Nothing is unsynced, and the store holds what it must, no record more or less.
+    /// Checks that the disk has all records after a stop.
     pub(crate) fn after_stop(&self, disk: impl Iterator<Item = (Digest, Record)>) -> Checked {
         let disk: BTreeMap<Digest, Record> = disk.collect();
         let (found, expected) = (disk.len(), self.records.len());
         Invariant::StopsSync.holds(disk == self.records, || {
-            format!(
-                "{found} records are on the disk after a stop, which are not the {expected} there must be"
-            )
+            format!("after a stop the disk has {found} records, which differ from the expected {expected}")
         })
     }
 }
 
-/// Whether a record's latest activity was before `limit`.
+impl CallTotals {
+    /// Ends an open call.
+    fn close(&mut self) {
+        debug_assert!(self.open > 0, "a call has a reply that was not granted: {self:?}");
+        self.open = self.open.saturating_sub(1);
+    }
+}
+
+/// Returns whether a record's latest activity was before `limit`.
 fn older(record: &Record, limit: UnixTime) -> bool {
     let dates = [record.reports.updated, record.whitelists.updated];
     dates.iter().any(Option::is_some) && dates.iter().flatten().all(|date| *date < limit)

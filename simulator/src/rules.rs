@@ -1,19 +1,19 @@
-//! The rules of the server, written down a second time and read the slow way: line by line, for each request.
+//! The rules of the server, and a model of them: it reads the lines one by one for each request.
 
 use std::fmt::Write as _;
 
 use pyzord_core::{AccessOrder, MAX_REQUEST, Policy};
 
-use crate::message::{Content, Message, Parcel, Signature};
+use crate::payload::{Content, Payload, RequestSpec, SignatureKind};
 use crate::random::Random;
 
-/// The users that a file may have. One never has an account.
+/// The users in the files. The last one never has an account.
 pub(crate) const USERS: [&str; 4] = ["ann", "bob", "cy", "nobody"];
-/// The words that a request may ask for; the last is no operation.
+/// The operations in requests. The last one does not exist.
 pub(crate) const WORDS: [&str; 7] = ["check", "report", "ping", "pong", "info", "whitelist", "frobnicate"];
 const OPERATIONS: usize = 6;
 
-/// The two files of the access rules.
+/// The accounts and the access file.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     accounts: Vec<(&'static str, String)>,
@@ -28,41 +28,42 @@ struct Line {
     allow: bool,
 }
 
-/// What must become of a datagram.
+/// The expected reply to a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
-    /// No answer.
-    Silence,
-    /// Exactly this code.
+pub(crate) enum Expected {
+    /// No reply.
+    NoReply,
+    /// This code.
     Code(u16),
-    /// 200 and the largest count.
+    /// 200 with the largest count.
     Pong,
-    /// 200 and the counts, or 500.
+    /// 200 with the counts, or 500.
     Counts,
-    /// 200, the dates and the counts, or 500.
+    /// 200 with the dates and the counts, or 500.
     Info,
-    /// 200 when every digest was reported, or 500.
+    /// 200 if every digest was reported, or 500.
     Report,
-    /// 200 when every digest was whitelisted, or 500.
+    /// 200 if every digest was whitelisted, or 500.
     Whitelist,
-    /// 200, and nothing is counted: it is a copy of a signed count.
-    Again,
-    /// Nobody knows, but the store is as it was.
+    /// 200 without a count: the datagram repeats a signed count.
+    AlreadyCounted,
+    /// Not predicted, but the store does not change.
     Unknown,
 }
 
-impl Verdict {
-    /// How many calls of the store a request with this many digests makes.
+impl Expected {
+    /// Returns the number of store calls of a request with this many digests.
     pub(crate) fn calls(self, digests: usize) -> usize {
         match self {
             Self::Counts | Self::Info => 1,
             Self::Report | Self::Whitelist => digests,
-            Self::Silence | Self::Code(_) | Self::Pong | Self::Again | Self::Unknown => 0,
+            Self::NoReply | Self::Code(_) | Self::Pong | Self::AlreadyCounted | Self::Unknown => 0,
         }
     }
 }
 
 impl Rules {
+    /// Draws accounts and access lines.
     pub(crate) fn random(random: &mut Random, order: AccessOrder) -> Self {
         let mut accounts = Vec::new();
         for user in USERS.into_iter().take(3) {
@@ -78,17 +79,17 @@ impl Rules {
         Self { accounts, lines: random.percent(85).then_some(lines), order }
     }
 
-    /// Keys of now for all who have one, and any key for the others.
+    /// Returns the current key of a user; any key if the user has no account.
     pub(crate) fn key(&self, user: &str) -> String {
         self.accounts.iter().find(|(name, _)| *name == user).map_or("none".to_owned(), |(_, key)| key.clone())
     }
 
-    /// What the server makes of the files.
+    /// Returns the server's policy for these files.
     pub(crate) fn policy(&self) -> Policy {
         self.mixed_with(self)
     }
 
-    /// What a server makes of the accounts of one and the access rules of the other.
+    /// Returns the server's policy for these accounts and the access file of `access`.
     pub(crate) fn mixed_with(&self, access: &Self) -> Policy {
         let mut accounts = String::from("# accounts\nno account\n");
         for (user, key) in &self.accounts {
@@ -97,59 +98,59 @@ impl Rules {
         let text = access.lines.as_ref().map(|lines| {
             let mut text = String::from("# rules\n\nall : all : perhaps\n");
             for Line { words, users, allow } in lines {
-                let verdict = if *allow { "allow" } else { "deny" };
-                let _ = writeln!(text, "{} : {} : {verdict}", words.join(" "), users.join(" "));
+                let effect = if *allow { "allow" } else { "deny" };
+                let _ = writeln!(text, "{} : {} : {effect}", words.join(" "), users.join(" "));
             }
             text
         });
         Policy::parse(Some(accounts.as_bytes()), text.as_deref().map(str::as_bytes), self.order).0
     }
 
-    /// What must become of a datagram that is judged at `wall`, in microseconds since 1970.
-    pub(crate) fn verdict(&self, parcel: &Parcel, port: u16, wall: i64) -> Verdict {
-        match &parcel.content {
-            _ if port == 0 => Verdict::Silence,
-            Content::NoRequest => Verdict::Silence,
-            Content::Scrambled => Verdict::Unknown,
-            Content::Request(_) if parcel.bytes.len() > MAX_REQUEST => Verdict::Code(400),
-            Content::Request(message) => self.judge(message, wall).unwrap_or_else(Verdict::Code),
+    /// Returns the expected reply to a datagram that is accepted at `wall`, in microseconds since 1970.
+    pub(crate) fn expected(&self, payload: &Payload, port: u16, wall: i64) -> Expected {
+        match &payload.content {
+            _ if port == 0 => Expected::NoReply,
+            Content::NoRequest => Expected::NoReply,
+            Content::Scrambled => Expected::Unknown,
+            Content::Request(_) if payload.bytes.len() > MAX_REQUEST => Expected::Code(400),
+            Content::Request(request) => self.check(request, wall).unwrap_or_else(Expected::Code),
         }
     }
 
-    fn judge(&self, message: &Message, wall: i64) -> Result<Verdict, u16> {
-        let user = match &message.signer {
+    fn check(&self, request: &RequestSpec, wall: i64) -> Result<Expected, u16> {
+        let user = match &request.signer {
             None => "anonymous",
             Some(signer) => {
                 let account = self.accounts.iter().find(|(user, _)| *user == signer.user);
                 let known = account.is_some_and(|(_, key)| *key == signer.key);
                 let [wall, signed] = [i128::from(wall), i128::from(signer.time) * 1_000_000];
                 let in_time = wall.abs_diff(signed) <= 300_000_000;
-                if !known || !in_time || signer.signature != Signature::Valid {
+                if !known || !in_time || signer.signature != SignatureKind::Valid {
                     return Err(401);
                 }
                 signer.user
             }
         };
-        match message.version {
+        match request.version {
             Some(version) if version.starts_with("2.") => (),
             Some(version) if version.starts_with("3.") => return Err(505),
             _ => return Err(400),
         }
-        if !self.allows(user, message.op) {
+        if !self.allows(user, request.op) {
             return Err(403);
         }
-        let verdict = match message.op {
-            "ping" => Verdict::Code(200),
-            "pong" => Verdict::Pong,
-            "check" => Verdict::Counts,
-            "info" => Verdict::Info,
-            "report" => Verdict::Report,
-            "whitelist" => Verdict::Whitelist,
+        let expected = match request.op {
+            "ping" => Expected::Code(200),
+            "pong" => Expected::Pong,
+            "check" => Expected::Counts,
+            "info" => Expected::Info,
+            "report" => Expected::Report,
+            "whitelist" => Expected::Whitelist,
             _ => return Err(501),
         };
-        let needless = matches!(message.op, "ping" | "pong");
-        let wrong = message.bad_digest || message.digests.is_empty() && !needless;
-        if wrong { Err(400) } else { Ok(verdict) }
+        let without_digest = matches!(request.op, "ping" | "pong");
+        let malformed = request.bad_digest || request.digests.is_empty() && !without_digest;
+        if malformed { Err(400) } else { Ok(expected) }
     }
 
     fn allows(&self, user: &str, word: &str) -> bool {

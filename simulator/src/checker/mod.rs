@@ -1,0 +1,280 @@
+//! Checks the invariants of a run from outside the server, with models of its own: of the rules, the records, the guard
+//! and the timetable of upkeep.
+
+mod guard_model;
+mod pending;
+mod record_model;
+mod reply;
+mod upkeep_model;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pyzord_core::{Now, Reason, Record, StoreCall, StoreOp, Tick, UnixTime};
+
+use crate::invariant::{Checked, Invariant};
+use crate::payload::{Content, Datagram};
+use crate::rules::{Expected, Rules};
+pub(crate) use guard_model::GuardModel;
+use pending::PendingCopy;
+use record_model::RecordModel;
+use reply::Reply;
+pub(crate) use upkeep_model::UpkeepModel;
+
+/// The longest time to the reply to a copy, even with a full receive buffer and a database that hangs.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time to the reply to a copy that needs no database, even with a full receive buffer.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// The longest stop, even with a full receive buffer and a database that hangs.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// The shortest time between two attempts of a link to connect.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
+/// The most attempts of a link to connect in [`CONNECT_WINDOW`].
+const CONNECT_ATTEMPTS: usize = 16;
+const CONNECT_WINDOW: Duration = Duration::from_secs(10);
+/// The longest time until a link is connected again to a healthy database.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most batches in flight per connection.
+const IN_FLIGHT: usize = 4;
+
+#[derive(Debug, Default)]
+pub(crate) struct Checker {
+    /// The copies that were received and have no reply yet, oldest first.
+    pending: BTreeMap<u64, PendingCopy>,
+    pub(crate) records: RecordModel,
+    pub(crate) upkeep: UpkeepModel,
+    guard: GuardModel,
+    /// The latest end of a stop that has begun. During a stop no upkeep is due.
+    stops_by: Option<Tick>,
+    in_flight: usize,
+    connects: BTreeMap<usize, Vec<Tick>>,
+    pub(crate) answered: u64,
+}
+
+/// A copy in a batch, and the number of its store calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BatchEntry {
+    pub(crate) copy: u64,
+    pub(crate) calls: usize,
+}
+
+impl Checker {
+    /// Creates a checker of servers with this guard.
+    pub(crate) fn new(guard: GuardModel) -> Self {
+        Self { guard, ..Self::default() }
+    }
+
+    /// Records that a running server received a datagram.
+    pub(crate) fn received(&mut self, datagram: &Datagram, now: Tick) {
+        self.pending.insert(datagram.copy, PendingCopy::new(datagram, now));
+    }
+
+    /// Checks that the server was right to accept or to ignore a copy under `rules`. Returns the store calls of an accepted
+    /// copy.
+    pub(crate) fn accepted(
+        &mut self,
+        copy: u64,
+        rules: &Rules,
+        now: Now,
+        accepted: Result<(), Reason>,
+    ) -> Checked<Option<BatchEntry>> {
+        let Some(pending) = self.pending.get_mut(&copy) else {
+            return Err(Invariant::AnsweredOnce.broken(format!("copy {copy} was processed and not received")));
+        };
+        let expected = rules.expected(&pending.payload, pending.source.port(), now.wall.micros());
+        let expected = self.guard.expected(expected, pending.source, &pending.payload, now.tick, accepted)?;
+        pending.expected = Some(expected);
+        if accepted.is_err() {
+            let correct = matches!(expected, Expected::NoReply | Expected::Unknown);
+            self.pending.remove(&copy);
+            let detail = || format!("copy {copy} is a request and was ignored: {accepted:?}");
+            return Invariant::AnsweredOnce.holds(correct, detail).map(|()| None);
+        }
+        pending.check_may_be_answered(copy)?;
+        let calls = self.granted_calls(copy);
+        for call in &calls {
+            self.records.granted(*call);
+        }
+        Ok(Some(BatchEntry { copy, calls: calls.len() }))
+    }
+
+    /// Checks the calls that the server is about to make for these copies.
+    pub(crate) fn asks(&self, asked: &[BatchEntry], calls: &[StoreCall]) -> Checked {
+        let granted: Vec<StoreCall> = asked.iter().flat_map(|entry| self.granted_calls(entry.copy)).collect();
+        let is_repeated = |entry: &BatchEntry| {
+            self.pending
+                .get(&entry.copy)
+                .is_some_and(|pending| pending.expected == Some(Expected::AlreadyCounted))
+        };
+        let repeated = asked.iter().any(is_repeated);
+        let invariant = if repeated { Invariant::CopiesCountOnce } else { Invariant::OnlyGrantedCalls };
+        invariant.holds(granted == calls, || format!("granted was {granted:?}, the store is asked {calls:?}"))
+    }
+
+    /// Returns the store calls that the rules grant to a copy.
+    fn granted_calls(&self, copy: u64) -> Vec<StoreCall> {
+        let Some(PendingCopy { expected: Some(expected), payload, .. }) = self.pending.get(&copy) else {
+            return Vec::new();
+        };
+        let Content::Request(request) = &payload.content else { return Vec::new() };
+        let op = match expected {
+            Expected::Report => StoreOp::Report,
+            Expected::Whitelist => StoreOp::Whitelist,
+            _ => StoreOp::Read,
+        };
+        let count = expected.calls(request.digests.len());
+        request.digests.iter().take(count).map(|digest| StoreCall { digest: *digest, op }).collect()
+    }
+
+    /// Checks the store after it executed those of `calls` that are `applied`. `stored` returns its records.
+    pub(crate) fn applied(
+        &mut self,
+        now: UnixTime,
+        asked: &[BatchEntry],
+        calls: &[StoreCall],
+        applied: &[bool],
+        stored: impl FnMut(StoreCall) -> Record,
+    ) -> Checked {
+        let records = self.records.applied(now, calls, applied, stored)?;
+        let mut records = records.into_iter().zip(applied);
+        for BatchEntry { copy, calls } in asked {
+            let own: Vec<(Record, &bool)> = records.by_ref().take(*calls).collect();
+            // A copy may have its reply already: the connection to a remote database was lost before.
+            if let (Some(pending), Some((first, _))) = (self.pending.get_mut(copy), own.first()) {
+                pending.record = Some(*first);
+                pending.excused |= own.iter().any(|(_, applied)| !**applied);
+            }
+        }
+        self.upkeep.touched(calls);
+        Ok(())
+    }
+
+    /// Checks the bytes that the server sends to `peer` as its reply to a copy. Returns the code.
+    pub(crate) fn replied(
+        &mut self,
+        copy: u64,
+        peer: SocketAddr,
+        bytes: &[u8],
+        now: Tick,
+        local: bool,
+    ) -> Checked<u16> {
+        let calls = self.granted_calls(copy);
+        let Some(pending) = self.pending.remove(&copy) else {
+            return Err(Invariant::AnsweredOnce.broken(format!("copy {copy} has another reply")));
+        };
+        pending.check_may_be_answered(copy)?;
+        let reply = Reply::parse(bytes)?;
+        pending.check_reply(copy, peer, bytes.len(), &reply)?;
+        if !local && calls.is_empty() {
+            let waited = now.since(pending.arrived);
+            let detail = || format!("copy {copy} needs no database and has waited for {waited:?}");
+            Invariant::PingsNeverWait.holds(waited <= PING_TIMEOUT, detail)?;
+        }
+        self.guard.answered(pending.expected, &pending.payload, reply.code);
+        for call in calls {
+            match reply.code {
+                200 => self.records.acknowledged(call)?,
+                _ => self.records.unanswered(call),
+            }
+        }
+        self.answered += 1;
+        Ok(reply.code)
+    }
+
+    /// Records that the server was killed: the copies that it had received get no reply, and may have been counted.
+    pub(crate) fn crashed(&mut self) {
+        let copies: Vec<u64> = self.pending.keys().copied().collect();
+        for copy in copies {
+            for call in self.granted_calls(copy) {
+                self.records.unanswered(call);
+            }
+            self.pending.remove(&copy);
+        }
+        (self.in_flight, self.connects, self.stops_by) = (0, BTreeMap::new(), None);
+        self.upkeep.ended();
+        self.guard.ended();
+    }
+
+    /// Records that a stop begins.
+    pub(crate) fn stops(&mut self, now: Tick) {
+        self.stops_by.get_or_insert(now.after(STOP_TIMEOUT));
+    }
+
+    /// Checks that a stopped server has answered all.
+    pub(crate) fn stopped(&mut self) -> Checked {
+        let left = self.pending.len();
+        Invariant::StopsAnswerAll.holds(left == 0, || format!("{left} copies have no reply after a stop"))?;
+        self.crashed();
+        Ok(())
+    }
+
+    /// Checks the number of batches in flight after one more was queued for the remote stores.
+    pub(crate) fn batch_in_flight(&mut self, connections: usize) -> Checked {
+        self.in_flight += 1;
+        let in_flight = self.in_flight;
+        Invariant::InFlightIsBounded.holds(in_flight <= connections * IN_FLIGHT, || {
+            format!("{in_flight} batches are in flight for {connections} connections")
+        })
+    }
+
+    /// Checks that a batch was refused because too many are in flight.
+    pub(crate) fn batch_refused(&mut self, connections: usize, asked: &[BatchEntry]) -> Checked {
+        let in_flight = self.in_flight;
+        self.excuse(asked);
+        Invariant::RefusedForAReason.holds(in_flight == connections * IN_FLIGHT, || {
+            format!("a batch is refused while {in_flight} are in flight for {connections} connections")
+        })
+    }
+
+    /// Allows the code 500 for a batch whose connection was lost.
+    pub(crate) fn excuse(&mut self, asked: &[BatchEntry]) {
+        for BatchEntry { copy, .. } in asked {
+            let pending = self.pending.get_mut(copy);
+            debug_assert!(pending.is_some(), "copy {copy} is in a batch and not pending");
+            if let Some(pending) = pending {
+                pending.excused = true;
+            }
+        }
+    }
+
+    /// Checks a link without a connection to a database that is healthy since `healthy`. The link lost its last connection at
+    /// `lost`.
+    pub(crate) fn unconnected(&self, link: usize, healthy: Option<Tick>, lost: Tick, now: Tick) -> Checked {
+        let in_time = healthy.is_none_or(|since| now.since(since.max(lost)) <= RECONNECT_TIMEOUT);
+        let detail = || {
+            format!(
+                "link {link} has no connection; the database is healthy since {healthy:?}; lost at {lost:?}"
+            )
+        };
+        Invariant::Recovers.holds(in_time, detail)
+    }
+
+    /// Records that a batch in flight was answered.
+    pub(crate) fn batch_landed(&mut self) {
+        debug_assert!(self.in_flight > 0, "a batch was answered that was not in flight");
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Checks the pauses between attempts to connect, before another one.
+    pub(crate) fn connects(&mut self, link: usize, now: Tick) -> Checked {
+        let attempts = self.connects.entry(link).or_default();
+        attempts.retain(|attempt| now.since(*attempt) < CONNECT_WINDOW);
+        let spaced = attempts.last().is_none_or(|last| now.since(*last) >= CONNECT_PAUSE);
+        attempts.push(now);
+        let few = attempts.len() <= CONNECT_ATTEMPTS;
+        let detail = || format!("link {link} tried to connect at {attempts:?}");
+        Invariant::ConnectsAreSpaced.holds(spaced && few, detail)
+    }
+
+    /// Checks the invariants that depend on time alone.
+    pub(crate) fn time_passed(&self, now: Tick) -> Checked {
+        if let Some((copy, oldest)) = self.pending.first_key_value() {
+            let waited = now.since(oldest.arrived);
+            let detail = || format!("copy {copy} has waited for {waited:?}");
+            Invariant::AnsweredSoon.holds(waited <= REPLY_TIMEOUT, detail)?;
+        }
+        let Some(by) = self.stops_by else { return self.upkeep.in_time(now) };
+        Invariant::StopsEnd.holds(now <= by, || format!("a stop has not ended after {STOP_TIMEOUT:?}"))
+    }
+}
