@@ -1,4 +1,4 @@
-//! Counts and dates at the limits of their types, as a client sees them in the reply to `info`.
+//! Counts and dates at the limits of their types, in the reply to `info`.
 #![expect(clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn at(wall: UnixTime) -> Now {
     Now { wall, tick: Tick::default() }
 }
 
-/// Any time, those that a clock may show and those that a broken one may.
+/// Any time, those of broken clocks included.
 fn time() -> impl Strategy<Value = UnixTime> {
     prop_oneof![
         any::<i64>().prop_map(UnixTime::from_micros),
@@ -39,7 +39,7 @@ fn record() -> impl Strategy<Value = Record> {
     (tally(), tally()).prop_map(|(reports, whitelists)| Record { reports, whitelists })
 }
 
-/// The numbers in the reply to an `info`.
+/// Returns the numbers in the reply to an `info`.
 fn info(store: &mut MemoryStore, digest: Digest) -> [i128; 6] {
     let datagram = format!("Op: info\nOp-Digest: {digest}\nPV: 2.1\n\n");
     let request = OneRequest::accept(&Policy::default(), datagram.as_bytes(), UnixTime::from_micros(0));
@@ -55,14 +55,14 @@ fn info(store: &mut MemoryStore, digest: Digest) -> [i128; 6] {
     })
 }
 
-/// Whole seconds, rounded down; never is 0.
+/// Returns whole seconds, rounded down; 0 for `None`.
 fn seconds(time: Option<UnixTime>) -> i128 {
     time.map_or(0, |time| i128::from(time.micros()).div_euclid(1_000_000))
 }
 
 proptest! {
     #[test]
-    fn counting_stops_at_the_largest_count_and_dates_follow_the_clock_wherever_it_goes(
+    fn counts_stop_at_the_largest_count_and_dates_follow_any_clock(
         record in record(),
         counts in prop::collection::vec((any::<bool>(), time()), 0..6),
     ) {
@@ -88,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn what_expires_is_what_was_last_active_before_the_limit(
+    fn records_without_activity_since_the_limit_expire(
         records in prop::collection::vec(record(), 0..20),
         limit in time(),
     ) {
@@ -116,7 +116,7 @@ proptest! {
         }
         let shown = format!("{time:?}");
         let (whole, micros) = shown.split_once('.').expect("a point");
-        let exact = whole.parse::<i128>().unwrap_or_default() * 1_000_000 + micros.parse::<i128>().unwrap_or_default();
+        let exact = whole.parse::<i128>().expect("whole seconds") * 1_000_000 + micros.parse::<i128>().expect("microseconds");
         prop_assert_eq!((exact, micros.len()), (time.micros().into(), 6));
     }
 }

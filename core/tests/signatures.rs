@@ -1,5 +1,5 @@
-//! What a signature vouches for, and what by its definition it does not:
-//! `sha1( sha1(text) ":" T ":" sha1(user ":" lower(key)) )`, where `text` is the headers but `Sig`, each as
+//! What a signature covers, and what it does not cover by its definition:
+//! `sha1( sha1(text) ":" T ":" sha1(user ":" lower(key)) )`, where `text` is the headers without `Sig`, each as
 //! `Name: value`, joined by line feeds and stripped, and `T` the integer in `Time`.
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -18,7 +18,7 @@ type Field = (Vec<u8>, Vec<u8>);
 
 fn policy() -> Policy {
     let key = String::from_utf8_lossy(KEY);
-    // Both have one key; anonymous may do nothing, so whoever is answered with 200 was taken for bob or eve.
+    // bob and eve have the same key, and anonymous has no rights: a reply 200 is to a request of bob or eve.
     let accounts = format!("bob : {key}\neve : {key}");
     Policy::parse(Some(accounts.as_bytes()), Some(b"ping : bob eve : allow"), AccessOrder::FirstMatch).0
 }
@@ -38,7 +38,7 @@ fn hex(hash: Sha1) -> Vec<u8> {
     hash.finalize().iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
 }
 
-/// The text that is signed.
+/// Returns the signed text.
 fn text(fields: &[Field]) -> Vec<u8> {
     let lines: Vec<Vec<u8>> = fields.iter().map(|(name, value)| [name, &b": "[..], value].concat()).collect();
     let text = lines.join(&b'\n');
@@ -75,7 +75,7 @@ fn name_byte() -> impl Strategy<Value = u8> {
     (0x21..0x7f_u8).prop_filter("colon", |byte| *byte != b':')
 }
 
-/// A header that means nothing to a server, possibly folded.
+/// A header that a server ignores, possibly folded.
 fn extra() -> impl Strategy<Value = Field> {
     let line = || prop::collection::vec(value_byte(), 0..12);
     let name = prop::collection::vec(name_byte(), 0..6).prop_map(|name| [&b"X-"[..], &name].concat());
@@ -86,7 +86,7 @@ fn extra() -> impl Strategy<Value = Field> {
     })
 }
 
-/// The headers of bob's ping, signed at [`NOW`], in any order and among others.
+/// The headers of bob's ping, signed at [`NOW`], in any order, with other headers.
 fn fields() -> impl Strategy<Value = Vec<Field>> {
     let time = select(vec![NOW.to_string(), format!("+{NOW}"), format!("0{NOW} ")]);
     (prop::collection::vec(extra(), 0..5), time)
@@ -98,7 +98,7 @@ fn fields() -> impl Strategy<Value = Vec<Field>> {
         .prop_shuffle()
 }
 
-/// How a field is written: all of it is outside what is signed.
+/// The parts of a written field that the signature does not cover.
 fn dress() -> impl Strategy<Value = (&'static [u8], &'static [u8], &'static [u8])> {
     let before: Vec<&[u8]> = vec![b"", b"", b"From me\n", b": no name\n dropped\n"];
     let blanks: Vec<&[u8]> = vec![b"", b" ", b" \t  "];
@@ -106,7 +106,7 @@ fn dress() -> impl Strategy<Value = (&'static [u8], &'static [u8], &'static [u8]
     (select(before), select(blanks), select(ends))
 }
 
-/// One change of what is signed.
+/// A change of the signed headers.
 #[derive(Clone, Debug)]
 enum Change {
     Value(Index, Index, u8),
@@ -165,7 +165,8 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// What a server reads: the headers but `Sig`, with their lines joined by line feeds, and the first `Sig`.
+/// Reads a datagram as a server does: the headers without `Sig`, with their lines joined by line feeds, and the first
+/// `Sig`.
 fn read(datagram: &[u8]) -> (Vec<Field>, Option<&[u8]>) {
     let (signatures, others): (Vec<_>, Vec<_>) =
         HeaderBlock::new(datagram).iter().partition(|header| header.is("Sig"));
@@ -175,10 +176,10 @@ fn read(datagram: &[u8]) -> (Vec<Field>, Option<&[u8]>) {
 }
 
 proptest! {
-    /// Not signed: line breaks, blanks before a value, white space at the end of the text, lines that are skipped, what
-    /// stands behind the headers, and `Sig` itself: its place, its case, a second one.
+    /// The signature does not cover line breaks, blanks before a value, white space at the end of the text, skipped lines,
+    /// the text after the headers, and `Sig` itself: its position, its case, a second one.
     #[test]
-    fn an_unchanged_request_is_accepted_however_it_is_written(
+    fn an_unchanged_request_is_accepted_in_any_notation(
         fields in fields(),
         dresses in prop::collection::vec(dress(), 12),
         (place, again) in any::<(Index, Index)>(),
@@ -206,21 +207,21 @@ proptest! {
     }
 
     #[test]
-    fn any_change_of_a_name_a_value_or_the_order_is_refused(fields in fields(), change in change()) {
+    fn a_change_of_a_name_a_value_or_the_order_is_refused(fields in fields(), change in change()) {
         let signature = sign(&fields, NOW, b"bob", KEY);
         prop_assert!(answered(&plain(&fields, &signature)));
         let mut changed = fields.clone();
         change.apply(&mut changed);
         prop_assume!(text(&changed) != text(&fields));
         let datagram = plain(&changed, &signature);
-        // A blank that now begins a value is not a part of it.
+        // A blank at the beginning of a value is not part of the value.
         prop_assume!(text(&read(&datagram).0) != text(&fields));
         prop_assert!(!answered(&datagram), "{}", datagram.escape_ascii());
     }
 
-    /// Any byte at all: the request is accepted only while what is read, and its signature, are as they were.
+    /// A request with any changed byte is accepted only if its signature and the headers that the server reads are unchanged.
     #[test]
-    fn any_change_of_any_byte_is_refused_unless_the_same_is_read(
+    fn a_change_of_any_byte_is_refused_unless_the_headers_are_equal(
         fields in fields(),
         at: Index,
         removed in 0..3_usize,
@@ -243,7 +244,7 @@ proptest! {
     }
 
     #[test]
-    fn a_signature_is_its_users_keys_and_times_alone(
+    fn a_signature_is_valid_only_for_its_user_key_and_time(
         fields in fields(),
         key in "[0-9a-f]{1,40}",
         digit in 0..40_usize,
@@ -266,7 +267,7 @@ proptest! {
         }
     }
 
-    /// Signed by whoever has the key: the window is the only thing that keeps an old request from being sent again.
+    /// The time window limits the replay of correctly signed requests.
     #[test]
     fn a_request_is_valid_for_300_seconds_before_and_after_its_time(
         now in prop_oneof![any::<i64>().prop_map(UnixTime::from_micros), (NOW - 400..NOW + 400).prop_map(UnixTime::from_seconds)],

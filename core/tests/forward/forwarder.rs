@@ -1,0 +1,142 @@
+//! The forwarder alone: lookups, replies, repetitions and notices.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pyzord_core::client::{Action, Count, Event, Forwarder, Notice, Remote};
+use pyzord_core::{Request, Tick};
+
+use crate::network::{TIMEOUT, at, digest, now, remote};
+
+#[test]
+fn digests_from_a_loopback_address_are_forwarded_to_it() {
+    let mut forwarder = Forwarder::new([Remote::new("127.0.0.1", 5)], TIMEOUT, [0; 16], at(0));
+    forwarder.count(Count::new(digest(1), false, "127.0.0.1".parse().unwrap()), at(0));
+    assert_eq!(forwarder.totals().next().unwrap().1.waiting, 1);
+}
+
+#[test]
+fn a_name_is_resolved_and_its_addresses_are_tried_in_turn() {
+    let addresses: Vec<SocketAddr> = ["[2001:db8::1]:5", "192.0.2.1:5"].map(|a| a.parse().unwrap()).into();
+    let mut forwarder = Forwarder::new([Remote::new("a.example", 5)], TIMEOUT, [0; 16], at(0));
+    let (mut datagram, mut tick) = (Vec::new(), at(0));
+    forwarder.count(Count::new(digest(1), false, "192.0.2.7".parse().unwrap()), tick);
+    assert_eq!(forwarder.poll(now(tick), &mut datagram), Some(Action::LookUp(0)));
+    assert_eq!(forwarder.poll(now(tick), &mut datagram), None);
+    forwarder.found(0, &[], tick);
+    let Some(Action::Tell(notice)) = forwarder.poll(now(tick), &mut datagram) else { panic!() };
+    assert_eq!(notice.event, Event::Nowhere);
+    let mut tried = Vec::new();
+    while tried.len() < 3 {
+        tick = tick.max(forwarder.next_deadline().unwrap());
+        match forwarder.poll(now(tick), &mut datagram) {
+            Some(Action::LookUp(0)) => forwarder.found(0, &addresses, tick),
+            Some(Action::Send(to)) => {
+                assert!(datagram.starts_with(b"Op: ping\n"));
+                tried.push(to);
+            }
+            other => assert_eq!(other, None),
+        }
+    }
+    assert_eq!(tried, [addresses[0], addresses[1], addresses[0]]);
+    assert!(tick < at(40_000), "{tick:?}");
+}
+
+#[test]
+fn only_replies_from_the_server_are_accepted() {
+    let mut forwarder = Forwarder::new([remote(2, true)], TIMEOUT, [0; 16], at(0));
+    let mut datagram = Vec::new();
+    forwarder.count(Count::new(digest(1), false, "192.0.2.7".parse().unwrap()), at(0));
+    assert_eq!(
+        forwarder.poll(now(at(1000)), &mut datagram),
+        Some(Action::Send("192.0.2.2:24441".parse().unwrap()))
+    );
+    let request = Request::parse(&datagram).unwrap();
+    assert!(request.forwarded);
+    let thread = String::from_utf8(request.thread.unwrap().to_vec()).unwrap();
+    let reply = |thread: &str| format!("Code: 200\nDiag: OK\nPV: 2.1\nThread: {thread}\n\n");
+    let accepted = |forwarder: &Forwarder| forwarder.totals().next().unwrap().1.accepted;
+    let wrong = if thread == "2000" { "2001" } else { "2000" };
+    forwarder.received("192.0.2.3:24441".parse().unwrap(), reply(&thread).as_bytes(), at(1001));
+    forwarder.received("192.0.2.2:24442".parse().unwrap(), reply(&thread).as_bytes(), at(1001));
+    forwarder.received("192.0.2.2:24441".parse().unwrap(), reply(wrong).as_bytes(), at(1001));
+    assert_eq!(accepted(&forwarder), 0);
+    forwarder.received("[::ffff:192.0.2.2]:24441".parse().unwrap(), reply(&thread).as_bytes(), at(1001));
+    assert_eq!(accepted(&forwarder), 1);
+}
+
+/// Returns the datagrams that the forwarder sends now.
+fn sends(forwarder: &mut Forwarder, tick: Tick) -> Vec<Vec<u8>> {
+    let (mut datagram, mut sent) = (Vec::new(), Vec::new());
+    while let Some(action) = forwarder.poll(now(tick), &mut datagram) {
+        assert!(matches!(action, Action::Send(_)), "{action:?}");
+        sent.push(datagram.clone());
+    }
+    sent
+}
+
+/// Counts ten digests: a full batch, which is sent at once.
+fn count_ten(forwarder: &mut Forwarder, tick: Tick) {
+    (0..10)
+        .for_each(|number| forwarder.count(Count::new(digest(number), false, [192, 0, 2, 7].into()), tick));
+}
+
+fn answer(forwarder: &mut Forwarder, datagram: &[u8], tick: Tick) {
+    let thread = Request::parse(datagram).unwrap().thread.unwrap();
+    let reply = [b"Code: 200\nDiag: OK\nPV: 2.1\nThread: ", thread, b"\n\n"].concat();
+    forwarder.received("192.0.2.2:24441".parse().unwrap(), &reply, tick);
+}
+
+/// A server counts a request with other bytes again.
+#[test]
+fn a_request_without_a_reply_is_sent_three_times_with_the_same_bytes() {
+    let timeout = Duration::from_secs(75);
+    let mut forwarder = Forwarder::new([remote(2, true)], timeout, [0; 16], at(0));
+    let mut tick = at(1000);
+    count_ten(&mut forwarder, tick);
+    let first = sends(&mut forwarder, tick).remove(0);
+    for again in [true, true, false] {
+        // The server answers other requests.
+        let soon = tick.after(Duration::from_secs(1));
+        count_ten(&mut forwarder, soon);
+        let other = sends(&mut forwarder, soon).remove(0);
+        answer(&mut forwarder, &other, soon);
+        tick = tick.after(timeout);
+        assert_eq!(sends(&mut forwarder, tick), vec![first.clone(); usize::from(again)]);
+    }
+    let (_, totals) = forwarder.totals().next().unwrap();
+    assert_eq!((totals.accepted, totals.unanswered, totals.waiting), (30, 10, 0));
+}
+
+/// Only a reply after a request shows that the server is still up.
+#[test]
+fn a_reply_at_the_time_of_a_request_does_not_show_that_the_server_is_up() {
+    let mut forwarder = Forwarder::new([remote(2, false)], TIMEOUT, [0; 16], at(0));
+    count_ten(&mut forwarder, at(0));
+    let first = sends(&mut forwarder, at(0)).remove(0);
+    answer(&mut forwarder, &first, at(10));
+    count_ten(&mut forwarder, at(10));
+    assert_eq!(sends(&mut forwarder, at(10)).len(), 1);
+    assert_eq!(sends(&mut forwarder, at(5010)), [b""; 0], "it is down");
+    let ping = sends(&mut forwarder, at(5110));
+    assert!(ping[0].starts_with(b"Op: ping\n"));
+    answer(&mut forwarder, &ping[0], at(5120));
+    assert_eq!(sends(&mut forwarder, at(5120)).len(), 1, "the digests are not dropped");
+}
+
+/// The notice is due on its own, without another event.
+#[test]
+fn a_notice_of_dropped_digests_is_due_within_a_minute() {
+    let mut forwarder = Forwarder::new([Remote::new("a.example", 5)], TIMEOUT, [0; 16], at(0));
+    let mut datagram = Vec::new();
+    assert_eq!(forwarder.poll(now(at(0)), &mut datagram), Some(Action::LookUp(0)));
+    (0..1001).for_each(|_| count_ten(&mut forwarder, at(0)));
+    let mut dropped = |tick| match forwarder.poll(now(tick), &mut datagram) {
+        Some(Action::Tell(Notice { event: Event::Dropped { digests }, .. })) => Ok(digests),
+        other => Err((other, forwarder.next_deadline())),
+    };
+    assert_eq!(dropped(at(0)), Ok(10));
+    assert_eq!(dropped(at(0)), Err((None, Some(at(600_000)))));
+    count_ten(&mut forwarder, at(1));
+    assert_eq!(forwarder.next_deadline(), Some(at(60_000)));
+}
