@@ -1,4 +1,4 @@
-//! The database server is killed under load, and started again; the server stays.
+//! The database server is killed under load and restarted; the server keeps running.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use crate::load::{Ledger, wait_for_more};
 use crate::random::Random;
 use crate::rounds;
 
-/// Kills a database server again and again; the server is back by itself, with every report that was acknowledged.
+/// Kills and restarts a database server several times, and checks that the server reconnects and that no acknowledged
+/// report is lost.
 fn kill_and_restart(rounds: u32, server: &Server, mut kill: impl FnMut(), mut restart: impl FnMut()) {
     let (mut random, mut ledger) = (Random::new(), Ledger::default());
     for _ in 0..rounds {
@@ -37,7 +38,7 @@ fn redis() {
 
 #[test]
 fn mysql() {
-    // MariaDB's default, which the kit's servers give up for speed.
+    // MariaDB's default. The test servers disable it for speed.
     let durable = MariadbServer::start_with(&["--innodb-flush-log-at-trx-commit=1"]);
     let arguments = ["-e", "mysql", "--dsn", &durable.dsn("digests")];
     let created = Home::new().run(&[&arguments[..], &["--create-table"]].concat());

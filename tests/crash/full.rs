@@ -1,4 +1,4 @@
-//! A file that cannot grow: beyond a limit to its size a write fails, as one to a full disk does.
+//! Files that cannot grow: beyond a size limit a write fails, as on a full disk.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -8,13 +8,13 @@ use crate::load::count;
 use crate::random::Random;
 use crate::rounds;
 
-/// The limits to try, in blocks of 512 bytes: a file of that size holds up to some thousand records.
+/// The size limits in blocks of 512 bytes: a file of this size has up to some thousand records.
 const LEAST: u32 = 2500;
 const MOST: u32 = 4500;
 
-/// libgdbm lost a bucket of records that were acknowledged, when it had no room to split it.
+/// libgdbm lost a bucket of acknowledged records if it had no room to split the bucket.
 #[test]
-fn a_database_that_cannot_grow_loses_nothing() {
+fn a_database_that_cannot_grow_loses_no_record() {
     let mut random = Random::new();
     for _ in 0..rounds(6) {
         let limit = LEAST + random.below(MOST - LEAST);
@@ -23,7 +23,7 @@ fn a_database_that_cannot_grow_loses_nothing() {
     }
 }
 
-/// A server whose files cannot grow beyond a limit, in blocks of 512 bytes.
+/// Starts a server with a limit on the size of its files, in blocks of 512 bytes.
 fn limited(home: Home, blocks: u32, arguments: &[&str]) -> Server {
     let server = home.command(&[&LISTEN, arguments].concat());
     let mut command = Command::new("sh");
@@ -32,7 +32,7 @@ fn limited(home: Home, blocks: u32, arguments: &[&str]) -> Server {
     Server::launch(home, command)
 }
 
-/// Reports new digests until one is refused; says how many were acknowledged.
+/// Reports new digests until one is refused; returns the number of that digest.
 fn report_until_refused(server: &Server, from: u32) -> u32 {
     let client = server.client();
     (from..)
@@ -49,10 +49,14 @@ fn fill(limit: u32) {
     let refused = report_until_refused(&server, 0);
     server.wait_for_log("File too large");
     assert_eq!(field(&server.client().ask(request("ping", &[])), "Code"), "200");
-    assert_eq!(count(&server.client(), &digest(0)), 1, "what is there can be read");
+    assert_eq!(count(&server.client(), &digest(0)), 1, "stored records can be read");
     let known = server.client().ask(request("report", &[&digest(0)]));
-    assert_eq!(field(&known, "Code"), "200", "what is there can be counted: a 2 takes no more room than a 1");
-    // Nothing is lost by a kill now, and where there is room the same file goes on.
+    assert_eq!(
+        field(&known, "Code"),
+        "200",
+        "stored records can be counted: a 2 needs no more room than a 1"
+    );
+    // A kill loses no record, and without the limit the file can grow again.
     let server = Server::on(server.kill(), &[]);
     let client = server.client();
     for number in 0..refused {
@@ -63,9 +67,9 @@ fn fill(limit: u32) {
     assert_eq!(field(&reply, "Code"), "200");
 }
 
-/// The server was ended by SIGXFSZ.
+/// SIGXFSZ killed the server.
 #[test]
-fn a_log_that_cannot_grow_ends_nothing() {
+fn a_log_that_cannot_grow_does_not_end_the_server() {
     const LIMIT: u32 = 64;
     let home = Home::new();
     let log = home.path("usage.log");

@@ -1,4 +1,4 @@
-//! Clients that report, and the account of what they were told.
+//! Clients that report, and a ledger of the replies.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -9,22 +9,23 @@ use std::time::Duration;
 use crate::harness::{Client, Server, digest, field, request, wait_for};
 use crate::random::Random;
 
-/// Clients at once.
+/// Concurrent clients.
 const CLIENTS: u32 = 4;
-/// Reports that a client has on their way.
+/// Reports of a client in flight.
 const WINDOW: usize = 4;
-/// Each client has so many digests of its own, and in each round some new ones, so that a file grows.
+/// Digests of each client.
 const DIGESTS: u32 = 200;
+/// New digests of each client per round, so that the file grows.
 const NEW: u32 = 50;
 
-/// How often a digest must have been counted, and may have been: reports that were acknowledged, and sent.
+/// The bounds of a count: the acknowledged reports, and the sent ones.
 #[derive(Clone, Copy, Default, Debug)]
 struct Bounds {
     least: u64,
     most: u64,
 }
 
-/// The account of all digests.
+/// The bounds of all digests, and the totals.
 #[derive(Default)]
 pub(crate) struct Ledger {
     bounds: BTreeMap<u32, Bounds>,
@@ -34,7 +35,8 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Has clients report to a server until `work`, which gets the number of acknowledgements so far, has ended.
+    /// Reports to a server from several clients while `work` runs. `work` gets the number of acknowledged reports so
+    /// far.
     pub(crate) fn load(&mut self, server: SocketAddr, random: &mut Random, work: impl FnOnce(&AtomicU32)) {
         let (done, acknowledged) = (AtomicBool::new(false), AtomicU32::new(0));
         self.rounds += 1;
@@ -48,8 +50,8 @@ impl Ledger {
                 })
                 .collect();
             {
-                // However the work ends, the load ends with it.
-                let _done = Set(&done);
+                // A panic in `work` ends the load too.
+                let _done = SetOnDrop(&done);
                 work(&acknowledged);
             }
             clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
@@ -62,7 +64,7 @@ impl Ledger {
         }
     }
 
-    /// Checks every digest: nothing that was acknowledged is lost, and nothing was counted twice.
+    /// Checks the count of every digest: no acknowledged report is lost, and no report is counted twice.
     pub(crate) fn verify(&mut self, server: &Server) {
         let client = server.client();
         for (number, bounds) in &mut self.bounds {
@@ -78,7 +80,7 @@ impl Ledger {
     }
 }
 
-/// The count of a digest; a database that is not back yet is waited for.
+/// Returns the count of a digest. Waits for a database that is down.
 pub(crate) fn count(client: &Client, digest: &str) -> u64 {
     wait_for("a count", || {
         let reply = client.ask(request("check", &[digest]));
@@ -86,22 +88,22 @@ pub(crate) fn count(client: &Client, digest: &str) -> u64 {
     })
 }
 
-/// Waits for so many acknowledgements more.
+/// Waits for this many more acknowledged reports.
 pub(crate) fn wait_for_more(acknowledged: &AtomicU32, more: u32) {
     let wanted = acknowledged.load(Ordering::Relaxed) + more;
     wait_for("acknowledged reports", || (acknowledged.load(Ordering::Relaxed) >= wanted).then_some(()));
 }
 
-/// Sets a flag when it goes out of scope.
-struct Set<'a>(&'a AtomicBool);
+/// Sets a flag when it is dropped.
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Set<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// One client.
+/// A client that reports.
 struct Reporter<'a> {
     number: u32,
     round: u32,
@@ -125,10 +127,10 @@ impl Reporter<'_> {
                 pending.insert(id, number);
                 reports.entry(number).or_default().most += 1;
                 let report = request("report", &[&digest(number)]);
-                // It fails when the server is gone; that is known by `done`.
+                // Sending fails after the server was killed; `done` ends the loop.
                 let _ = socket.send(report.replace("12345", &id.to_string()).as_bytes());
             }
-            // Without an answer in time all that is on its way is given up; what answers later is not waited for.
+            // After a timeout all reports in flight count as unanswered, even if a reply arrives later.
             let Ok(length) = socket.recv(&mut buffer) else {
                 pending.clear();
                 continue;
@@ -140,7 +142,7 @@ impl Reporter<'_> {
                     reports.entry(number).or_default().least += 1;
                     self.acknowledged.fetch_add(1, Ordering::Relaxed);
                 }
-                // While a database is away, reports are refused at once; fewer of them keep the bounds narrow.
+                // A server without its database refuses reports at once. A pause keeps the bounds narrow.
                 _ => thread::sleep(Duration::from_millis(5)),
             }
         }

@@ -1,7 +1,7 @@
-//! Servers, databases and migrations that are killed in the middle of their work, and started again.
+//! Kills servers, databases and migrations at work, and starts them again.
 //!
-//! `PYZORD_CRASH_ROUNDS` sets how many kills each test does. Each prints the seed of its random numbers, which
-//! `PYZORD_CRASH_SEED` sets.
+//! `PYZORD_CRASH_ROUNDS` sets the number of kills in each test. Each test prints the seed of its random numbers;
+//! `PYZORD_CRASH_SEED` sets it.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,10 +21,10 @@ mod random;
 mod recoveries;
 mod servers;
 
-/// The runtime of servers that are not told another.
+/// The default runtime of the servers.
 const RUNTIME: &str = "std";
 
-/// How many kills a test does.
+/// Returns the number of kills in a test.
 fn rounds(by_default: u32) -> u32 {
     std::env::var("PYZORD_CRASH_ROUNDS").map_or(by_default, |rounds| rounds.parse().unwrap())
 }

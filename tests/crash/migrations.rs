@@ -1,8 +1,8 @@
-//! `pyzor-migrate --delete` is killed, and run again.
+//! `pyzor-migrate --delete` is killed and run again.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyzord_core::{CleanupAge, Digest, Progress, Record, Tally, UnixTime};
 use pyzord_engines::Gdbm;
@@ -14,7 +14,7 @@ use crate::random::Random;
 use crate::rounds;
 
 const RECORDS: u32 = 3000;
-/// Kills of one migration before it is let through.
+/// Kills of one migration before it runs to its end.
 const KILLS: u32 = 3;
 
 type Database<'a> = (&'a str, &'a str);
@@ -36,7 +36,7 @@ fn migration(source: Database<'_>, destination: Database<'_>) -> Command {
     command
 }
 
-/// All records of a database; one that was left damaged is recovered.
+/// Reads all records of a database, and recovers a damaged one.
 fn records(database: Database<'_>) -> BTreeMap<Digest, Record> {
     let mut bulk = open_store(database.0, database.1, Access::Create, CleanupAge(0)).unwrap();
     let mut found = Vec::new();
@@ -44,6 +44,7 @@ fn records(database: Database<'_>) -> BTreeMap<Digest, Record> {
     found.into_iter().map(|entry| entry.record.unwrap()).collect()
 }
 
+/// Creates a database with records, and returns them.
 fn source(path: &str) -> BTreeMap<Digest, Record> {
     let store = Gdbm::open(path.as_ref()).unwrap();
     let record = |number: u32| {
@@ -56,17 +57,18 @@ fn source(path: &str) -> BTreeMap<Digest, Record> {
     all
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long something takes")]
+#[expect(clippy::disallowed_methods, reason = "the duration of a migration")]
 fn now() -> Instant {
     Instant::now()
 }
 
-/// After each kill every record is in the source or in the destination, as it was; a last run moves the rest.
+/// Checks that after each kill every record is unchanged in the source or in the destination, and that a last run
+/// moves the rest.
 fn kill_and_run_again(destination: impl Fn(u32) -> (&'static str, String)) {
     let mut random = Random::new();
     let (mut kills, mut midway) = (0, 0);
-    // The first is not killed; it shows how long one takes.
-    let mut whole = None;
+    // The first migration is not killed: it measures the duration.
+    let mut whole: Option<Duration> = None;
     for round in 0..=rounds(6).div_ceil(KILLS) {
         let home = Home::new();
         let from = home.path("from.db").to_str().unwrap().to_owned();
@@ -75,10 +77,10 @@ fn kill_and_run_again(destination: impl Fn(u32) -> (&'static str, String)) {
         let dsn = dsn.replace("HOME", home.dir().to_str().unwrap());
         let to = (engine, &*dsn);
         let expected = source(from.1);
-        for _ in 0..if whole.is_some() { KILLS } else { 0 } {
+        for whole in whole.into_iter().flat_map(|whole| [whole; KILLS as usize]) {
             let running = Guarded(migration(from, to).stdout(Stdio::null()).spawn().unwrap());
-            random.pause(whole.unwrap_or_default());
-            // Dropped is killed.
+            random.pause(whole);
+            // Dropping kills the process.
             drop(running);
             kills += 1;
             let (left, mut all) = (records(from), records(to));

@@ -1,14 +1,14 @@
-//! Numbers that can be had again.
+//! Random numbers that a seed determines.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::thread;
 use std::time::Duration;
 
-/// A generator of numbers that look random.
+/// A linear congruential generator.
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// One with the seed that the environment names, or with a new one, which is printed.
+    /// Creates a generator with the seed from the environment, or with a new seed. Prints the seed.
     pub(crate) fn new() -> Self {
         let seed = std::env::var("PYZORD_CRASH_SEED").map(|seed| seed.parse().unwrap());
         let seed = seed.unwrap_or_else(|_| RandomState::new().hash_one(0));
@@ -16,7 +16,7 @@ impl Random {
         Self(seed)
     }
 
-    /// One of its own for another thread.
+    /// Creates a generator for another thread.
     pub(crate) fn fork(&mut self) -> Self {
         Self(u64::from(self.below(u32::MAX)))
     }
@@ -26,7 +26,7 @@ impl Random {
         u32::try_from((self.0 >> 33) % u64::from(limit)).unwrap()
     }
 
-    /// Lets a random time of at most `most` go by: the moment of a kill, which is what these tests vary.
+    /// Sleeps for a random time of at most `most`, which varies the moment of a kill.
     pub(crate) fn pause(&mut self, most: Duration) {
         let micros = u32::try_from(most.as_micros()).unwrap_or(u32::MAX).max(1);
         thread::sleep(Duration::from_micros(self.below(micros).into()));

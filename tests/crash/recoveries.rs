@@ -1,4 +1,4 @@
-//! The server is killed while it starts and recovers a damaged database, again and again.
+//! The server is killed several times while it starts and recovers a damaged database.
 
 use std::fs;
 use std::path::Path;
@@ -14,10 +14,10 @@ use crate::random::Random;
 use crate::rounds;
 
 const RECORDS: u32 = 3000;
-/// Kills before a start is let through.
+/// Kills before a start runs to its end.
 const KILLS: u32 = 8;
 
-/// A database with a bucket that says it has one record more, or less, than it has.
+/// Creates a database with a bucket whose number of records is wrong by one.
 fn damaged(path: &Path) {
     let store = Gdbm::open(path).unwrap();
     for number in 0..RECORDS {
@@ -34,7 +34,7 @@ fn damaged(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Files beside the database: backups, and parts of new files that were never finished.
+/// Returns the numbers of backups and of unfinished new files beside the database.
 fn beside(home: &Home) -> [usize; 2] {
     let names =
         fs::read_dir(home.dir()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -59,15 +59,15 @@ fn a_start_may_be_killed_at_any_moment() {
             let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             let guarded = Guarded(child);
             random.pause(Duration::from_millis(40));
-            // Dropped is killed.
+            // Dropping kills the process.
             drop(guarded);
-            assert!(fs::metadata(&path).unwrap().len() > size / 2, "a whole file is under the name");
+            assert!(fs::metadata(&path).unwrap().len() > size / 2, "the database is a whole file");
             in_recovery += u32::from(beside(&home)[1] > parts);
             kills += 1;
         }
         recovered += u32::from(fs::read(home.path("pyzord.db.~1~")).is_ok());
         let server = Server::on(home, &[]);
-        assert_eq!(beside(&server.home)[0], 1, "one backup, however many starts: {}", server.log());
+        assert_eq!(beside(&server.home)[0], 1, "one backup after any number of starts: {}", server.log());
         let client = server.client();
         for number in 0..RECORDS {
             assert_eq!(count(&client, &digest(number)), u64::from(number), "{}", server.log());

@@ -1,4 +1,4 @@
-//! The server is killed under load, and started again.
+//! The server is killed under load and started again.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::load::{Ledger, count, wait_for_more};
 use crate::random::Random;
 use crate::rounds;
 
-/// Kills servers in a row on one database, and checks each time that the next starts by itself and has every report
-/// that was acknowledged.
+/// Kills several servers in turn on one database, and checks that each next one starts and has every acknowledged
+/// report.
 fn kill_and_start_again(rounds: u32, arguments: &[&str]) -> Home {
     let (mut random, mut ledger) = (Random::new(), Ledger::default());
     let mut home = Home::new();
@@ -26,7 +26,7 @@ fn kill_and_start_again(rounds: u32, arguments: &[&str]) -> Home {
         ledger.load(server.address, &mut random.fork(), |acknowledged| {
             wait_for_more(acknowledged, 1 + random.below(300));
             if round % 4 == 3 {
-                // Killed while it stops: it answers what came in, and syncs.
+                // A kill during a stop, in which the server answers received requests and syncs.
                 server.signal(Signal::SIGTERM);
                 random.pause(Duration::from_millis(3));
             }
@@ -48,7 +48,7 @@ fn gdbm() {
     kill_and_start_again(rounds(8), &[]);
 }
 
-/// A young database has one bucket only, the hardest case of a recovery.
+/// A new database has a single bucket, the hardest case of a recovery.
 #[test]
 fn gdbm_young() {
     for _ in 0..rounds(8).div_ceil(2) {
@@ -71,8 +71,9 @@ fn mysql() {
     kill_and_start_again(rounds(6), &arguments);
 }
 
-/// Records that the first upkeep finds expired, and a few that stay.
+/// Records that have expired at the start.
 const OLD: u32 = 4000;
+/// Records that do not expire.
 const LASTING: u32 = 500;
 
 fn key(number: u32) -> Digest {
@@ -83,13 +84,13 @@ fn old_digest(number: u32) -> String {
     format!("aa{number:038x}")
 }
 
-/// Killed in a round of expiry, or in the reorganization after it: what has not expired stays, what was reported
-/// meanwhile too, and the next server ends the round.
+/// The server is killed in a round of expiry, or in the reorganization after it. Records that have not expired and
+/// reports during the round stay, and the next server completes the round.
 #[test]
 fn gdbm_in_expiry() {
     let mut random = Random::new();
     let time = |seconds| Some(UnixTime::from_seconds(seconds));
-    let mut killed_at_work = 0;
+    let mut killed_in_expiry = 0;
     let rounds = rounds(6);
     for _ in 0..rounds {
         let (mut ledger, mut home) = (Ledger::default(), Home::new());
@@ -106,7 +107,7 @@ fn gdbm_in_expiry() {
                 random.pause(Duration::from_millis(150));
                 server.signal(Signal::SIGKILL);
             });
-            killed_at_work += u32::from(!server.log().contains("have expired"));
+            killed_in_expiry += u32::from(!server.log().contains("have expired"));
             home = server.kill();
         }
         let server = Server::on(home, &["--cleanup-age", "1000000"]);
@@ -120,5 +121,5 @@ fn gdbm_in_expiry() {
         }
         server.stop();
     }
-    println!("{} kills, {killed_at_work} before the round had ended", 2 * rounds);
+    println!("{} kills, {killed_in_expiry} before the round had ended", 2 * rounds);
 }

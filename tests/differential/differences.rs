@@ -1,4 +1,4 @@
-//! The named differences: which of them a run has met, and the page that tells them to users.
+//! The named differences: those that a run has hit, and the page that documents them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -6,10 +6,10 @@ use std::{env, fs};
 
 use crate::table::{Row, Section, TABLE};
 
-/// Where the page is.
+/// The path of the page.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/differences.md");
 
-/// What stands above the tables.
+/// The text above the tables.
 const OPENING: &str = "\
 # Differences from Python's pyzord
 
@@ -19,33 +19,33 @@ a difference that is not on this page is a bug.
 <!-- Written from tests/differential/table.rs by `PYZORD_BLESS=1 cargo test --test differential the_page`. -->
 ";
 
-/// The differences that one test may meet, and those that it has met.
+/// The differences that one test must hit, and those that it has hit.
 #[derive(Debug)]
-pub(crate) struct Met {
+pub(crate) struct Coverage {
     expected: BTreeSet<&'static str>,
-    met: BTreeSet<&'static str>,
+    hit: BTreeSet<&'static str>,
 }
 
-impl Met {
-    /// Nothing met yet; a name that is not in the table is an error.
+impl Coverage {
+    /// Expects these differences; panics if one is not in the table.
     pub(crate) fn expecting(names: impl IntoIterator<Item = &'static str>) -> Self {
         let expected: BTreeSet<_> = names.into_iter().collect();
         for name in &expected {
             assert!(rows().any(|row| row.id == *name), "the table has no difference {name}");
         }
-        Self { expected, met: BTreeSet::new() }
+        Self { expected, hit: BTreeSet::new() }
     }
 
-    /// Takes note of a difference that explains what was seen.
-    pub(crate) fn meet(&mut self, name: &'static str) {
+    /// Records that a difference explains a result.
+    pub(crate) fn hit(&mut self, name: &'static str) {
         assert!(self.expected.contains(name), "the difference {name} was not expected here");
-        self.met.insert(name);
+        self.hit.insert(name);
     }
 
-    /// Fails when a difference was never seen: then it is gone, or the test does not reach it any more.
+    /// Panics if a difference was not hit: then it does not exist, or the test does not reach it.
     pub(crate) fn finish(&self) {
-        let missed: Vec<_> = self.expected.difference(&self.met).collect();
-        assert!(missed.is_empty(), "these differences were never met: {missed:?}");
+        let missed: Vec<_> = self.expected.difference(&self.hit).collect();
+        assert!(missed.is_empty(), "these differences were not hit: {missed:?}");
     }
 }
 
@@ -53,7 +53,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
     TABLE.iter().flat_map(|section| section.rows)
 }
 
-/// The page, as it has to be.
+/// Renders the page.
 fn page() -> String {
     let mut page = OPENING.to_owned();
     for Section { level, title, rows } in TABLE {
@@ -70,19 +70,19 @@ fn page() -> String {
 }
 
 #[test]
-fn the_page_says_what_the_table_says() {
+fn the_page_matches_the_table() {
     if env::var_os("PYZORD_BLESS").is_some() {
         fs::write(PAGE, page()).unwrap();
     }
     assert!(
         fs::read_to_string(PAGE).unwrap() == page(),
-        "docs/differences.md is not what tests/differential/table.rs says: \
+        "docs/differences.md does not match tests/differential/table.rs: \
          run `PYZORD_BLESS=1 cargo test --test differential the_page`"
     );
 }
 
 #[test]
-fn every_difference_has_a_name_of_its_own() {
+fn every_difference_has_a_unique_name() {
     let names: BTreeSet<_> = rows().map(|row| row.id).collect();
     assert_eq!(names.len(), rows().count());
 }

@@ -1,15 +1,15 @@
-//! Datagrams to a server and what it answers, one after the other.
+//! Exchanges with a server: requests and replies, in order.
 
 use std::ops::Range;
 
 use crate::harness::Client;
 
-/// How many bytes of requests are on their way at once: less than any socket's buffer holds.
+/// Bytes of requests in flight: less than the receive buffer of any system holds.
 const WINDOW_BYTES: usize = 40_000;
 const WINDOW: usize = 16;
 
-/// A ping that follows each request. Its reply says that the request before it was handled, answered or not, and
-/// its digest marks the place in the usage log.
+/// A ping after each request. Its reply shows that the request before it was processed, and its digest marks the
+/// position in the usage log.
 #[derive(Clone, Debug)]
 pub(crate) struct Marker {
     pub(crate) datagram: Vec<u8>,
@@ -17,7 +17,7 @@ pub(crate) struct Marker {
 }
 
 impl Marker {
-    /// The number of the one that comes before all requests: what was sent until then was to see the server start.
+    /// The number of the marker before all requests. Replies before it belong to the start of the server.
     pub(crate) const OPENING: usize = usize::MAX;
 
     pub(crate) fn digest(number: usize) -> String {
@@ -33,9 +33,9 @@ impl Marker {
     }
 }
 
-/// Sends each request and its marker, and returns the reply to each request; `None` where there was none.
+/// Sends each request and its marker, and returns the reply to each request; `None` if there is none.
 ///
-/// The server must answer in the order of the requests, which one thread or one worker does.
+/// The server must answer in the order of the requests, as a single thread or worker does.
 pub(crate) fn converse(client: &Client, cases: &[(Vec<u8>, Marker)]) -> Vec<Option<Vec<u8>>> {
     let mut replies = Vec::new();
     for window in windows(cases) {
@@ -60,13 +60,13 @@ pub(crate) fn converse(client: &Client, cases: &[(Vec<u8>, Marker)]) -> Vec<Opti
     replies
 }
 
-/// Sends the opening marker, and forgets all that was answered before it.
+/// Sends the opening marker, and discards all replies before that of the marker.
 pub(crate) fn open(client: &Client, marker: &Marker) {
     client.send(&marker.datagram);
     while client.receive_bytes() != marker.reply {}
 }
 
-/// Cuts the cases into runs that fit into a window.
+/// Divides the cases into ranges that fit into a window.
 fn windows(cases: &[(Vec<u8>, Marker)]) -> Vec<Range<usize>> {
     let (mut windows, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (index, (request, _)) in cases.iter().enumerate() {
@@ -80,24 +80,24 @@ fn windows(cases: &[(Vec<u8>, Marker)]) -> Vec<Range<usize>> {
     windows
 }
 
-/// A reply, taken apart. The parts are kept as they were, so equal replies are equal byte for byte.
+/// A parsed reply. The parts are kept unchanged, so two equal replies are equal in all bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Reply {
     pub(crate) code: u16,
     pub(crate) diag: String,
-    /// What stands behind `Thread: `, line breaks included.
+    /// The value of `Thread`, with its line breaks.
     pub(crate) thread: Option<Vec<u8>>,
     pub(crate) fields: Vec<(String, u64)>,
 }
 
-/// The headers that may follow `Thread`: `info` has all of them, `check` and `pong` the last two.
+/// The headers after `Thread`: `info` has all of them, `check` and `pong` the last two.
 pub(crate) const FIELDS: [&str; 6] = ["Entered", "Updated", "WL-Entered", "WL-Updated", "Count", "WL-Count"];
 
 impl Reply {
-    /// Reads a reply of either server; fails when it has another form.
+    /// Parses a reply of either server; panics if it has another form.
     pub(crate) fn parse(datagram: &[u8]) -> Self {
-        let strange = || -> ! { panic!("a reply of a strange form: {}", datagram.escape_ascii()) };
-        let Some(mut rest) = datagram.strip_suffix(b"\n\n") else { strange() };
+        let malformed = || -> ! { panic!("a reply of an unknown form: {}", datagram.escape_ascii()) };
+        let Some(mut rest) = datagram.strip_suffix(b"\n\n") else { malformed() };
         let mut fields = Vec::new();
         while let Some((before, field)) =
             last_line(rest).and_then(|(before, line)| Some((before, field(line)?)))
@@ -108,21 +108,21 @@ impl Reply {
         let mut parts = rest.splitn(4, |byte| *byte == b'\n');
         let mut next = |name: &str| parts.next().and_then(|line| line.strip_prefix(name.as_bytes()));
         let (Some(code), Some(diag), Some(b"2.1")) = (next("Code: "), next("Diag: "), next("PV: ")) else {
-            strange()
+            malformed()
         };
         let thread =
-            parts.next().map(|line| line.strip_prefix(b"Thread: ").unwrap_or_else(|| strange()).to_vec());
+            parts.next().map(|line| line.strip_prefix(b"Thread: ").unwrap_or_else(|| malformed()).to_vec());
         let code = str::from_utf8(code).unwrap().parse().unwrap();
         Self { code, diag: String::from_utf8(diag.to_vec()).unwrap(), thread, fields }
     }
 
-    /// The same as a refusal.
+    /// Makes the reply a refusal.
     pub(crate) fn refuse(&mut self, code: u16, diag: &str) {
         (self.code, self.diag) = (code, diag.to_owned());
         self.fields.clear();
     }
 
-    /// How many bytes it has.
+    /// Returns its size in bytes.
     pub(crate) fn len(&self) -> usize {
         let fields: usize = self.fields.iter().map(|(name, value)| format!("{name}: {value}\n").len()).sum();
         let thread = self.thread.as_ref().map_or(0, |thread| "Thread: \n".len() + thread.len());

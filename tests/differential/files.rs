@@ -1,17 +1,16 @@
-//! Accounts and access files, read by Python's parsers and by the core.
+//! Accounts and access files, parsed by Python and by the core.
 //!
-//! Where a difference applies, ours must read the files as Python reads others, in which the difference is written
-//! out: each named difference is such a rewriting.
+//! Each named difference is a rewriting of the files: the core must read the files as Python reads the rewritten ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pyzord_core::{AccessOrder, HashedKey, HeaderBlock, Policy, Refusal, Step, UnixTime, accept};
 
-use crate::differences::Met;
+use crate::differences::Coverage;
 use crate::peer::{ask, hex, unhex};
 use crate::random::{Random, Size};
 
-/// The lines of an accounts file and of an access file; `None` for one that is absent.
+/// The lines of an accounts file and of an access file; `None` for a missing file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Files {
     accounts: Option<Vec<String>>,
@@ -25,7 +24,7 @@ impl Files {
     }
 }
 
-/// What files say: each user's key, and what each user may ask for.
+/// The content of the files: the key and the operations of each user.
 #[derive(PartialEq, Eq, Debug)]
 struct Meaning {
     keys: BTreeMap<String, String>,
@@ -34,7 +33,7 @@ struct Meaning {
 
 type Rewriting = fn(Files) -> Files;
 
-/// Later rewritings are of what the earlier ones have made.
+/// Each rewriting applies to the result of those before it.
 const REWRITINGS: [(&str, Rewriting); 4] = [
     ("empty-part", without_empty_parts),
     ("account-named-anonymous", without_anonymous),
@@ -44,34 +43,34 @@ const REWRITINGS: [(&str, Rewriting); 4] = [
 
 const ANONYMOUS: &str = "anonymous";
 
-/// Operations and other words that the files may grant.
+/// The words in the files: six operations, and others.
 const WORDS: [&str; 9] = ["check", "report", "ping", "pong", "info", "whitelist", "train", "all", "x-y"];
 
 #[test]
 fn accounts_and_access_files_mean_the_same() {
     let size = Size::of_run(6000);
-    let mut met = Met::expecting(REWRITINGS.map(|(name, _)| name));
+    let mut coverage = Coverage::expecting(REWRITINGS.map(|(name, _)| name));
     let mut random = Random::new(size.seed);
     let cases: Vec<Files> = (0..size.cases / 4).map(|_| files(&mut random)).collect();
-    let rewritten: Vec<Files> = cases.iter().map(|files| rewrite(files.clone(), &mut met)).collect();
+    let rewritten: Vec<Files> = cases.iter().map(|files| rewrite(files.clone(), &mut coverage)).collect();
     let lines: Vec<String> = rewritten.iter().map(line).collect();
     for ((files, rewritten), answer) in cases.iter().zip(&rewritten).zip(ask("files", "UTC", None, &lines)) {
         check(files, &meaning(&answer), &format!("{files:?}\nrewritten {rewritten:?}\nPython {answer}"));
     }
-    met.finish();
+    coverage.finish();
 }
 
-fn rewrite(files: Files, met: &mut Met) -> Files {
+fn rewrite(files: Files, coverage: &mut Coverage) -> Files {
     REWRITINGS.into_iter().fold(files, |files, (name, rewriting)| {
         let rewritten = rewriting(files.clone());
         if rewritten != files {
-            met.meet(name);
+            coverage.hit(name);
         }
         rewritten
     })
 }
 
-/// Checks that ours gives each user the key and the rights that Python gives the user of the rewritten name.
+/// Checks that the core gives each user the key and the rights that Python gives to the user's rewritten name.
 fn check(files: &Files, python: &Meaning, shown: &str) {
     let [accounts, access] = files.texts().map(|text| text.map(String::into_bytes));
     let (policy, _) = Policy::parse(accounts.as_deref(), access.as_deref(), AccessOrder::LastMatch);
@@ -93,7 +92,7 @@ fn check(files: &Files, python: &Meaning, shown: &str) {
     assert_eq!(policy.accounts(), python.keys.len() + unusable, "{shown}");
 }
 
-/// How a request of this user for this word is refused; with a digest, so that nothing else is wrong with it.
+/// Returns the refusal of a correct request of this user for this word.
 fn refusal(policy: &Policy, user: &str, key: &str, word: &str) -> Option<Refusal> {
     const TIME: i64 = 1_700_000_000;
     let digest = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
@@ -108,7 +107,7 @@ fn refusal(policy: &Policy, user: &str, key: &str, word: &str) -> Option<Refusal
     }
 }
 
-/// The line that Python is asked with.
+/// Returns the line of `peer.py`'s input.
 fn line(files: &Files) -> String {
     files.texts().map(|text| text.map_or("-".into(), |text| format!("x{}", hex(text.as_bytes())))).join(" ")
 }
@@ -132,7 +131,7 @@ fn meaning(answer: &str) -> Meaning {
     }
 }
 
-/// Skips the lines on which a user, a key, the operations or the users are missing.
+/// Removes the lines without a user, a key, operations or users.
 fn without_empty_parts(mut files: Files) -> Files {
     let is_whole = |line: &String, parts: usize| {
         let found: Vec<&str> = line.split(':').map(str::trim).collect();
@@ -143,14 +142,14 @@ fn without_empty_parts(mut files: Files) -> Files {
     files
 }
 
-/// Skips the account that requests without a signature would have.
+/// Removes the account named anonymous.
 fn without_anonymous(mut files: Files) -> Files {
     let is_anonymous = |line: &String| account(line).is_some_and(|(user, _)| user == ANONYMOUS);
     files.accounts.iter_mut().for_each(|lines| lines.retain(|line| !is_anonymous(line)));
     files
 }
 
-/// Writes out what `all` means among other words.
+/// Replaces `all` in a list of several words by its meaning.
 fn with_all_written_out(mut files: Files) -> Files {
     let [operations, users] = [WORDS[..6].join(" "), names(&files).into_iter().collect::<Vec<_>>().join(" ")];
     let written_out = |list: &str, all: &str| {
@@ -164,7 +163,7 @@ fn with_all_written_out(mut files: Files) -> Files {
     files
 }
 
-/// Gives accounts with capitals names without, and the access file what names them.
+/// Replaces names with capitals by aliases, in both files.
 fn with_small_names(mut files: Files) -> Files {
     let names = names(&files);
     let known = |word: &str| word == ANONYMOUS || names.contains(word);
@@ -188,7 +187,7 @@ fn with_small_names(mut files: Files) -> Files {
     files
 }
 
-/// `Ann` as `+ann`.
+/// Returns the alias of a name: `+ann` for `Ann`.
 fn alias(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_ascii_uppercase() { format!("+{}", c.to_ascii_lowercase()) } else { c.into() })
@@ -201,7 +200,7 @@ fn unalias(alias: &str) -> String {
     parts.fold(first, |name, part| name + &part[..1].to_ascii_uppercase() + &part[1..])
 }
 
-/// The user and the key of a line of an accounts file.
+/// Returns the user and the key in a line of an accounts file.
 fn account(line: &str) -> Option<(&str, &str)> {
     let (user, key) = line.split_once(':')?;
     (!line.starts_with('#') && !key.contains(':')).then(|| (user.trim(), key.trim()))
@@ -212,7 +211,7 @@ fn names(files: &Files) -> BTreeSet<String> {
     lines.filter_map(|line| account(line)).map(|(user, _)| user.to_owned()).collect()
 }
 
-/// Changes the operations and the users of each rule.
+/// Changes the operations and the users of each access line.
 fn change_rules(files: &mut Files, change: impl Fn(&str, &str) -> (String, String)) {
     for line in files.access.iter_mut().flatten().filter(|line| !line.starts_with('#')) {
         if let [operations, users, verdict] = line.split(':').collect::<Vec<_>>()[..] {
@@ -287,19 +286,19 @@ fn other_line(random: &mut Random) -> String {
         .to_owned()
 }
 
-/// Text that Python decodes: it fails at other bytes, and takes for blanks what Unicode does.
+/// Python decodes the files: it fails for other encodings, and strips the white space of Unicode.
 #[test]
 fn names_and_keys_are_bytes() {
-    let mut met = Met::expecting(["file-encoding", "file-blanks"]);
+    let mut coverage = Coverage::expecting(["file-encoding", "file-blanks"]);
     let read = |accounts: &[u8]| {
         let policy = Policy::parse(Some(accounts), None, AccessOrder::LastMatch).0;
         (ask("files", "UTC", None, &[format!("x{} -", hex(accounts))]).remove(0), policy.accounts())
     };
     let (answer, accounts) = read(b"bob : 5ecre7\nj\xfcrgen : 5ecre7\n");
     assert_eq!((answer.as_str(), accounts), ("error UnicodeDecodeError", 2));
-    met.meet("file-encoding");
+    coverage.hit("file-encoding");
     let (answer, accounts) = read("bob : 5ecre7\nbob\u{a0}: 5ecre7\n".as_bytes());
     assert_eq!((meaning(&answer).keys.len(), accounts), (1, 2));
-    met.meet("file-blanks");
-    met.finish();
+    coverage.hit("file-blanks");
+    coverage.finish();
 }

@@ -1,8 +1,8 @@
-//! The same input for Python's pyzord 1.1.2 and for this one: requests over UDP, accounts and access files, stored
-//! records. What comes out must be equal, or differ exactly as a named difference of [`table`] promises; and each
-//! named difference that can be met here must be met.
+//! The same input for Python's pyzord 1.1.2 and for this server: requests over UDP, accounts and access files,
+//! stored records. The results must be equal, or differ exactly as a named difference of [`table`] predicts, and the
+//! tests must hit each named difference that they can reach.
 //!
-//! `PYZORD_DIFFERENTIAL_SEED` and `PYZORD_DIFFERENTIAL_CASES` choose other input, and more of it.
+//! `PYZORD_DIFFERENTIAL_SEED` and `PYZORD_DIFFERENTIAL_CASES` set the seed and the number of cases.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,13 +11,12 @@
     reason = "a test fails by panicking"
 )]
 
-/// The runtime that these tests run the server on.
+/// The runtime of the server in these tests.
 const RUNTIME: &str = "std";
 
 mod differences;
 mod exchange;
 mod files;
-
 mod generate;
 #[expect(dead_code, reason = "the black-box tests use more of it")]
 #[path = "../blackbox/harness.rs"]

@@ -1,6 +1,6 @@
-"""Asks the modules of pyzor 1.1.2: one case a line on standard input, one answer a line on standard output.
+"""Runs the modules of pyzor 1.1.2: one case per line on standard input, one answer per line on standard output.
 
-Bytes are in hex, parts of a line are separated by blanks, and "-" stands for nothing.
+Bytes are hex digits, parts of a line are separated by blanks, and "-" is a missing part.
 """
 
 import dbm.gnu
@@ -25,7 +25,7 @@ def words(names):
 
 
 def files(line):
-    """An accounts file and an access file: the accounts with their keys, and who may do what."""
+    """Reads an accounts file and an access file; returns the keys and the operations of the users."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, name) for name in ("passwd", "access")]
         for path, text in zip(paths, line.split()):
@@ -40,7 +40,7 @@ def files(line):
 
 
 def micros(date):
-    """A field of a record as the server tells it: Unix time."""
+    """Returns a date of a record as Unix time in microseconds."""
     if date is None or isinstance(date, int):
         return "-" if not date else str(date * 1000000)
     return str(int(time.mktime(date.timetuple())) * 1000000 + date.microsecond)
@@ -54,7 +54,7 @@ def shown(record):
 
 
 def record(line):
-    """A record from six numbers: counts, and dates in microseconds."""
+    """Makes a record from six numbers: counts, and dates in microseconds."""
     values = {}
     for field, text in zip(FIELDS, line.split()):
         if field.endswith("count"):
@@ -66,7 +66,7 @@ def record(line):
 
 
 def own(again, read):
-    """Whether a value is one that a server may have written: itself written again, with counts that can be."""
+    """Returns "own" if a server can have written the value: it is written again unchanged, with valid counts."""
     possible = all(0 <= count <= sys.maxsize for count in (read.r_count, read.wl_count))
     return "own" if again and possible else "odd"
 
@@ -124,7 +124,7 @@ def seed(line):
 
 
 def dump():
-    """Every key and value of the gdbm file."""
+    """Prints every key and value of the gdbm file."""
     with dbm.gnu.open(sys.argv[2], "r") as db:
         for key in db.keys():
             print(key.hex(), db[key].hex())

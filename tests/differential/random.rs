@@ -1,15 +1,15 @@
-//! Input that looks random and is the same for the same seed.
+//! Random numbers that a seed determines.
 
 use std::env;
 
-/// The seed and the number of cases that a run is asked for.
+/// The seed and the number of cases of a run.
 pub(crate) struct Size {
     pub(crate) seed: u64,
     pub(crate) cases: usize,
 }
 
 impl Size {
-    /// What the environment says, or a fixed seed and as many cases as `make test` has time for. It is printed, so
+    /// Returns the seed and the number of cases from the environment; by default seed 1 and `cases`. Prints both, so
     /// that a failed run can be repeated.
     pub(crate) fn of_run(cases: usize) -> Self {
         let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
@@ -21,7 +21,7 @@ impl Size {
     }
 }
 
-/// A generator of numbers: `SplitMix64`.
+/// `SplitMix64`: ten lines, which keep the meaning of a seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
@@ -37,12 +37,12 @@ impl Random {
         mixed ^ mixed >> 31
     }
 
-    /// A number from 0 to `limit`, which is not reached.
+    /// Returns a number below `limit`.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.number() % u64::try_from(limit).unwrap()).unwrap()
     }
 
-    /// True in so many of a hundred cases.
+    /// Returns `true` with this probability.
     pub(crate) fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
@@ -51,6 +51,7 @@ impl Random {
         self.number().to_le_bytes()[0]
     }
 
+    /// Returns one of `from`.
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }

@@ -1,10 +1,10 @@
-//! Stored values, read and written by Python's engines and by our codecs.
+//! Stored values, read and written by Python's engines and by the codecs of this project.
 
 use jiff::tz::TimeZone;
 use pyzord_core::{Record, Tally, UnixTime};
 use pyzord_engines::codec;
 
-use crate::differences::Met;
+use crate::differences::Coverage;
 use crate::peer::{ask, hex, unhex};
 use crate::random::{Random, Size};
 
@@ -13,14 +13,14 @@ const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kath
 /// The end of the year 9999, in microseconds.
 const LAST_MICROS: i64 = 253_402_300_799_000_000;
 
-/// One form of records, by the name of its part of `peer.py`.
+/// A form of stored records; `peer.py` has functions of this name.
 struct Form {
     name: &'static str,
-    /// Makes a value, whole or spoilt, as it stands on a line for Python.
+    /// Draws a value, correct or damaged, as a line for Python.
     value: fn(&mut Random) -> String,
-    /// Reads such a line; `None` for an unreadable value.
+    /// Reads such a line; returns `None` for an unreadable value.
     decode: fn(&str, &TimeZone) -> Option<Record>,
-    /// Writes a record as Python's answer has it.
+    /// Writes a record in the form of Python's answer.
     encode: fn(&Record, &TimeZone) -> String,
 }
 
@@ -33,7 +33,7 @@ const FORMS: [Form; 3] = [
 #[test]
 fn records_are_read_the_same() {
     let size = Size::of_run(4000);
-    let mut met = Met::expecting(["lax-record", "wide-record"]);
+    let mut coverage = Coverage::expecting(["lax-record", "wide-record"]);
     for (number, form) in (0..).zip(FORMS) {
         for (zone, turn) in ZONES.into_iter().zip(0..) {
             let mut random = Random::new(size.seed.wrapping_mul(100) + number * 10 + turn);
@@ -42,27 +42,27 @@ fn records_are_read_the_same() {
             let zone = TimeZone::get(zone).unwrap();
             for (line, answer) in lines.iter().zip(answers) {
                 let ours = (form.decode)(line, &zone).map(|record| shown(&record));
-                compare(&form, line, &answer, ours.as_deref(), &mut met);
+                compare(&form, line, &answer, ours.as_deref(), &mut coverage);
             }
         }
     }
-    met.finish();
+    coverage.finish();
 }
 
-/// Python answers with what it read, and whether it is what it would write.
-fn compare(form: &Form, line: &str, answer: &str, ours: Option<&str>, met: &mut Met) {
+/// Compares with Python's answer: the record, and whether Python writes it in the same form.
+fn compare(form: &Form, line: &str, answer: &str, ours: Option<&str>, coverage: &mut Coverage) {
     let shown = || format!("{} {line}: Python {answer}, ours {ours:?}", form.name);
     match (answer.split_once(' ').unwrap(), ours) {
-        // What no server writes is read as Python reads it, or left alone.
+        // A value that no server writes is read as by Python, or is unreadable.
         (("own" | "odd", read), Some(ours)) => assert_eq!(read, ours, "{}", shown()),
-        (("odd", _), None) => met.meet("lax-record"),
+        (("odd", _), None) => coverage.hit("lax-record"),
         (("error", _), None) => (),
-        (("error", _), Some(ours)) if is_wide(form, line, ours) => met.meet("wide-record"),
+        (("error", _), Some(ours)) if is_wide(form, line, ours) => coverage.hit("wide-record"),
         _ => panic!("{}", shown()),
     }
 }
 
-/// Whether a value mixes the two forms of dates in gdbm files, or has a date that Python's calendar ends before.
+/// Returns whether a value mixes the two forms of dates in gdbm files, or has a date beyond Python's calendar.
 fn is_wide(form: &Form, line: &str, read: &str) -> bool {
     let is_number = |field: &str| !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_digit());
     match form.name {
@@ -95,7 +95,7 @@ fn records_are_written_the_same() {
     }
 }
 
-/// Counts, and dates in microseconds; the same form that `peer.py` prints.
+/// Shows a record as `peer.py` prints it: counts, and dates in microseconds.
 fn shown(record: &Record) -> String {
     let date = |date: Option<UnixTime>| date.map_or("-".into(), |date| date.micros().to_string());
     let tally = |tally: &Tally| format!("{} {} {}", tally.count, date(tally.entered), date(tally.updated));
@@ -112,14 +112,14 @@ fn count(random: &mut Random) -> u64 {
     random.pick(&[0, 1, 7, 100, 1 << 33, Tally::MAX - 1, Tally::MAX, large])
 }
 
-/// Some time from 1970 to 2100, in no hour that a change of the clocks repeats or skips.
+/// Draws a date from 1970 to 2100, at noon UTC: daylight saving time does not repeat or skip it.
 fn date(random: &mut Random) -> Option<UnixTime> {
     let seconds = i64::try_from(random.below(47_000)).unwrap() * 86_400 + 43_200;
     let micros = random.pick(&[0, 0, 1, 250_000, 999_999]);
     (!random.percent(20)).then(|| UnixTime::from_micros(seconds * 1_000_000 + micros))
 }
 
-/// What a field may have instead of its value.
+/// Unusual values of a field.
 const ODD_FIELDS: [&str; 24] = [
     "",
     " 5",
@@ -147,8 +147,8 @@ const ODD_FIELDS: [&str; 24] = [
     "\u{664}\u{662}",
 ];
 
-/// A value of fields with commas between them: as it was, with other fields, or with other bytes.
-fn spoilt(mut text: String, random: &mut Random) -> Vec<u8> {
+/// Damages a value of comma-separated fields, or returns it unchanged.
+fn damaged(mut text: String, random: &mut Random) -> Vec<u8> {
     if random.percent(50) {
         let mut fields: Vec<&str> = text.split(',').collect();
         let at = random.below(fields.len());
@@ -175,24 +175,24 @@ fn gdbm_value(random: &mut Random) -> String {
             1_300_000_000 + random.below(400_000_000),
             random.below(9)
         );
-        return hex(&spoilt(text, random));
+        return hex(&damaged(text, random));
     }
     let text = unhexed(&encode_gdbm(&record(random), &TimeZone::UTC));
-    hex(&spoilt(text, random))
+    hex(&damaged(text, random))
 }
 
 fn redis_v0_value(random: &mut Random) -> String {
     let text = unhexed(&encode_redis_v0(&record(random), &TimeZone::UTC));
-    hex(&spoilt(text, random))
+    hex(&damaged(text, random))
 }
 
-/// The six fields of a hash, each as hex digits behind an `x`, or `-` for one that is missing.
+/// Draws the six fields of a hash: `x` and hex digits, or `-` for a missing field.
 fn redis_value(random: &mut Random) -> String {
     let values = codec::redis::encode(&record(random)).map(|value| value.to_string());
     let word = |value: &String| match random.below(10) {
         0 => "-".to_owned(),
         1 => format!("x{}", hex(random.pick(&ODD_FIELDS).as_bytes())),
-        2 => format!("x{}", hex(&spoilt(value.clone(), random))),
+        2 => format!("x{}", hex(&damaged(value.clone(), random))),
         _ => format!("x{}", hex(value.as_bytes())),
     };
     values.iter().map(word).collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! What the named differences make of Python's reply.
+//! The named differences as changes of Python's reply.
 
 use std::iter;
 
@@ -6,36 +6,46 @@ use pyzord_core::{
     self as core, Digest, HashedKey, MAX_REQUEST, Operation, Request, UnixTime, lines, verify,
 };
 
-use crate::differences::Met;
+use crate::differences::Coverage;
 use crate::exchange::{FIELDS, Reply};
-use crate::generate::{Policy, STORED, of_kind, stored};
+use crate::generate::{STORED, ServerFiles, of_kind, stored};
 
-/// One request, and what is known about the two servers that got it.
-pub(crate) struct Exchange<'a> {
+/// A request, and the configuration of the two servers.
+pub(crate) struct RequestCase<'a> {
     pub(crate) datagram: &'a [u8],
-    pub(crate) policy: &'a Policy,
-    /// The same policy as the core reads it.
+    pub(crate) files: &'a ServerFiles,
+    /// The policy of the core for these files.
     pub(crate) rights: &'a core::Policy,
     pub(crate) now: i64,
-    /// The request as the core reads it; of one that is too long, the lines that fit.
+    /// The request as the core parses it; of a longer datagram, the whole lines within the limit.
     pub(crate) request: Option<Request<'a>>,
 }
 
-impl<'a> Exchange<'a> {
-    pub(crate) fn new(datagram: &'a [u8], policy: &'a Policy, rights: &'a core::Policy, now: i64) -> Self {
+impl<'a> RequestCase<'a> {
+    pub(crate) fn new(
+        datagram: &'a [u8],
+        files: &'a ServerFiles,
+        rights: &'a core::Policy,
+        now: i64,
+    ) -> Self {
         let readable = if datagram.len() > MAX_REQUEST {
             let end = datagram[..MAX_REQUEST].iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
             &datagram[..end]
         } else {
             datagram
         };
-        Self { datagram, policy, rights, now, request: Request::parse(readable) }
+        Self { datagram, files, rights, now, request: Request::parse(readable) }
     }
 
-    /// What ours must answer where Python answered and logged this, but for the size of the reply.
-    pub(crate) fn promised(&self, python: Option<Reply>, log: &[String], met: &mut Met) -> Option<Reply> {
+    /// Predicts the reply of this server, before truncation, from Python's reply and log lines.
+    pub(crate) fn predicted(
+        &self,
+        python: Option<Reply>,
+        log: &[String],
+        coverage: &mut Coverage,
+    ) -> Option<Reply> {
         let Some(request) = &self.request else {
-            met.meet("request-without-op");
+            coverage.hit("request-without-op");
             return None;
         };
         let mut reply = python.or_else(|| unsent(request, log))?;
@@ -43,22 +53,22 @@ impl<'a> Exchange<'a> {
             let before = reply.clone();
             change(self, request, &mut reply);
             if before != reply {
-                met.meet(name);
+                coverage.hit(name);
             }
         }
         Some(reply)
     }
 
-    /// Cuts the words of a refusal whose whole text would weigh more than three times the request.
-    pub(crate) fn cut(&self, reply: &mut Reply, met: &mut Met) {
+    /// Truncates the text of a refusal that exceeds three times the size of the request.
+    pub(crate) fn cut(&self, reply: &mut Reply, coverage: &mut Coverage) {
         if reply.code != 200 && reply.len() + 28 > (self.datagram.len() + 28) * 3 {
             reply.diag = reply.diag.split(':').next().unwrap().to_owned();
-            met.meet("reply-size");
+            coverage.hit("reply-size");
         }
     }
 
     fn account(&self, request: &Request<'_>) -> Option<&(&str, &str)> {
-        self.policy.users.iter().find(|(user, _)| user.as_bytes() == request.user)
+        self.files.users.iter().find(|(user, _)| user.as_bytes() == request.user)
     }
 
     fn signed(&self, request: &Request<'_>) -> bool {
@@ -69,16 +79,16 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// The names of the differences that requests can meet.
+/// Returns the names of the differences that requests can hit.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     RULES.iter().map(|(name, _)| *name).chain(["request-without-op", "reply-size"])
 }
 
-type Change = fn(&Exchange<'_>, &Request<'_>, &mut Reply);
+type Change = fn(&RequestCase<'_>, &Request<'_>, &mut Reply);
 
 const FORBIDDEN: &str = "Forbidden: User is not authorized to request the operation.";
 
-/// In the order in which a server comes upon them.
+/// The differences in the order in which a server checks them.
 const RULES: &[(&str, Change)] = &[
     ("request-length", too_long),
     ("time-form", time_form),
@@ -95,8 +105,8 @@ const RULES: &[(&str, Change)] = &[
     ("odd-thread", odd_thread),
 ];
 
-fn too_long(exchange: &Exchange<'_>, _: &Request<'_>, reply: &mut Reply) {
-    if exchange.datagram.len() > MAX_REQUEST {
+fn too_long(case: &RequestCase<'_>, _: &Request<'_>, reply: &mut Reply) {
+    if case.datagram.len() > MAX_REQUEST {
         reply.refuse(400, "Bad request: Request is longer than 8192 bytes");
     }
 }
@@ -106,8 +116,8 @@ fn raised(reply: &Reply, words: &str) -> bool {
         && reply.diag.strip_prefix("Internal Server Error: ").is_some_and(|text| text.starts_with(words))
 }
 
-fn time_form(exchange: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
-    if exchange.account(request).is_none() {
+fn time_form(case: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
+    if case.account(request).is_none() {
         return;
     }
     let is_number =
@@ -117,12 +127,12 @@ fn time_form(exchange: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) 
     }
 }
 
-fn signed_oddities(exchange: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
+fn signed_oddities(case: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
     let refused = raised(reply, "folded header contains newline")
         || raised(reply, "header value appears to contain an embedded header");
     let invalid = reply.code == 401 && reply.diag.ends_with("Invalid signature.");
-    if (refused || invalid) && exchange.signed(request) {
-        let allowed = Operation::parse(request.op).is_some_and(|op| exchange.rights.allows(request.user, op));
+    if (refused || invalid) && case.signed(request) {
+        let allowed = Operation::parse(request.op).is_some_and(|op| case.rights.allows(request.user, op));
         if allowed {
             *reply = uncounted(request, reply.thread.clone());
         } else {
@@ -133,24 +143,24 @@ fn signed_oddities(exchange: &Exchange<'_>, request: &Request<'_>, reply: &mut R
     }
 }
 
-fn version_infinite(_: &Exchange<'_>, _: &Request<'_>, reply: &mut Reply) {
+fn version_infinite(_: &RequestCase<'_>, _: &Request<'_>, reply: &mut Reply) {
     if raised(reply, "cannot convert float infinity to integer") {
         reply.refuse(400, "Bad request: Invalid Protocol Version");
     }
 }
 
-/// `int` and `float` read digits as Python's source code has them, and strip what `str` takes for blanks.
-fn number_form(exchange: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
+/// Python's `int` and `float` accept underscores between digits, and strip the white space of `str`.
+fn number_form(case: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
     let is_pythons = |byte: &u8| matches!(byte, b'_' | 0x0b | 0x1c..=0x1f);
     let is_odd = |value: Option<&[u8]>| value.is_some_and(|value| value.iter().any(is_pythons));
-    if is_odd(request.time) && exchange.account(request).is_some() {
+    if is_odd(request.time) && case.account(request).is_some() {
         reply.refuse(401, "Unauthorized: Signature Error: Invalid signature.");
     } else if is_odd(request.version) && !matches!(reply.code, 400 | 401) {
         reply.refuse(400, "Bad request: Invalid Protocol Version");
     }
 }
 
-fn not_ascii(_: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
+fn not_ascii(_: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
     let odd = |value: &[u8]| !value.is_ascii();
     if raised(reply, "float() argument must be") {
         reply.refuse(400, "Bad request: Invalid Protocol Version");
@@ -161,34 +171,34 @@ fn not_ascii(_: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
     }
 }
 
-fn digest_form(_: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
+fn digest_form(_: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
     let odd = |text: &[u8]| Digest::parse(text).is_none();
     if matches!(reply.code, 200 | 500) && request.digests().any(odd) {
         reply.refuse(400, "Bad request: Digest is not 40 hexadecimal digits");
     }
 }
 
-fn no_digest(_: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
+fn no_digest(_: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
     let needs_digest = Operation::parse(request.op).is_some_and(Operation::needs_digest);
     if reply.code == 200 && needs_digest && request.digests().next().is_none() {
         reply.refuse(400, "Bad request: Digest not specified in request");
     }
 }
 
-fn pong_without_digest(_: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
+fn pong_without_digest(_: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
     if reply.code == 200 && request.op == b"pong" && request.digests().next().is_none() {
         reply.fields = vec![("Count".into(), i64::MAX.cast_unsigned()), ("WL-Count".into(), 0)];
     }
 }
 
-fn unreadable_record(_: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
+fn unreadable_record(_: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
     let unreadable = |text: &[u8]| of_kind("unreadable").any(|number| stored(number).as_bytes() == text);
     if reply.code == 500 && request.digests().any(unreadable) {
         reply.refuse(500, "Internal Server Error: The record of this digest is unreadable.");
     }
 }
 
-fn oldest_record(_: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
+fn oldest_record(_: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
     let oldest =
         of_kind("oldest").find(|number| request.digests().any(|text| stored(*number).as_bytes() == text));
     if let (Some(number), true) = (oldest, raised(reply, "'int' object has no attribute 'timetuple'")) {
@@ -199,15 +209,15 @@ fn oldest_record(_: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
     }
 }
 
-fn no_thread(_: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
+fn no_thread(_: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
     if request.thread.is_none() && reply.thread.as_deref() == Some(b"") {
         reply.thread = None;
     }
 }
 
-/// Python's `email` encodes what is not ASCII, breaks lines where `str.splitlines` does, and drops a blank before
-/// a line break.
-fn odd_thread(_: &Exchange<'_>, request: &Request<'_>, reply: &mut Reply) {
+/// Python's `email` encodes text that is not ASCII, breaks lines as `str.splitlines`, and removes a blank before a line
+/// break.
+fn odd_thread(_: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
     if let Some(thread) = request.thread.filter(|thread| is_odd(thread)) {
         reply.thread = Some(lines(thread).collect::<Vec<_>>().join(&b'\n'));
     }
@@ -220,8 +230,8 @@ fn is_odd(thread: &[u8]) -> bool {
         || folded && lines(thread).any(|line| line.ends_with(b" ") || line.ends_with(b"\t"))
 }
 
-/// The reply that Python had ready and logged, where its `email` then refuses to write an odd `Thread`. Such requests
-/// are made for digests that nobody has counted.
+/// Returns the reply that Python logged and then failed to send, because `email` refuses an unusual `Thread`. Such
+/// requests have digests without a count.
 fn unsent(request: &Request<'_>, log: &[String]) -> Option<Reply> {
     request.thread.filter(|thread| is_odd(thread))?;
     let [line] = log else { return None };
@@ -237,7 +247,7 @@ fn unsent(request: &Request<'_>, log: &[String]) -> Option<Reply> {
     Some(uncounted(request, thread))
 }
 
-/// The reply to a request about a digest that nobody has counted.
+/// Returns the reply to a request for a digest without a count.
 fn uncounted(request: &Request<'_>, thread: Option<Vec<u8>>) -> Reply {
     let (names, first): (&[&str], u64) = match (request.op, request.digests().next()) {
         (b"check", Some(_)) => (&FIELDS[4..], 0),

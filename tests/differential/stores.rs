@@ -1,4 +1,4 @@
-//! What two servers have in their gdbm files after the same requests.
+//! The gdbm files of the two servers after the same requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,17 +7,17 @@ use jiff::tz::TimeZone;
 use pyzord_core::{Digest, Operation, Record, Request, Tally, UnixTime};
 use pyzord_engines::codec;
 
-use crate::differences::Met;
+use crate::differences::Coverage;
 use crate::exchange::Reply;
 use crate::generate::{STORED, stored};
 use crate::peer;
 
-/// The differences that show in the store.
+/// The differences in the database.
 pub(crate) const NAMES: [&str; 3] = ["digest-case", "partial-report", "signed-oddities"];
 
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Writes a database that has what [`STORED`] says.
+/// Creates a database with the records of [`STORED`].
 pub(crate) fn fill(path: &Path) {
     let entries: Vec<String> = (0..STORED.len())
         .map(|number| {
@@ -28,7 +28,7 @@ pub(crate) fn fill(path: &Path) {
     assert!(answers.iter().all(|answer| answer == "-"), "{answers:?}");
 }
 
-/// Everything in a database, read by Python.
+/// Reads all records of a database, by Python.
 pub(crate) fn read(path: &Path) -> Contents {
     let pair = |line: String| {
         let (key, value) = line.split_once(' ').unwrap();
@@ -37,45 +37,51 @@ pub(crate) fn read(path: &Path) -> Contents {
     peer::ask("dump", "UTC", Some(path), &[]).into_iter().map(pair).collect()
 }
 
-/// Which digests only one of the servers has counted, as the replies say.
+/// The digests that only one of the servers has counted, according to the replies.
 #[derive(Debug, Default)]
-pub(crate) struct Apart {
+pub(crate) struct Diverging {
     python: BTreeSet<String>,
-    /// With the difference that is the reason.
+    /// With the name of the difference.
     ours: BTreeMap<String, &'static str>,
 }
 
-impl Apart {
-    /// Takes note of a request that Python answered so, and for which this was promised.
-    pub(crate) fn note(&mut self, request: &Request<'_>, python: &Reply, promised: &Reply) {
+impl Diverging {
+    /// Records the digests of a request with these replies, if only one server counts them.
+    pub(crate) fn note(&mut self, request: &Request<'_>, python: &Reply, predicted: &Reply) {
         let counts = matches!(Operation::parse(request.op), Some(Operation::Report | Operation::Whitelist));
-        // As Python has it in memory: without the empty lines of old clients.
+        // Python removes the empty lines of old clients.
         let digests = request.digests().map(|text| text.escape_ascii().to_string().replace("\\n\\n", "\\n"));
         let counted = |code| matches!(code, 200 | 500);
-        if !counts || python.code == 200 && promised.code == 200 {
+        if !counts || python.code == 200 && predicted.code == 200 {
             return;
         }
-        // Where both fail, Python has counted those before the unreadable one, ours all others.
-        if counted(python.code) && !counted(promised.code) {
+        // If both fail, Python has counted the digests before the unreadable one; this server has counted all others.
+        if counted(python.code) && !counted(predicted.code) {
             self.python.extend(digests);
-        } else if counted(promised.code) {
+        } else if counted(predicted.code) {
             let name = if counted(python.code) { "partial-report" } else { "signed-oddities" };
             self.ours.extend(digests.map(|digest| (digest, name)));
         }
     }
 
-    /// Compares the two databases; both servers began after `start`, and have ended at `end`.
-    pub(crate) fn compare(self, mut python: Contents, mut ours: Contents, window: (i64, i64), met: &mut Met) {
+    /// Compares the two databases. `window` is the time in which the servers ran.
+    pub(crate) fn compare(
+        self,
+        mut python: Contents,
+        mut ours: Contents,
+        window: (i64, i64),
+        coverage: &mut Coverage,
+    ) {
         python.retain(|key, _| ours.contains_key(key) || !self.python.contains(&shown(key)));
         let cased: Vec<_> = python.keys().filter(|key| is_cased(key)).cloned().collect();
         for key in cased {
             let value = python.remove(&key).unwrap();
             assert_eq!(python.insert(key.to_ascii_lowercase(), value), None);
-            met.meet("digest-case");
+            coverage.hit("digest-case");
         }
         ours.retain(|key, _| {
             let name = self.ours.get(&shown(key)).filter(|_| !python.contains_key(key));
-            name.inspect(|name| met.meet(name)).is_none()
+            name.inspect(|name| coverage.hit(name)).is_none()
         });
         assert_eq!(names(&python), names(&ours));
         for ((key, a), b) in python.iter().zip(ours.values()) {
@@ -96,7 +102,7 @@ fn is_cased(key: &[u8]) -> bool {
     Digest::parse(key).is_some_and(|digest| digest.hex() != *key)
 }
 
-/// Whether two values are the same but for the moment at which the servers counted.
+/// Returns whether two values are equal except for the time of counts in this run.
 fn same(a: &[u8], b: &[u8], (start, end): (i64, i64)) -> bool {
     let read = |value| codec::gdbm::decode(value, &TimeZone::system()).ok();
     let (Some(a), Some(b)) = (read(a), read(b)) else { return false };
