@@ -9,9 +9,9 @@ use pyzord_core::{
 use crate::peer::{Datagram, Rules};
 use crate::record;
 
-/// IPv4 and UDP headers: what a datagram weighs beside its payload.
+/// Bytes of the IPv4 and UDP headers.
 const WIRE_OVERHEAD: usize = 28;
-/// All that a reply has beside `Thread`.
+/// The most bytes of a reply without `Thread`.
 const REPLY_OVERHEAD: usize = 512;
 
 #[derive(Arbitrary, Debug)]
@@ -22,9 +22,9 @@ struct Input<'a> {
     datagram: Datagram<'a>,
 }
 
-/// A datagram without `Op` is not answered; any other gets the code that the checks give in their order, in a reply
-/// that is no request, repeats `Thread`, and weighs at most three times the request. The store is asked what the
-/// operation needs, and a batch of one is the same.
+/// A datagram without `Op` gets no reply. Any other gets the code of the first failed check, in a reply that is not a
+/// request, repeats `Thread`, and has at most three times the size of the request. The store gets the calls of the
+/// operation, and a batch of one gives the same.
 pub fn accept(data: &[u8]) {
     let mut source = Unstructured::new(data);
     let Ok(record) = record::record(&mut source) else { return };
@@ -47,7 +47,7 @@ pub fn accept(data: &[u8]) {
     check_reply(&policy, &datagram, now, reply);
 }
 
-/// The reply to a datagram, and what the store was asked for it.
+/// Returns the store calls and the reply of a datagram.
 fn one(policy: &Policy, datagram: &[u8], now: UnixTime, answer: StoreAnswer) -> (Vec<StoreCall>, Option<Vec<u8>>) {
     let (calls, reply) = match judge(policy, datagram, now) {
         Step::Ignore(_) => return (Vec::new(), None),
@@ -84,9 +84,9 @@ fn batch_of_one(
     (calls, reply)
 }
 
-/// The first digest is read, or all are counted, each as often as it stands there.
+/// Checks that the first digest is read, or that all are counted, repeated ones too.
 fn check_calls(datagram: &[u8], calls: &[StoreCall]) {
-    let request = Request::parse(datagram).expect("only requests ask the store");
+    let request = Request::parse(datagram).expect("only requests have store calls");
     let count = if matches!(request.op, b"report" | b"whitelist") { usize::MAX } else { 1 };
     let asked: Vec<Digest> = calls.iter().map(|call| call.digest).collect();
     let named: Vec<Digest> = request.digests().take(count).filter_map(Digest::parse).collect();
@@ -105,7 +105,7 @@ fn check_reply(policy: &Policy, datagram: &[u8], now: UnixTime, reply: &[u8]) {
     assert!(reply.ends_with(b"\n\n") && !reply.starts_with(b"Thread"));
     assert!(matches!(judge(policy, reply, now), Step::Ignore(_)), "a reply is a request");
     let readable = datagram.get(..MAX_REQUEST).unwrap_or(datagram);
-    // Of a datagram that is too long, only whole lines are read.
+    // Only whole lines of a longer datagram are parsed.
     if let (Some(request), true) = (Request::parse(readable), datagram.len() <= MAX_REQUEST) {
         let thread = request.thread.map(|thread| lines(thread).collect::<Vec<_>>().join(&b'\n'));
         let echo = thread.map_or_else(Vec::new, |thread| [b"Thread: ", &thread[..], b"\n"].concat());
@@ -115,8 +115,8 @@ fn check_reply(policy: &Policy, datagram: &[u8], now: UnixTime, reply: &[u8]) {
     }
 }
 
-/// Size, signature, version, access rule, known operation, digests: whether the store is asked, or the code of the
-/// refusal. `None` when there is no request.
+/// Checks size, signature, version, access rule, operation and digests: returns whether the store is asked, or the
+/// code of the refusal. Returns `None` if the datagram is not a request.
 fn verdict(policy: &Policy, rules: &Rules, datagram: &[u8], now: UnixTime) -> Option<Result<bool, u16>> {
     if let Some(readable) = datagram.get(..=MAX_REQUEST).and_then(|cut| cut.get(..MAX_REQUEST)) {
         let end = readable.iter().rposition(|byte| *byte == b'\n')?;

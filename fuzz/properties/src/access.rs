@@ -4,8 +4,8 @@ use pyzord_core::{ANONYMOUS, AccessOrder, Operation, Policy, Refusal, Step, Unix
 
 use crate::told;
 
-/// A policy says of every user and operation what the lines of the access file say, read one after another, in either
-/// order. Words that are no operations are granted by them, too, as far as 501 takes the place of 403.
+/// For every user and operation, the policy equals the lines of the access file, read one by one, in both orders.
+/// The lines also grant unknown operations: the reply is then 501 instead of 403.
 ///
 /// The input is an accounts file, a NUL and an access file; without a NUL, an access file alone.
 pub fn access(data: &[u8]) {
@@ -26,14 +26,14 @@ pub fn access(data: &[u8]) {
     }
 }
 
-/// What becomes of words that are no operations; the server tells the first 58 of them apart.
+/// Checks unknown operations; the server distinguishes the first 58.
 fn words(policy: &Policy, model: &Model<'_>, order: AccessOrder) {
     let unknown: BTreeSet<&Vec<u8>> =
         model.lines.iter().flat_map(|line| &line.operations).filter(|word| Operation::parse(word).is_none()).collect();
     for word in unknown.iter().take(if unknown.len() > 50 { 0 } else { 50 }) {
         let datagram = [b"Op: ", &word[..], b"\nPV: 2.1\n"].concat();
         let Step::Reply(reply) = accept(policy, &datagram, UnixTime::from_seconds(0)) else {
-            panic!("an unknown word was not answered")
+            panic!("an unknown operation got no reply")
         };
         let granted = *word != b"all" && model.allows(order, ANONYMOUS, word);
         let expected = if granted { Refusal::NotImplemented } else { Refusal::Forbidden };
@@ -41,7 +41,7 @@ fn words(policy: &Policy, model: &Model<'_>, order: AccessOrder) {
     }
 }
 
-/// The files, read line by line for each question.
+/// The files, read line by line for each query.
 struct Model<'a> {
     accounts: BTreeSet<&'a [u8]>,
     lines: Vec<Line<'a>>,
@@ -66,7 +66,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Every user whom a file names.
+    /// Returns every user in the files.
     fn names(&self) -> impl Iterator<Item = &'a [u8]> {
         let named = self.lines.iter().flat_map(|line| line.users.iter().copied());
         named.chain(self.accounts.iter().copied()).chain([ANONYMOUS]).collect::<BTreeSet<_>>().into_iter()

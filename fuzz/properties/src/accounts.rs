@@ -7,12 +7,12 @@ use crate::told;
 
 const NOW: i64 = 1_700_000_000;
 
-/// Of an accounts file, exactly the users of its lines can sign, each with the key of his last line; no warning shows
-/// any of it.
+/// Exactly the users in the lines of an accounts file can sign, each with the key of the user's last line. No
+/// warning shows a part of the file.
 pub fn accounts(text: &[u8]) {
     let (policy, warnings) = Policy::parse(Some(text), Some(b"ping : all : allow"), AccessOrder::FirstMatch);
     told::bounded(&warnings, text, b"ping : all : allow");
-    // A text that is part of the program has no part of the file.
+    // A static text has no part of the file.
     assert!(warnings.iter().all(|warning| matches!(warning.text, Cow::Borrowed(_))));
     let keys = keys(text);
     assert_eq!(policy.accounts(), keys.len());
@@ -38,18 +38,18 @@ fn keys(text: &[u8]) -> BTreeMap<&[u8], &[u8]> {
     keys
 }
 
-/// Whether a request's one line can name this user.
+/// Returns whether a header line can contain this user.
 fn fits_header(user: &[u8]) -> bool {
     !user.contains(&b'\r')
 }
 
-/// The code that a ping of `user`, signed with `key`, is answered with.
+/// Returns the code of the reply to a ping of `user`, signed with `key`.
 fn code(policy: &Policy, user: &[u8], key: &[u8]) -> u16 {
     let text = [b"Op: ping\nPV: 2.1\nUser: ", user, b"\nTime: 1700000000\n"].concat();
     let signature = HashedKey::new(user, key).sign(HeaderBlock::new(&text), NOW);
     let datagram = [&text, &b"Sig: "[..], &signature, b"\n"].concat();
     match accept(policy, &datagram, UnixTime::from_seconds(NOW)) {
         Step::Reply(reply) => reply.refusal().map_or(200, Refusal::code),
-        other => panic!("a ping needs an answer and no store: {other:?}"),
+        other => panic!("a ping has no reply or asks the store: {other:?}"),
     }
 }

@@ -12,23 +12,23 @@ const NOW: i64 = 1_700_000_000;
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     rules: Rules,
-    /// After how many datagrams a batch ends.
+    /// Datagrams per batch.
     size: u8,
-    /// Which calls fail, one bit each, over and over.
+    /// The calls that fail, one bit each, repeated.
     faults: u16,
     datagrams: Vec<Datagram<'a>>,
 }
 
-/// A batch answers and stores what its requests do one by one, however the store fails; and it does so, too, when
-/// those that ask the store are in a batch of their own.
+/// A batch gives the same replies and records as its requests one by one, for any failures of the store, and with the
+/// requests that ask the store in a separate batch too.
 pub fn batch(data: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let policy = input.rules.policy();
     let datagrams: Vec<Vec<u8>> = input.datagrams.iter().map(|datagram| datagram.bytes(NOW)).collect();
-    let mut model = Failing::new(input.faults);
+    let mut model = FailingStore::new(input.faults);
     let expected = one_by_one(&policy, &mut model, &datagrams);
 
-    let mut store = Failing::new(input.faults);
+    let mut store = FailingStore::new(input.faults);
     let (mut answered, mut batch) = (Vec::new(), Batch::new());
     for some in numbered(&datagrams).chunks(usize::from(input.size).max(1)) {
         for (peer, datagram) in some {
@@ -39,7 +39,7 @@ pub fn batch(data: &[u8]) {
     assert_eq!(answered, expected);
     assert!(store.records.records().eq(model.records.records()));
 
-    let mut store = Failing::new(input.faults);
+    let mut store = FailingStore::new(input.faults);
     let (mut waiting, mut batch) = (Batch::new(), Batch::new());
     for (peer, datagram) in numbered(&datagrams) {
         let _ = batch.accept_apart(Some(&mut waiting), &policy, peer, datagram, now().wall);
@@ -57,13 +57,13 @@ fn now() -> Now {
     Now { wall: UnixTime::from_seconds(NOW), tick: Tick::default() }
 }
 
-/// Each datagram with a peer of its own.
+/// Returns each datagram with its own peer.
 fn numbered(datagrams: &[Vec<u8>]) -> Vec<(SocketAddr, &[u8])> {
     let peer = |port| SocketAddr::from(([192, 0, 2, 1], port));
     (1..).map(peer).zip(datagrams.iter().map(Vec::as_slice)).collect()
 }
 
-fn one_by_one(policy: &Policy, store: &mut Failing, datagrams: &[Vec<u8>]) -> Vec<Answered> {
+fn one_by_one(policy: &Policy, store: &mut FailingStore, datagrams: &[Vec<u8>]) -> Vec<Answered> {
     let mut answered = Vec::new();
     for (peer, datagram) in numbered(datagrams) {
         let reply = match accept(policy, datagram, now().wall) {
@@ -81,7 +81,7 @@ fn one_by_one(policy: &Policy, store: &mut Failing, datagrams: &[Vec<u8>]) -> Ve
     answered
 }
 
-fn resolve(batch: &mut Batch, store: &mut Failing) -> Vec<Answered> {
+fn resolve(batch: &mut Batch, store: &mut FailingStore) -> Vec<Answered> {
     let answers = store.ask(batch.calls());
     batch.resolve(&answers);
     let answered: Vec<Answered> = batch.replies().map(|(peer, reply)| (peer, reply.to_vec())).collect();
@@ -90,13 +90,13 @@ fn resolve(batch: &mut Batch, store: &mut Failing) -> Vec<Answered> {
     answered
 }
 
-/// A store that has no answer for some calls.
-struct Failing {
+/// A store that fails for some calls.
+struct FailingStore {
     records: MemoryStore,
     faults: u16,
 }
 
-impl Failing {
+impl FailingStore {
     fn new(faults: u16) -> Self {
         Self { records: MemoryStore::new(), faults }
     }

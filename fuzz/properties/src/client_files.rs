@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 use pyzord_core::client::{Credentials, Remote};
 use pyzord_core::{File, Warning};
 
-/// Of a client's files, every line is a server or an account, says nothing, or has a warning with its number, in one
-/// line that shows no part of the file; a server's account is the last line of its host and port.
+/// Every line of a client's files is a server or an account, is empty or a comment, or has a warning of one line
+/// with its number and no part of the file. The account of a server is the last line with its host and port.
 ///
 /// The input is a servers file, a NUL and an accounts file; without a NUL, a servers file alone.
 pub fn client_files(data: &[u8]) {
@@ -17,10 +17,10 @@ pub fn client_files(data: &[u8]) {
     let accounts = accounts.unwrap_or_default();
 
     let named: BTreeSet<(String, u16)> =
-        said(servers).into_values().filter_map(|line| split(&line, 2)).filter_map(|parts| server(&parts)).collect();
+        content_lines(servers).into_values().filter_map(|line| split(&line, 2)).filter_map(|parts| server(&parts)).collect();
     let mut found: BTreeSet<(String, u16)> =
         remotes.iter().map(|remote| (remote.host.to_string(), remote.port)).collect();
-    assert_eq!(found.len(), remotes.len(), "a server stands there twice: {remotes:?}");
+    assert_eq!(found.len(), remotes.len(), "a server is listed twice: {remotes:?}");
     if named.is_empty() {
         assert_eq!(found, BTreeSet::from([("public.pyzor.org".to_owned(), 24441)]));
     } else {
@@ -39,7 +39,7 @@ pub fn client_files(data: &[u8]) {
     check_warnings(&warnings, File::ClientAccounts, accounts, found.len());
 }
 
-/// A server's text names it again.
+/// Checks that the text of a server parses to the same server.
 fn check_written(remote: &Remote) {
     let (again, warnings) = Remote::parse(Some(remote.to_string().as_bytes()), None);
     assert_eq!((again.len(), warnings.len()), (1, 0), "{remote}");
@@ -47,37 +47,37 @@ fn check_written(remote: &Remote) {
     assert_eq!(again, Some((&remote.host, remote.port, remote.ip())));
 }
 
-/// `used` servers have what they need from this file; each other line that says something has one warning.
+/// Checks the warnings of a file with lines for `used` servers: each other content line has one warning.
 fn check_warnings(warnings: &[Warning], file: File, text: &[u8], used: usize) {
-    let said = said(text);
+    let content = content_lines(text);
     let of_file = || warnings.iter().filter(|warning| warning.file == file);
     for warning in of_file() {
         let told = warning.to_string();
         assert!(told.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && told.len() < 200, "{told:?}");
         assert!(told.starts_with(&file.to_string()));
-        // A text that is part of the program has no part of the file.
+        // A static text has no part of the file.
         let fixed = matches!(warning.text, Cow::Borrowed(_));
         assert!(if warning.line == 0 { file == File::Servers && used == 0 } else { fixed }, "{told}");
-        assert!(warning.line == 0 || said.contains_key(&warning.line), "{told}");
+        assert!(warning.line == 0 || content.contains_key(&warning.line), "{told}");
         assert!(warning.line == 0 || told.contains(&format!(", line {}: ", warning.line)), "{told}");
     }
     let lines: BTreeSet<usize> = of_file().map(|warning| warning.line).filter(|line| *line != 0).collect();
     let numbered = of_file().filter(|warning| warning.line != 0).count();
     assert_eq!(lines.len(), numbered, "a line has two warnings: {warnings:?}");
-    // An account may be that of the anonymous user, which is as good as none for a later line.
-    if !said.values().any(|line| line.contains("anonymous")) {
-        assert_eq!(said.len(), used + numbered, "{warnings:?}");
+    // A line of the anonymous user is valid, but counts as no account for a later line.
+    if !content.values().any(|line| line.contains("anonymous")) {
+        assert_eq!(content.len(), used + numbered, "{warnings:?}");
     }
 }
 
-/// The lines that are neither empty nor comments, by their numbers.
-fn said(text: &[u8]) -> BTreeMap<usize, String> {
+/// Returns the lines that are neither empty nor comments, by their numbers.
+fn content_lines(text: &[u8]) -> BTreeMap<usize, String> {
     let text = String::from_utf8_lossy(text);
     let lines = (1..).zip(text.split('\n')).map(|(number, line)| (number, line.trim().to_owned()));
     lines.filter(|(_, line)| !matches!(line.chars().next(), None | Some('#'))).collect()
 }
 
-/// A line's parts, the last ones cut off at their colons.
+/// Splits a line at its last colons.
 fn split(line: &str, count: usize) -> Option<Vec<String>> {
     let mut parts: Vec<&str> = line.split(':').collect();
     let rest = parts.split_off((parts.len() + 1).checked_sub(count).filter(|host| *host > 0)?);
@@ -85,7 +85,7 @@ fn split(line: &str, count: usize) -> Option<Vec<String>> {
     Some([&*host].into_iter().chain(rest).map(|part| part.trim().to_owned()).collect())
 }
 
-/// The host, in lower case or as an IPv6 address is written, and the port.
+/// Returns the host, in lower case or as a canonical IPv6 address, and the port.
 fn server(parts: &[String]) -> Option<(String, u16)> {
     let [host, port, ..] = parts else { return None };
     let port = port.parse().ok().filter(|port| *port > 0)?;
@@ -102,7 +102,7 @@ fn server(parts: &[String]) -> Option<(String, u16)> {
     (!bare.is_empty() && bare.chars().all(letters)).then(|| (bare.to_ascii_lowercase(), port))
 }
 
-/// The user and the key of each host and port.
+/// Returns the user and the key of each host and port.
 fn keys(text: &[u8]) -> BTreeMap<(String, u16), (String, String)> {
     let account = |line: &String| {
         let parts = split(line, 4)?;
@@ -111,5 +111,5 @@ fn keys(text: &[u8]) -> BTreeMap<(String, u16), (String, String)> {
         let valid = !user.is_empty() && !key.is_empty() && !user.chars().any(char::is_control);
         Some((server(&parts)?, valid.then(|| (user.clone(), key.to_owned()))?))
     };
-    said(text).values().filter_map(account).collect()
+    content_lines(text).values().filter_map(account).collect()
 }

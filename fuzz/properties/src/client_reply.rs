@@ -3,8 +3,9 @@ use pyzord_core::{MAX_REQUEST, lines};
 
 use crate::email;
 
-/// A reply is read as Python's client reads it, from the headers that Python's `email` finds: the first of each name
-/// counts, all four of its head must be there, no number wraps, and what is behind the largest datagram is not read.
+/// Parses a reply as Python's client does, from the headers that Python's `email` finds: the first header of each
+/// name counts, the four headers of the head are required, no number wraps, and bytes beyond the largest datagram
+/// are ignored.
 pub fn client_reply(datagram: &[u8]) {
     let readable = datagram.get(..MAX_REQUEST).unwrap_or(datagram);
     let reply = Reply::parse(datagram);
@@ -20,7 +21,7 @@ pub fn client_reply(datagram: &[u8]) {
     let counts = number("Count", u64::MAX).zip(number("WL-Count", u64::MAX));
     match (code, first("Diag"), first("PV"), thread) {
         (Some(code), Some(diag), Some(_), Some(thread)) => {
-            let reply = reply.expect("all is there that a client insists on");
+            let reply = reply.expect("the reply has all required headers");
             assert_eq!((u64::from(reply.code), u64::from(reply.thread.number())), (code, thread));
             assert_eq!(lines(reply.diag).collect::<Vec<_>>(), *diag);
             assert_eq!(reply.counts, counts);
@@ -30,7 +31,7 @@ pub fn client_reply(datagram: &[u8]) {
     }
 }
 
-/// Decimal digits with blanks around them and perhaps a plus, from 0 to `most`.
+/// Parses decimal digits, with optional blanks and an optional plus, from 0 to `most`.
 fn number(value: &[u8], most: u64) -> Option<u64> {
     let text = value.trim_ascii();
     let digits = text.strip_prefix(b"+").unwrap_or(text);

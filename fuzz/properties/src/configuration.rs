@@ -2,8 +2,8 @@ use std::path::Path;
 
 use pyzord::fuzzing::{self, Entry, Message, SettingValues};
 
-/// Any configuration file gives settings in their ranges or an error of one line that names it; what was read is read
-/// again when it is written.
+/// Any configuration file gives settings in their ranges, or an error of one line with the name of the setting.
+/// Settings that are written again are parsed to the same values.
 pub fn configuration(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let lines = text.lines().count();

@@ -1,9 +1,9 @@
-//! How Python's `email` package reads a header block: a second reading, slow and plain, to compare ours with.
+//! A simple model of how Python's `email` package parses a header block.
 
 /// A header: its name, and the lines of its value.
 pub(crate) type Field = (Vec<u8>, Vec<Vec<u8>>);
 
-/// The headers of `datagram`, each `\n\n` of it taken for one `\n`.
+/// Returns the headers of `datagram`, with each `\n\n` replaced by `\n`.
 pub(crate) fn headers(datagram: &[u8]) -> Vec<Field> {
     let mut headers: Vec<Field> = Vec::new();
     let mut continuable = false;
@@ -30,13 +30,13 @@ pub(crate) fn headers(datagram: &[u8]) -> Vec<Field> {
     headers
 }
 
-/// The headers as text that is read as the same headers.
+/// Writes the headers as text that parses to the same headers.
 pub(crate) fn written(headers: &[Field]) -> Vec<u8> {
     let field = |(name, value): &Field| [name, &b": "[..], &value.join(&b'\n'), b"\n"].concat();
     headers.iter().flat_map(field).collect()
 }
 
-/// What is signed: each header but `Sig` as `Name: value`, joined by line feeds, stripped as Python strips.
+/// Returns the signed text: each header except `Sig` as `Name: value`, joined by line feeds and stripped as by Python.
 pub(crate) fn signed_text(datagram: &[u8]) -> Vec<u8> {
     let mut headers = headers(datagram);
     headers.retain(|(name, _)| !name.eq_ignore_ascii_case(b"Sig"));
@@ -47,7 +47,7 @@ pub(crate) fn signed_text(datagram: &[u8]) -> Vec<u8> {
     text
 }
 
-/// `datagram.replace(b"\n\n", b"\n")`
+/// Implements `datagram.replace(b"\n\n", b"\n")`.
 fn single_breaks(datagram: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     let mut rest = datagram;
@@ -58,7 +58,7 @@ fn single_breaks(datagram: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Lines that end with `\n`, `\r\n` or `\r`.
+/// Splits a text at `\n`, `\r\n` and `\r`.
 fn lines(text: &[u8]) -> Vec<Vec<u8>> {
     let mut lines = vec![Vec::new()];
     let mut bytes = text.iter().copied().peekable();

@@ -17,18 +17,18 @@ struct Input<'a> {
     forwarded: bool,
     user: &'a str,
     key: &'a str,
-    /// Microseconds since 1970, of the client.
+    /// The client's clock, in microseconds since 1970.
     time: i64,
-    /// How far the server's clock is from the client's, in sixteenths of a second.
+    /// The difference of the server's clock from the client's, in sixteenths of a second.
     skew: i16,
-    /// Whether the store has no answer.
+    /// Whether the store fails.
     broken: bool,
     at: usize,
     byte: u8,
 }
 
-/// A request as our client writes it is what our server reads, and the server's reply is what our client reads. A
-/// signed one with a byte changed is nobody's, or what it was.
+/// The server parses a request as the client wrote it, and the client parses the reply as the server wrote it. A signed
+/// request with a changed byte is refused, or its content is unchanged.
 pub fn exchange(data: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let digests: Vec<Digest> = input.digests.iter().copied().map(Digest::new).collect();
@@ -46,7 +46,7 @@ pub fn exchange(data: &[u8]) {
     let policy = policy(&user, &key);
     let expected = refusal(&message, credentials.are_anonymous(), datagram.len(), time, now);
     let (answer, counted) = serve(&policy, &datagram, now, input.broken);
-    let reply = Reply::parse(&answer).expect("a reply to a client has what it insists on");
+    let reply = Reply::parse(&answer).expect("the reply has all required headers");
     let asked = expected.is_ok() && operation.needs_digest();
     let expected = if input.broken && asked { Err(Refusal::Store(StoreError::Unavailable)) } else { expected };
     assert_eq!(reply.code, expected.map_or_else(Refusal::code, |()| 200), "{}", datagram.escape_ascii());
@@ -65,7 +65,7 @@ pub fn exchange(data: &[u8]) {
     }
 }
 
-/// A byte is changed on the way.
+/// Checks a request with a changed byte.
 fn change(datagram: &mut [u8], input: &Input<'_>, policy: &Policy, now: UnixTime) {
     let before = signed_text(datagram);
     let user = Request::parse(datagram).map(|request| request.user.to_vec());
@@ -86,7 +86,7 @@ fn change(datagram: &mut [u8], input: &Input<'_>, policy: &Policy, now: UnixTime
     }
 }
 
-/// A text that the files of a client and of a server can name, or `instead`.
+/// Returns a text that can be a name in the files of client and server, or `instead`.
 fn word(text: &str, instead: &str) -> String {
     let word: String = text.chars().filter(|letter| !letter.is_control() && !matches!(letter, ':' | ',')).collect();
     let word = word.trim_end().trim_start_matches(|letter: char| letter == '#' || letter.is_whitespace());
@@ -98,7 +98,7 @@ fn policy(user: &str, key: &str) -> Policy {
     Policy::parse(Some(format!("{user} : {key}").as_bytes()), Some(access), AccessOrder::FirstMatch).0
 }
 
-/// What the server says to a request that is as it was written: nothing, but for its clock, size and digests.
+/// Returns the refusal of an unchanged request: only for its clock, its size or its digests.
 fn refusal(
     message: &Message<'_>,
     anonymous: bool,
@@ -118,10 +118,10 @@ fn refusal(
     }
 }
 
-/// The server's reply, and the digests that it would send on, with whether they were whitelisted.
+/// Returns the server's reply and the digests to forward, with whether they were whitelisted.
 fn serve(policy: &Policy, datagram: &[u8], now: UnixTime, broken: bool) -> (Vec<u8>, Vec<(Digest, bool)>) {
     let mut batch = Batch::new();
-    batch.accept(policy, PEER.parse().expect("an address"), datagram, now).expect("a client's request has an answer");
+    batch.accept(policy, PEER.parse().expect("an address"), datagram, now).expect("a client's request has a reply");
     let mut answers: Vec<StoreAnswer> = Vec::new();
     match batch.calls() {
         calls if broken => answers.extend(calls.iter().map(|_| Err(StoreError::Unavailable))),

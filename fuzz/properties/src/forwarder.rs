@@ -9,38 +9,38 @@ use pyzord_core::{
 };
 
 const START: i64 = 1_700_000_000;
-/// More than wait in a queue.
+/// More digests than a queue holds.
 const FLOOD: u32 = 10_050;
-/// In both queues, and under way in 32 requests.
+/// The most digests in both queues and in 32 requests in flight.
 const MOST_WAITING: u64 = 2 * 10_000 + 320;
-/// A signed request is sent again as it is for so long.
+/// The time in which a signed request is sent again unchanged.
 const SIGNED_FOR: Duration = Duration::from_secs(150);
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     signed: bool,
-    /// In seconds.
+    /// The timeout in seconds.
     timeout: u8,
-    /// In one of 64 runs more is counted at first than a queue has room for, which takes long.
+    /// In one of 64 runs, more digests are counted at first than a queue holds, which takes long.
     flood: u8,
     events: Vec<Happens<'a>>,
 }
 
 #[derive(Arbitrary, Debug)]
 enum Happens<'a> {
-    /// New digests are counted, from some host.
+    /// Counts new digests from some host.
     Counts { digests: u8, whitelisted: bool, host: u8 },
-    /// The server that something was sent to answers it, perhaps again or late.
+    /// The server of a sent request answers it, perhaps again or late.
     Reply { sent: u8, code: Code },
-    /// What looks like such a reply comes from elsewhere, or with another mark.
+    /// A similar reply arrives from another address, or with another `Thread`.
     Forged { sent: u8, how: Forgery },
-    /// Any bytes come from a server.
+    /// Arbitrary bytes arrive from a server.
     Bytes(&'a [u8]),
-    /// A lookup has ended, with so many addresses.
+    /// A lookup ends with this many addresses.
     Found(u8),
-    /// Milliseconds go by.
+    /// Milliseconds pass.
     Pass(u16),
-    /// All that is due in some moments from now on happens in its time.
+    /// All actions that become due in the next moments happen in time.
     Deadlines(u8),
     Stop,
 }
@@ -59,8 +59,9 @@ enum Forgery {
     Thread,
 }
 
-/// Whatever comes in, each digest goes into one request to a server, is in one of the totals, and is never sent again
-/// after that; no queue grows, no digest is tried for ever, and whoever is not the server that was asked changes nothing.
+/// For any input, each digest is in one request per server, is in one of the totals, and is not sent again after
+/// that. No queue grows without bound, no digest is tried without end, and datagrams from other addresses have no
+/// effect.
 pub fn forwarder(data: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let mut driver = Driver::new(&input);
@@ -75,19 +76,19 @@ pub fn forwarder(data: &[u8]) {
     driver.finish();
 }
 
-/// Sends and waits as a runtime would, and keeps books of its own.
+/// Sends and waits as a runtime does, and counts independently.
 struct Driver {
     forwarder: Forwarder,
     policy: Policy,
     timeout: Duration,
     tick: Tick,
     offered: u32,
-    /// What was sent, the last one last.
+    /// The sent datagrams, oldest first.
     sent: Vec<Sent>,
     books: [Book; 2],
 }
 
-/// A datagram on its way.
+/// A datagram in flight.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Sent {
     server: usize,
@@ -95,16 +96,16 @@ struct Sent {
     thread: Vec<u8>,
 }
 
-/// What is known of the digests for one server.
+/// The state of the digests for one server.
 #[derive(Debug, Default)]
 struct Book {
-    /// Requests, by their first digests.
+    /// The requests, by their first digests.
     requests: BTreeMap<Digest, Known>,
     digests: BTreeSet<Digest>,
     pinged: Option<Tick>,
 }
 
-/// A request that was sent.
+/// A sent request.
 #[derive(Debug)]
 struct Known {
     digests: Vec<Digest>,
@@ -113,9 +114,9 @@ struct Known {
     signed: Tick,
     sent: Tick,
     tries: u32,
-    /// It is not sent again before.
+    /// The earliest time to send it again.
     not_before: Tick,
-    /// It is not sent again at all.
+    /// Whether it must not be sent again.
     over: bool,
 }
 
@@ -177,7 +178,7 @@ impl Driver {
         }
     }
 
-    /// One of the last datagrams that were sent.
+    /// Returns one of the last sent datagrams.
     fn recall(&self, back: u8) -> Option<Sent> {
         self.sent.iter().rev().nth(back.into()).cloned()
     }
@@ -209,7 +210,7 @@ impl Driver {
         let server = usize::from(to != address(1));
         let request = Request::parse(datagram).expect("a request");
         let digests: Vec<Digest> = request.digests().filter_map(Digest::parse).collect();
-        let thread = request.thread.map(<[u8]>::to_vec).expect("a mark");
+        let thread = request.thread.map(<[u8]>::to_vec).expect("a request has a Thread");
         let sent = Sent { server, to, thread };
         self.sent.push(sent.clone());
         let whole = HeaderBlock::new(datagram).iter().any(|header| header.is("Sig"));
@@ -224,7 +225,7 @@ impl Driver {
         };
         let op = if request.op == b"whitelist" { StoreOp::Whitelist } else { StoreOp::Report };
         assert!(asked.iter().all(|call| call.op == op) && asked.iter().map(|call| call.digest).eq(digests.clone()));
-        let book = self.books.get_mut(server).expect("there are two");
+        let book = self.books.get_mut(server).expect("there are two servers");
         if digests.is_empty() {
             return book.pings(self.tick, self.timeout);
         }
@@ -241,15 +242,15 @@ impl Driver {
         };
         let (accepted, refused) = (delta(|totals| totals.accepted), delta(|totals| totals.refused));
         let counted: u64 = accepted.iter().chain(&refused).sum();
-        let book = self.books.get_mut(sent.server).expect("there are two");
+        let book = self.books.get_mut(sent.server).expect("there are two servers");
         book.pinged = None;
-        // Marks are few enough to come again: it is the last request with this mark that is answered.
+        // There are few `Thread`s, so they repeat: a reply answers the last request with its `Thread`.
         let answered = book.requests.values_mut().filter(|known| known.last == *sent);
         let Some(known) = answered.max_by_key(|known| known.sent) else { return assert_eq!(counted, 0) };
         let own = [&accepted, &refused].map(|delta| delta.get(sent.server).copied().unwrap_or_default());
-        assert_eq!(own.iter().sum::<u64>(), counted, "a reply of one server is none of another");
+        assert_eq!(own.iter().sum::<u64>(), counted, "a reply of one server answers no request to another");
         if counted > 0 {
-            assert!(!known.over, "it was given up or answered before");
+            assert!(!known.over, "it was dropped or answered before");
             let digests = known.digests.len() as u64;
             assert_eq!(own, if code == 200 { [digests, 0] } else { [0, digests] });
             assert!(code != 500 || known.tries == 7, "{known:?}");
@@ -281,7 +282,7 @@ impl Driver {
         self.forwarder.received(from, &reply, self.tick);
     }
 
-    /// Both servers answer everything from now on: soon nothing is left.
+    /// Both servers answer all requests from now on: soon no digest waits.
     fn finish(&mut self) {
         self.forwarder.found(1, &[address(100)], self.tick);
         self.forwarder.stop();
@@ -293,9 +294,9 @@ impl Driver {
                 self.reply(&sent, 200);
             }
             if self.sent.is_empty() {
-                let next = self.forwarder.next_deadline().expect("what waits is due at some time");
+                let next = self.forwarder.next_deadline().expect("a waiting digest has a deadline");
                 self.tick = self.tick.max(next);
-                assert!(self.tick <= end, "what waits is not sent: {:?}", self.totals());
+                assert!(self.tick <= end, "a waiting digest is not sent: {:?}", self.totals());
             }
         }
         assert!(self.forwarder.is_idle());
@@ -317,11 +318,11 @@ impl Driver {
 }
 
 impl Book {
-    /// Digests go, for the first time or again.
+    /// Checks digests that are sent, for the first time or again.
     fn sends(&mut self, digests: Vec<Digest>, sent: Sent, datagram: &[u8], now: Tick) {
         let first = digests.first().copied().unwrap_or(digest(0));
         let Some(known) = self.requests.get_mut(&first) else {
-            assert!(digests.iter().all(|digest| self.digests.insert(*digest)), "a digest goes twice");
+            assert!(digests.iter().all(|digest| self.digests.insert(*digest)), "a digest is sent twice");
             let datagram = datagram.to_vec();
             let (signed, tries, over) = (now, 1, false);
             let known =
@@ -340,7 +341,7 @@ impl Book {
         (known.last, known.sent, known.tries) = (sent, now, known.tries + 1);
     }
 
-    /// A server that says nothing is pinged no sooner than it can be known to say nothing.
+    /// Checks that a silent server is pinged only after the timeout.
     fn pings(&mut self, now: Tick, timeout: Duration) {
         let last = self.pinged.replace(now);
         assert!(last.is_none_or(|last| now.since(last) > timeout), "{last:?} and {now:?}");

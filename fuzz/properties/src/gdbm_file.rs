@@ -13,7 +13,7 @@ const RECORDS: u8 = 200;
 
 const NOW: Now = Now { wall: UnixTime::from_seconds(1_700_000_000), tick: Tick::new(std::time::Duration::ZERO) };
 
-/// A file: any bytes, or a sound database with some places written over.
+/// A file: arbitrary bytes, or a correct database with some overwritten words.
 #[derive(Arbitrary, Debug)]
 enum Contents<'a> {
     Bytes(&'a [u8]),
@@ -23,7 +23,7 @@ enum Contents<'a> {
 
 #[derive(Arbitrary, Debug)]
 struct Damage {
-    /// In words of four bytes, as the numbers of the file are. The first block is hit half of the time.
+    /// The position, in words of four bytes, as the numbers in the file. Half of the positions are in the first block.
     at: u16,
     beyond: bool,
     value: Number,
@@ -34,13 +34,13 @@ enum Number {
     Any(i32),
     Small(u8),
     Negative(u8),
-    /// Added to what is there.
+    /// A number to add to the word.
     Near(i8),
 }
 
-/// Any file is refused, recovered or opened, and none hangs or crashes libgdbm. Reading changes nothing, a refused file
-/// is left as it was, and one that is rewritten leaves a backup. What is stored in an opened one is read back, also
-/// once it has been closed and opened again.
+/// Any file is refused, recovered or opened, and none makes libgdbm hang or crash. Reading changes no file, a
+/// refused file is unchanged, and a rewritten file has a backup. Records that are stored in an opened file are read
+/// back, after it is closed and opened again too.
 pub fn gdbm_file(data: &[u8]) {
     let Ok(contents) = Contents::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let bytes = contents.bytes();
@@ -58,18 +58,18 @@ pub fn gdbm_file(data: &[u8]) {
     if work(&mut database) {
         assert!(walk(&database) <= all + usize::from(RECORDS) + 1);
         drop(database);
-        let mut database = Gdbm::open(&path).expect("what was written can be opened");
+        let mut database = Gdbm::open(&path).expect("a written file can be opened");
         assert_eq!(ask(&mut database, Digest::new([0xee; 20]), StoreOp::Read), Ok(reported(1)));
     }
 }
 
-/// How many entries can be read, up to the first failure.
+/// Returns the number of entries before the first failure.
 fn walk(database: &Gdbm) -> usize {
     database.entries().take_while(Result::is_ok).count()
 }
 
-/// Uses the database as a server does. Whether it works to the end: damage that only a record's own bytes show may
-/// fail any call, but what was acknowledged is read back.
+/// Uses the database as a server does. Returns whether every call succeeds: damage that shows only in the bytes of a
+/// record can make any call fail, but acknowledged records are read back.
 fn work(database: &mut Gdbm) -> bool {
     for number in (0..RECORDS).step_by(16) {
         let digest = Digest::new([number; 20]);
@@ -95,13 +95,13 @@ fn reported(count: u64) -> Record {
     Record { reports, ..Record::default() }
 }
 
-/// Whether a file of the folder holds the bytes.
+/// Returns whether a file in the folder has these bytes.
 fn kept(folder: &Path, bytes: &[u8]) -> bool {
     let mut files = fs::read_dir(folder).into_iter().flatten().flatten();
     files.any(|file| fs::read(file.path()).is_ok_and(|found| found == bytes))
 }
 
-/// A sound database.
+/// Returns the bytes of a correct database.
 static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("pyzord.db");

@@ -2,7 +2,7 @@ use pyzord_core::{HeaderBlock, lines};
 
 use crate::email::{self, Field};
 
-/// A header block has the headers that Python's `email` package finds in it, and written again it is the same.
+/// A header block has the headers that Python's `email` package finds in it, and is the same when it is written again.
 pub fn header(datagram: &[u8]) {
     let found = headers(datagram);
     assert_eq!(found, email::headers(datagram));

@@ -1,4 +1,4 @@
-//! What pyzord promises for any input, as functions that panic when it is not kept.
+//! The properties of pyzord for any input, as functions that panic if a property does not hold.
 //!
 //! Each function is the body of the fuzz target of its name in `fuzz/fuzz_targets/`. The tests of this crate run all of
 //! them on the corpus in `fuzz/corpus/` and on mutations of it, without a fuzzer.
@@ -20,7 +20,7 @@ macro_rules! targets {
         $(mod $name;)*
         $(pub use $name::$name;)*
 
-        /// All targets, by name.
+        /// All targets by name.
         pub const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name),)*];
     };
 }

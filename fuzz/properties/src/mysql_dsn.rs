@@ -14,8 +14,8 @@ struct Parts<'a> {
     rest: &'a str,
 }
 
-/// Neither a name, `Debug` output nor an error shows a password, whatever stands around it. The two forms of a DSN
-/// mean the same, and no table ends its quotes.
+/// No name, `Debug` output or error shows the password, at any position in a DSN. The two forms of a DSN have the same
+/// meaning, and no table name ends its quotes.
 pub fn mysql_dsn(data: &[u8]) {
     let Ok(parts) = Parts::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let Parts { host, number, port, user, database, rest, .. } = parts;

@@ -18,8 +18,8 @@ enum Cell {
     Time(bool, u32, u8, u8, u8, u32),
 }
 
-/// A row is read back as the columns have room for it: counts to their largest, dates cut and never rounded up. What
-/// can be read is written in a form that stays. A key is a digest when a look-up would find it.
+/// A row is read back within the ranges of its columns: counts up to the largest, dates truncated and never rounded
+/// up. A readable row is written in a form that stays the same. A key is a digest if a look-up finds it.
 pub fn mysql_row(data: &[u8]) {
     let _ = check(Unstructured::new(data));
 }
@@ -50,7 +50,7 @@ fn check(mut input: Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What was rounded once is rounded.
+/// A truncated date stays the same.
 fn stays(codec: &Codec, rounded: &Record) {
     let row = codec.row(Digest::new([1; 20]), rounded);
     let (_, fields) = row.split_first().unwrap_or((&Value::NULL, &[]));

@@ -1,9 +1,9 @@
-//! What peers send: any bytes, and requests that come far enough to be judged.
+//! Datagrams of peers: arbitrary bytes, and requests that pass the first checks.
 
 use arbitrary::Arbitrary;
 use pyzord_core::{AccessOrder, HashedKey, HeaderBlock, Operation, Policy};
 
-/// Accounts that requests are signed for.
+/// The accounts of the signed requests.
 const ACCOUNTS: &[u8] = b"bob : abcdef\neve : 123456\n";
 
 /// A policy for these accounts.
@@ -16,7 +16,7 @@ pub(crate) struct Rules {
 /// A line of an access file.
 #[derive(Arbitrary, Debug)]
 struct Line {
-    /// The six operations, `all`, and a word that is none.
+    /// The six operations, `all`, and an unknown operation.
     operations: u8,
     /// `anonymous`, `bob`, `eve` and `all`.
     users: u8,
@@ -30,7 +30,7 @@ impl Rules {
         Policy::parse(Some(ACCOUNTS), access.as_ref().map(String::as_bytes), order).0
     }
 
-    /// Whether the line that decides about the word that is no operation allows it.
+    /// Returns whether the deciding line for the unknown operation allows it.
     pub(crate) fn grant_frobnicate(&self, user: &[u8]) -> bool {
         let users = match user {
             b"bob" => 0b1010,
@@ -62,11 +62,11 @@ impl Line {
 pub(crate) enum Datagram<'a> {
     Bytes(&'a [u8]),
     Request(Request<'a>),
-    /// One that may be too long.
+    /// A request that may be too long.
     Padded(Request<'a>, u16),
 }
 
-/// A request that is well formed, but for parts that a peer may have made up.
+/// A well-formed request, except for parts of the peer's choice.
 #[derive(Arbitrary, Debug)]
 pub(crate) struct Request<'a> {
     op: Word<'a>,
@@ -87,7 +87,7 @@ enum Word<'a> {
 
 #[derive(Arbitrary, Debug)]
 enum DigestText<'a> {
-    /// Few, so that requests meet each other's records.
+    /// Few digests, so that requests share records.
     Few(u8),
     Any([u8; 20]),
     Other(&'a [u8]),
@@ -111,7 +111,7 @@ enum User<'a> {
 }
 
 impl Datagram<'_> {
-    /// The bytes, as they were sent when the server's clock said `now`.
+    /// Returns the bytes of a datagram that is sent at `now` by the server's clock.
     pub(crate) fn bytes(&self, now: i64) -> Vec<u8> {
         match self {
             Self::Bytes(bytes) => bytes.to_vec(),
@@ -177,7 +177,7 @@ impl DigestText<'_> {
     }
 }
 
-/// How a client ends its lines.
+/// The line break of a client.
 #[derive(Clone, Copy, Arbitrary, Debug)]
 pub(crate) enum LineBreak {
     Lf,
@@ -195,14 +195,14 @@ impl LineBreak {
     }
 }
 
-/// Any bytes made a header's name.
+/// Turns arbitrary bytes into the name of a header.
 pub(crate) fn header_name(bytes: &[u8]) -> Vec<u8> {
     let name: Vec<u8> =
         bytes.iter().filter(|byte| byte.is_ascii_graphic() && **byte != b':').copied().collect();
     if name.is_empty() { b"X".to_vec() } else { name }
 }
 
-/// Any bytes made a header's value, folded where they have line breaks.
+/// Turns arbitrary bytes into the value of a header, folded at line breaks.
 pub(crate) fn header_value(bytes: &[u8]) -> Vec<u8> {
     let lines: Vec<&[u8]> = bytes.split(|byte| b"\r\n".contains(byte)).collect();
     lines.join(&b"\n "[..])

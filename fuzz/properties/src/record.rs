@@ -1,4 +1,4 @@
-//! Records and time zones of the fuzzer's choice.
+//! Records and time zones from the fuzzer's bytes.
 
 use std::fmt::Debug;
 
@@ -6,8 +6,8 @@ use arbitrary::{Result, Unstructured};
 use jiff::tz::TimeZone;
 use pyzord_core::{Record, Tally, UnixTime};
 
-/// Zones with what zones can have: no change of the clocks, changes by an hour and by half of one, odd offsets, a
-/// day that was skipped.
+/// Zones of all kinds: without daylight saving time, with changes of an hour and of half an hour, with unusual
+/// offsets, and with a skipped day.
 const ZONES: [&str; 6] =
     ["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Apia", "Australia/Lord_Howe", "Asia/Kathmandu"];
 
@@ -45,13 +45,13 @@ fn date(input: &mut Unstructured<'_>) -> Result<Option<UnixTime>> {
     })
 }
 
-/// All dates of a record.
+/// Returns all dates of a record.
 pub(crate) fn dates(record: &Record) -> [Option<UnixTime>; 4] {
     let Record { reports, whitelists } = record;
     [reports.entered, reports.updated, whitelists.entered, whitelists.updated]
 }
 
-/// The record with each date changed.
+/// Returns the record with each date changed.
 pub(crate) fn with_dates(record: &Record, change: impl Fn(UnixTime) -> Option<UnixTime>) -> Record {
     let tally = |tally: Tally| Tally {
         count: tally.count.min(Tally::MAX),
@@ -61,19 +61,19 @@ pub(crate) fn with_dates(record: &Record, change: impl Fn(UnixTime) -> Option<Un
     Record { reports: tally(record.reports), whitelists: tally(record.whitelists) }
 }
 
-/// A form of records as text, in which dates are local time.
+/// A text form of records, with dates in local time.
 pub(crate) struct Text<E> {
     pub(crate) decode: fn(&[u8], &TimeZone) -> std::result::Result<Record, E>,
     pub(crate) encode: fn(&Record, &TimeZone, &mut Vec<u8>),
-    /// The smallest difference of two dates, in microseconds.
+    /// The resolution of a date, in microseconds.
     pub(crate) unit: i64,
 }
 
-/// 0001-01-02 to 9999-12-30, in microseconds from 1970: inside the years that dates are written with, in every zone.
+/// 0001-01-02 to 9999-12-30, in microseconds since 1970: years of four digits in every zone.
 const YEARS: std::ops::Range<i64> = -62_135_510_400_000_000..253_402_128_000_000_000;
 
 impl<E: PartialEq + Debug> Text<E> {
-    /// The input is a zone, a record, and a value to be read.
+    /// The input is a zone, a record, and a value to read.
     pub(crate) fn check(&self, data: &[u8]) {
         let mut input = Unstructured::new(data);
         let (Ok(zone), Ok(record)) = (zone(&mut input), record(&mut input)) else { return };
@@ -85,7 +85,7 @@ impl<E: PartialEq + Debug> Text<E> {
         }
     }
 
-    /// Where local time is unambiguous, nothing but fractions of the unit is lost.
+    /// If the local time is unambiguous, only fractions of the unit are lost.
     fn is_read_back(&self, record: &Record) {
         let mut value = b"what was there".to_vec();
         (self.encode)(record, &TimeZone::UTC, &mut value);
@@ -98,12 +98,12 @@ impl<E: PartialEq + Debug> Text<E> {
         }
     }
 
-    /// In an hour that occurs twice the instant may move, the text never does.
+    /// In an hour that occurs twice, the instant can change, but the text does not.
     fn stays(&self, value: &[u8], zone: &TimeZone) {
         let Ok(record) = (self.decode)(value, zone) else { return };
         let (mut once, mut twice) = (Vec::new(), Vec::new());
         (self.encode)(&record, zone, &mut once);
-        let again = (self.decode)(&once, zone).expect("what was written can be read");
+        let again = (self.decode)(&once, zone).expect("a written record can be read");
         assert_eq!(with_dates(&again, |_| None), with_dates(&record, |_| None), "{}", value.escape_ascii());
         (self.encode)(&again, zone, &mut twice);
         assert_eq!(once.escape_ascii().to_string(), twice.escape_ascii().to_string());

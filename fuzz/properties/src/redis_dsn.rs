@@ -14,8 +14,8 @@ struct Parts<'a> {
     rest: &'a str,
 }
 
-/// Neither a name, `Debug` output nor an error shows a password, whatever stands around it. The two forms of a DSN
-/// name the same database.
+/// No name, `Debug` output or error shows the password, at any position in a DSN. The two forms of a DSN name the same
+/// database.
 pub fn redis_dsn(data: &[u8]) {
     let Ok(parts) = Parts::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let Parts { host, number, port, db, user, rest, .. } = parts;
@@ -33,7 +33,7 @@ pub fn redis_dsn(data: &[u8]) {
     ] {
         shows_no_password(&text, secret);
     }
-    // An error repeats nothing at all.
+    // An error repeats no part of the DSN.
     for text in [format!("{rest},{secret}"), format!("{rest}{secret}"), format!("{secret}{rest}")] {
         if let Err(error) = Dsn::parse(&text) {
             assert!(!format!("{error} {error:?}").contains(secret), "{text}");

@@ -4,13 +4,13 @@ use pyzord_engines::codec::redis::{Unreadable, decode, encode};
 
 use crate::record;
 
-/// The earliest second of which every instant can be told.
+/// The earliest second in which every instant can be represented.
 const EARLIEST: i64 = i64::MIN / 1_000_000;
 
-/// A record is read back as it was written, to the second, the first second of 1970 as never. Fields that can be read
-/// are written with the same text, those that are missing as 0.
+/// A record is read back as written, to the second; the first second of 1970 is read as no date. Readable fields are
+/// written with the same text, missing ones as 0.
 ///
-/// Behind the record the input has the six fields, with commas between; one that is `-` is missing.
+/// The input is a record and the six fields, separated by commas; `-` is a missing field.
 pub fn redis_record(data: &[u8]) {
     let _ = check(Unstructured::new(data));
 }

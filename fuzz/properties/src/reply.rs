@@ -20,7 +20,7 @@ enum Asked {
     Report,
 }
 
-/// A reply is, byte for byte, the fields of its operation in the order of the protocol.
+/// A reply has exactly the fields of its operation, in the order of the protocol.
 pub fn reply(data: &[u8]) {
     let mut source = Unstructured::new(data);
     let Ok(record) = record::record(&mut source) else { return };
@@ -60,7 +60,7 @@ impl Input<'_> {
         };
         let mut reply = format!("Code: {code}\nDiag: {diag}\nPV: 2.1\n").into_bytes();
         if let Some(thread) = thread {
-            // Blanks before a value are none of it.
+            // Blanks before a value are not part of it.
             let blanks = thread.iter().take_while(|byte| b" \t".contains(byte)).count();
             let value = thread.get(blanks..).unwrap_or_default();
             reply.extend([b"Thread: ", &lines(value).collect::<Vec<_>>().join(&b'\n')[..], b"\n"].concat());

@@ -2,8 +2,8 @@ use pyzord_core::{ANONYMOUS, Request, lines};
 
 use crate::email;
 
-/// A request is its headers by name: case counts for nothing, the first of a repeated one counts, and without `Op`
-/// there is no request.
+/// A request is its headers by name: case is ignored, the first of several equal names counts, and a datagram
+/// without `Op` is not a request.
 pub fn request(datagram: &[u8]) {
     let headers = email::headers(datagram);
     let all = |name: &'static str| {

@@ -30,8 +30,8 @@ enum Dsn<'a> {
     Url(&'a str),
 }
 
-/// The settings are what was written into the file, whatever the letters' case, the sign between name and value, and
-/// the comments; and no listing, `Debug` output or error of them shows a DSN's password.
+/// The settings equal those in the file, for any case of letters, any sign between name and value, and any comments. No
+/// listing, `Debug` output or error shows the password of a DSN.
 pub fn settings(data: &[u8]) {
     let Ok(values) = Values::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let secret = &secret(data);
@@ -98,7 +98,7 @@ impl Dsn<'_> {
     }
 }
 
-/// A text made one line, without blanks around it.
+/// Returns the text as one line, without blanks around it.
 fn line(text: &str) -> String {
     text.replace(is_break, " ").trim().to_owned()
 }

@@ -5,13 +5,13 @@ use sha1::{Digest as _, Sha1};
 use crate::email::signed_text;
 use crate::peer::{LineBreak, header_name, header_value};
 
-/// A request that was signed, and one byte of it that is changed on its way.
+/// A signed request, and a change of one of its bytes.
 #[derive(Arbitrary, Debug)]
 struct Signed<'a> {
     user: &'a [u8],
     key: &'a [u8],
     time: i64,
-    /// How far the server's clock is from the client's.
+    /// The difference of the server's clock from the client's.
     skew: i16,
     headers: Vec<(&'a [u8], &'a [u8])>,
     line_break: LineBreak,
@@ -20,8 +20,8 @@ struct Signed<'a> {
     byte: u8,
 }
 
-/// Signatures are what a plain second computation says. A signed request is accepted while the clocks agree; changed,
-/// it is accepted only when neither the signed text, its time nor the signature changed.
+/// A signature equals that of an independent computation. A signed request is accepted while the clocks agree; a
+/// changed request only if the signed text, its time and the signature are unchanged.
 pub fn signature(data: &[u8]) {
     let Ok(signed) = Signed::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let key = HashedKey::new(signed.user, signed.key);
@@ -70,7 +70,7 @@ impl Signed<'_> {
         if self.signature_first { [header, text].concat() } else { [text, header].concat() }
     }
 
-    /// `sha1( sha1(text) ":" time ":" sha1(user ":" lower(key)) )`
+    /// Computes `sha1( sha1(text) ":" time ":" sha1(user ":" lower(key)) )`.
     fn sign(&self, text: &[u8], time: i64) -> [u8; 40] {
         let key = [self.user, b":", &self.key.to_ascii_lowercase()].concat();
         let time = time.to_string();

@@ -1,4 +1,4 @@
-//! Every target on its corpus and on mutations of it, and the lists of targets in agreement.
+//! Runs every target on its corpus and on mutations of it, and compares the lists of targets.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use pyzord_properties::TARGETS;
 
-/// Mutations of each target's corpus, without those of files, which cost some milliseconds each.
+/// Mutations per target. Targets with files have fewer: each takes some milliseconds.
 const MUTATIONS: u64 = 4000;
 const MUTATIONS_OF_FILES: u64 = 200;
-/// The longest input, in bytes, that a mutation makes.
+/// The longest mutated input, in bytes.
 const LONGEST: usize = 4096;
 
 type Body = fn(&[u8]);
@@ -64,7 +64,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
     fs::read_dir(folder).unwrap().map(|entry| stem(entry.unwrap().path())).collect()
 }
 
-/// The corpus of a target, in the order of its files' names.
+/// Returns the corpus of a target, ordered by file names.
 fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let files = fs::read_dir(fuzz().join("corpus").join(target)).unwrap();
     let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
@@ -72,11 +72,11 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect()
 }
 
-/// The same numbers for the same seed: `SplitMix64`.
+/// `SplitMix64`: a seed determines the numbers.
 struct Random(u64);
 
 impl Random {
-    /// A number below `end`.
+    /// Returns a number below `end`.
     fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -92,7 +92,7 @@ impl Random {
         u8::try_from(self.below(256)).unwrap()
     }
 
-    /// A part of a text.
+    /// Returns a part of a text.
     fn part<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
         let start = self.below(text.len() + 1);
         let end = start + self.below(text.len() - start + 1);
@@ -100,7 +100,8 @@ impl Random {
     }
 }
 
-/// One input of the corpus with a few changes: bytes changed, put in, taken out, and parts of other inputs put in.
+/// Returns an input of the corpus with a few changes: bytes changed, inserted or removed, and parts of other inputs
+/// inserted.
 fn mutated(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut input = random.choose(corpus).to_vec();
     for _ in 0..=random.below(4) {
