@@ -167,8 +167,8 @@ proptest! {
     }
 }
 
-/// An account named `all` replaced the keyword: `all : all : deny` applied to that account alone, and all other users kept
-/// their rights.
+/// An account named `all` replaced the keyword: `all : all : deny` applied to that account alone, and all other
+/// users kept their rights.
 #[test]
 fn all_is_the_keyword_even_if_an_account_has_its_name() {
     let text = "all : all : deny\nall : bob : allow";

@@ -116,7 +116,8 @@ proptest! {
         }
         let shown = format!("{time:?}");
         let (whole, micros) = shown.split_once('.').expect("a point");
-        let exact = whole.parse::<i128>().expect("whole seconds") * 1_000_000 + micros.parse::<i128>().expect("microseconds");
+        let number = |text: &str| text.parse::<i128>().expect("digits");
+        let exact = number(whole) * 1_000_000 + number(micros);
         prop_assert_eq!((exact, micros.len()), (time.micros().into(), 6));
     }
 }

@@ -176,8 +176,8 @@ fn read(datagram: &[u8]) -> (Vec<Field>, Option<&[u8]>) {
 }
 
 proptest! {
-    /// The signature does not cover line breaks, blanks before a value, white space at the end of the text, skipped lines,
-    /// the text after the headers, and `Sig` itself: its position, its case, a second one.
+    /// The signature does not cover line breaks, blanks before a value, white space at the end of the text, skipped
+    /// lines, the text after the headers, and `Sig` itself: its position, its case, a second one.
     #[test]
     fn an_unchanged_request_is_accepted_in_any_notation(
         fields in fields(),
@@ -219,7 +219,8 @@ proptest! {
         prop_assert!(!answered(&datagram), "{}", datagram.escape_ascii());
     }
 
-    /// A request with any changed byte is accepted only if its signature and the headers that the server reads are unchanged.
+    /// A request with any changed byte is accepted only if its signature and the headers that the server reads are
+    /// unchanged.
     #[test]
     fn a_change_of_any_byte_is_refused_unless_the_headers_are_equal(
         fields in fields(),

@@ -8,7 +8,7 @@ use pyzord_core::{Now, StoreCall};
 use crate::checker::BatchEntry;
 use crate::payload::Datagram;
 
-/// What happens at one moment.
+/// An event of the run.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A datagram reaches the server's machine.

@@ -9,12 +9,13 @@ pub enum Invariant {
     NoReplyWithoutOp,
     /// Port 0 gets no reply: no program can listen there.
     NoReplyToPortZero,
-    /// A reply has at most three times the bytes of its request on the wire: otherwise forged requests would amplify an attack.
+    /// A reply has at most three times the bytes of its request on the wire: otherwise forged requests would amplify
+    /// an attack.
     RepliesAreSmall,
     /// A reply goes to the sender of the request, with its `Thread`.
     RepliesGoToTheSender,
-    /// Each received copy of a request has exactly one reply, unless it exceeds a limit or repeats a signed count that still
-    /// waits for the store.
+    /// Each received copy of a request has exactly one reply, unless it exceeds a limit or repeats a signed count
+    /// that still waits for the store.
     AnsweredOnce,
     /// A reply is sent within ten seconds.
     AnsweredSoon,
@@ -35,8 +36,8 @@ pub enum Invariant {
     /// A copy of a signed count within ten minutes is answered like the first one and not counted, from any address and
     /// after a reload too.
     CopiesCountOnce,
-    /// The server processes at most as many requests, and answers at most as many wrong signatures, of a host as the limits
-    /// say.
+    /// The server processes at most as many requests, and answers at most as many wrong signatures, of a host as the
+    /// limits say.
     LimitsHold,
     /// A host within the limits is served during floods by others, with its address too.
     AllWithinLimitsAreServed,

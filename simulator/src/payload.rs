@@ -44,7 +44,7 @@ pub(crate) struct RequestSpec {
     pub(crate) padding: usize,
 }
 
-/// Who signed, with what and when.
+/// The user, the key, the time and the kind of a signature.
 #[derive(Clone, Debug)]
 pub(crate) struct Signer {
     pub(crate) user: &'static str,

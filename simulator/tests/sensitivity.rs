@@ -26,8 +26,8 @@ macro_rules! sensitivity {
     )*};
 }
 
-// If a second invariant is named, a run may break it first: a stop comes before ten seconds have passed, and the grant of
-// half a policy shows in the store calls.
+// If a second invariant is named, a run may break it first: a stop comes before ten seconds have passed, and the
+// grant of half a policy shows in the store calls.
 sensitivity! {
     a_store_that_counts_twice: CountsTwice breaks EachCallCountsOnce;
     a_server_that_acknowledges_first: AcknowledgesFirst breaks AcknowledgedIsCounted;

@@ -147,8 +147,8 @@ fn measure(plan: &LoadPlan, options: &Options) -> anyhow::Result<u64> {
     Ok(report.answered())
 }
 
-/// Doubles the rate until it is too high for the server, then bisects. Returns the number of requests that were answered
-/// at the highest rate.
+/// Doubles the rate until it is too high for the server, then bisects. Returns the number of requests that were
+/// answered at the highest rate.
 fn find_max(plan: &LoadPlan, options: &Options) -> anyhow::Result<u64> {
     let (mut good, mut bad, mut best) = (0, None, None);
     let mut rate = 1000;

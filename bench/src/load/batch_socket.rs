@@ -47,8 +47,8 @@ impl BatchSocket {
         }
     }
 
-    /// Sends at most [`BATCH`] requests, and blocks while the send buffer is full. Returns how many the network refused:
-    /// they time out and are then counted as lost.
+    /// Sends at most [`BATCH`] requests, and blocks while the send buffer is full. Returns how many the network
+    /// refused: they time out and are then counted as lost.
     #[expect(
         clippy::indexing_slicing,
         reason = "`rest` has at least as many messages as the kernel sent of it"

@@ -45,7 +45,7 @@ struct SentRequest {
     sent: u64,
 }
 
-/// What a reply answers.
+/// The relation of a reply to the requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ReplyKind {
     /// The first reply to a request, this many nanoseconds after its scheduled time.

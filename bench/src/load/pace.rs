@@ -1,6 +1,6 @@
 //! The times at which requests are sent.
 
-/// What makes a socket send its next request.
+/// The trigger of the next request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
     /// A closed loop: each reply triggers the next request. Measures the throughput of a server. A server that pauses

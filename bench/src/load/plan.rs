@@ -11,13 +11,13 @@ use super::mix::Mix;
 use super::pace::Pace;
 use super::request::Signer;
 
-/// The most requests in flight on one socket in a closed loop: fewer than there are `Thread`s, so that the `Thread` of a
-/// lost request is not reused at once.
+/// The most requests in flight on one socket in a closed loop: fewer than there are `Thread`s, so that the `Thread`
+/// of a lost request is not reused at once.
 pub const MOST_OUTSTANDING: u64 = 32_768;
 /// The most digests in one request.
 pub const MOST_DIGESTS: usize = 150;
 
-/// What load to put on which server.
+/// A load and its server.
 #[derive(Clone, Debug)]
 pub struct LoadPlan {
     /// The address of the server.

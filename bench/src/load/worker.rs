@@ -75,8 +75,8 @@ impl<'a> Worker<'a> {
         if let Some(cpu) = self.plan.cpu {
             cpu::pin_this_thread(cpu)?;
         }
-        // By default the kernel wakes a thread up to 50 us late: too late for a schedule. Without this, latencies are less
-        // exact.
+        // By default the kernel wakes a thread up to 50 us late: too late for a schedule. Without this, latencies
+        // are less exact.
         let _ = nix::sys::prctl::set_timerslack(1);
         let began = thread_cpu();
         loop {
@@ -100,8 +100,8 @@ impl<'a> Worker<'a> {
         Ok(self.report)
     }
 
-    /// Returns whether the thread never sleeps: an idle CPU takes tens of microseconds to wake, which would be added to the
-    /// server's latency.
+    /// Returns whether the thread never sleeps: an idle CPU takes tens of microseconds to wake, which would be added
+    /// to the server's latency.
     fn spins(&self) -> bool {
         self.plan.cpu.is_some() && matches!(self.pace, SocketPace::Open(_))
     }

@@ -70,8 +70,8 @@ impl Checker {
         self.pending.insert(datagram.copy, PendingCopy::new(datagram, now));
     }
 
-    /// Checks that the server was right to accept or to ignore a copy under `rules`. Returns the store calls of an accepted
-    /// copy.
+    /// Checks that the server was right to accept or to ignore a copy under `rules`. Returns the store calls of an
+    /// accepted copy.
     pub(crate) fn accepted(
         &mut self,
         copy: u64,
@@ -238,8 +238,8 @@ impl Checker {
         }
     }
 
-    /// Checks a link without a connection to a database that is healthy since `healthy`. The link lost its last connection at
-    /// `lost`.
+    /// Checks a link without a connection to a database that is healthy since `healthy`. The link lost its last
+    /// connection at `lost`.
     pub(crate) fn unconnected(&self, link: usize, healthy: Option<Tick>, lost: Tick, now: Tick) -> Checked {
         let in_time = healthy.is_none_or(|since| now.since(since.max(lost)) <= RECONNECT_TIMEOUT);
         let detail = || {

@@ -61,8 +61,8 @@ impl RecordModel {
             .holds(totals.acknowledged <= totals.counted, || format!("{call:?}: {totals:?}"))
     }
 
-    /// Executes those of `calls` that are `applied`, compares the records with those of the store, and returns the record
-    /// that each call must return.
+    /// Executes those of `calls` that are `applied`, compares the records with those of the store, and returns the
+    /// record that each call must return.
     pub(crate) fn applied(
         &mut self,
         now: UnixTime,

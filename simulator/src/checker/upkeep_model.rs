@@ -74,8 +74,8 @@ impl UpkeepModel {
         self.limit = Some(self.limit.map_or(limit, |earliest| earliest.min(limit)));
     }
 
-    /// Records the end of a slice: the round is complete, or not, or `None` after an error. If it is complete, returns its
-    /// limit and the records that it may have missed.
+    /// Records the end of a slice: the round is complete, or not, or `None` after an error. If it is complete,
+    /// returns its limit and the records that it may have missed.
     pub(crate) fn slice_ended(
         &mut self,
         began: Tick,

@@ -28,7 +28,7 @@ struct Connection {
     state: State,
     link: ConnectionManager<Session>,
     used: Tick,
-    /// When the last connection was lost.
+    /// The time at which the last connection was lost.
     lost: Tick,
     /// Whether it never connects again.
     given_up: bool,
@@ -56,7 +56,8 @@ struct RemoteBatch {
     answers: Option<Vec<StoreAnswer>>,
 }
 
-/// The course of an exchange: when the database executes how many calls, and when the caller has the answers or gives up.
+/// The course of an exchange: when the database executes how many calls, and when the caller has the answers or
+/// gives up.
 struct Exchange {
     executes: Option<(Duration, usize)>,
     ends: Duration,

@@ -1,5 +1,5 @@
-//! A runtime of pyzord without threads, sockets and clocks. The work of the threads is divided into steps, which the queue
-//! of events orders.
+//! A runtime of pyzord without threads, sockets and clocks. The work of the threads is divided into steps, which the
+//! queue of events orders.
 
 mod connection;
 mod shared;

@@ -8,7 +8,7 @@ use pyzord_bench::cpu;
 
 use crate::options::ServerOption;
 
-/// What a measurement uses of this machine.
+/// The programs and CPUs of a measurement.
 #[derive(Debug)]
 pub(crate) struct Machine {
     /// The server of this project.

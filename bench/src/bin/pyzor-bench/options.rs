@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use pyzord_bench::duration;
 
-/// What to measure, and how long.
+/// The extent of the measurement.
 #[derive(clap::Args, Debug)]
 pub(crate) struct CompareOptions {
     /// Measure only these parts

@@ -1,5 +1,5 @@
-//! Measurements with millions of records and 100,000 accounts: start, memory, throughput, and the latencies during expiry
-//! and reloads.
+//! Measurements with millions of records and 100,000 accounts: start, memory, throughput, and the latencies during
+//! expiry and reloads.
 
 use std::fmt;
 use std::fs;
@@ -26,7 +26,7 @@ const RELOADS: usize = 5;
 /// The longest time for one reload.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What to measure, and how long.
+/// The extent of the measurement.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ScaleOptions {
     /// What to measure: gdbm, redis, mysql, rules

@@ -53,7 +53,7 @@ impl Home {
     }
 }
 
-/// How to start a server.
+/// The options of a start.
 #[derive(Clone, Debug)]
 pub(crate) struct Start<'a> {
     pub(crate) engine: &'a str,

@@ -22,7 +22,7 @@ const SETUPS: [(&str, EchoOptions); 3] = [
     ("two threads, a socket each", EchoOptions { workers: 2, own_sockets: true }),
 ];
 
-/// What to measure, and how long.
+/// The extent of the measurement.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct SocketsOptions {
     /// Rounds; the table shows medians

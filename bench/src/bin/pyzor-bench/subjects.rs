@@ -18,8 +18,8 @@ use crate::rmw::{ReadModifyWrite, run};
 use crate::server::{Home, KEY, Server, Start, USER, copy};
 use crate::workload::Workload;
 
-/// The initial count of each record in a gdbm file. libgdbm moves a record when its count gets another digit: rare for old
-/// records, but frequent in a short run that starts at 1.
+/// The initial count of each record in a gdbm file. libgdbm moves a record when its count gets another digit: rare
+/// for old records, but frequent in a short run that starts at 1.
 const REPORTS: u32 = 100;
 const ONE: NonZeroU64 = NonZeroU64::MIN;
 /// Client ports when workers are compared: the kernel assigns each port to one worker.
@@ -205,8 +205,8 @@ impl Subjects {
         self.start_remote(records, machine, "mysql", [&dsn, &python_dsn], &[("MYSQL_TCP_PORT", port)], store)
     }
 
-    /// Starts servers with a remote database, one worker each. No process is pinned, because the database server needs CPU
-    /// too.
+    /// Starts servers with a remote database, one worker each. No process is pinned, because the database server
+    /// needs CPU too.
     fn start_remote(
         &mut self,
         records: u64,

@@ -2,7 +2,7 @@
 
 use pyzord_core::Operation;
 
-/// What the requests of a load ask for.
+/// The content of the requests of a load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Workload {
     Ping,
