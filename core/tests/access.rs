@@ -147,7 +147,7 @@ proptest! {
                 let [first, last] = [AccessOrder::FirstMatch, AccessOrder::LastMatch]
                     .map(|order| deciding(&text, order, &accounts, user, op));
                 if let (Some((first, allow)), Some((last, then))) = (first, last) && allow != then {
-                    let tells = |warning: &&&Warning| {
+                    let describes = |warning: &&&Warning| {
                         warning.line == Some(first)
                             && warning.text.split(' ').any(|word| word == *op)
                             && warning.text.contains(&format!(" to `{user}` and line {last} "))

@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pyzord_core::client::{Action, Count, Event, Forwarder, Notice, Remote};
-use pyzord_core::{Request, Tick};
+use pyzord_core::client::{Action, Event, Forwarder, Notice, Remote};
+use pyzord_core::{Counted, Request, Tick};
 
 use crate::network::{TIMEOUT, at, digest, now, remote};
 
 #[test]
 fn digests_from_a_loopback_address_are_forwarded_to_it() {
     let mut forwarder = Forwarder::new([Remote::new("127.0.0.1", 5)], TIMEOUT, [0; 16], at(0));
-    forwarder.count(Count::new(digest(1), false, "127.0.0.1".parse().unwrap()), at(0));
+    forwarder.count(Counted::new(digest(1), false, "127.0.0.1".parse().ok()), at(0));
     assert_eq!(forwarder.totals().next().unwrap().1.waiting, 1);
 }
 
@@ -20,7 +20,7 @@ fn a_name_is_resolved_and_its_addresses_are_tried_in_turn() {
     let addresses: Vec<SocketAddr> = ["[2001:db8::1]:5", "192.0.2.1:5"].map(|a| a.parse().unwrap()).into();
     let mut forwarder = Forwarder::new([Remote::new("a.example", 5)], TIMEOUT, [0; 16], at(0));
     let (mut datagram, mut tick) = (Vec::new(), at(0));
-    forwarder.count(Count::new(digest(1), false, "192.0.2.7".parse().unwrap()), tick);
+    forwarder.count(Counted::new(digest(1), false, "192.0.2.7".parse().ok()), tick);
     assert_eq!(forwarder.poll(now(tick), &mut datagram), Some(Action::LookUp(0)));
     assert_eq!(forwarder.poll(now(tick), &mut datagram), None);
     forwarder.found(0, &[], tick);
@@ -46,7 +46,7 @@ fn a_name_is_resolved_and_its_addresses_are_tried_in_turn() {
 fn only_replies_from_the_server_are_accepted() {
     let mut forwarder = Forwarder::new([remote(2, true)], TIMEOUT, [0; 16], at(0));
     let mut datagram = Vec::new();
-    forwarder.count(Count::new(digest(1), false, "192.0.2.7".parse().unwrap()), at(0));
+    forwarder.count(Counted::new(digest(1), false, "192.0.2.7".parse().ok()), at(0));
     assert_eq!(
         forwarder.poll(now(at(1000)), &mut datagram),
         Some(Action::Send("192.0.2.2:24441".parse().unwrap()))
@@ -78,7 +78,7 @@ fn sends(forwarder: &mut Forwarder, tick: Tick) -> Vec<Vec<u8>> {
 /// Counts ten digests: a full batch, which is sent at once.
 fn count_ten(forwarder: &mut Forwarder, tick: Tick) {
     (0..10)
-        .for_each(|number| forwarder.count(Count::new(digest(number), false, [192, 0, 2, 7].into()), tick));
+        .for_each(|number| forwarder.count(Counted::new(digest(number), false, Some([192, 0, 2, 7].into())), tick));
 }
 
 fn answer(forwarder: &mut Forwarder, datagram: &[u8], tick: Tick) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pyzord_core::client::{Action, Event, Forwarder, Notice, Remote, Reply, Totals};
 use pyzord_core::{
-    AccessOrder, Batch, Digest, Guard, Limits, MemoryStore, Now, Policy, Store, StoreError, Tick, UnixTime,
+    AccessOrder, Batch, Digest, Guard, Limits, MemoryStore, Now, Policy, Server, Store, StoreError, Tick,
+    UnixTime,
 };
 
 pub(crate) const START: i64 = 1_700_000_000;
@@ -43,9 +44,8 @@ impl Numbers {
 #[derive(Debug)]
 pub(crate) struct Node {
     address: SocketAddr,
-    pub(crate) policy: Policy,
+    pub(crate) server: Server,
     pub(crate) store: MemoryStore,
-    guard: Guard,
     pub(crate) forwarder: Forwarder,
     /// Whether it receives datagrams.
     pub(crate) up: bool,
@@ -61,9 +61,8 @@ impl Node {
         let (policy, _) = Policy::parse(Some(b"bob : 1234"), Some(access), AccessOrder::FirstMatch);
         Self {
             address: SocketAddr::from(([192, 0, 2, host], 24441)),
-            policy,
+            server: Server::new(policy, Guard::new(Limits::default(), [host; 16])),
             store: MemoryStore::new(),
-            guard: Guard::new(Limits::default(), [host; 16]),
             forwarder: Forwarder::new(remotes, TIMEOUT, [host; 16], Tick::default()),
             up: true,
             broken: false,
@@ -76,17 +75,17 @@ impl Node {
     pub(crate) fn serve(&mut self, peer: SocketAddr, datagram: &[u8], now: Now) -> Option<Vec<u8>> {
         self.received += 1;
         let mut batch = Batch::new();
-        batch.accept_with(&mut self.guard, None, &self.policy, peer, datagram, now).ok()?;
+        batch.accept(&self.server, peer, datagram, now).ok()?;
+        let asked = batch.ask();
         let mut answers = Vec::new();
         if self.broken {
-            answers.extend(batch.calls().iter().map(|_| Err(StoreError::Unavailable)));
+            answers.extend(asked.calls().iter().map(|_| Err(StoreError::Unavailable)));
         } else {
-            self.store.execute(now, batch.calls(), &mut answers);
+            self.store.execute(now, asked.calls(), &mut answers);
         }
-        batch.resolve(&answers);
-        batch.settle(&mut self.guard);
-        batch.counted().for_each(|count| self.forwarder.count(count, now.tick));
-        batch.replies().next().map(|(_, reply)| reply.to_vec())
+        let answered = asked.resolve(&self.server, &answers);
+        answered.counted().for_each(|counted| self.forwarder.count(counted, now.tick));
+        answered.replies().next().map(|(_, reply)| reply.to_vec())
     }
 
     /// Returns how often each digest was reported.

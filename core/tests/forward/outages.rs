@@ -78,7 +78,7 @@ fn one_lost_datagram_makes_no_notice() {
 #[test]
 fn refused_digests_are_dropped_with_a_notice_every_ten_minutes() {
     let mut network = pair(false);
-    network.nodes[1].policy = Policy::parse(None, Some(b""), AccessOrder::FirstMatch).0;
+    network.nodes[1].server.replace_policy(Policy::parse(None, Some(b""), AccessOrder::FirstMatch).0);
     for number in 0..1000 {
         network.report(number);
         network.run_seconds(1);

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use pyzord_core::Request;
-use pyzord_core::client::{Action, Count, Forwarder, Remote};
+use pyzord_core::{Counted, Request};
+use pyzord_core::client::{Action, Forwarder, Remote};
 
 use crate::network::{CLIENT, TIMEOUT, at, digest, now, remote};
 
@@ -44,7 +44,7 @@ proptest! {
             match input {
                 Input::Count(number, whitelisted) => {
                     let peer: IpAddr = CLIENT.parse::<SocketAddr>().unwrap().ip();
-                    forwarder.count(Count::new(digest(number), whitelisted, peer), tick);
+                    forwarder.count(Counted::new(digest(number), whitelisted, Some(peer)), tick);
                     offered += 1;
                 }
                 Input::Reply { code, from } => {
