@@ -2,10 +2,11 @@ use std::net::SocketAddr;
 
 use arbitrary::{Arbitrary, Unstructured};
 use pyzord_core::{
-    ANONYMOUS, Batch, Digest, MAX_REQUEST, Operation, Policy, Request, Step, StoreAnswer, StoreCall, StoreError,
-    StoreOp, UnixTime, accept as judge, lines, verify,
+    ANONYMOUS, Batch, Digest, Ignored, MAX_REQUEST, Now, Operation, Policy, Request, Server, StoreAnswer, StoreCall,
+    StoreError, StoreOp, Tick, UnixTime, lines, verify,
 };
 
+use crate::one_request::{OneRequest, forgetful_server, only_reply};
 use crate::peer::{Datagram, Rules};
 use crate::record;
 
@@ -22,66 +23,61 @@ struct Input<'a> {
     datagram: Datagram<'a>,
 }
 
-/// A datagram without `Op` gets no reply. Any other gets the code of the first failed check, in a reply that is not a
-/// request, repeats `Thread`, and has at most three times the size of the request. The store gets the calls of the
-/// operation, and a batch of one gives the same.
+/// A datagram without `Op` is not answered; any other gets the code that the checks give in their order, in a reply
+/// that is no request, repeats `Thread`, and weighs at most three times the request. The store is asked what the
+/// operation needs. All of this is the same for a request that is split off, and for a peer with an address.
 pub fn accept(data: &[u8]) {
     let mut source = Unstructured::new(data);
     let Ok(record) = record::record(&mut source) else { return };
     let Ok(input) = Input::arbitrary_take_rest(source) else { return };
-    let (policy, datagram, now) = (input.rules.policy(), input.datagram.bytes(input.now), UnixTime::from_seconds(input.now));
+    let (server, datagram) = (&forgetful_server(input.rules.policy()), input.datagram.bytes(input.now));
+    let now = UnixTime::from_seconds(input.now);
     let answer = match input.fault {
         0 => Err(StoreError::Unavailable),
         1 => Err(StoreError::Unreadable),
         _ => Ok(record),
     };
-    let expected = verdict(&policy, &input.rules, &datagram, now);
-    let (calls, reply) = one(&policy, &datagram, now, answer);
-    assert_eq!((calls, reply.clone()), batch_of_one(&policy, &datagram, now, answer));
-    let (Some(expected), Some(reply)) = (expected, &reply) else {
-        return assert!(expected.is_none() && reply.is_none(), "{}", datagram.escape_ascii());
+    let expected = verdict(server.policy(), &input.rules, &datagram, now);
+    let judged = one(server, &datagram, now, answer);
+    assert_eq!(judged, split_off(server, &datagram, now, answer));
+    let (Some(expected), Ok((_, reply))) = (expected, &judged) else {
+        let ignored = judged == Err(Ignored::NotARequest);
+        return assert!(expected.is_none() && ignored, "{}", datagram.escape_ascii());
     };
     let code = expected.and_then(|asks| if asks { answer.map(drop).map_err(|_| 500) } else { Ok(()) });
     let code = format!("Code: {}\n", code.err().unwrap_or(200));
     assert!(reply.starts_with(code.as_bytes()), "{code} {}", reply.escape_ascii());
-    check_reply(&policy, &datagram, now, reply);
+    check_reply(server, &datagram, now, reply);
 }
 
-/// Returns the store calls and the reply of a datagram.
-fn one(policy: &Policy, datagram: &[u8], now: UnixTime, answer: StoreAnswer) -> (Vec<StoreCall>, Option<Vec<u8>>) {
-    let (calls, reply) = match judge(policy, datagram, now) {
-        Step::Ignore(_) => return (Vec::new(), None),
-        Step::Reply(reply) => (Vec::new(), reply),
-        Step::Store(pending) => {
-            let calls = pending.calls().to_vec();
-            check_calls(datagram, &calls);
-            (calls.clone(), pending.resume(&vec![answer; calls.len()]))
-        }
-    };
-    let mut out = Vec::new();
-    reply.write(&mut out);
-    (calls, Some(out))
+/// What the store was asked for a datagram, and its reply.
+type Judged = Result<(Vec<StoreCall>, Vec<u8>), Ignored>;
+
+fn one(server: &Server, datagram: &[u8], now: UnixTime, answer: StoreAnswer) -> Judged {
+    let request = OneRequest::accept(server, datagram, now)?;
+    let calls = request.calls().to_vec();
+    if !calls.is_empty() {
+        check_calls(datagram, &calls);
+    }
+    let (reply, _) = request.resolve(&vec![answer; calls.len()]);
+    Ok((calls, reply))
 }
 
-fn batch_of_one(
-    policy: &Policy,
-    datagram: &[u8],
-    now: UnixTime,
-    answer: StoreAnswer,
-) -> (Vec<StoreCall>, Option<Vec<u8>>) {
+fn split_off(server: &Server, datagram: &[u8], now: UnixTime, answer: StoreAnswer) -> Judged {
     let mut batch = Batch::new();
     let peer = SocketAddr::from(([192, 0, 2, 1], 9));
-    let taken = batch.accept(policy, peer, datagram, now).is_ok();
-    let calls = batch.calls().to_vec();
-    batch.resolve(&vec![answer; calls.len()]);
-    for usage in batch.usage() {
+    batch.accept(server, peer, datagram, Now { wall: now, tick: Tick::default() })?;
+    let waiting = batch.split(Batch::new());
+    let calls = waiting.calls().to_vec();
+    assert_eq!((batch.len(), waiting.len()), if calls.is_empty() { (1, 0) } else { (0, 1) });
+    let asked = if calls.is_empty() { batch.ask() } else { waiting };
+    let answered = asked.resolve(server, &vec![answer; calls.len()]);
+    for usage in answered.usage() {
         let line = usage.to_string();
         let most = 1024 + 44 * usage.digests.len();
         assert!(line.len() <= most && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
     }
-    let reply = batch.replies().next().map(|(_, reply)| reply.to_vec());
-    assert_eq!(taken, reply.is_some());
-    (calls, reply)
+    Ok((calls, only_reply(&answered)))
 }
 
 /// Checks that the first digest is read, or that all are counted, repeated ones too.
@@ -99,11 +95,11 @@ fn check_calls(datagram: &[u8], calls: &[StoreCall]) {
     assert!(calls.iter().all(|call| call.op == op));
 }
 
-fn check_reply(policy: &Policy, datagram: &[u8], now: UnixTime, reply: &[u8]) {
+fn check_reply(server: &Server, datagram: &[u8], now: UnixTime, reply: &[u8]) {
     assert!(reply.len() + WIRE_OVERHEAD <= 3 * (datagram.len() + WIRE_OVERHEAD), "{}", reply.len());
     assert!(reply.len() <= MAX_REQUEST + REPLY_OVERHEAD, "{}", reply.len());
     assert!(reply.ends_with(b"\n\n") && !reply.starts_with(b"Thread"));
-    assert!(matches!(judge(policy, reply, now), Step::Ignore(_)), "a reply is a request");
+    assert!(OneRequest::accept(server, reply, now).is_err(), "a reply is a request");
     let readable = datagram.get(..MAX_REQUEST).unwrap_or(datagram);
     // Only whole lines of a longer datagram are parsed.
     if let (Some(request), true) = (Request::parse(readable), datagram.len() <= MAX_REQUEST) {

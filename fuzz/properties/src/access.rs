@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
-use pyzord_core::{ANONYMOUS, AccessOrder, Operation, Policy, Refusal, Step, UnixTime, accept};
+use pyzord_core::{ANONYMOUS, AccessOrder, Operation, Policy, Refusal, Server, UnixTime};
 
+use crate::one_request::{OneRequest, forgetful_server};
 use crate::told;
 
 /// For every user and operation, the policy equals the lines of the access file, read one by one, in both orders.
@@ -22,22 +23,21 @@ pub fn access(data: &[u8]) {
                 assert_eq!(policy.allows(user, operation), expected, "{operation} {}", user.escape_ascii());
             }
         }
-        words(&policy, &model, order);
+        words(&forgetful_server(policy), &model, order);
     }
 }
 
-/// Checks unknown operations; the server distinguishes the first 58.
-fn words(policy: &Policy, model: &Model<'_>, order: AccessOrder) {
+/// What becomes of words that are no operations; the server tells the first 58 of them apart.
+fn words(server: &Server, model: &Model<'_>, order: AccessOrder) {
     let unknown: BTreeSet<&Vec<u8>> =
         model.lines.iter().flat_map(|line| &line.operations).filter(|word| Operation::parse(word).is_none()).collect();
     for word in unknown.iter().take(if unknown.len() > 50 { 0 } else { 50 }) {
         let datagram = [b"Op: ", &word[..], b"\nPV: 2.1\n"].concat();
-        let Step::Reply(reply) = accept(policy, &datagram, UnixTime::from_seconds(0)) else {
-            panic!("an unknown operation got no reply")
-        };
+        let request = OneRequest::accept(server, &datagram, UnixTime::from_seconds(0));
+        let refusal = request.expect("an unknown word is answered").refusal();
         let granted = *word != b"all" && model.allows(order, ANONYMOUS, word);
         let expected = if granted { Refusal::NotImplemented } else { Refusal::Forbidden };
-        assert_eq!(reply.refusal(), Some(expected), "{}", word.escape_ascii());
+        assert_eq!(refusal, Some(expected), "{}", word.escape_ascii());
     }
 }
 

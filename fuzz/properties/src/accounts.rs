@@ -1,8 +1,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use pyzord_core::{ANONYMOUS, AccessOrder, HashedKey, HeaderBlock, Policy, Refusal, Step, UnixTime, accept};
+use pyzord_core::{ANONYMOUS, AccessOrder, HashedKey, HeaderBlock, Policy, Refusal, Server, UnixTime};
 
+use crate::one_request::{OneRequest, forgetful_server};
 use crate::told;
 
 const NOW: i64 = 1_700_000_000;
@@ -16,13 +17,14 @@ pub fn accounts(text: &[u8]) {
     assert!(warnings.iter().all(|warning| matches!(warning.text, Cow::Borrowed(_))));
     let keys = keys(text);
     assert_eq!(policy.accounts(), keys.len());
+    let server = &forgetful_server(policy);
     for (user, key) in keys {
         if user == ANONYMOUS || !fits_header(user) {
             continue;
         }
-        assert_eq!(code(&policy, user, key), 200, "{}", user.escape_ascii());
-        assert_eq!(code(&policy, user, &[key, b"x"].concat()), 401, "{}", user.escape_ascii());
-        assert_eq!(code(&policy, &[user, b" "].concat(), key), 401, "{}", user.escape_ascii());
+        assert_eq!(code(server, user, key), 200, "{}", user.escape_ascii());
+        assert_eq!(code(server, user, &[key, b"x"].concat()), 401, "{}", user.escape_ascii());
+        assert_eq!(code(server, &[user, b" "].concat(), key), 401, "{}", user.escape_ascii());
     }
 }
 
@@ -43,13 +45,13 @@ fn fits_header(user: &[u8]) -> bool {
     !user.contains(&b'\r')
 }
 
-/// Returns the code of the reply to a ping of `user`, signed with `key`.
-fn code(policy: &Policy, user: &[u8], key: &[u8]) -> u16 {
+/// The code that a ping of `user`, signed with `key`, is answered with.
+fn code(server: &Server, user: &[u8], key: &[u8]) -> u16 {
     let text = [b"Op: ping\nPV: 2.1\nUser: ", user, b"\nTime: 1700000000\n"].concat();
     let signature = HashedKey::new(user, key).sign(HeaderBlock::new(&text), NOW);
     let datagram = [&text, &b"Sig: "[..], &signature, b"\n"].concat();
-    match accept(policy, &datagram, UnixTime::from_seconds(NOW)) {
-        Step::Reply(reply) => reply.refusal().map_or(200, Refusal::code),
-        other => panic!("a ping has no reply or asks the store: {other:?}"),
-    }
+    let request = OneRequest::accept(server, &datagram, UnixTime::from_seconds(NOW));
+    let request = request.expect("a ping is answered");
+    assert!(request.calls().is_empty(), "a ping needs no store");
+    request.refusal().map_or(200, Refusal::code)
 }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 
 use pyzord_core::client::{Credentials, Remote};
-use pyzord_core::{File, Warning};
+use pyzord_core::{UserFile, Warning};
 
 /// Every line of a client's files is a server or an account, is empty or a comment, or has a warning of one line
 /// with its number and no part of the file. The account of a server is the last line with its host and port.
@@ -34,9 +34,9 @@ pub fn client_files(data: &[u8]) {
         assert_eq!(remote.credentials, expected, "{remote}");
         check_written(remote);
     }
-    check_warnings(&warnings, File::Servers, servers, named.len());
+    check_warnings(&warnings, UserFile::Servers, servers, named.len());
     found.retain(|server| keys.contains_key(server));
-    check_warnings(&warnings, File::ClientAccounts, accounts, found.len());
+    check_warnings(&warnings, UserFile::ClientAccounts, accounts, found.len());
 }
 
 /// Checks that the text of a server parses to the same server.
@@ -47,9 +47,9 @@ fn check_written(remote: &Remote) {
     assert_eq!(again, Some((&remote.host, remote.port, remote.ip())));
 }
 
-/// Checks the warnings of a file with lines for `used` servers: each other content line has one warning.
-fn check_warnings(warnings: &[Warning], file: File, text: &[u8], used: usize) {
-    let content = content_lines(text);
+/// `used` servers have what they need from this file; each other line that says something has one warning.
+fn check_warnings(warnings: &[Warning], file: UserFile, text: &[u8], used: usize) {
+    let said = said(text);
     let of_file = || warnings.iter().filter(|warning| warning.file == file);
     for warning in of_file() {
         let told = warning.to_string();
@@ -57,12 +57,16 @@ fn check_warnings(warnings: &[Warning], file: File, text: &[u8], used: usize) {
         assert!(told.starts_with(&file.to_string()));
         // A static text has no part of the file.
         let fixed = matches!(warning.text, Cow::Borrowed(_));
-        assert!(if warning.line == 0 { file == File::Servers && used == 0 } else { fixed }, "{told}");
-        assert!(warning.line == 0 || content.contains_key(&warning.line), "{told}");
-        assert!(warning.line == 0 || told.contains(&format!(", line {}: ", warning.line)), "{told}");
+        match warning.line {
+            None => assert!(file == UserFile::Servers && used == 0, "{told}"),
+            Some(line) => {
+                assert!(fixed && said.contains_key(&line), "{told}");
+                assert!(told.contains(&format!(", line {line}: ")), "{told}");
+            }
+        }
     }
-    let lines: BTreeSet<usize> = of_file().map(|warning| warning.line).filter(|line| *line != 0).collect();
-    let numbered = of_file().filter(|warning| warning.line != 0).count();
+    let lines: BTreeSet<usize> = of_file().filter_map(|warning| warning.line).collect();
+    let numbered = of_file().filter(|warning| warning.line.is_some()).count();
     assert_eq!(lines.len(), numbered, "a line has two warnings: {warnings:?}");
     // A line of the anonymous user is valid, but counts as no account for a later line.
     if !content.values().any(|line| line.contains("anonymous")) {

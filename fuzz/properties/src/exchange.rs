@@ -1,11 +1,14 @@
+use std::net::SocketAddr;
+
 use arbitrary::{Arbitrary, Unstructured};
 use pyzord_core::client::{Credentials, Message, Reply, Thread};
 use pyzord_core::{
     ANONYMOUS, AccessOrder, BadSignature, Batch, Digest, MAX_REQUEST, MemoryStore, Now, Operation, Policy, Refusal,
-    Request, Step, Store, StoreAnswer, StoreError, Tick, UnixTime, accept, lines,
+    Request, Server, Store, StoreAnswer, StoreError, Tick, UnixTime, lines,
 };
 
 use crate::email::signed_text;
+use crate::one_request::{OneRequest, forgetful_server, only_reply};
 
 const PEER: &str = "192.0.2.1:4000";
 
@@ -43,10 +46,10 @@ pub fn exchange(data: &[u8]) {
     let mut datagram = datagram.strip_prefix(b"what was there").expect("the buffer is appended to").to_vec();
 
     let now = UnixTime::from_micros(input.time.saturating_add(i64::from(input.skew) * 62_500));
-    let policy = policy(&user, &key);
+    let server = &forgetful_server(policy(&user, &key));
     let expected = refusal(&message, credentials.are_anonymous(), datagram.len(), time, now);
-    let (answer, counted) = serve(&policy, &datagram, now, input.broken);
-    let reply = Reply::parse(&answer).expect("the reply has all required headers");
+    let (answer, counted) = serve(server, &datagram, now, input.broken);
+    let reply = Reply::parse(&answer).expect("a reply to a client has what it insists on");
     let asked = expected.is_ok() && operation.needs_digest();
     let expected = if input.broken && asked { Err(Refusal::Store(StoreError::Unavailable)) } else { expected };
     assert_eq!(reply.code, expected.map_or_else(Refusal::code, |()| 200), "{}", datagram.escape_ascii());
@@ -61,23 +64,20 @@ pub fn exchange(data: &[u8]) {
     assert_eq!(counted, digests.take(if told { usize::MAX } else { 0 }).collect::<Vec<_>>());
 
     if !credentials.are_anonymous() {
-        change(&mut datagram, &input, &policy, now);
+        change(&mut datagram, &input, server, now);
     }
 }
 
-/// Checks a request with a changed byte.
-fn change(datagram: &mut [u8], input: &Input<'_>, policy: &Policy, now: UnixTime) {
+/// A byte is changed on the way.
+fn change(datagram: &mut [u8], input: &Input<'_>, server: &Server, now: UnixTime) {
     let before = signed_text(datagram);
     let user = Request::parse(datagram).map(|request| request.user.to_vec());
     let at = input.at % datagram.len();
     if let Some(byte) = datagram.get_mut(at) {
         *byte = input.byte;
     }
-    let refusal = match accept(policy, datagram, now) {
-        Step::Ignore(_) => return,
-        Step::Reply(reply) => reply.refusal(),
-        Step::Store(_) => None,
-    };
+    let Ok(request) = OneRequest::accept(server, datagram, now) else { return };
+    let refusal = request.refusal();
     let taken = Request::parse(datagram).map(|request| request.user.to_vec());
     if taken == user && !matches!(refusal, Some(Refusal::Signature(_) | Refusal::TooLong)) {
         assert_eq!(signed_text(datagram), before, "{}", datagram.escape_ascii());
@@ -118,17 +118,18 @@ fn refusal(
     }
 }
 
-/// Returns the server's reply and the digests to forward, with whether they were whitelisted.
-fn serve(policy: &Policy, datagram: &[u8], now: UnixTime, broken: bool) -> (Vec<u8>, Vec<(Digest, bool)>) {
+/// The server's reply, and the digests that it would send on, with whether they were whitelisted.
+fn serve(server: &Server, datagram: &[u8], now: UnixTime, broken: bool) -> (Vec<u8>, Vec<(Digest, bool)>) {
     let mut batch = Batch::new();
-    batch.accept(policy, PEER.parse().expect("an address"), datagram, now).expect("a client's request has a reply");
+    let (peer, now): (SocketAddr, _) = (PEER.parse().expect("an address"), Now { wall: now, tick: Tick::default() });
+    batch.accept(server, peer, datagram, now).expect("a client's request has an answer");
+    let asked = batch.ask();
     let mut answers: Vec<StoreAnswer> = Vec::new();
-    match batch.calls() {
+    match asked.calls() {
         calls if broken => answers.extend(calls.iter().map(|_| Err(StoreError::Unavailable))),
-        calls => MemoryStore::new().execute(Now { wall: now, tick: Tick::default() }, calls, &mut answers),
+        calls => MemoryStore::new().execute(now, calls, &mut answers),
     }
-    batch.resolve(&answers);
-    let reply = batch.replies().next().map(|(_, reply)| reply.to_vec()).unwrap_or_default();
-    let counted = batch.counted().map(|count| (count.digest, count.whitelisted)).collect();
-    (reply, counted)
+    let answered = asked.resolve(server, &answers);
+    let counted = answered.counted().map(|counted| (counted.digest, counted.whitelisted)).collect();
+    (only_reply(&answered), counted)
 }

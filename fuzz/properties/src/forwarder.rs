@@ -3,10 +3,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use pyzord_core::client::{Action, Count, Forwarder, Remote, Totals};
+use pyzord_core::client::{Action, Forwarder, Remote, Totals};
 use pyzord_core::{
-    AccessOrder, Digest, HeaderBlock, Now, Operation, Policy, Request, Step, StoreOp, Tick, UnixTime, accept,
+    AccessOrder, Counted, Digest, HeaderBlock, Now, Operation, Policy, Request, Server, StoreOp, Tick, UnixTime,
 };
+
+use crate::one_request::{OneRequest, forgetful_server};
 
 const START: i64 = 1_700_000_000;
 /// More digests than a queue holds.
@@ -79,7 +81,7 @@ pub fn forwarder(data: &[u8]) {
 /// Sends and waits as a runtime does, and counts independently.
 struct Driver {
     forwarder: Forwarder,
-    policy: Policy,
+    server: Server,
     timeout: Duration,
     tick: Tick,
     offered: u32,
@@ -127,9 +129,10 @@ impl Driver {
         let (remotes, _) = Remote::parse(Some(servers), input.signed.then_some(accounts));
         let timeout = Duration::from_secs(u64::from(input.timeout % 60) + 1);
         let access = b"report whitelist ping : bob anonymous : allow";
+        let (policy, _) = Policy::parse(Some(b"bob : abcdef"), Some(access), AccessOrder::FirstMatch);
         Self {
             forwarder: Forwarder::new(remotes, timeout, [0; 16], Tick::default()),
-            policy: Policy::parse(Some(b"bob : abcdef"), Some(access), AccessOrder::FirstMatch).0,
+            server: forgetful_server(policy),
             timeout,
             tick: Tick::default(),
             offered: 0,
@@ -174,7 +177,7 @@ impl Driver {
         for _ in 0..digests {
             self.offered += 1;
             let host = IpAddr::from([192, 0, 2, host]);
-            self.forwarder.count(Count::new(digest(self.offered), whitelisted, host), self.tick);
+            self.forwarder.count(Counted::new(digest(self.offered), whitelisted, Some(host)), self.tick);
         }
     }
 
@@ -215,14 +218,14 @@ impl Driver {
         self.sent.push(sent.clone());
         let whole = HeaderBlock::new(datagram).iter().any(|header| header.is("Sig"));
         assert!(whole && datagram.len() < 1024, "{}", datagram.escape_ascii());
-        let asked = match accept(&self.policy, datagram, self.now().wall) {
-            Step::Ignore(reason) => panic!("{reason:?}: {}", datagram.escape_ascii()),
-            Step::Reply(reply) => {
-                assert_eq!((reply.refusal(), Operation::parse(request.op)), (None, Some(Operation::Ping)));
-                Vec::new()
-            }
-            Step::Store(pending) => pending.calls().to_vec(),
+        let accepted = match OneRequest::accept(&self.server, datagram, self.now().wall) {
+            Ok(accepted) => accepted,
+            Err(ignored) => panic!("{ignored:?}: {}", datagram.escape_ascii()),
         };
+        let asked = accepted.calls().to_vec();
+        if asked.is_empty() {
+            assert_eq!((accepted.refusal(), Operation::parse(request.op)), (None, Some(Operation::Ping)));
+        }
         let op = if request.op == b"whitelist" { StoreOp::Whitelist } else { StoreOp::Report };
         assert!(asked.iter().all(|call| call.op == op) && asked.iter().map(|call| call.digest).eq(digests.clone()));
         let book = self.books.get_mut(server).expect("there are two servers");

@@ -11,6 +11,7 @@
 )]
 
 mod email;
+mod one_request;
 mod peer;
 mod record;
 mod told;
