@@ -48,4 +48,5 @@ targets! {
     request,
     settings,
     signature,
+    signed_counts,
 }
