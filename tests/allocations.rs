@@ -1,5 +1,5 @@
-//! A datagram costs no allocation from receiving it to sending its reply, with the counters of the status page and with
-//! forwarding.
+//! A datagram costs no allocation, from its receipt to its reply, with all that a status page wants to know, nor when
+//! it is forwarded.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::UdpSocket;
@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use pyzord_core::client::Remote;
 use pyzord_core::{
-    AccessOrder, CleanupAge, HashedKey, HeaderBlock, Limits, MemoryStore, Now, Policy, Progress, Record,
-    Store, StoreAnswer, StoreCall, StoreFailure, Task, UnixTime,
+    AccessOrder, HashedKey, HeaderBlock, Limits, MemoryStore, Now, Policy, Progress, Record, Server, Store,
+    StoreAnswer, StoreCall, StoreFailure, Task, UnixTime,
 };
 use pyzord_engines::Gdbm;
-use pyzord_runtime::{Clock, Counters, Forwarding, Live, Parts, Server, Shield, Sockets, Stores, Wait};
+use pyzord_runtime::{
+    Clock, Counters, Forwarding, Service, Sockets, Stores, Wait, WorkerContext, shared_guard,
+};
 
 const ACCOUNTS: &[u8] = b"bob : 0123456789abcdef0123456789abcdef01234567";
 const ACCESS: &[u8] = b"all : anonymous : allow\nall : bob : allow\n";
 
-/// One datagram of each kind, some of them refused.
+/// One datagram of each kind, some of them in vain.
 fn datagrams(now: UnixTime) -> Vec<Vec<u8>> {
     let key = HashedKey::new(b"bob", b"0123456789abcdef0123456789abcdef01234567");
     let mut datagrams =
@@ -35,34 +37,33 @@ fn datagrams(now: UnixTime) -> Vec<Vec<u8>> {
     datagrams
 }
 
-/// Sends all of `datagrams` to a worker whose buffers have grown already, and counts its allocations.
+/// Sends all of `datagrams` to a worker that was warm before, and counts what it allocates in serving them.
 fn allocations<S: Store + Clone>(store: &S) -> u64 {
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
     sockets.iter().for_each(|socket| socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap());
     let (policy, _) = Policy::parse(Some(ACCOUNTS), Some(ACCESS), AccessOrder::FirstMatch);
-    let (policy, counters) = (Live::new(policy), Counters::detailed(1));
-    // To a server that never answers; allocations of its thread are not counted.
+    let counters = Counters::detailed(1);
+    // To a server that never answers; what its thread allocates is not counted.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let remote = Remote::new("127.0.0.1", silent.local_addr().unwrap().port());
     let forwarding = Forwarding::start(vec![remote], Duration::from_secs(60)).unwrap();
-    let server = Server {
+    let service = Service {
         sockets: &sockets,
-        policy: &policy,
+        server: Server::new(policy, shared_guard(Limits::default()).unwrap()),
         counters: &counters,
-        shield: &Shield::new(Limits::default()),
         stores: Stores::Local(vec![store.clone()]),
         upkeep: store.clone(),
-        cleanup: CleanupAge(0),
-        reload: &mut Policy::default,
-        usage: &|batch| {
-            assert!(batch.usage().count() > 0);
-            forwarding.hand_over(batch);
+        cleanup: None,
+        reload: &mut || None,
+        on_answered: &|answered| {
+            assert!(answered.usage().count() > 0);
+            forwarding.hand_over(answered);
         },
         supervisor: None,
     };
-    let parts = Parts::new(&server);
-    let backend = parts.split(server.stores).0.pop().unwrap();
-    let mut worker = parts.worker(backend);
+    let context = WorkerContext::new(&service);
+    let backend = context.parts(service).backends.pop().unwrap();
+    let mut worker = context.worker(backend);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.connect(sockets.address().unwrap()).unwrap();
     let datagrams = datagrams(Clock::start().now().wall);
@@ -72,7 +73,7 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
         }
         while worker.serve(Wait::No) {}
     };
-    // The buffers grow in the first rounds.
+    // The first rounds make room in the buffers.
     for _ in 0..3 {
         serve();
     }
@@ -94,7 +95,7 @@ fn a_datagram_costs_no_allocation_with_gdbm() {
     assert_eq!(allocations(&store), 0);
 }
 
-/// The counter does count.
+/// The counter sees what there is to be seen.
 #[test]
 fn an_allocation_is_counted() {
     assert!(allocations(&Wasteful) > 0);

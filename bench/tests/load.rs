@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use pyzord_bench::load::{Distribution, LoadPlan, LoadProgress, Mix, Pace, Report, Signer, numbered, run};
 use pyzord_core::{
-    AccessOrder, CleanupAge, Limits, MemoryStore, Now, Operation, Policy, Progress, Rate, Store, StoreAnswer,
+    AccessOrder, Limits, MemoryStore, Now, Operation, Policy, Progress, Server, Store, StoreAnswer,
     StoreCall, StoreFailure, Task,
 };
-use pyzord_runtime::{Command as ServerCommand, Counters, Live, Server, Shield, Sockets, Stores};
+use pyzord_runtime::{Command as ServerCommand, Counters, Service, Sockets, Stores, shared_guard};
 
 /// Long enough that a slow machine does not count an answered request as lost.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -167,30 +167,28 @@ fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
     let access = Some(&b"check report ping : anonymous : allow\nall : bob : allow\n"[..]);
     let (policy, _) = Policy::parse(Some(b"bob : ABcd"), access, AccessOrder::FirstMatch);
     let sockets = Sockets::bind("127.0.0.1", 0, 2).unwrap();
-    let (policy, counters, records) = (Live::new(policy), Counters::default(), Mutex::default());
+    let (counters, records) = (Counters::default(), Mutex::default());
     // The test sends more wrong signatures from one address than any client.
     let mut limits = Limits::default();
-    limits.failures = Rate::UNLIMITED;
-    let shield = Shield::new(limits);
+    limits.failures = None;
+    let server = Server::new(policy, shared_guard(limits).unwrap());
     thread::scope(|scope| {
         // A failed test drops it, which stops the server.
         let (commands, receiver) = channel::<ServerCommand>();
-        let (store, counters) = (SharedStore(&records), &counters);
-        let (sockets, policy, shield) = (&sockets, &policy, &shield);
+        let (store, sockets, counters) = (SharedStore(&records), &sockets, &counters);
         scope.spawn(move || {
-            let server = Server {
+            let service = Service {
                 sockets,
-                policy,
+                server,
                 counters,
-                shield,
                 stores: Stores::Local(vec![store.clone(); 2]),
                 upkeep: store,
-                cleanup: CleanupAge(0),
-                reload: &mut Policy::default,
-                usage: &|_| (),
+                cleanup: None,
+                reload: &mut || None,
+                on_answered: &|_| (),
                 supervisor: None,
             };
-            pyzord_runtime_std::serve(server, &receiver);
+            pyzord_runtime_std::serve(service, &receiver);
         });
         test(sockets.address().unwrap());
         drop(commands);

@@ -1,4 +1,4 @@
-//! The access file in both orders, against a second implementation that follows the documentation line by line.
+//! The access file in both orders, against a second reading of its text, line by line and from the documentation.
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
@@ -12,13 +12,13 @@ use pyzord_core::{
 
 const NOW: i64 = 1_700_000_000;
 
-/// Names of accounts, keywords and names that differ only in case included.
+/// Names of accounts, among them keywords and names that differ in their case alone.
 const ACCOUNTS: [&str; 7] = ["bob", "Bob", "BOB", "eve", "Mallory", "all", "anonymous"];
 
-/// Names of operations; the last one does not exist.
+/// Words that name operations, one that does not exist among them.
 const OPERATIONS: [&str; 7] = ["check", "report", "ping", "pong", "info", "whitelist", "frobnicate"];
 
-/// Returns the number of the line that decides, and whether it allows.
+/// The number of the line that decides, and whether it allows.
 fn deciding(
     text: &str,
     order: AccessOrder,
@@ -71,7 +71,7 @@ fn access_file() -> impl Strategy<Value = String> {
     (prop::collection::vec(line, 0..12), select(vec!["\n", "\r\n"])).prop_map(|(lines, end)| lines.join(end))
 }
 
-/// Returns an accounts file with these accounts.
+/// An accounts file with these accounts.
 fn lines(accounts: &[&str]) -> String {
     accounts.iter().map(|name| format!("{name} : key\n")).collect()
 }
@@ -84,7 +84,7 @@ fn rulebook(text: &str, accounts: &[&str]) -> Rulebook {
     Rulebook::parse(Some(lines(accounts).as_bytes()), Some(text.as_bytes()))
 }
 
-/// Returns the code of the reply; 200 for a request that asks the store.
+/// The code that a request is answered with, 200 for one that the store is asked for.
 fn code(policy: &Policy, user: &str, op: &str) -> u16 {
     let digest = "0".repeat(40);
     let text = format!("Op: {op}\nOp-Digest: {digest}\nPV: 2.1\nUser: {user}\nTime: {NOW}\n");
@@ -98,7 +98,7 @@ fn code(policy: &Policy, user: &str, op: &str) -> u16 {
 
 proptest! {
     #[test]
-    fn the_reply_follows_the_deciding_line(
+    fn the_deciding_line_of_the_text_is_what_a_client_sees(
         text in access_file(),
         accounts in subsequence(&ACCOUNTS[..], 0..=ACCOUNTS.len()),
     ) {
@@ -123,7 +123,7 @@ proptest! {
                     }
                 }
             }
-            // A user without an account has no rights, even if the access file names the user.
+            // Whoever has no account is nobody, even where the file names him.
             if !accounts.contains(&"nobody") {
                 let decision = rulebook.decide(order, b"nobody", Operation::Ping);
                 prop_assert_eq!(decision, Decision { allowed: false, line: None });
@@ -134,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn each_difference_between_the_orders_has_one_warning_with_both_lines(
+    fn each_difference_between_the_orders_is_told_with_both_lines_and_nothing_else_is(
         text in access_file(),
         accounts in subsequence(&ACCOUNTS[..], 0..=ACCOUNTS.len()),
     ) {
@@ -147,13 +147,13 @@ proptest! {
                 let [first, last] = [AccessOrder::FirstMatch, AccessOrder::LastMatch]
                     .map(|order| deciding(&text, order, &accounts, user, op));
                 if let (Some((first, allow)), Some((last, then))) = (first, last) && allow != then {
-                    let describes = |warning: &&&Warning| {
+                    let tells = |warning: &&&Warning| {
                         warning.line == Some(first)
                             && warning.text.split(' ').any(|word| word == *op)
                             && warning.text.contains(&format!(" to `{user}` and line {last} "))
                             && warning.text.starts_with("this line allows") == allow
                     };
-                    prop_assert!(differences.iter().any(|warning| describes(&warning)), "{} {}: {:?}", user, op, warnings);
+                    prop_assert!(differences.iter().any(|warning| tells(&warning)), "{} {}: {:?}", user, op, warnings);
                     lines.push((first, last));
                 }
             }
@@ -167,10 +167,10 @@ proptest! {
     }
 }
 
-/// An account named `all` replaced the keyword: `all : all : deny` applied to that account alone, and all other
-/// users kept their rights.
+/// An account of this name took the keyword's place: `all : all : deny` was about it alone, and no longer denied
+/// anything to anybody else.
 #[test]
-fn all_is_the_keyword_even_if_an_account_has_its_name() {
+fn all_is_the_keyword_even_where_an_account_has_its_name() {
     let text = "all : all : deny\nall : bob : allow";
     for accounts in [&["bob"][..], &["bob", "all"], &["bob", "ALL", "all"]] {
         let (policy, _) = policy(text, accounts, AccessOrder::FirstMatch);
@@ -178,22 +178,21 @@ fn all_is_the_keyword_even_if_an_account_has_its_name() {
     }
 }
 
-/// Users with such a word filled the limited list of users whose rights differ.
+/// Such users took the places of those whose rights differ, of whom nothing but their number was told.
 #[test]
-fn an_unknown_operation_is_not_a_difference() {
+fn a_word_that_is_no_operation_is_no_difference() {
     let names: Vec<String> = (10..30).map(|number| format!("user{number}")).collect();
     let accounts: Vec<&str> = names.iter().map(String::as_str).collect();
     let text =
         "frobnicate : all : deny\nfrobnicate : all : allow\nping : user29 : deny\nping : user29 : allow";
     let (_, warnings) = policy(text, &accounts, AccessOrder::FirstMatch);
-    let differences: Vec<&Warning> =
-        warnings.iter().filter(|warning| warning.text.contains("match")).collect();
-    assert!(matches!(differences[..], [warning] if warning.text.contains("`user29`")), "{differences:?}");
+    let told: Vec<&Warning> = warnings.iter().filter(|warning| warning.text.contains("match")).collect();
+    assert!(matches!(told[..], [warning] if warning.text.contains("`user29`")), "{told:?}");
 }
 
-/// The policy stores 58 unknown words; further granted words are forbidden, and no operation changes.
+/// 58 words are remembered; beyond that a granted one is forbidden, and no operation is touched.
 #[test]
-fn any_number_of_unknown_words_leaves_the_operations_unchanged() {
+fn any_number_of_words_leaves_the_operations_alone() {
     let words: String = (0..200).map(|number| format!("word{number} ")).collect();
     let (policy, _) = policy(&format!("{words} ping : bob : allow"), &["bob"], AccessOrder::FirstMatch);
     let codes: Vec<u16> = (0..200).map(|number| code(&policy, "bob", &format!("word{number}"))).collect();

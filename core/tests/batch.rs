@@ -1,4 +1,4 @@
-//! A batch gives the same replies as its requests one by one, for any requests and any failures of the store.
+//! A batch is its requests one by one, whatever they are and however the store fails.
 
 use std::net::SocketAddr;
 
@@ -43,8 +43,8 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
 
 /// A store that fails for some calls.
 #[derive(Clone)]
-struct FailingStore<'a> {
-    /// The outcomes of the calls; after the last one, the first one is used again.
+struct Failing<'a> {
+    /// What becomes of each call, again from the start after the last.
     errors: &'a [Option<StoreError>],
     asked: usize,
     records: MemoryStore,
@@ -138,7 +138,7 @@ fn forgetful_server() -> Server {
 
 proptest! {
     #[test]
-    fn a_batch_equals_its_requests_one_by_one(
+    fn batches_are_their_requests_one_by_one(
         events in prop::collection::vec(event(), 0..40),
         errors in prop::collection::vec(
             prop::option::weighted(0.2, prop::sample::select(vec![StoreError::Unavailable, StoreError::Unreadable])), 1..9),
@@ -201,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn no_reply_exceeds_three_times_its_request_or_is_a_request(datagram in request(), cut in 0..600_usize) {
+    fn no_reply_outweighs_three_requests_or_is_a_request(datagram in request(), cut in 0..600_usize) {
         let datagram = &datagram[..cut.min(datagram.len())];
         if let Some((_, reply, _)) = one_by_one(&mut Failing::new(&[]), &[(peer(1), datagram.to_vec())]).first() {
             prop_assert!(reply.len() + 28 <= 3 * (datagram.len() + 28));

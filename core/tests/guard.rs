@@ -1,4 +1,4 @@
-//! The guard: copies of signed counts, and limits per network.
+//! What the server remembers of earlier requests, and what it does with it.
 
 #![expect(
     clippy::unwrap_used,
@@ -86,25 +86,25 @@ fn signed(op: &str, thread: u32, key: &[u8]) -> Vec<u8> {
     [text.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat()
 }
 
-/// Python's server counts each copy of a signed datagram for ten minutes.
+/// Python's server counts the same signed datagram as often as it comes, for ten minutes.
 #[test]
 fn a_signed_report_is_counted_once_and_each_copy_is_answered() {
     let mut server = Server::new(|_| ());
     let (one, other) = (signed("report", 1, b"abcdef"), signed("report", 2, b"abcdef"));
     for second in [0, 1, 100, 599] {
         assert_eq!(server.ask("192.0.2.1", &one, second), Ok(200));
-        assert_eq!(server.ask("198.51.100.7", &one, second), Ok(200), "from another address");
+        assert_eq!(server.ask("198.51.100.7", &one, second), Ok(200), "wherever it comes from");
     }
     assert_eq!(server.reports(), 1);
     assert_eq!(server.ask("192.0.2.1", &other, 1), Ok(200));
     assert_eq!(server.reports(), 2, "another request is another report");
-    assert_eq!(server.ask("192.0.2.1", &one, 601), Ok(401), "the signature has expired");
+    assert_eq!(server.ask("192.0.2.1", &one, 601), Ok(401), "its time is over");
     assert_eq!(server.ask("192.0.2.1", &signed("check", 3, b"abcdef"), 1), Ok(200));
 }
 
-/// The guard forgot a signature in the last second of its validity, and the server counted a copy.
+/// It was forgotten at the last moment at which its signature is valid, and counted a second time.
 #[test]
-fn a_signed_report_is_remembered_while_its_signature_is_valid() {
+fn a_signed_report_is_known_for_as_long_as_it_is_valid() {
     let mut server = Server::new(|_| ());
     let report = signed("report", 1, b"abcdef");
     assert_eq!(server.ask("192.0.2.1", &report, 0), Ok(200), "signed for 300 seconds from now");
@@ -114,7 +114,7 @@ fn a_signed_report_is_remembered_while_its_signature_is_valid() {
 }
 
 #[test]
-fn a_copy_of_a_waiting_report_gets_no_reply_of_its_own() {
+fn a_copy_of_a_report_that_waits_is_left_to_the_first_answer() {
     let mut server = Server::new(|_| ());
     let report = signed("report", 1, b"abcdef");
     let mut batch = Batch::new();
@@ -125,9 +125,9 @@ fn a_copy_of_a_waiting_report_gets_no_reply_of_its_own() {
     assert_eq!(server.reports(), 1);
 }
 
-/// The reply asks the client to try again.
+/// The client is told to try again; so it must be able to.
 #[test]
-fn a_failed_report_is_counted_when_it_is_sent_again() {
+fn a_report_that_the_store_refused_is_counted_when_it_comes_again() {
     let mut server = Server::new(|_| ());
     let report = signed("report", 1, b"abcdef");
     let mut batch = Batch::new();
@@ -144,9 +144,9 @@ fn a_failed_report_is_counted_when_it_is_sent_again() {
     assert_eq!(server.reports(), 2, "one for each of the two requests");
 }
 
-/// A copy of an anonymous report cannot be recognised, and with `replays` 0 no signature is remembered.
+/// Nothing tells a copy of an anonymous report from another one, and without memory nothing is known of copies.
 #[test]
-fn anonymous_reports_and_reports_without_replay_protection_count_each_time() {
+fn anonymous_reports_and_those_to_a_server_without_memory_count_each_time() {
     let anonymous = format!("Op: report\nOp-Digest: {DIGEST}\nThread: 1\nPV: 2.1\n\n");
     for (mut server, request) in [
         (Server::new(|_| ()), anonymous.into_bytes()),
@@ -159,14 +159,14 @@ fn anonymous_reports_and_reports_without_replay_protection_count_each_time() {
     }
 }
 
-/// Wrong signatures with a forged address must not lock out the host of that address.
+/// Wrong signatures are easily forged with somebody else's address; they must not lock him out.
 #[test]
-fn wrong_signatures_are_answered_up_to_a_limit_and_correct_ones_always() {
+fn wrong_signatures_are_answered_up_to_a_limit_and_right_ones_always() {
     let mut server = Server::new(|limits| {
         limits.failures = rate(1, 10);
         limits.unlimited = vec!["198.51.100.0/24".parse().unwrap()];
     });
-    let (wrong, correct) = (signed("report", 1, b"000000"), signed("report", 2, b"abcdef"));
+    let (wrong, right) = (signed("report", 1, b"000000"), signed("report", 2, b"abcdef"));
     let outcomes: Vec<_> = (0..100).map(|_| server.ask("192.0.2.1", &wrong, 0)).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(401)).count(), 10);
     assert_eq!(outcomes.last(), Some(&Err(Ignored::TooManyFailures)));
@@ -182,7 +182,7 @@ fn wrong_signatures_are_answered_up_to_a_limit_and_correct_ones_always() {
 }
 
 #[test]
-fn each_network_has_one_limit_and_follows_the_lists() {
+fn networks_are_limited_as_a_whole_and_served_as_the_lists_say() {
     let ping = b"Op: ping\nPV: 2.1\n\n";
     let mut server = Server::new(|limits| {
         limits.requests = rate(1, 2);
@@ -241,6 +241,6 @@ fn of_many_networks_over_their_limit_a_few_are_named() {
     };
     assert_eq!(flood(0..3), 3);
     assert_eq!(flood(10..60), 8);
-    assert_eq!(flood(60..100), 8, "other networks, after the notices were read");
-    assert_eq!(flood(10..18), 0, "these networks had a notice recently");
+    assert_eq!(flood(60..100), 8, "others, after somebody looked");
+    assert_eq!(flood(10..18), 0, "these were named a moment ago");
 }

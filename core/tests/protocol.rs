@@ -1,4 +1,4 @@
-//! The protocol from outside: bytes in, bytes out, against a table of codes and the memory store.
+//! The protocol from the outside: bytes in, bytes out, against the table of codes and the memory store.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -22,7 +22,7 @@ fn policy() -> Policy {
     Policy::parse(Some(b"bob : abcdef\neve : 123456"), Some(access), AccessOrder::FirstMatch).0
 }
 
-/// Returns the reply to a datagram; `None` if there is none.
+/// The reply to a datagram; `None` when it is not answered.
 fn ask(store: &mut MemoryStore, datagram: &[u8]) -> Option<String> {
     let request = OneRequest::accept(&policy(), datagram, now().wall).ok()?;
     let mut answers = Vec::new();
@@ -75,7 +75,7 @@ fn each_operation_answers_with_its_fields() {
 }
 
 #[test]
-fn refusals_have_the_codes_and_texts_of_pythons_server() {
+fn refusals_have_the_reference_servers_codes_and_words() {
     let table = [
         (
             "Op: ping\nThread: 5\nX-Padding-For-The-Budget: 1\n",
@@ -127,7 +127,7 @@ fn refusals_have_the_codes_and_texts_of_pythons_server() {
 }
 
 #[test]
-fn a_report_with_one_bad_digest_counts_no_digest() {
+fn one_bad_digest_counts_nothing() {
     let mut store = MemoryStore::new();
     let reply = ask(&mut store, request("report", &[DIGEST, "spam", OTHER]).as_bytes()).unwrap();
     assert!(reply.starts_with("Code: 400\n"), "{reply}");
@@ -143,7 +143,7 @@ fn signed_requests_have_their_users_rights() {
         (signed("bob", "abcdee", NOW, "ping"), 401),
         (signed("eve", "123456", NOW, "ping"), 200),
         (signed("eve", "123456", NOW, "pong"), 403),
-        // The signature is checked before the version, so that a forger learns nothing else.
+        // The signature is looked at before the version: a forger learns nothing else.
         (signed("eve", "123450", NOW, "pong").replace("2.1", "9"), 401),
     ] {
         let reply = ask(&mut MemoryStore::new(), datagram.as_bytes()).unwrap();
@@ -151,9 +151,9 @@ fn signed_requests_have_their_users_rights() {
     }
 }
 
-/// Python truncates a longer datagram and counts the digests in the first part.
+/// Python cut a longer datagram and counted the digests of the part that it had read.
 #[test]
-fn a_datagram_over_8192_bytes_is_refused_as_a_whole() {
+fn a_datagram_over_8192_bytes_is_refused_whole() {
     let mut store = MemoryStore::new();
     let longest = format!("{}Pad: {}", request("report", &[DIGEST]).trim_end(), "");
     let padding = "x".repeat(8192 - longest.len() - 1);
@@ -167,9 +167,9 @@ fn a_datagram_over_8192_bytes_is_refused_as_a_whole() {
     assert_eq!(ask(&mut store, &[b'x'; 60_000]), None);
 }
 
-/// A client does not recognise a part of its `Thread`.
+/// Half a `Thread` would be no mark of the client's.
 #[test]
-fn only_whole_lines_of_a_truncated_datagram_are_read() {
+fn of_a_datagram_that_is_cut_only_whole_lines_are_read() {
     let text = |thread: &str| format!("Op: ping\nPV: 2.1\nPad: {}\nThread: {thread}", "x".repeat(8150));
     let cut = ask(&mut MemoryStore::new(), text("123456789012345\n").as_bytes());
     let refused = "Code: 400\nDiag: Bad request: Request is longer than 8192 bytes\nPV: 2.1\n\n";
@@ -178,9 +178,9 @@ fn only_whole_lines_of_a_truncated_datagram_are_read() {
     assert_eq!(whole, Some(refused.replace("2.1\n\n", "2.1\nThread: 1\n\n")));
 }
 
-/// Debug output has no key, and a store error has the text of its reply.
+/// Operators read them in logs: a policy is printed without its keys, an error says what the client is told.
 #[test]
-fn printed_values_contain_the_error_and_no_key() {
+fn what_is_printed_says_enough_and_no_key() {
     let key = HashedKey::new(b"bob", b"abcdef");
     assert_eq!(format!("{key:?}"), "HashedKey(..)");
     assert!(!format!("{:?}", policy()).contains("abcdef"));

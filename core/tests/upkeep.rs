@@ -1,4 +1,4 @@
-//! The schedule of upkeep and the pauses between attempts, with a simulated clock.
+//! The timetable of upkeep and the pauses between attempts, against a simulated clock.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ fn span() -> impl Strategy<Value = Duration> {
     ]
 }
 
-/// The course of a task: its delay, its duration and its end.
+/// How a task goes: how late it begins, how long it takes, and how it ends.
 fn turn() -> impl Strategy<Value = (Duration, Duration, Option<Progress>)> {
     let end =
         prop::sample::select(vec![Some(Progress::Done), Some(Progress::More), Some(Progress::More), None]);
     (span(), span(), end)
 }
 
-/// The start of the server, on a clock that may have run for weeks.
+/// When the server starts, by a clock that may have run for long.
 fn start() -> impl Strategy<Value = Tick> {
     let any = prop_oneof![Just(Duration::ZERO), (0..1_000_000_u64).prop_map(Duration::from_secs)];
     any.prop_map(Tick::new)
@@ -41,7 +41,7 @@ fn now(tick: Tick, wall: i64) -> Now {
 
 proptest! {
     #[test]
-    fn upkeep_is_never_early_never_omitted_and_takes_at_most_half_of_the_time(
+    fn upkeep_is_never_early_never_forgotten_and_leaves_half_of_the_time(
         age in prop_oneof![Just(0), 1..=u64::MAX],
         start in start(),
         turns in prop::collection::vec(turn(), 1..60),
@@ -65,7 +65,7 @@ proptest! {
             let waited = ended[kind].map_or(DAY, |(ended, _)| clock.since(ended));
             match (task, ended[kind]) {
                 (_, None) => (),
-                // Upkeep is not a busy loop, and acknowledged counts are synced every minute.
+                // Never a busy loop, and what was acknowledged is synced every minute.
                 (Task::Sync, Some(_)) => {
                     prop_assert!(waited >= MINUTE && waited <= MINUTE + held_up, "{:?}", waited);
                 }
@@ -77,7 +77,7 @@ proptest! {
                 prop_assert!(age != 0);
                 let exact = (i128::from(wall) - i128::from(age) * 1_000_000).max(i64::MIN.into());
                 prop_assert_eq!(i128::from(limit.micros()), exact);
-                // The pause after each slice is as long as the slice; the last pause is not over.
+                // The pauses behind the slices are as long as the slices, the last one still to come.
                 prop_assert!(slices <= clock.since(start), "{:?} of {:?}", slices, clock.since(start));
                 slices += took * 2;
             }
@@ -90,9 +90,9 @@ proptest! {
         prop_assert!(ended[0].is_some(), "the first task of all is a sync");
     }
 
-    /// Expiry continues while syncs fail, and syncs continue while expiry does not end.
+    /// Expiry goes on while syncs fail, and syncs go on while expiry has no end: neither waits for the other.
     #[test]
-    fn neither_task_blocks_the_other(
+    fn neither_task_keeps_the_other_from_its_turn(
         sync in prop::sample::select(vec![Some(Progress::Done), None]),
         expiry in prop::sample::select(vec![Some(Progress::More), None]),
         took in span(),
@@ -111,9 +111,9 @@ proptest! {
         prop_assert!(counts[0].min(counts[1]) >= 3 || took > DAY / 6, "{:?}", counts);
     }
 
-    /// At the largest tick no time overflows, and the next deadline is reached.
+    /// At the end of what a clock can show nothing overflows, and there is still a deadline that is met.
     #[test]
-    fn the_largest_tick_does_not_overflow(
+    fn the_end_of_the_clock_is_no_panic(
         age in prop_oneof![Just(0), any::<u64>()],
         from_end in span(),
         turns in prop::collection::vec(turn(), 1..20),
@@ -125,7 +125,7 @@ proptest! {
         for (late, took, end) in turns {
             clock = clock.max(schedule.next_deadline()).after(late);
             let task = schedule.poll(now(clock, wall)).expect("a task is due at the deadline");
-            // `done` accepts a beginning after the end, though no clock goes back.
+            // A clock that went back is none of ours, but an ended task may not have begun later.
             schedule.done(task, end, clock.after(took), clock);
             schedule.done(task, end, clock, clock.after(took));
             backoff.failed(clock);
@@ -134,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn pauses_between_attempts_are_at_most_a_second(
+    fn attempts_are_apart_but_for_a_second_at_most(
         start in start(),
         attempts in prop::collection::vec((span(), span(), prop::bool::weighted(0.1)), 1..100),
     ) {
@@ -156,7 +156,7 @@ proptest! {
             } else {
                 backoff.failed(began);
                 failures += 1;
-                // The pauses never get shorter; the first is 0.1 s, the longest 1 s.
+                // The pauses never get shorter, begin at 0.1 s and are never longer than 1 s.
                 least = least.max(Duration::from_millis(100));
                 prop_assert!(!backoff.ready(earlier(began.after(least))));
                 prop_assert!(backoff.ready(began.after(Duration::from_secs(1))));

@@ -125,7 +125,7 @@ proptest! {
         prop_assert_eq!(settings.engine, wanted(Setting::Engine).to_lowercase());
         prop_assert_eq!(settings.dsn, wanted(Setting::DigestDB));
         prop_assert_eq!(settings.database, home.resolve(wanted(Setting::DigestDB)));
-        prop_assert_eq!(settings.cleanup.0.to_string(), wanted(Setting::CleanupAge));
+        prop_assert_eq!(settings.cleanup.map_or(0, pyzord_core::CleanupAge::seconds).to_string(), wanted(Setting::CleanupAge));
         prop_assert_eq!(settings.passwd_file, path(Setting::PasswdFile));
         prop_assert_eq!(settings.access_file, path(Setting::AccessFile));
         prop_assert_eq!(settings.log_file, path(Setting::LogFile));

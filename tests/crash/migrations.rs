@@ -38,7 +38,7 @@ fn migration(source: Database<'_>, destination: Database<'_>) -> Command {
 
 /// Reads all records of a database, and recovers a damaged one.
 fn records(database: Database<'_>) -> BTreeMap<Digest, Record> {
-    let mut bulk = open_store(database.0, database.1, Access::Create, CleanupAge(0)).unwrap();
+    let mut bulk = open_store(database.0, database.1, Access::Create, None).unwrap();
     let mut found = Vec::new();
     while bulk.scan(&mut found).unwrap() == Progress::More {}
     found.into_iter().map(|entry| entry.record.unwrap()).collect()

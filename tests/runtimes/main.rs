@@ -1,4 +1,4 @@
-//! The runtimes as libraries: one suite for all of them, with real sockets, and commands instead of signals.
+//! The runtimes as libraries: one suite for each of them, with real sockets and commands instead of signals.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod parity;
@@ -8,11 +8,11 @@ mod supervisor;
 use std::sync::mpsc::Receiver;
 
 use pyzord_core::Store;
-use pyzord_runtime::{Command, Server};
+use pyzord_runtime::{Command, Service};
 
-/// A runtime that serves until the command to stop.
+/// A way to serve until a command says stop.
 trait Drive {
-    fn serve<S: Store>(server: Server<'_, S>, commands: Receiver<Command>);
+    fn serve<S: Store>(service: Service<'_, S>, commands: Receiver<Command>);
 }
 
 /// Blocking threads.
@@ -21,8 +21,8 @@ struct Std;
 
 #[cfg(feature = "runtime-std")]
 impl Drive for Std {
-    fn serve<S: Store>(server: Server<'_, S>, commands: Receiver<Command>) {
-        pyzord_runtime_std::serve(server, &commands);
+    fn serve<S: Store>(service: Service<'_, S>, commands: Receiver<Command>) {
+        pyzord_runtime_std::serve(service, &commands);
     }
 }
 
@@ -32,11 +32,11 @@ struct Smol;
 
 #[cfg(feature = "runtime-smol")]
 impl Drive for Smol {
-    fn serve<S: Store>(server: Server<'_, S>, commands: Receiver<Command>) {
+    fn serve<S: Store>(service: Service<'_, S>, commands: Receiver<Command>) {
         let (sender, receiver) = smol::channel::unbounded();
         std::thread::scope(|scope| {
             scope.spawn(move || commands.into_iter().try_for_each(|command| sender.send_blocking(command)));
-            pyzord_runtime_smol::serve(server, Box::pin(receiver)).unwrap();
+            pyzord_runtime_smol::serve(service, Box::pin(receiver)).unwrap();
         });
     }
 }

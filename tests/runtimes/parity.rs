@@ -1,4 +1,4 @@
-//! The same transcript has the same replies on every runtime and from the core alone.
+//! The same transcript gives the same replies on every runtime and from the core alone.
 
 use std::net::UdpSocket;
 use std::sync::mpsc;
@@ -6,15 +6,15 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{
-    AccessOrder, CleanupAge, HashedKey, HeaderBlock, Limits, MemoryStore, Policy, Rate, Step, Store, accept,
+    AccessOrder, Batch, Guard, HashedKey, HeaderBlock, Limits, MemoryStore, Policy, Server, Store,
 };
-use pyzord_runtime::{Clock, Command, Counters, Live, Server, Shield, Sockets, Stores};
+use pyzord_runtime::{Clock, Command, Counters, Service, Sockets, Stores, shared_guard};
 
 use crate::{Drive, for_every_runtime};
 
 const REQUESTS: usize = 10_000;
 
-/// A small generator of pseudo-random numbers, with the same sequence in every run.
+/// A small generator of numbers, the same ones in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -33,7 +33,14 @@ fn policy() -> Policy {
     Policy::parse(Some(b"bob : 1234\neve : 5678"), Some(access), AccessOrder::FirstMatch).0
 }
 
-/// Requests of every kind: signed or not, allowed or not, whole or malformed.
+/// More wrong signatures come from one address than any client sends.
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.failures = None;
+    limits
+}
+
+/// Requests of every kind: signed and not, allowed and not, whole and broken.
 fn transcript(now: i64) -> Vec<Vec<u8>> {
     let mut numbers = Numbers(7);
     (0..REQUESTS).map(|thread| request(&mut numbers, thread, now)).collect()
@@ -52,14 +59,14 @@ fn request(numbers: &mut Numbers, thread: usize, now: i64) -> Vec<u8> {
     text += &format!("Sig: {}\n\n", String::from_utf8_lossy(&signature));
     let mut bytes = text.into_bytes();
     if numbers.below(10) == 0 {
-        // After the first line: the datagram is still a request, which is answered.
+        // Behind the first line, so that it stays a request and is answered.
         let at = 10 + numbers.below(bytes.len() - 10);
         *bytes.get_mut(at).unwrap() = b"\n :x"[..].get(numbers.below(4)).copied().unwrap();
     }
     bytes
 }
 
-/// Returns replies without their dates, which depend on the clock.
+/// Replies without their dates: those depend on when they were made.
 fn undated(reply: &[u8]) -> String {
     let line = |line: &str| match line.split_once("ed: ") {
         Some((name, date)) => format!("{name}ed: {}\n", if date == "0" { "never" } else { "a date" }),
@@ -69,49 +76,43 @@ fn undated(reply: &[u8]) -> String {
 }
 
 fn core_alone(transcript: &[Vec<u8>]) -> Vec<String> {
-    let (policy, mut store, clock) = (policy(), MemoryStore::new(), Clock::start());
+    let server: Server = Server::new(policy(), Guard::new(limits(), [7; 16]));
+    let (mut store, clock) = (MemoryStore::new(), Clock::start());
     let mut answer = |datagram: &Vec<u8>| {
-        let now = clock.now();
-        let reply = match accept(&policy, datagram, now.wall) {
-            Step::Ignore(_) => return String::new(),
-            Step::Reply(reply) => reply,
-            Step::Store(pending) => {
-                let mut answers = Vec::new();
-                store.execute(now, pending.calls(), &mut answers);
-                pending.resume(&answers)
-            }
-        };
-        let mut out = Vec::new();
-        reply.write(&mut out);
-        undated(&out)
+        let (now, mut batch) = (clock.now(), Batch::new());
+        if batch.accept(&server, (), datagram, now).is_err() {
+            return String::new();
+        }
+        let asked = batch.ask();
+        let mut answers = Vec::new();
+        store.execute(now, asked.calls(), &mut answers);
+        let answered = asked.resolve(&server, &answers);
+        assert_eq!((answered.replies().count(), answered.internal_errors()), (1, 0));
+        answered.replies().map(|(_, reply)| undated(reply)).collect()
     };
     transcript.iter().map(&mut answer).collect()
 }
 
 fn over_the_wire<D: Drive>(transcript: &[Vec<u8>], expected: &[String]) -> Vec<String> {
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
-    let (policy, counters) = (Live::new(policy()), Counters::default());
+    let counters = Counters::default();
     let (commands, receiver) = mpsc::channel();
-    // One address sends more wrong signatures than any client.
-    let mut limits = Limits::default();
-    limits.failures = Rate::UNLIMITED;
     thread::scope(|scope| {
-        // A failed test drops it, which stops the server.
+        // Dropped when the test fails, which stops the server, too.
         let commands = commands;
         scope.spawn(|| {
-            let server = Server {
+            let service = Service {
                 sockets: &sockets,
-                policy: &policy,
+                server: Server::new(policy(), shared_guard(limits()).unwrap()),
                 counters: &counters,
-                shield: &Shield::new(limits),
                 stores: Stores::Local(vec![MemoryStore::new()]),
                 upkeep: MemoryStore::new(),
-                cleanup: CleanupAge(0),
-                reload: &mut Policy::default,
-                usage: &|_| (),
+                cleanup: None,
+                reload: &mut || None,
+                on_answered: &|_| (),
                 supervisor: None,
             };
-            D::serve(server, receiver);
+            D::serve(service, receiver);
         });
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.connect(sockets.address().unwrap()).unwrap();

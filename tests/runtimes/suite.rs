@@ -1,4 +1,4 @@
-//! The tests that every runtime must pass.
+//! What every runtime must do.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,17 +7,17 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{
-    AccessOrder, CleanupAge, Limits, MemoryStore, Now, Policy, Progress, Store, StoreAnswer, StoreCall,
+    AccessOrder, Limits, MemoryStore, Now, Policy, Progress, Server, Store, StoreAnswer, StoreCall,
     StoreFailure, Task,
 };
-use pyzord_runtime::{Command, Counters, Live, Server, Shield, Sockets, Stores};
+use pyzord_runtime::{Command, Counters, Service, Sockets, Stores, shared_guard};
 
 use crate::{Drive, for_every_runtime};
 
 const PING: &[u8] = b"Op: ping\nThread: 5\nPV: 2.1\n\n";
 const DIGEST: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 
-/// A store that all workers share. It counts syncs, and panics at a call for the digest of zeros.
+/// A store that all workers share, that counts syncs, and that panics when it is asked about the digest of zeros.
 #[derive(Clone)]
 struct Shared<'a>(&'a Mutex<MemoryStore>, &'a AtomicUsize);
 
@@ -51,13 +51,13 @@ fn receive(client: &UdpSocket) -> String {
     String::from_utf8_lossy(buffer.get(..length).unwrap()).into_owned()
 }
 
-/// Returns the stores of both kinds, local and remote, for this number of workers.
+/// Both ways to ask a store, with so many workers.
 const KINDS: [fn(Shared<'_>, usize) -> Stores<Shared<'_>>; 2] = [
     |store, workers| Stores::Local(vec![store; workers]),
     |store, workers| Stores::Remote { workers, stores: vec![store; 2] },
 ];
 
-/// Runs a server during `test`, then stops it; returns its counters, its records and its number of syncs.
+/// Runs a server for as long as `test` takes, then stops it; returns its counters, its records and its syncs.
 fn with_server<D: Drive>(
     stores: impl FnOnce(Shared<'_>) -> Stores<Shared<'_>>,
     test: impl FnOnce(&Sockets, &mpsc::Sender<Command>),
@@ -67,26 +67,25 @@ fn with_server<D: Drive>(
     let stores = stores(store.clone());
     let sockets = Sockets::bind("127.0.0.1", 0, stores.workers()).unwrap();
     let (commands, receiver) = mpsc::channel();
-    let (policy, counters) = (Live::new(Policy::default()), Counters::default());
+    let counters = Counters::default();
     thread::scope(|scope| {
-        // A failed test drops it, which stops the server.
+        // Dropped when the test fails, which stops the server, too.
         let commands = commands;
         scope.spawn(|| {
-            let server = Server {
+            let service = Service {
                 sockets: &sockets,
-                policy: &policy,
+                server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
                 counters: &counters,
-                shield: &Shield::new(Limits::default()),
                 stores,
                 upkeep: store.clone(),
-                cleanup: CleanupAge(0),
+                cleanup: None,
                 reload: &mut || {
-                    Policy::parse(None, Some(b"ping : anonymous : deny"), AccessOrder::FirstMatch).0
+                    Some(Policy::parse(None, Some(b"ping : anonymous : deny"), AccessOrder::FirstMatch).0)
                 },
-                usage: &|_| (),
+                on_answered: &|_| (),
                 supervisor: None,
             };
-            D::serve(server, receiver);
+            D::serve(service, receiver);
         });
         test(&sockets, &commands);
         commands.send(Command::Stop).unwrap();
@@ -125,8 +124,8 @@ fn a_reload_changes_the_rules_of_every_worker<D: Drive>() {
             |sockets, commands| {
                 assert!(ask(&client(sockets), PING).starts_with("Code: 200\n"));
                 commands.send(Command::Reload).unwrap();
-                // The sender's port decides which worker answers, so each worker answers often. None may use the old
-                // rules for long.
+                // The sender's port decides which worker is asked, so each of them is often enough; none may use the
+                // old rules for long.
                 let mut denied = 0;
                 let denied_everywhere = (0..100_000).any(|_| {
                     denied =
@@ -139,12 +138,12 @@ fn a_reload_changes_the_rules_of_every_worker<D: Drive>() {
     }
 }
 
-/// If a panic ended a worker's thread, the server would become slower and slower without a message.
+/// A thread that ended with a panic would leave a server that serves less and less, and nobody would know.
 fn a_bug_in_a_store_costs_its_batch_and_nothing_else<D: Drive>() {
     for kind in KINDS {
         let test = |sockets: &Sockets, _: &mpsc::Sender<Command>| {
             let client = client(sockets);
-            // A request may have been in the dropped batch, so it is sent again.
+            // A request may be in the batch that was dropped, so it is asked again.
             client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
             let check = format!("Op: check\nOp-Digest: {DIGEST}\nPV: 2.1\n\n");
             for _ in 0..5 {
@@ -158,7 +157,7 @@ fn a_bug_in_a_store_costs_its_batch_and_nothing_else<D: Drive>() {
     }
 }
 
-fn a_datagram_that_is_no_request_is_counted<D: Drive>() {
+fn what_is_no_request_is_counted<D: Drive>() {
     for kind in KINDS {
         let (counters, ..) = with_server::<D>(
             |store| kind(store, 1),
@@ -170,44 +169,43 @@ fn a_datagram_that_is_no_request_is_counted<D: Drive>() {
                 assert!(ask(&client, PING).starts_with("Code: 200\n"));
             },
         );
-        // The datagrams that wake workers for the stop are counted, too.
+        // The datagrams that wake workers for the stop are counted as well.
         let count = counters.split(" were no requests").next().unwrap().rsplit(' ').next().unwrap();
         assert!(count.parse::<u64>().unwrap() >= 3, "{counters}");
     }
 }
 
-/// Python's server answers nothing while its database hangs.
-fn a_store_that_hangs_delays_no_ping<D: Drive>() {
+/// Python's server answered nothing at all while its database hung.
+fn a_store_that_hangs_keeps_nobody_from_a_ping<D: Drive>() {
     let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
     let hung = records.lock().unwrap();
-    // Many digests: a few requests fill a batch.
+    // So many digests that a few requests fill a batch.
     let digests = format!("Op-Digest: {DIGEST}\n").repeat(20);
     let report = format!("Op: report\n{digests}Thread: 6\nPV: 2.1\n\n");
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
     let client = client(&sockets);
     let (commands, receiver) = mpsc::channel();
-    let (policy, counters) = (Live::new(Policy::default()), Counters::default());
+    let counters = Counters::default();
     thread::scope(|scope| {
-        // A failed test drops it, which stops the server.
+        // Dropped when the test fails, which stops the server, too.
         let commands = commands;
         let store = Shared(&records, &syncs);
-        let (sockets, policy, counters) = (&sockets, &policy, &counters);
+        let (sockets, counters) = (&sockets, &counters);
         scope.spawn(move || {
-            let server = Server {
+            let service = Service {
                 sockets,
-                policy,
+                server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
                 counters,
-                shield: &Shield::new(Limits::default()),
                 stores: Stores::Remote { workers: 1, stores: vec![store.clone(); 2] },
                 upkeep: store,
-                cleanup: CleanupAge(0),
-                reload: &mut Policy::default,
-                usage: &|_| (),
+                cleanup: None,
+                reload: &mut || None,
+                on_answered: &|_| (),
                 supervisor: None,
             };
-            D::serve(server, receiver);
+            D::serve(service, receiver);
         });
-        // A ping after each report: the pings are answered, and so are the reports that do not fit into the queue.
+        // With each report a ping: the pings are answered, and so are the reports that nothing has room for.
         let mut unavailable = 0;
         for _ in 0..1000 {
             client.send(report.as_bytes()).unwrap();
@@ -232,6 +230,6 @@ for_every_runtime! {
     a_stop_answers_what_was_received_and_syncs,
     a_reload_changes_the_rules_of_every_worker,
     a_bug_in_a_store_costs_its_batch_and_nothing_else,
-    a_datagram_that_is_no_request_is_counted,
-    a_store_that_hangs_delays_no_ping,
+    what_is_no_request_is_counted,
+    a_store_that_hangs_keeps_nobody_from_a_ping,
 }

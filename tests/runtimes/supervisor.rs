@@ -1,4 +1,4 @@
-//! The notifications that a supervisor receives.
+//! What a supervisor hears.
 
 use std::net::UdpSocket;
 use std::sync::{Mutex, mpsc};
@@ -6,18 +6,18 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{
-    CleanupAge, Limits, MemoryStore, Now, Policy, Progress, Store, StoreAnswer, StoreCall, StoreFailure, Task,
+    Limits, MemoryStore, Now, Policy, Progress, Server, Store, StoreAnswer, StoreCall, StoreFailure, Task,
 };
-use pyzord_runtime::{Command, Counters, Live, News, Server, Shield, Sockets, Stores, Supervisor};
+use pyzord_runtime::{Command, Counters, Service, Sockets, StatusChange, Stores, Supervisor, shared_guard};
 
 use crate::{Drive, for_every_runtime};
 
-/// The time after which a test fails.
+/// How long anything may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Longer than a blocking worker waits for a datagram.
+/// More than a blocking worker waits for a datagram.
 const PERIOD: Duration = Duration::from_millis(1500);
 
-/// A store that waits for a lock that the test holds.
+/// A store that waits for whoever holds the lock.
 #[derive(Clone)]
 struct Waiting<'a>(&'a Mutex<MemoryStore>);
 
@@ -31,64 +31,67 @@ impl Store for Waiting<'_> {
     }
 }
 
-fn a_supervisor_is_notified_of_the_true_state<D: Drive>() {
+fn a_supervisor_hears_the_truth<D: Drive>() {
     let records = Mutex::new(MemoryStore::new());
     let sockets = Sockets::bind("127.0.0.1", 0, 2).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.connect(sockets.address().unwrap()).unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
-    let (policy, counters) = (Live::new(Policy::default()), Counters::default());
+    let counters = Counters::default();
     let (commands, receiver) = mpsc::channel();
-    let (teller, news) = mpsc::channel();
-    let (sockets, policy, counters, store) = (&sockets, &policy, &counters, Waiting(&records));
+    let (sender, changes) = mpsc::channel();
+    let (sockets, counters, store) = (&sockets, &counters, Waiting(&records));
     thread::scope(|scope| {
-        // A failed test drops it, which stops the server.
+        // Dropped when the test fails, which stops the server, too.
         let commands = commands;
         scope.spawn(move || {
-            let server = Server {
+            let service = Service {
                 sockets,
-                policy,
+                server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
                 counters,
-                shield: &Shield::new(Limits::default()),
                 stores: Stores::Local(vec![store.clone(); 2]),
                 upkeep: store,
-                cleanup: CleanupAge(0),
-                reload: &mut Policy::default,
-                usage: &|_| (),
+                cleanup: None,
+                reload: &mut || Some(Policy::default()),
+                on_answered: &|_| (),
                 supervisor: Some(Supervisor {
                     period: Some(PERIOD),
-                    tell: &mut |news| teller.send(news).unwrap(),
+                    notify: &mut |change| sender.send(change).unwrap(),
                 }),
             };
-            D::serve(server, receiver);
+            D::serve(service, receiver);
         });
-        // Idle workers are alive, too.
-        assert_eq!(news.recv_timeout(DEADLINE), Ok(News::Alive));
-        assert_eq!(news.recv_timeout(DEADLINE), Ok(News::Alive));
+        // Idle workers are well, too.
+        assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Alive));
+        assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Alive));
         commands.send(Command::Reload).unwrap();
-        let told: Vec<News> = news.iter().filter(|news| *news != News::Alive).take(2).collect();
-        assert_eq!(told, [News::Reloading, News::Reloaded]);
+        let told: Vec<StatusChange> =
+            changes.iter().filter(|change| *change != StatusChange::Alive).take(2).collect();
+        assert_eq!(told, [StatusChange::Reloading, StatusChange::Reloaded]);
 
-        // One worker hangs: there is no sign of life, although the other worker still answers.
+        // One worker hangs; the other still answers, but that is no reason to keep silent about the first.
         let hung = records.lock().unwrap();
         client
             .send(b"Op: check\nOp-Digest: da39a3ee5e6b4b0d3255bfef95601890afd80709\nThread: 6\nPV: 2.1\n\n")
             .unwrap();
         let mut told = 0;
-        while news.recv_timeout(2 * PERIOD + PERIOD / 2).is_ok() {
+        while changes.recv_timeout(2 * PERIOD + PERIOD / 2).is_ok() {
             told += 1;
             assert!(told < 20, "a server with a worker that hangs is said to be alive");
         }
         drop(hung);
         client.recv(&mut [0; 500]).unwrap();
-        assert_eq!(news.recv_timeout(DEADLINE), Ok(News::Alive));
+        assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Alive));
         commands.send(Command::Stop).unwrap();
         drop(commands);
-        assert_eq!(news.iter().find(|news| *news != News::Alive), Some(News::Stopping));
-        assert_eq!(news.iter().next(), None);
+        assert_eq!(
+            changes.iter().find(|change| *change != StatusChange::Alive),
+            Some(StatusChange::Stopping)
+        );
+        assert_eq!(changes.iter().next(), None);
     });
 }
 
 for_every_runtime! {
-    a_supervisor_is_notified_of_the_true_state,
+    a_supervisor_hears_the_truth,
 }

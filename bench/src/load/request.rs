@@ -124,7 +124,7 @@ fn patch(bytes: &mut [u8], at: usize, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use pyzord_core::{AccessOrder, Policy, Request, Step, UnixTime, accept};
+    use pyzord_core::{AccessOrder, Batch, Guard, Limits, Now, Policy, Request, Server, Tick, UnixTime};
 
     use super::super::digests::Distribution;
     use super::*;
@@ -162,8 +162,12 @@ mod tests {
             let signers = format!("bob : {key}");
             let access = Some(&b"all : bob : allow"[..]);
             let (policy, _) = Policy::parse(Some(signers.as_bytes()), access, AccessOrder::FirstMatch);
-            let step = accept(&policy, request.as_bytes(), UnixTime::from_seconds(now));
-            assert_eq!(matches!(step, Step::Store(_)), accepted, "{key} {now}");
+            let server: Server = Server::new(policy, Guard::new(Limits::default(), [7; 16]));
+            let (mut batch, wall) = (Batch::new(), UnixTime::from_seconds(now));
+            let clocks = Now { wall, tick: Tick::default() };
+            assert_eq!(batch.accept(&server, (), request.as_bytes(), clocks), Ok(()));
+            // A refused request does not wait for the store.
+            assert_eq!(batch.waiting() == 1, accepted, "{key} {now}");
         }
     }
 }

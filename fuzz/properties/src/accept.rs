@@ -10,9 +10,9 @@ use crate::one_request::{OneRequest, forgetful_server, only_reply};
 use crate::peer::{Datagram, Rules};
 use crate::record;
 
-/// Bytes of the IPv4 and UDP headers.
+/// IPv4 and UDP headers: what a datagram weighs beside its payload.
 const WIRE_OVERHEAD: usize = 28;
-/// The most bytes of a reply without `Thread`.
+/// All that a reply has beside `Thread`.
 const REPLY_OVERHEAD: usize = 512;
 
 #[derive(Arbitrary, Debug)]
@@ -80,9 +80,9 @@ fn split_off(server: &Server, datagram: &[u8], now: UnixTime, answer: StoreAnswe
     Ok((calls, only_reply(&answered)))
 }
 
-/// Checks that the first digest is read, or that all are counted, repeated ones too.
+/// The first digest is read, or all are counted, each as often as it stands there.
 fn check_calls(datagram: &[u8], calls: &[StoreCall]) {
-    let request = Request::parse(datagram).expect("only requests have store calls");
+    let request = Request::parse(datagram).expect("only requests ask the store");
     let count = if matches!(request.op, b"report" | b"whitelist") { usize::MAX } else { 1 };
     let asked: Vec<Digest> = calls.iter().map(|call| call.digest).collect();
     let named: Vec<Digest> = request.digests().take(count).filter_map(Digest::parse).collect();
@@ -101,7 +101,7 @@ fn check_reply(server: &Server, datagram: &[u8], now: UnixTime, reply: &[u8]) {
     assert!(reply.ends_with(b"\n\n") && !reply.starts_with(b"Thread"));
     assert!(OneRequest::accept(server, reply, now).is_err(), "a reply is a request");
     let readable = datagram.get(..MAX_REQUEST).unwrap_or(datagram);
-    // Only whole lines of a longer datagram are parsed.
+    // Of a datagram that is too long, only whole lines are read.
     if let (Some(request), true) = (Request::parse(readable), datagram.len() <= MAX_REQUEST) {
         let thread = request.thread.map(|thread| lines(thread).collect::<Vec<_>>().join(&b'\n'));
         let echo = thread.map_or_else(Vec::new, |thread| [b"Thread: ", &thread[..], b"\n"].concat());
@@ -111,8 +111,8 @@ fn check_reply(server: &Server, datagram: &[u8], now: UnixTime, reply: &[u8]) {
     }
 }
 
-/// Checks size, signature, version, access rule, operation and digests: returns whether the store is asked, or the
-/// code of the refusal. Returns `None` if the datagram is not a request.
+/// Size, signature, version, access rule, known operation, digests: whether the store is asked, or the code of the
+/// refusal. `None` when there is no request.
 fn verdict(policy: &Policy, rules: &Rules, datagram: &[u8], now: UnixTime) -> Option<Result<bool, u16>> {
     if let Some(readable) = datagram.get(..=MAX_REQUEST).and_then(|cut| cut.get(..MAX_REQUEST)) {
         let end = readable.iter().rposition(|byte| *byte == b'\n')?;

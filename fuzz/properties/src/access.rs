@@ -5,8 +5,8 @@ use pyzord_core::{ANONYMOUS, AccessOrder, Operation, Policy, Refusal, Server, Un
 use crate::one_request::{OneRequest, forgetful_server};
 use crate::told;
 
-/// For every user and operation, the policy equals the lines of the access file, read one by one, in both orders.
-/// The lines also grant unknown operations: the reply is then 501 instead of 403.
+/// A policy says of every user and operation what the lines of the access file say, read one after another, in either
+/// order. Words that are no operations are granted by them, too, as far as 501 takes the place of 403.
 ///
 /// The input is an accounts file, a NUL and an access file; without a NUL, an access file alone.
 pub fn access(data: &[u8]) {
@@ -41,7 +41,7 @@ fn words(server: &Server, model: &Model<'_>, order: AccessOrder) {
     }
 }
 
-/// The files, read line by line for each query.
+/// The files, read line by line for each question.
 struct Model<'a> {
     accounts: BTreeSet<&'a [u8]>,
     lines: Vec<Line<'a>>,
@@ -66,7 +66,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Returns every user in the files.
+    /// Every user whom a file names.
     fn names(&self) -> impl Iterator<Item = &'a [u8]> {
         let named = self.lines.iter().flat_map(|line| line.users.iter().copied());
         named.chain(self.accounts.iter().copied()).chain([ANONYMOUS]).collect::<BTreeSet<_>>().into_iter()

@@ -8,12 +8,12 @@ use crate::told;
 
 const NOW: i64 = 1_700_000_000;
 
-/// Exactly the users in the lines of an accounts file can sign, each with the key of the user's last line. No
-/// warning shows a part of the file.
+/// Of an accounts file, exactly the users of its lines can sign, each with the key of his last line; no warning shows
+/// any of it.
 pub fn accounts(text: &[u8]) {
     let (policy, warnings) = Policy::parse(Some(text), Some(b"ping : all : allow"), AccessOrder::FirstMatch);
     told::bounded(&warnings, text, b"ping : all : allow");
-    // A static text has no part of the file.
+    // A text that is part of the program has no part of the file.
     assert!(warnings.iter().all(|warning| matches!(warning.text, Cow::Borrowed(_))));
     let keys = keys(text);
     assert_eq!(policy.accounts(), keys.len());
@@ -40,7 +40,7 @@ fn keys(text: &[u8]) -> BTreeMap<&[u8], &[u8]> {
     keys
 }
 
-/// Returns whether a header line can contain this user.
+/// Whether a request's one line can name this user.
 fn fits_header(user: &[u8]) -> bool {
     !user.contains(&b'\r')
 }

@@ -13,9 +13,9 @@ const NOW: i64 = 1_700_000_000;
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     rules: Rules,
-    /// Datagrams per batch.
+    /// After how many datagrams a batch ends.
     size: u8,
-    /// The calls that fail, one bit each, repeated.
+    /// Which calls fail, one bit each, over and over.
     faults: u16,
     datagrams: Vec<Datagram<'a>>,
 }
@@ -173,7 +173,7 @@ struct Failing {
     faults: u16,
 }
 
-impl FailingStore {
+impl Failing {
     fn new(faults: u16) -> Self {
         Self { records: MemoryStore::new(), faults }
     }

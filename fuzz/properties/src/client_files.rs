@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 use pyzord_core::client::{Credentials, Remote};
 use pyzord_core::{UserFile, Warning};
 
-/// Every line of a client's files is a server or an account, is empty or a comment, or has a warning of one line
-/// with its number and no part of the file. The account of a server is the last line with its host and port.
+/// Of a client's files, every line is a server or an account, says nothing, or has a warning with its number, in one
+/// line that shows no part of the file; a server's account is the last line of its host and port.
 ///
 /// The input is a servers file, a NUL and an accounts file; without a NUL, a servers file alone.
 pub fn client_files(data: &[u8]) {
@@ -17,10 +17,10 @@ pub fn client_files(data: &[u8]) {
     let accounts = accounts.unwrap_or_default();
 
     let named: BTreeSet<(String, u16)> =
-        content_lines(servers).into_values().filter_map(|line| split(&line, 2)).filter_map(|parts| server(&parts)).collect();
+        said(servers).into_values().filter_map(|line| split(&line, 2)).filter_map(|parts| server(&parts)).collect();
     let mut found: BTreeSet<(String, u16)> =
         remotes.iter().map(|remote| (remote.host.to_string(), remote.port)).collect();
-    assert_eq!(found.len(), remotes.len(), "a server is listed twice: {remotes:?}");
+    assert_eq!(found.len(), remotes.len(), "a server stands there twice: {remotes:?}");
     if named.is_empty() {
         assert_eq!(found, BTreeSet::from([("public.pyzor.org".to_owned(), 24441)]));
     } else {
@@ -39,7 +39,7 @@ pub fn client_files(data: &[u8]) {
     check_warnings(&warnings, UserFile::ClientAccounts, accounts, found.len());
 }
 
-/// Checks that the text of a server parses to the same server.
+/// A server's text names it again.
 fn check_written(remote: &Remote) {
     let (again, warnings) = Remote::parse(Some(remote.to_string().as_bytes()), None);
     assert_eq!((again.len(), warnings.len()), (1, 0), "{remote}");
@@ -55,7 +55,7 @@ fn check_warnings(warnings: &[Warning], file: UserFile, text: &[u8], used: usize
         let told = warning.to_string();
         assert!(told.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && told.len() < 200, "{told:?}");
         assert!(told.starts_with(&file.to_string()));
-        // A static text has no part of the file.
+        // A text that is part of the program has no part of the file.
         let fixed = matches!(warning.text, Cow::Borrowed(_));
         match warning.line {
             None => assert!(file == UserFile::Servers && used == 0, "{told}"),
@@ -68,20 +68,20 @@ fn check_warnings(warnings: &[Warning], file: UserFile, text: &[u8], used: usize
     let lines: BTreeSet<usize> = of_file().filter_map(|warning| warning.line).collect();
     let numbered = of_file().filter(|warning| warning.line.is_some()).count();
     assert_eq!(lines.len(), numbered, "a line has two warnings: {warnings:?}");
-    // A line of the anonymous user is valid, but counts as no account for a later line.
-    if !content.values().any(|line| line.contains("anonymous")) {
-        assert_eq!(content.len(), used + numbered, "{warnings:?}");
+    // An account may be that of the anonymous user, which is as good as none for a later line.
+    if !said.values().any(|line| line.contains("anonymous")) {
+        assert_eq!(said.len(), used + numbered, "{warnings:?}");
     }
 }
 
-/// Returns the lines that are neither empty nor comments, by their numbers.
-fn content_lines(text: &[u8]) -> BTreeMap<usize, String> {
+/// The lines that are neither empty nor comments, by their numbers.
+fn said(text: &[u8]) -> BTreeMap<usize, String> {
     let text = String::from_utf8_lossy(text);
     let lines = (1..).zip(text.split('\n')).map(|(number, line)| (number, line.trim().to_owned()));
     lines.filter(|(_, line)| !matches!(line.chars().next(), None | Some('#'))).collect()
 }
 
-/// Splits a line at its last colons.
+/// A line's parts, the last ones cut off at their colons.
 fn split(line: &str, count: usize) -> Option<Vec<String>> {
     let mut parts: Vec<&str> = line.split(':').collect();
     let rest = parts.split_off((parts.len() + 1).checked_sub(count).filter(|host| *host > 0)?);
@@ -89,7 +89,7 @@ fn split(line: &str, count: usize) -> Option<Vec<String>> {
     Some([&*host].into_iter().chain(rest).map(|part| part.trim().to_owned()).collect())
 }
 
-/// Returns the host, in lower case or as a canonical IPv6 address, and the port.
+/// The host, in lower case or as an IPv6 address is written, and the port.
 fn server(parts: &[String]) -> Option<(String, u16)> {
     let [host, port, ..] = parts else { return None };
     let port = port.parse().ok().filter(|port| *port > 0)?;
@@ -106,7 +106,7 @@ fn server(parts: &[String]) -> Option<(String, u16)> {
     (!bare.is_empty() && bare.chars().all(letters)).then(|| (bare.to_ascii_lowercase(), port))
 }
 
-/// Returns the user and the key of each host and port.
+/// The user and the key of each host and port.
 fn keys(text: &[u8]) -> BTreeMap<(String, u16), (String, String)> {
     let account = |line: &String| {
         let parts = split(line, 4)?;
@@ -115,5 +115,5 @@ fn keys(text: &[u8]) -> BTreeMap<(String, u16), (String, String)> {
         let valid = !user.is_empty() && !key.is_empty() && !user.chars().any(char::is_control);
         Some((server(&parts)?, valid.then(|| (user.clone(), key.to_owned()))?))
     };
-    content_lines(text).values().filter_map(account).collect()
+    said(text).values().filter_map(account).collect()
 }

@@ -20,18 +20,18 @@ struct Input<'a> {
     forwarded: bool,
     user: &'a str,
     key: &'a str,
-    /// The client's clock, in microseconds since 1970.
+    /// Microseconds since 1970, of the client.
     time: i64,
-    /// The difference of the server's clock from the client's, in sixteenths of a second.
+    /// How far the server's clock is from the client's, in sixteenths of a second.
     skew: i16,
-    /// Whether the store fails.
+    /// Whether the store has no answer.
     broken: bool,
     at: usize,
     byte: u8,
 }
 
-/// The server parses a request as the client wrote it, and the client parses the reply as the server wrote it. A signed
-/// request with a changed byte is refused, or its content is unchanged.
+/// A request as our client writes it is what our server reads, and the server's reply is what our client reads. A
+/// signed one with a byte changed is nobody's, or what it was.
 pub fn exchange(data: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let digests: Vec<Digest> = input.digests.iter().copied().map(Digest::new).collect();
@@ -86,7 +86,7 @@ fn change(datagram: &mut [u8], input: &Input<'_>, server: &Server, now: UnixTime
     }
 }
 
-/// Returns a text that can be a name in the files of client and server, or `instead`.
+/// A text that the files of a client and of a server can name, or `instead`.
 fn word(text: &str, instead: &str) -> String {
     let word: String = text.chars().filter(|letter| !letter.is_control() && !matches!(letter, ':' | ',')).collect();
     let word = word.trim_end().trim_start_matches(|letter: char| letter == '#' || letter.is_whitespace());
@@ -98,7 +98,7 @@ fn policy(user: &str, key: &str) -> Policy {
     Policy::parse(Some(format!("{user} : {key}").as_bytes()), Some(access), AccessOrder::FirstMatch).0
 }
 
-/// Returns the refusal of an unchanged request: only for its clock, its size or its digests.
+/// What the server says to a request that is as it was written: nothing, but for its clock, size and digests.
 fn refusal(
     message: &Message<'_>,
     anonymous: bool,
