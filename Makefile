@@ -15,6 +15,10 @@ TEST_PACKAGES := python3 python3-gdbm python3-venv python3-redis python3-mysqldb
 	chromium chromium-driver python3-yaml man-db systemd
 # With Debian's own client (pyzor) and SpamAssassin, whose Pyzor plugin asks the packaged server.
 DEB_TEST_PACKAGES := lintian logrotate iproute2 man-db systemd pyzor spamassassin
+# A compiler for WebAssembly: Debian's, with the source of core and alloc, and the linker of the same LLVM.
+WASM_PACKAGES := cargo-web rustc-web rust-web-src nodejs
+WASM_LLVM = $$(/usr/bin/rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+WASM_TARGET := wasm32-unknown-unknown
 CARGO_DEB_VERSION := 3.8.0
 TOOLS := $(CURDIR)/target/tools
 DEB := $(CURDIR)/target/debian/pyzord.deb
@@ -28,7 +32,7 @@ define install
 		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
 endef
 
-.PHONY: run test deb test-deb fuzz soak bench build lint build-packages test-packages client clean
+.PHONY: run test wasm deb test-deb fuzz soak bench build lint build-packages test-packages client clean
 
 # pyzord in the foreground, on gdbm, in a home directory of its own.
 run: build-packages
@@ -59,6 +63,17 @@ BENCH :=
 bench: build-packages test-packages client
 	cargo build --release --locked -p pyzord
 	PYZOR_VENV=$(VENV) cargo run --release --locked -p pyzord-bench --bin pyzor-bench -- $(BENCH)
+
+# The core as a WebAssembly module, called from Node. Debian's cargo builds core and alloc with it, which a stable
+# compiler allows with RUSTC_BOOTSTRAP alone. A folder of its own keeps the other builds' files from being built anew.
+wasm:
+	$(call install,$(WASM_PACKAGES))
+	$(call install,lld-$(WASM_LLVM))
+	RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
+		CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=/usr/bin/wasm-ld-$(WASM_LLVM) \
+		/usr/bin/cargo build --release --locked -p pyzord-wasm --target $(WASM_TARGET) \
+		--target-dir target/wasm -Zbuild-std=core,alloc
+	PYZORD_WASM=target/wasm/$(WASM_TARGET)/release/pyzord_wasm.wasm node --test wasm/tests/server.test.mjs
 
 # The Debian package, with man pages and completions.
 deb: build $(TOOLS)/bin/cargo-deb
