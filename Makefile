@@ -20,6 +20,7 @@ WASM_PACKAGES := cargo-web rustc-web rust-web-src nodejs
 WASM_LLVM = $$(/usr/bin/rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 WASM_TARGET := wasm32-unknown-unknown
 CARGO_DEB_VERSION := 3.8.0
+CARGO_DENY_VERSION := 0.20.2
 TOOLS := $(CURDIR)/target/tools
 DEB := $(CURDIR)/target/debian/pyzord.deb
 
@@ -32,7 +33,7 @@ define install
 		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
 endef
 
-.PHONY: run test wasm deb test-deb fuzz soak bench build lint build-packages test-packages client clean
+.PHONY: run test wasm deny deb test-deb fuzz soak bench build lint build-packages test-packages client clean
 
 # pyzord in the foreground, on gdbm, in a home directory of its own.
 run: build-packages
@@ -87,6 +88,14 @@ test-deb: deb client
 
 $(TOOLS)/bin/cargo-deb:
 	cargo install cargo-deb --version $(CARGO_DEB_VERSION) --root $(TOOLS) --locked
+
+# The licences, versions and sources of all dependencies, by deny.toml. Advisories change without a commit, so they are
+# no part of it: `target/tools/bin/cargo-deny check advisories` fetches and reads them.
+deny: $(TOOLS)/bin/cargo-deny
+	$(TOOLS)/bin/cargo-deny --workspace --locked check -D warnings bans licenses sources
+
+$(TOOLS)/bin/cargo-deny:
+	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --root $(TOOLS) --locked
 
 lint:
 	cargo fmt --all --check
