@@ -33,7 +33,7 @@ define install
 		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
 endef
 
-.PHONY: run test wasm deny deb test-deb fuzz soak bench build lint build-packages test-packages client clean
+.PHONY: run test wasm deny package-crates deb test-deb fuzz soak bench build lint build-packages test-packages client clean
 
 # pyzord in the foreground, on gdbm, in a home directory of its own.
 run: build-packages
@@ -65,6 +65,10 @@ bench: build-packages test-packages client
 	cargo build --release --locked -p pyzord
 	PYZOR_VENV=$(VENV) cargo run --release --locked -p pyzord-bench --bin pyzor-bench -- $(BENCH)
 
+# The packages of all published crates, each built from its package alone.
+package-crates: build-packages
+	.ci/packages
+
 # The core as a WebAssembly module, called from Node. Debian's cargo builds core and alloc with it, which a stable
 # compiler allows with RUSTC_BOOTSTRAP alone. A folder of its own keeps the other builds' files from being built anew.
 wasm:
@@ -91,7 +95,7 @@ $(TOOLS)/bin/cargo-deb:
 
 # The licences, versions and sources of all dependencies, by deny.toml. Advisories change without a commit, so they are
 # no part of it: `target/tools/bin/cargo-deny check advisories` fetches and reads them.
-deny: $(TOOLS)/bin/cargo-deny
+deny: build-packages $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-deny --workspace --locked check -D warnings bans licenses sources
 
 $(TOOLS)/bin/cargo-deny:
