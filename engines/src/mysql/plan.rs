@@ -1,8 +1,8 @@
-//! A batch of calls as few statements: one that reads, one for each kind of write.
+//! Turns a batch of calls into few statements: one that reads, one for each kind of write.
 //!
-//! All is read before anything is written, and what the batch itself adds to a record before it reads it is added
-//! to the answer here. Additions commute, so this is what the calls would have seen one after another, and the
-//! number of statements is bounded however the calls are mixed.
+//! All reads come before the writes. If the batch adds to a record and reads it later, the addition is made to the answer
+//! here. Additions commute, so this is what the calls see one after another, and the number of statements is bounded for
+//! any mix of calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use pyzord_core::{Digest, Record, StoreAnswer, StoreCall, StoreError, StoreOp, U
 
 use super::row::Unreadable;
 
-/// What a batch asks for, each digest once in each statement. All are in the order of the digests: two servers that
-/// lock rows in the same order do not wait for each other.
+/// What a batch asks for, each digest once in each statement, in the order of the digests: two servers that lock rows in
+/// the same order do not deadlock.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct BatchPlan {
     pub(super) reads: BTreeSet<Digest>,
     /// How many reports to add.
     pub(super) reports: BTreeMap<Digest, u64>,
@@ -21,7 +21,8 @@ pub(super) struct Plan {
     pub(super) whitelists: BTreeMap<Digest, u64>,
 }
 
-impl Plan {
+impl BatchPlan {
+    /// Collects the calls of a batch.
     pub(super) fn new(calls: &[StoreCall]) -> Self {
         let mut plan = Self::default();
         for StoreCall { digest, op } in calls {
@@ -35,19 +36,19 @@ impl Plan {
     }
 }
 
-/// What came of a plan. What is missing failed.
+/// The result of a plan. What is missing has failed.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct BatchResult {
     /// One for each digest that was read, with or without a row.
     pub(super) found: BTreeMap<Digest, Result<Record, StoreError>>,
     pub(super) reported: BTreeSet<Digest>,
     pub(super) whitelisted: BTreeSet<Digest>,
-    /// One of the records that nobody can read.
+    /// The first record that cannot be read.
     pub(super) unreadable: Option<(Digest, Unreadable)>,
 }
 
-impl Outcome {
-    /// The answer to each call, in order. `rounded` is a record as the table has room for it.
+impl BatchResult {
+    /// Appends the answer to each call, in order. `rounded` returns a record as the table has room for it.
     pub(super) fn answers(
         mut self,
         calls: &[StoreCall],
@@ -65,7 +66,7 @@ impl Outcome {
         }
     }
 
-    /// The answer to a write; reads of the digest that follow see it, or fail as it failed.
+    /// Returns the answer to a write. Later reads of the digest see the write, or fail as it failed.
     fn written(
         &mut self,
         call: StoreCall,
@@ -84,7 +85,7 @@ impl Outcome {
                 Err(_) => (),
             }
         }
-        // Nobody asks what a record is after a write.
+        // The answer to a count needs no record.
         if done { Ok(Record::default()) } else { Err(StoreError::Unavailable) }
     }
 }
@@ -111,7 +112,7 @@ mod tests {
             (Report, 3),
         ]
         .map(call);
-        let plan = Plan::new(&calls);
+        let plan = BatchPlan::new(&calls);
         assert_eq!(plan.reads.len(), 2);
         assert_eq!(plan.reports.into_values().collect::<Vec<_>>(), [2, 1]);
         assert_eq!(plan.whitelists.into_values().collect::<Vec<_>>(), [1]);
@@ -119,7 +120,7 @@ mod tests {
         let one = Digest::new([1; 20]);
         let mut record = Record::default();
         record.reports.count = 5;
-        let outcome = Outcome {
+        let outcome = BatchResult {
             found: [(one, Ok(record)), (Digest::new([2; 20]), Ok(Record::default()))].into(),
             reported: [one, Digest::new([3; 20])].into(),
             whitelisted: [one].into(),
@@ -136,8 +137,10 @@ mod tests {
     fn what_failed_is_unavailable_and_so_is_what_depends_on_it() {
         use StoreOp::{Read, Report, Whitelist};
         let calls = [(Read, 1), (Report, 1), (Read, 1), (Whitelist, 2), (Read, 3)].map(call);
-        let outcome =
-            Outcome { found: [(Digest::new([1; 20]), Ok(Record::default()))].into(), ..Outcome::default() };
+        let outcome = BatchResult {
+            found: [(Digest::new([1; 20]), Ok(Record::default()))].into(),
+            ..BatchResult::default()
+        };
         let mut answers = Vec::new();
         outcome.answers(&calls, UnixTime::from_seconds(9), |record| *record, &mut answers);
         assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, false, false]);

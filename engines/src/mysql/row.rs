@@ -1,9 +1,8 @@
 //! One row of the table: how a record is written, and how it is read back.
 //!
-//! Dates are local time without a zone, as the Python server wrote them; the engine's zone is assumed. In the hour
-//! that a change of the clocks repeats, the first pass is meant; a time that a change skipped is moved on by as much.
-
-use std::fmt;
+//! Dates are local time without a zone, as the Python server writes them; the codec has the zone. Where a change of the
+//! clocks repeats an hour, a time in it means the first pass; a time that a change skips is moved forward by the length of
+//! the gap.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -12,31 +11,27 @@ use mysql::Value;
 use pyzord_core::{Digest, Record, Tally, UnixTime};
 
 use super::schema::Schema;
+use crate::bug::bug;
 
-/// The columns of a record, in the order in which they are read and written here.
+/// The columns of a record, in the order of [`Codec::row`].
 pub(super) const FIELDS: &str = "digest, r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated";
 
-/// Why a row is no record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Why a row is not a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unreadable {
+    #[error("the key is not a digest of 40 hex digits")]
     Key,
+    #[error("the key has digits in upper case, which this table distinguishes from lower case")]
     Case,
+    #[error("a count is negative")]
     Count,
+    #[error("a date is not in the calendar")]
     Date,
+    #[error("the row does not have the columns of a record")]
+    Columns,
 }
 
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Key => "the key is no digest of 40 hex digits",
-            Self::Case => "the key has digits in upper case, which this table takes for other ones",
-            Self::Count => "a count is negative",
-            Self::Date => "a date is no day of the calendar",
-        })
-    }
-}
-
-/// What rows are written and read with.
+/// Encodes and decodes rows.
 #[derive(Clone, Debug)]
 pub struct Codec {
     pub zone: TimeZone,
@@ -44,7 +39,7 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// The values of a whole row.
+    /// Encodes a record as the values of a row.
     pub fn row(&self, digest: Digest, record: &Record) -> [Value; 7] {
         let Record { reports, whitelists } = record;
         [
@@ -58,10 +53,10 @@ impl Codec {
         ]
     }
 
-    /// The record in a row, without its key.
+    /// Decodes the values of a row, without its key.
     pub fn record(&self, fields: &[Value]) -> Result<Record, Unreadable> {
         let [r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated] = fields else {
-            return Err(Unreadable::Count);
+            return Err(Unreadable::Columns);
         };
         let tally = |count, entered, updated| {
             Ok(Tally {
@@ -76,21 +71,26 @@ impl Codec {
         })
     }
 
-    /// The record as it is read back once it has been written.
+    /// Returns the record as it is read after it was written.
     pub fn rounded(&self, record: &Record) -> Record {
-        let fields = self.row(Digest::new([0; 20]), record);
-        // What is written is a record whatever it was made of, so nothing is lost here.
-        fields.split_first().and_then(|(_, fields)| self.record(fields).ok()).unwrap_or(*record)
+        let [_, fields @ ..] = self.row(Digest::new([0; 20]), record);
+        self.record(&fields).unwrap_or_else(|why| {
+            bug(format_args!("{record:?} was encoded, and cannot be decoded: {why}"));
+            *record
+        })
     }
 
-    /// A date as the columns have room for it. Years beyond 1000 to 9999 are written as the nearest.
-    ///
-    /// The server would round what is too exact for a column, and so write seconds that have not come yet.
+    /// Encodes a date, cut to what the columns have room for: the server would round it, maybe to a second in the future.
+    /// Writes a year before 1000 or after 9999 as the nearest.
     pub(super) fn date(&self, date: UnixTime) -> Value {
         let [first, last] = [Timestamp::MIN, Timestamp::MAX].map(|end| end.as_second() * 1_000_000);
         let micros = date.micros().clamp(first, last);
         let cut = micros - micros.rem_euclid(self.schema.unit);
-        let local = self.zone.to_datetime(Timestamp::from_microsecond(cut).unwrap_or(Timestamp::MIN));
+        let instant = Timestamp::from_microsecond(cut).unwrap_or_else(|_| {
+            bug(format_args!("{cut} is not a time, though it was clamped"));
+            Timestamp::MIN
+        });
+        let local = self.zone.to_datetime(instant);
         match u16::try_from(local.year()) {
             Ok(year @ 1000..) => Value::Date(
                 year,
@@ -133,24 +133,37 @@ impl Codec {
             .map_err(|_| Unreadable::Date)
     }
 
-    /// The digest that a key stands for, when looking the digest up would find this key.
+    /// Parses a key as a digest, if a look-up of the digest finds this key.
     pub fn digest(&self, key: &[u8]) -> Result<Digest, Unreadable> {
         let digest = Digest::parse(key).ok_or(Unreadable::Key)?;
         if self.schema.any_case || digest.hex() == key { Ok(digest) } else { Err(Unreadable::Case) }
     }
 }
 
-/// A digest as the key of its row.
+/// Encodes a digest as the key of its row.
 pub(super) fn key(digest: Digest) -> Value {
     Value::Bytes(digest.hex().to_vec())
 }
 
-/// The text of a key; nothing when it is none.
-pub(super) fn text(value: &Value) -> &[u8] {
-    if let Value::Bytes(bytes) = value { bytes } else { &[] }
+/// Returns the text of a key. The schema has checked that the column holds text.
+pub(super) fn text(key: &Value) -> &[u8] {
+    if let Value::Bytes(bytes) = key {
+        return bytes;
+    }
+    bug(format_args!("a key is not text"));
+    &[]
 }
 
-/// A count; one beyond the largest that the replies have is that.
+/// Splits a row of [`FIELDS`] into the text of its key and the values of its record.
+pub(super) fn split(values: &[Value]) -> (&[u8], &[Value]) {
+    if let [key, fields @ ..] = values {
+        return (text(key), fields);
+    }
+    bug(format_args!("a row has no columns"));
+    (&[], &[])
+}
+
+/// Decodes a count; one that is larger than the replies have room for is the largest that they have.
 fn count(value: &Value) -> Result<u64, Unreadable> {
     match *value {
         Value::NULL => Ok(0),

@@ -1,10 +1,10 @@
-//! What the table is like: found out once for each connection.
+//! What the table's columns have room for; each connection reads it once.
 
 use pyzord_core::Tally;
 
-/// Where to read how the table should be.
+/// Where the user's guide describes the table.
 const ADVICE: &str = "see docs/engines.md";
-/// Length of a digest in hex digits.
+/// The length of a digest in hex digits.
 const DIGEST_LEN: u32 = 40;
 
 /// What the columns have room for.
@@ -14,9 +14,9 @@ pub struct Schema {
     pub most_reports: u64,
     /// The largest `wl_count`.
     pub most_whitelists: u64,
-    /// The smallest difference of two dates, in microseconds.
+    /// The smallest difference between two dates, in microseconds.
     pub unit: i64,
-    /// Whether a digest in upper case is the same key as in lower case.
+    /// Whether a digest in upper case is the same key as one in lower case.
     pub any_case: bool,
 }
 
@@ -42,31 +42,47 @@ pub(super) struct Column {
     pub(super) key: String,
 }
 
+/// Why a table cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum SchemaError {
+    #[error("it has no column {0}; {ADVICE}")]
+    NoColumn(&'static str),
+    #[error("its column {column} is {found}, not {expected}; {ADVICE}")]
+    Type { column: String, found: String, expected: &'static str },
+    #[error("its column digest is not the primary key; {ADVICE}")]
+    NoKey,
+    #[error("its column {0} does not allow NULL; {ADVICE}")]
+    NotNull(String),
+}
+
 impl Schema {
-    /// Judges the columns of a table.
+    /// Reads the columns of a table.
     ///
     /// # Errors
-    /// What keeps the table from being used.
-    pub(super) fn of(columns: &[Column]) -> Result<Self, String> {
-        let column = |name: &str| {
+    /// If the table cannot be used.
+    pub(super) fn of(columns: &[Column]) -> Result<Self, SchemaError> {
+        let column = |name: &'static str| {
             let found = columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
-            found.ok_or_else(|| format!("it has no column {name}; {ADVICE}"))
+            found.ok_or(SchemaError::NoColumn(name))
         };
         let digest = column("digest")?;
         check_digest(digest, columns)?;
-        let dates = ["r_entered", "r_updated", "wl_entered", "wl_updated"];
-        let units: Vec<i64> = dates.iter().map(|name| unit(column(name)?)).collect::<Result<_, String>>()?;
+        let mut coarsest = 1;
+        for date in ["r_entered", "r_updated", "wl_entered", "wl_updated"] {
+            coarsest = coarsest.max(unit(column(date)?)?);
+        }
         Ok(Self {
             most_reports: most(column("r_count")?)?,
             most_whitelists: most(column("wl_count")?)?,
-            unit: units.into_iter().max().unwrap_or(1),
+            unit: coarsest,
+            // The names of collations that ignore case end so on both servers.
             any_case: digest.collation.ends_with("_ci"),
         })
     }
 }
 
-/// Without a unique key on the digest alone, each report would be a row of its own.
-fn check_digest(digest: &Column, columns: &[Column]) -> Result<(), String> {
+/// Checks that the digest has a unique key of its own: without one, each report adds a row.
+fn check_digest(digest: &Column, columns: &[Column]) -> Result<(), SchemaError> {
     let (kind, length, _) = kind(&digest.kind);
     if !["char", "varchar"].contains(&kind) || length.is_none_or(|length| length < DIGEST_LEN) {
         return Err(unfit(digest, "char(40)"));
@@ -75,11 +91,11 @@ fn check_digest(digest: &Column, columns: &[Column]) -> Result<(), String> {
     if digest.key == "UNI" || digest.key == "PRI" && primary == 1 {
         return Ok(());
     }
-    Err(format!("its column digest is not the primary key; {ADVICE}"))
+    Err(SchemaError::NoKey)
 }
 
-/// The largest count that a column has room for, and that the replies have.
-fn most(column: &Column) -> Result<u64, String> {
+/// Returns the largest count that both a column and a reply have room for.
+fn most(column: &Column) -> Result<u64, SchemaError> {
     let (kind, _, unsigned) = kind(&column.kind);
     let bits = match kind {
         "tinyint" => 8,
@@ -93,26 +109,27 @@ fn most(column: &Column) -> Result<u64, String> {
     Ok(largest.min(Tally::MAX))
 }
 
-/// The microseconds between one date and the next.
-fn unit(column: &Column) -> Result<i64, String> {
+/// Returns the smallest difference between two dates of a column, in microseconds.
+fn unit(column: &Column) -> Result<i64, SchemaError> {
     let (kind, digits, _) = kind(&column.kind);
+    // `datetime` without a number is `datetime(0)`.
     let digits = digits.unwrap_or(0);
     if kind != "datetime" || digits > 6 {
         return Err(unfit(column, "datetime"));
     }
     if !column.nullable {
-        return Err(format!("its column {} does not allow NULL; {ADVICE}", column.name));
+        return Err(SchemaError::NotNull(column.name.clone()));
     }
     Ok(10_i64.pow(6 - digits))
 }
 
-fn unfit(column: &Column, expected: &str) -> String {
-    format!("its column {} is {}, not {expected}; {ADVICE}", column.name, column.kind)
+fn unfit(column: &Column, expected: &'static str) -> SchemaError {
+    SchemaError::Type { column: column.name.clone(), found: column.kind.clone(), expected }
 }
 
-/// The name, the number in brackets, and whether it is unsigned, of a type such as `int(11) unsigned`.
+/// Splits a type such as `int(11) unsigned` into its name, the number in brackets, and whether it is unsigned.
 fn kind(text: &str) -> (&str, Option<u32>, bool) {
-    let name = text.split(['(', ' ']).next().unwrap_or_default();
+    let name = text.split_once(['(', ' ']).map_or(text, |(name, _)| name);
     let number = text.split_once('(').and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
     (name, number, text.split(' ').any(|word| word == "unsigned"))
 }
@@ -171,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_another_kind_is_refused_with_its_fault() {
+    fn a_table_of_another_kind_is_refused_with_the_cause() {
         let changed = |change: fn(&mut Vec<Column>)| {
             let mut columns = columns("char(40)", "int(11)", "datetime");
             change(&mut columns);
@@ -195,6 +212,7 @@ mod tests {
             (changed(|columns| columns[4].nullable = false), "its column wl_entered does not allow NULL"),
         ];
         for (error, expected) in table {
+            let error = error.to_string();
             assert!(error.starts_with(expected) && error.ends_with(ADVICE), "{error}");
         }
     }

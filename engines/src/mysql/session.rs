@@ -1,4 +1,4 @@
-//! A connection whose table has been found to fit, and what it is asked to do.
+//! A connection to a table that was checked, and the statements on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,32 +8,33 @@ use mysql::prelude::{AsStatement, Queryable};
 use mysql::{Conn, Error, Params, Row, Statement, Value};
 use pyzord_core::{Digest, Record, StoreError, Tick, UnixTime};
 
+use super::connect::ConnectError;
 use super::dsn::Dsn;
-use super::fault::{Fault, TIMED_OUT, cause};
-use super::plan::{Outcome, Plan};
+use super::error::{ClientError, StatementError};
+use super::plan::{BatchPlan, BatchResult};
 use super::row::{self, Codec, Unreadable};
-use super::schema::{Column, Schema};
 use super::sql::{self, MOST_ROWS, Sql};
+use super::table;
 
-/// A connection that was idle for longer may have been closed by the server or a firewall.
+/// The server or a firewall may have closed a connection that was idle for longer than this.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How often a statement that met another one's locks is tried.
+/// How often a statement is tried that waits for the locks of another one.
 const TRIES: u32 = 6;
 
-/// What we rely on, whatever the server's defaults are. The dates that we write are valid; an odd one that is there
-/// already must not make a statement fail that leaves it as it is. A statement that nobody waits for any more gives
-/// up soon.
+/// Settings that the engine relies on, whatever the server's defaults are. Invalid dates are allowed, so that a stored one
+/// does not make a statement fail that keeps it; the engine writes none. A statement whose client has given up does not
+/// wait long for a lock.
 const SETUP: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES', \
                      autocommit = 1, innodb_lock_wait_timeout = 1";
-/// Each statement is a transaction of its own, so no read has to be repeatable, and the locks of gaps between rows,
-/// the usual cause of deadlocks, are not needed.
+/// Each statement is a transaction of its own and needs no repeatable reads. Without them the server does not lock gaps
+/// between rows, the usual cause of deadlocks.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
-/// A digest's record, or why nobody can read it.
+/// The record of a digest, or why it cannot be read.
 pub(super) type Reading = Result<Record, Unreadable>;
 
-/// What a statement does with its rows.
+/// What a prepared statement does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Kind {
     Read,
@@ -43,24 +44,26 @@ enum Kind {
     Remove,
 }
 
-/// Not dropped while anything is unanswered but for a fault. Dropping it sends a few small packets; the socket's
-/// buffer has room for them even when the server hangs, as every statement waits for its answer.
+/// A connection with its prepared statements.
+///
+/// Dropping it sends a few small packets. The socket's buffer has room for them even if the server hangs, as every
+/// statement waits for its answer before the next is sent.
 pub(super) struct Session {
     conn: Conn,
     pub(super) sql: Sql,
     pub(super) codec: Codec,
-    /// What has been prepared: the texts are long, and are the same each time.
+    /// The prepared statements, by kind and number of rows.
     statements: BTreeMap<(Kind, usize), Statement>,
     /// When it last served a batch.
     pub(super) used: Tick,
 }
 
 impl Session {
-    /// Prepares a new connection, and looks at the table.
-    pub(super) fn new(mut conn: Conn, dsn: &Dsn, zone: TimeZone) -> Result<Self, String> {
+    /// Sets up a new connection, and checks the table.
+    pub(super) fn new(mut conn: Conn, dsn: &Dsn, zone: TimeZone) -> Result<Self, ConnectError> {
         let sql = Sql { table: dsn.table.quoted() };
-        setup(&mut conn).map_err(|error| cause(&error))?;
-        let schema = schema(&mut conn, &sql)?;
+        setup(&mut conn).map_err(ClientError::from)?;
+        let schema = table::schema(&mut conn, &sql)?;
         Ok(Self {
             conn,
             sql,
@@ -70,62 +73,62 @@ impl Session {
         })
     }
 
-    /// Whether the connection is still there, asked for only when it was idle. An error is a server that does not
-    /// answer in time.
-    pub(super) fn is_open(&mut self, now: Tick) -> Result<bool, String> {
+    /// Returns whether the server still has the connection open; asks it only if the connection was idle. Fails if the
+    /// server does not answer in time.
+    pub(super) fn is_open(&mut self, now: Tick) -> Result<bool, ClientError> {
         if now.since(self.used) < IDLE {
             return Ok(true);
         }
-        match self.conn.ping() {
+        match self.conn.ping().map_err(ClientError::from) {
             Ok(()) => Ok(true),
-            Err(error) if cause(&error) == TIMED_OUT => Err(TIMED_OUT.to_owned()),
+            Err(error) if error.is_timeout() => Err(error),
             Err(_) => Ok(false),
         }
     }
 
-    /// Does all that a batch asks for. When it fails, the outcome has what was done before.
-    pub(super) fn carry_out(
+    /// Executes a batch. If it fails, the result has what was done before.
+    pub(super) fn execute(
         &mut self,
-        plan: &Plan,
+        plan: &BatchPlan,
         now: UnixTime,
-        outcome: &mut Outcome,
-    ) -> Result<(), Fault> {
+        result: &mut BatchResult,
+    ) -> Result<(), StatementError> {
         let digests: Vec<Digest> = plan.reads.iter().copied().collect();
         for digests in digests.chunks(MOST_ROWS) {
             for (digest, reading) in self.read(digests)? {
-                outcome.unreadable = outcome.unreadable.or(reading.err().map(|why| (digest, why)));
-                outcome.found.insert(digest, reading.map_err(|_| StoreError::Unreadable));
+                result.unreadable = result.unreadable.or(reading.err().map(|why| (digest, why)));
+                result.found.insert(digest, reading.map_err(|_| StoreError::Unreadable));
             }
         }
-        self.add(Kind::Report, &plan.reports, now, &mut outcome.reported)?;
-        self.add(Kind::Whitelist, &plan.whitelists, now, &mut outcome.whitelisted)
+        self.add(Kind::Report, &plan.reports, now, &mut result.reported)?;
+        self.add(Kind::Whitelist, &plan.whitelists, now, &mut result.whitelisted)
     }
 
-    /// The records of at most [`MOST_ROWS`] digests; one without a row has the default record.
-    pub(super) fn read(&mut self, digests: &[Digest]) -> Result<BTreeMap<Digest, Reading>, Fault> {
+    /// Reads the records of at most [`MOST_ROWS`] digests; one without a row has the default record.
+    pub(super) fn read(&mut self, digests: &[Digest]) -> Result<BTreeMap<Digest, Reading>, StatementError> {
         let statement = self.prepared(Kind::Read, sql::padded(digests.len()))?;
         let rows = self.run(&statement, || keys(digests))?;
         let mut readings: BTreeMap<Digest, Reading> =
             digests.iter().map(|digest| (*digest, Ok(Record::default()))).collect();
         for row in rows {
             let values = row.unwrap();
-            let Some((key, fields)) = values.split_first() else { continue };
-            // Whatever the collation takes for equal and is no digest was not asked for.
-            if let Ok(digest) = self.codec.digest(row::text(key)) {
+            let (key, fields) = row::split(&values);
+            // A collation may return keys that are not digests, as equal to one.
+            if let Ok(digest) = self.codec.digest(key) {
                 readings.insert(digest, self.codec.record(fields));
             }
         }
         Ok(readings)
     }
 
-    /// Adds to one kind of count. Each statement's digests are in `done` when it has succeeded.
+    /// Adds to one kind of count. The digests of each statement are added to `done` when it has succeeded.
     fn add(
         &mut self,
         kind: Kind,
         counts: &BTreeMap<Digest, u64>,
         now: UnixTime,
         done: &mut BTreeSet<Digest>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StatementError> {
         let schema = self.codec.schema;
         let most = if kind == Kind::Whitelist { schema.most_whitelists } else { schema.most_reports };
         let date = self.codec.date(now);
@@ -133,7 +136,7 @@ impl Session {
         for counts in counts.chunks(MOST_ROWS) {
             let rows = sql::padded(counts.len());
             let statement = self.prepared(kind, rows)?;
-            // The rows that fill up the statement add nothing to the last of the others.
+            // The rows that fill the statement up add 0 to the last digest.
             let fill = counts.last().map(|(digest, _)| (*digest, 0));
             let values = || {
                 let counts_and_fill = counts.iter().copied().chain(fill.into_iter().cycle()).take(rows);
@@ -149,8 +152,8 @@ impl Session {
         Ok(())
     }
 
-    /// Stores at most [`MOST_ROWS`] records whole.
-    pub(super) fn put(&mut self, records: &[(Digest, Record)]) -> Result<(), Fault> {
+    /// Stores at most [`MOST_ROWS`] whole records.
+    pub(super) fn put(&mut self, records: &[(Digest, Record)]) -> Result<(), StatementError> {
         let rows = sql::padded(records.len());
         let statement = self.prepared(Kind::Put, rows)?;
         let codec = self.codec.clone();
@@ -162,14 +165,14 @@ impl Session {
     }
 
     /// Removes the rows of at most [`MOST_ROWS`] digests.
-    pub(super) fn remove(&mut self, digests: &[Digest]) -> Result<(), Fault> {
+    pub(super) fn remove(&mut self, digests: &[Digest]) -> Result<(), StatementError> {
         let statement = self.prepared(Kind::Remove, sql::padded(digests.len()))?;
         self.run(&statement, || keys(digests)).map(drop)
     }
 
-    /// The statement for so many rows. The connection keeps more of them than there are kinds and sizes, so none that
-    /// is kept here is closed there.
-    fn prepared(&mut self, kind: Kind, rows: usize) -> Result<Statement, Fault> {
+    /// Returns the statement for a number of rows. The connection keeps more statements than there are kinds and numbers,
+    /// so it closes none that is kept here.
+    fn prepared(&mut self, kind: Kind, rows: usize) -> Result<Statement, StatementError> {
         if let Some(statement) = self.statements.get(&(kind, rows)) {
             return Ok(statement.clone());
         }
@@ -185,44 +188,44 @@ impl Session {
         Ok(statement)
     }
 
-    /// Runs a prepared statement, again when other transactions were in its way.
+    /// Runs a statement, and tries it again if another transaction was in its way.
     pub(super) fn run(
         &mut self,
         statement: impl AsStatement + Copy,
         values: impl Fn() -> Vec<Value>,
-    ) -> Result<Vec<Row>, Fault> {
+    ) -> Result<Vec<Row>, StatementError> {
         let mut tries = 1;
         loop {
-            match self.conn.exec(statement, Params::Positional(values())).map_err(Fault::from) {
-                Err(Fault::Contention(_)) if tries < TRIES => tries += 1,
+            match self.conn.exec(statement, Params::Positional(values())).map_err(StatementError::from) {
+                Err(StatementError::Contention(_)) if tries < TRIES => tries += 1,
                 result => return result,
             }
         }
     }
 
-    /// The server's version, as it names itself.
-    pub(super) fn version(&mut self) -> Result<String, Fault> {
+    /// Returns the server's version, as the server names it.
+    pub(super) fn version(&mut self) -> Result<String, StatementError> {
         let version: Option<String> = self.conn.query_first("SELECT VERSION()")?;
-        Ok(version.unwrap_or_default())
+        Ok(version.unwrap_or_else(|| "of unknown version".to_owned()))
     }
 
-    /// How many rows the last statement changed.
+    /// Returns how many rows the last statement changed.
     pub(super) fn changed(&self) -> u64 {
         self.conn.affected_rows()
     }
 }
 
 impl std::fmt::Debug for Session {
-    /// The library's own output has the password in it.
+    /// Omits the connection: its own output shows the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("sql", &self.sql).field("codec", &self.codec).finish_non_exhaustive()
     }
 }
 
+/// Applies [`SETUP`] and [`ISOLATION`].
 fn setup(conn: &mut Conn) -> Result<(), Error> {
     conn.query_drop(SETUP)?;
-    // A server that logs statements, not rows, for its replicas refuses to write in any other isolation than its
-    // default one.
+    // A server that replicates statements instead of rows refuses to write at this isolation level.
     let format: Option<(String, String)> = conn.query_first("SHOW VARIABLES LIKE 'binlog_format'")?;
     if format.is_some_and(|(_, format)| format.eq_ignore_ascii_case("STATEMENT")) {
         return Ok(());
@@ -230,36 +233,7 @@ fn setup(conn: &mut Conn) -> Result<(), Error> {
     conn.query_drop(ISOLATION)
 }
 
-/// Looks at the table.
-pub(super) fn schema(conn: &mut Conn, sql: &Sql) -> Result<Schema, String> {
-    const NO_SUCH_TABLE: u16 = 1146;
-    let missing = format!(
-        "table {} does not exist: create it with pyzord --create-table, or see docs/engines.md",
-        sql.table
-    );
-    let rows: Vec<Row> = conn.query(sql.columns()).map_err(|error| match &error {
-        Error::MySqlError(refusal) if refusal.code == NO_SUCH_TABLE => missing,
-        _ => cause(&error),
-    })?;
-    let columns: Vec<Column> = rows.iter().map(column).collect();
-    Schema::of(&columns).map_err(|fault| format!("table {} cannot be used: {fault}", sql.table))
-}
-
-fn column(row: &Row) -> Column {
-    let text = |name: &str| match row.get_opt::<Value, _>(name) {
-        Some(Ok(Value::Bytes(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
-        _ => String::new(),
-    };
-    Column {
-        name: text("Field"),
-        kind: text("Type").to_lowercase(),
-        collation: text("Collation"),
-        nullable: text("Null") == "YES",
-        key: text("Key"),
-    }
-}
-
-/// The keys of a statement on these digests; the last one fills it up.
+/// Returns the keys for a statement on these digests; the last one fills it up.
 fn keys(digests: &[Digest]) -> Vec<Value> {
     let last = digests.last().into_iter().cycle();
     digests.iter().chain(last).take(sql::padded(digests.len())).copied().map(row::key).collect()

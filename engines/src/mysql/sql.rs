@@ -1,16 +1,15 @@
 //! The texts of the statements.
 //!
-//! `VALUES(column)` in an update is the only way to name the row that would have been inserted which MariaDB and
-//! MySQL share. MySQL 8 calls it deprecated and keeps it.
+//! In an update, `VALUES(column)` is the only way to name the row to be inserted that MariaDB and MySQL share. MySQL 8
+//! keeps it as deprecated.
 
 use super::row::FIELDS;
 use super::schema::Schema;
 
-/// The most rows of one statement.
+/// The largest number of rows of one statement.
 pub(super) const MOST_ROWS: usize = 128;
 
-/// How many rows a statement for `count` rows has: the next power of two, so that few statements have to be
-/// prepared.
+/// Returns how many rows a statement for `count` rows has: the next power of two, so that few statements are prepared.
 pub(super) fn padded(count: usize) -> usize {
     count.next_power_of_two()
 }
@@ -22,17 +21,17 @@ pub(super) struct Sql {
 }
 
 impl Sql {
-    /// Reads the rows of so many digests.
+    /// Reads the rows of `rows` digests.
     pub(super) fn read(&self, rows: usize) -> String {
         format!("SELECT {FIELDS} FROM {} WHERE digest IN ({})", self.table, list("?", rows))
     }
 
-    /// Removes the rows of so many digests.
+    /// Removes the rows of `rows` digests.
     pub(super) fn remove(&self, rows: usize) -> String {
         format!("DELETE FROM {} WHERE digest IN ({})", self.table, list("?", rows))
     }
 
-    /// Adds to the reports of so many digests: digest, how many, now, now.
+    /// Adds to the reports of `rows` digests. Parameters of each: digest, how many, now, now.
     pub(super) fn report(&self, rows: usize, schema: &Schema) -> String {
         self.add(rows, "r", "wl", schema.most_reports)
     }
@@ -42,8 +41,7 @@ impl Sql {
         self.add(rows, "wl", "r", schema.most_whitelists)
     }
 
-    /// The count stops at the largest that its column has room for. A zero date, as some servers let in, is none:
-    /// its year is 0.
+    /// Adds to a count, up to `most`. A zero date, which some servers accept, has the year 0 and counts as missing.
     fn add(&self, rows: usize, kind: &str, other: &str, most: u64) -> String {
         let rows = list("(?,?,?,?,0,NULL,NULL)", rows);
         format!(
@@ -57,7 +55,7 @@ impl Sql {
         )
     }
 
-    /// Stores so many rows whole.
+    /// Stores `rows` whole rows.
     pub(super) fn put(&self, rows: usize) -> String {
         let columns: Vec<&str> = FIELDS.split(", ").skip(1).collect();
         let updates: Vec<String> =
@@ -70,48 +68,49 @@ impl Sql {
         )
     }
 
-    /// Reads the rows that follow a key, or all from the first one.
+    /// Reads the next `rows` rows after a key, or from a key on for the `first` time. Parameter: the key.
     pub(super) fn scan(&self, first: bool, rows: usize) -> String {
         let after = if first { ">=" } else { ">" };
         format!("SELECT {FIELDS} FROM {} WHERE digest {after} ? ORDER BY digest LIMIT {rows}", self.table)
     }
 
-    /// The key that is `rows` rows after another one, if there are so many.
+    /// Reads the key that is `rows` rows after another one, if there are so many. Parameter: the key.
     pub(super) fn bound(&self, rows: usize) -> String {
         let offset = rows.saturating_sub(1);
         format!("SELECT digest FROM {} WHERE digest > ? ORDER BY digest LIMIT 1 OFFSET {offset}", self.table)
     }
 
-    /// The last of so many keys that have expired between two keys, or after one; none where there are fewer. Key, key,
-    /// limit, or key, limit.
+    /// Reads the last of `rows` expired keys after a key, and up to another one if `bounded`; none if there are fewer.
+    /// Parameters: key, key if bounded, limit.
     pub(super) fn expired(&self, bounded: bool, rows: usize) -> String {
         let (expired, offset) = (Self::has_expired(bounded), rows.saturating_sub(1));
         format!("SELECT digest FROM {} WHERE {expired} ORDER BY digest LIMIT 1 OFFSET {offset}", self.table)
     }
 
-    /// Removes what has expired between two keys, or after one: key, key, limit, or key, limit.
+    /// Removes the rows that have expired after a key, and up to another one if `bounded`. Parameters: key, key if bounded,
+    /// limit.
     pub(super) fn expire(&self, bounded: bool) -> String {
         format!("DELETE FROM {} WHERE {}", self.table, Self::has_expired(bounded))
     }
 
-    /// A row whose dates are all missing or zero has no age and stays.
+    /// Returns the condition for expired rows. A row whose dates are all missing or zero does not expire.
     fn has_expired(bounded: bool) -> String {
         let latest = "GREATEST(COALESCE(r_updated, wl_updated), COALESCE(wl_updated, r_updated))";
         let bound = if bounded { " AND digest <= ?" } else { "" };
         format!("digest > ?{bound} AND {latest} < ? AND YEAR({latest}) > 0")
     }
 
-    /// How many rows there are, when there are fewer than `most`.
+    /// Counts the rows, up to `most`.
     pub(super) fn count(&self, most: usize) -> String {
         format!("SELECT COUNT(*) FROM (SELECT 1 FROM {} LIMIT {most}) AS counted", self.table)
     }
 
-    /// The columns of the table.
+    /// Describes the columns of the table.
     pub(super) fn columns(&self) -> String {
         format!("SHOW FULL COLUMNS FROM {}", self.table)
     }
 
-    /// Makes the table. Keys are ASCII: a character of one byte makes the index small.
+    /// Creates the table. Keys are ASCII, as one byte a character makes the index small.
     pub(super) fn create(&self) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (digest CHAR(40) CHARACTER SET ascii NOT NULL, r_count INT, wl_count INT, \

@@ -58,9 +58,9 @@ impl Stored for Table<'_> {
     }
 
     fn spoil(&self) -> Vec<Odd> {
-        const KEY: &str = "the key is no digest of 40 hex digits";
+        const KEY: &str = "the key is not a digest of 40 hex digits";
         const COUNT: &str = "a count is negative";
-        const DATE: &str = "a date is no day of the calendar";
+        const DATE: &str = "a date is not in the calendar";
         let table = [
             (String::new(), "r_count", "1", KEY),
             ("public".to_owned(), "r_count", "1", KEY),

@@ -1,17 +1,21 @@
-//! The URL form of a [`Dsn`].
+//! The URL form of a DSN.
 
 use std::path::PathBuf;
 
-use super::dsn::{Dsn, DsnError, Host, TableName, Tls, Verify};
+use super::error::DsnError;
+use super::host::Host;
+use super::table::TableName;
+use super::target::Dsn;
+use super::tls::{Tls, Verify};
 
-/// Reads what follows `mysql://`.
+/// Parses what follows `mysql://`.
 pub(super) fn parse(rest: &str) -> Result<Dsn, DsnError> {
     let (address, options) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = address.split_once('/').ok_or(DsnError::Url)?;
-    // The last one, so that a password with a bare `@` is still read as it was meant.
+    // The last `@`, so that a password may have one that is not written as %40.
     let (user, host) = authority.rsplit_once('@').ok_or(DsnError::Url)?;
     let (user, password) = user.split_once(':').unwrap_or((user, ""));
-    let options = Options::parse(options)?;
+    let options = UrlOptions::parse(options)?;
     let host = match &options.socket {
         Some(_) if !host.is_empty() => return Err(DsnError::Host),
         Some(path) if !path.starts_with('/') => return Err(DsnError::Host),
@@ -29,27 +33,28 @@ pub(super) fn parse(rest: &str) -> Result<Dsn, DsnError> {
     .checked()
 }
 
+/// The options of a URL, decoded.
 #[derive(Default)]
-struct Options {
+struct UrlOptions {
     table: Option<String>,
     socket: Option<String>,
     mode: Option<String>,
     authorities: Option<String>,
 }
 
-impl Options {
+impl UrlOptions {
     fn parse(text: &str) -> Result<Self, DsnError> {
         let mut options = Self::default();
-        for option in text.split('&').filter(|option| !option.is_empty()) {
-            let (name, value) = option.split_once('=').ok_or(DsnError::Option)?;
-            let place = match name {
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').ok_or(DsnError::Option)?;
+            let option = match name {
                 "table" => &mut options.table,
                 "socket" => &mut options.socket,
                 "ssl-mode" => &mut options.mode,
                 "ssl-ca" => &mut options.authorities,
                 _ => return Err(DsnError::Option),
             };
-            if place.replace(decoded(value)?).is_some() {
+            if option.replace(decoded(value)?).is_some() {
                 return Err(DsnError::Option);
             }
         }
@@ -68,11 +73,11 @@ impl Options {
     }
 }
 
-/// A text with each `%` and two hex digits replaced by the byte they stand for.
+/// Replaces each `%` and two hex digits by the byte that they stand for.
 fn decoded(text: &str) -> Result<String, DsnError> {
-    let mut pieces = text.split('%');
-    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
+    let (start, escapes) = text.split_once('%').map_or((text, None), |(start, rest)| (start, Some(rest)));
+    let mut bytes = start.as_bytes().to_vec();
+    for piece in escapes.into_iter().flat_map(|rest| rest.split('%')) {
         let (hex, rest) = piece.as_bytes().split_at_checked(2).ok_or(DsnError::Url)?;
         let digits = hex.iter().map(|digit| char::from(*digit).to_digit(16));
         let value = digits.into_iter().try_fold(0, |value, digit| Some(value << 4 | digit?));
@@ -87,7 +92,7 @@ mod tests {
     use super::*;
 
     fn dsn(rest: &str) -> Dsn {
-        Dsn::parse(&format!("mysql://{rest}")).unwrap()
+        parse(rest).unwrap()
     }
 
     #[test]
@@ -151,7 +156,7 @@ mod tests {
             ("user@/pyzor?ssl-mode=required&socket=/a", DsnError::TlsOnSocket),
         ];
         for (rest, error) in table {
-            assert_eq!(Dsn::parse(&format!("mysql://{rest}")), Err(error), "{rest}");
+            assert_eq!(parse(rest), Err(error), "{rest}");
         }
     }
 }

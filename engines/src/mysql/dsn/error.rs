@@ -1,0 +1,38 @@
+//! Why a text is not a DSN.
+
+/// Why a text is not a [`Dsn`](super::Dsn). Its message is one line that repeats nothing of the text, as any part of it may
+/// be a misplaced password.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DsnError {
+    /// It has so many parts between commas, not five.
+    #[error(
+        "it has {0} parts, not the 5 of `host,user,password,database,table` (a password with a comma is given as \
+         mysql://user:password@host/database, the comma as %2C)"
+    )]
+    Parts(usize),
+    /// It is a URL without `@`, without `/` after it, or with a `%` that two hex digits do not follow.
+    #[error("it is not of the form mysql://user:password@host:port/database?table=digests")]
+    Url,
+    /// The host is not a name, address or path, or the port is not from 1 to 65535.
+    #[error("the host is no name, address or path of a socket, or the port is not from 1 to 65535")]
+    Host,
+    /// The user is missing.
+    #[error("the user is missing")]
+    User,
+    /// The database is missing, or its name has characters that names do not have.
+    #[error("the database is missing, or has other characters than letters, digits, `_`, `$` and `-`")]
+    Database,
+    /// The table is missing, or its name has characters that names do not have.
+    #[error("the table is missing, or has other characters than letters, digits, `_`, `$` and `-`")]
+    Table,
+    /// An option does not exist or is given twice.
+    #[error("the options of a mysql:// URL are table, socket, ssl-mode and ssl-ca, each once")]
+    Option,
+    /// `ssl-mode` has none of its values.
+    #[error("ssl-mode is none of disabled, required, verify-ca and verify-identity")]
+    TlsMode,
+    /// TLS was asked for through a unix socket.
+    #[error("ssl-mode and ssl-ca need a host, not a unix socket")]
+    TlsOnSocket,
+}

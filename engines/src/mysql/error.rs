@@ -1,0 +1,136 @@
+//! Errors of the server and of the client library, and what they mean for the connection.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+
+use mysql::Error;
+
+/// Two transactions waited for each other, and the server ended this one.
+const DEADLOCK: u16 = 1213;
+/// Another transaction held a row for too long.
+const LOCK_WAIT: u16 = 1205;
+/// The table does not exist.
+const NO_SUCH_TABLE: u16 = 1146;
+/// The codes after which this connection, or what is known of the table, is of no more use: unknown database, a cluster
+/// that is not ready, shutdown, no such column, no such table, unknown statement, statement to be prepared again, a killed
+/// connection, a server that is not available, an idle connection.
+const ENDED: [u16; 10] = [1049, 1047, 1053, 1054, NO_SUCH_TABLE, 1243, 1615, 1927, 3168, 4031];
+
+/// An error of the client library, displayed as one line.
+#[derive(Debug)]
+pub(super) struct ClientError(Error);
+
+impl ClientError {
+    /// Returns whether the server did not answer in time.
+    pub(super) fn is_timeout(&self) -> bool {
+        // Unix systems name the time-out of a socket so.
+        let is_timeout = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        match &self.0 {
+            Error::IoError(error) => is_timeout(error),
+            Error::CodecError(error) => {
+                error.source().and_then(|source| source.downcast_ref()).is_some_and(is_timeout)
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns whether the server itself refused, with one of its error codes.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.0, Error::MySqlError(_))
+    }
+
+    /// Returns whether the table does not exist.
+    pub(super) fn is_missing_table(&self) -> bool {
+        matches!(&self.0, Error::MySqlError(error) if error.code == NO_SUCH_TABLE)
+    }
+}
+
+impl From<Error> for ClientError {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_timeout() {
+            return f.write_str("it does not answer in time");
+        }
+        let text = match &self.0 {
+            Error::MySqlError(error) => format!("{} (error {})", error.message, error.code),
+            Error::IoError(error) => error.to_string(),
+            Error::CodecError(error) => error.to_string(),
+            Error::DriverError(error) => error.to_string(),
+            Error::UrlError(error) => error.to_string(),
+            Error::TlsError(error) => format!("TLS: {error}"),
+            Error::FromValueError(_) | Error::FromRowError(_) => "a value of an unexpected type".to_owned(),
+        };
+        // The server chooses its texts: they must not forge lines of the log.
+        f.write_str(&text.replace(char::is_control, " "))
+    }
+}
+
+/// Why a statement failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StatementError {
+    /// The connection is of no more use.
+    #[error(transparent)]
+    Lost(ClientError),
+    /// The server undid the statement because of another transaction: it can be tried again.
+    #[error(transparent)]
+    Contention(ClientError),
+    /// The server refused the statement; the next one may work.
+    #[error(transparent)]
+    Refused(ClientError),
+}
+
+impl From<Error> for StatementError {
+    fn from(error: Error) -> Self {
+        let code = if let Error::MySqlError(error) = &error { Some(error.code) } else { None };
+        match code {
+            Some(DEADLOCK | LOCK_WAIT) => Self::Contention(error.into()),
+            Some(code) if !ENDED.contains(&code) => Self::Refused(error.into()),
+            _ => Self::Lost(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mysql::MySqlError;
+
+    use super::*;
+
+    fn refusal(code: u16, message: &str) -> Error {
+        Error::MySqlError(MySqlError { state: "HY000".into(), message: message.into(), code })
+    }
+
+    #[test]
+    fn causes_are_told_apart_and_take_one_line() {
+        let table = [
+            (refusal(1213, "Deadlock"), "Contention", "Deadlock (error 1213)"),
+            (refusal(1205, "Lock wait"), "Contention", "Lock wait (error 1205)"),
+            (refusal(1114, "full\nFAKE"), "Refused", "full FAKE (error 1114)"),
+            (refusal(1146, "no table"), "Lost", "no table (error 1146)"),
+            (Error::IoError(io::Error::from_raw_os_error(11)), "Lost", "it does not answer in time"),
+            (
+                Error::CodecError(io::Error::from_raw_os_error(11).into()),
+                "Lost",
+                "it does not answer in time",
+            ),
+            (Error::server_disconnected(), "Lost", "server disconnected"),
+        ];
+        for (error, expected, text) in table {
+            let error = StatementError::from(error);
+            let kind = match &error {
+                StatementError::Lost(_) => "Lost",
+                StatementError::Contention(_) => "Contention",
+                StatementError::Refused(_) => "Refused",
+            };
+            assert_eq!((kind, error.to_string().as_str()), (expected, text));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Looks at the table, and creates it.
+
+use mysql::prelude::Queryable;
+use mysql::{Conn, Error, Row, Value};
+
+use super::error::ClientError;
+use super::schema::{Column, Schema, SchemaError};
+use super::sql::Sql;
+
+/// Why the table cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TableError {
+    #[error("table {table} does not exist: create it with pyzord --create-table, or see docs/engines.md")]
+    Missing { table: String },
+    #[error("table {table} cannot be used: {cause}")]
+    Unusable { table: String, cause: SchemaError },
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// Reads what the columns of the table have room for.
+pub(super) fn schema(conn: &mut Conn, sql: &Sql) -> Result<Schema, TableError> {
+    let table = || sql.table.clone();
+    let rows: Vec<Row> = conn.query(sql.columns()).map_err(ClientError::from).map_err(|error| {
+        if error.is_missing_table() { TableError::Missing { table: table() } } else { error.into() }
+    })?;
+    let columns: Vec<Column> = rows.iter().map(column).collect();
+    Schema::of(&columns).map_err(|cause| TableError::Unusable { table: table(), cause })
+}
+
+/// Creates the table if there is none, and checks the one that exists.
+pub(super) fn create(conn: &mut Conn, sql: &Sql) -> Result<(), TableError> {
+    conn.query_drop(sql.create()).map_err(|error: Error| ClientError::from(error))?;
+    schema(conn, sql).map(drop)
+}
+
+/// Reads a row of `SHOW FULL COLUMNS`. A field that is missing or NULL is empty, which the schema refuses or ignores.
+fn column(row: &Row) -> Column {
+    let text = |name: &str| match row.get_opt::<Value, _>(name) {
+        Some(Ok(Value::Bytes(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
+        _ => String::new(),
+    };
+    Column {
+        name: text("Field"),
+        kind: text("Type").to_lowercase(),
+        collation: text("Collation"),
+        nullable: text("Null") == "YES",
+        key: text("Key"),
+    }
+}
