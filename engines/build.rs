@@ -1,4 +1,4 @@
-//! Finds the system's GNU dbm library when the feature `gdbm` asks for it.
+//! Finds the system's GNU dbm library, for the feature `gdbm`.
 
 use std::env;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 /// The oldest libgdbm whose structures have the layout that the engine relies on.
 const OLDEST: &str = "1.18";
 
-/// Compiles and links only where `gdbm.h` and `libgdbm` are installed and recent enough.
+/// A program that compiles and links only with a `gdbm.h` and `libgdbm` that are recent enough.
 const TRIAL: &str = "#include <gdbm.h>
 int main(void) { return sizeof ((gdbm_recovery *) 0)->duplicate_keys + gdbm_needs_recovery(0); }
 ";
@@ -35,7 +35,7 @@ fn found_by_pkg_config() -> bool {
     pkg_config::Config::new().atleast_version(OLDEST).probe("gdbm").is_ok()
 }
 
-/// Some distributions, Debian 12 among them, install no gdbm.pc; the compiler finds the library all the same.
+/// Finds the library with the compiler: some distributions, as Debian 12, install no gdbm.pc.
 fn found_by_compiler() -> bool {
     let Some(directory) = env::var_os("OUT_DIR") else { return false };
     let source = Path::new(&directory).join("trial.c");

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use pyzord_core::{Backoff, Tick};
 
-/// A connection that lived for less than this counts as one more failed attempt: the pauses grow, and the log does
-/// not repeat itself, where a server accepts each connection and then breaks it.
+/// A connection that lived for less than this counts as one more failed attempt: the pauses grow, and the log
+/// does not repeat itself, where a server accepts each connection and then breaks it.
 const TRIAL: Duration = Duration::from_secs(1);
 
-/// Holds at most one connection. It is made when it is needed, and again after a loss, with growing pauses between the
-/// attempts. Logs the loss and the return of a database, once each.
+/// Holds at most one connection. It is made when it is needed, and again after a loss, with growing pauses
+/// between the attempts. Logs the loss and the return of a database, once each.
 #[derive(Debug)]
 pub struct ConnectionManager<C> {
     /// How logs name the database, without a password.
@@ -22,7 +22,8 @@ pub struct ConnectionManager<C> {
 }
 
 impl<C> ConnectionManager<C> {
-    /// Returns a manager without a connection. `name` is how logs name the database; it must not hold a password.
+    /// Returns a manager without a connection. `name` is how logs name the database; it must not hold a
+    /// password.
     #[must_use]
     pub fn new(name: String) -> Self {
         Self { name, connection: None, made: Tick::default(), backoff: Backoff::new() }
@@ -34,8 +35,8 @@ impl<C> ConnectionManager<C> {
         &self.name
     }
 
-    /// Returns the connection. If there is none and an attempt is due, `connect` makes it. Between attempts returns
-    /// `None` at once, so that requests do not wait for a database that is away.
+    /// Returns the connection. If there is none and an attempt is due, `connect` makes it. Between attempts
+    /// returns `None` at once, so that requests do not wait for a database that is away.
     pub fn connection<E: Display>(
         &mut self,
         now: Tick,
@@ -52,7 +53,8 @@ impl<C> ConnectionManager<C> {
         self.connection.as_mut()
     }
 
-    /// Returns the connection, and makes it at once if there is none: for callers that can wait, as migrations can.
+    /// Returns the connection, and makes it at once if there is none: for callers that can wait, as
+    /// migrations can.
     ///
     /// # Errors
     /// Returns the error of `connect`.
@@ -70,9 +72,9 @@ impl<C> ConnectionManager<C> {
 
     /// Checks a connection that was idle, before a batch could be lost on it.
     ///
-    /// If `is_open` returns false, the server has closed it, and the next call of [`connection`](Self::connection)
-    /// makes another at once. An error means that the server hangs: the connection is [lost](Self::lost), as the check
-    /// itself has used up the time for the batch.
+    /// If `is_open` returns false, the server has closed it, and the next call of
+    /// [`connection`](Self::connection) makes another at once. An error means that the server hangs: the
+    /// connection is [lost](Self::lost), as the check itself has used up the time for the batch.
     pub fn refresh<E: Display>(&mut self, now: Tick, is_open: impl FnOnce(&mut C) -> Result<bool, E>) {
         match self.connection.as_mut().map(is_open) {
             Some(Ok(false)) => self.connection = None,
@@ -81,7 +83,8 @@ impl<C> ConnectionManager<C> {
         }
     }
 
-    /// Drops the connection after an error, and logs the cause. `began` is the time at which the failed call began.
+    /// Drops the connection after an error, and logs the cause. `began` is the time at which the failed call
+    /// began.
     pub fn lost(&mut self, began: Tick, cause: &(impl Display + ?Sized)) {
         self.connection = None;
         if self.backoff.failures() == 0 {
@@ -148,7 +151,8 @@ mod tests {
         assert_eq!(manager.connection(at(2100), || Attempt::Ok(2)), Some(&mut 2));
     }
 
-    /// A server that accepted connections and broke them was tried ten times a second, with a log line each time.
+    /// A server that accepted connections and broke them was tried ten times a second, with a log line each
+    /// time.
     #[test]
     fn a_connection_that_breaks_at_once_is_made_ever_less_often() {
         let mut manager = manager();

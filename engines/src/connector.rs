@@ -1,7 +1,8 @@
 //! Makes connections on threads of their own.
 //!
-//! Looking up a host name, connecting to a local socket whose queue is full, and a TLS handshake in small pieces have
-//! no time-out of their own. On its own thread an attempt can outlast the time that its caller has.
+//! Looking up a host name, connecting to a local socket whose queue is full, and a TLS handshake in small
+//! pieces have no time-out of their own. On its own thread an attempt can outlast the time that its caller
+//! has.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -49,8 +50,8 @@ impl<C: Send + 'static, E: Send + 'static> Connector<C, E> {
         Self { thread, waits, pending: None }
     }
 
-    /// Waits for the attempt that is under way, or starts one that calls `connect`. A connection that is made later is
-    /// returned by a later call, so a server that is slow to accept clients is reached in the end.
+    /// Waits for the attempt that is under way, or starts one that calls `connect`. A connection that is made
+    /// later is returned by a later call, so a server that is slow to accept clients is reached in the end.
     pub(crate) fn connect(
         &mut self,
         connect: impl FnOnce() -> Result<C, E> + Send + 'static,

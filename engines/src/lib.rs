@@ -1,8 +1,8 @@
 //! The database engines of a Pyzor server.
 //!
-//! An engine implements [`pyzord_core::Store`]: it answers a batch of calls, one answer for each. It never panics and never
-//! stalls: what it cannot do soon it answers with [`Unavailable`](pyzord_core::StoreError::Unavailable). Each engine is a
-//! feature:
+//! An engine implements [`pyzord_core::Store`]: it answers a batch of calls, one answer for each. It never
+//! panics and never stalls: what it cannot do soon it answers with
+//! [`Unavailable`](pyzord_core::StoreError::Unavailable). Each engine is a feature:
 //!
 //! - `gdbm`: `Gdbm`, a file in the format of the GNU dbm library, as the Python server writes it.
 //! - `redis`: `redis::Redis`, in both layouts of the Python server.
@@ -11,8 +11,8 @@
 //! Each of them is a [`RecordStore`], too, for migrations and operators; [`registry`] opens one by its name.
 //! [`codec`] has the pure functions between stored values and [`Record`](pyzord_core::Record)s.
 //!
-//! An error's `Display` is one line with its whole cause; so its `source` is not set. No message, no log line and no `Debug`
-//! output holds a password.
+//! An error's `Display` is one line with its whole cause; so its `source` is not set. No message, no log line
+//! and no `Debug` output holds a password.
 //!
 #![cfg_attr(feature = "gdbm", doc = "```no_run")]
 #![cfg_attr(not(feature = "gdbm"), doc = "```ignore")]

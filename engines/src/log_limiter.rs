@@ -16,8 +16,8 @@ pub(super) struct LogLimiter {
 }
 
 impl LogLimiter {
-    /// Returns how many lines were suppressed since the last one if a line is due at `now`, or `None`: then this line
-    /// is suppressed, too.
+    /// Returns how many lines were suppressed since the last one if a line is due at `now`, or `None`: then
+    /// this line is suppressed, too.
     pub(super) fn due(&mut self, now: Tick) -> Option<Suppressed> {
         if self.last.is_some_and(|last| now.since(last) < PERIOD) {
             self.suppressed += 1;

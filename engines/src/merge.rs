@@ -68,8 +68,8 @@ impl Merger {
 
 /// The first 8 bytes of the digest, then the position of the call.
 ///
-/// Numbers are compared in a fraction of the time that digests take. Different digests that begin alike may stand
-/// between equal ones, which are then not merged.
+/// Numbers are compared in a fraction of the time that digests take. Different digests that begin alike may
+/// stand between equal ones, which are then not merged.
 fn sort_key((position, call): (usize, &StoreCall)) -> u128 {
     let [a, b, c, d, e, f, g, h, ..] = *call.digest.as_bytes();
     u128::from(u64::from_be_bytes([a, b, c, d, e, f, g, h])) << 64 | position as u128

@@ -1,5 +1,5 @@
-//! Reading and writing whole records, and finding all of them: what migrations and operators need of an engine
-//! besides serving.
+//! Reading and writing whole records, and finding all of them: what migrations and operators need of an
+//! engine besides serving.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ pub struct StoredEntry {
     pub record: Result<(Digest, Record), EntryError>,
 }
 
-/// Why an entry cannot be read: its key is not a digest, or its value is not a record. One line; each engine has causes
-/// of its own.
+/// Why an entry cannot be read: its key is not a digest, or its value is not a record. One line; each engine
+/// has causes of its own.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct EntryError(Arc<dyn Error + Send + Sync>);
@@ -28,13 +28,14 @@ impl EntryError {
     }
 }
 
-/// Reads, writes and removes whole records. All of it is streamed: no engine holds more than a slice in memory.
+/// Reads, writes and removes whole records. All of it is streamed: no engine holds more than a slice in
+/// memory.
 pub trait RecordStore: Store {
-    /// Appends the next entries to `found`, a few hundred at most, and returns whether there are more. The first call
-    /// begins at the start, and so does the call after [`Progress::Done`].
+    /// Appends the next entries to `found`, a few hundred at most, and returns whether there are more. The
+    /// first call begins at the start, and so does the call after [`Progress::Done`].
     ///
-    /// An entry that exists during the whole scan is found at least once, even if others, or those that were found,
-    /// are removed meanwhile.
+    /// An entry that exists during the whole scan is found at least once, even if others, or those that were
+    /// found, are removed meanwhile.
     ///
     /// # Errors
     /// If the database cannot be read. The next call goes on where this one failed.
@@ -54,11 +55,11 @@ pub trait RecordStore: Store {
     /// If the database cannot be written. Some of the records may have been removed.
     fn remove(&mut self, digests: &[Digest]) -> Result<(), StoreFailure>;
 
-    /// Returns about how many entries there are, for a progress bar; `None` if that takes long to find out or cannot be
-    /// found out.
+    /// Returns about how many entries there are, for a progress bar; `None` if that takes long to find out or
+    /// cannot be found out.
     fn estimate(&mut self) -> Option<u64>;
 
-    /// Returns the record as the engine returns it after a [`put`](Self::put): its dates cut to the precision that the
-    /// engine has, its counts to the largest.
+    /// Returns the record as the engine returns it after a [`put`](Self::put): its dates cut to the precision
+    /// that the engine has, its counts to the largest.
     fn rounded(&self, record: &Record) -> Record;
 }

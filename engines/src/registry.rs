@@ -53,7 +53,8 @@ impl UnknownEngine {
     }
 }
 
-/// Opens a database to read or write whole records. `cleanup` matters to engines whose records expire by themselves.
+/// Opens a database to read or write whole records. `cleanup` matters to engines whose records expire by
+/// themselves.
 ///
 /// A database on a server is connected to at the first use.
 ///

@@ -1,4 +1,4 @@
-//! Processes that are killed, processes that hold the file, and files that were damaged.
+//! Processes that are killed, processes that hold the file, and damaged files.
 #![cfg(feature = "gdbm")]
 #![expect(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use pyzord_core::{Store, StoreCall, StoreOp, Task};
 use pyzord_engines::{Access, Gdbm, OpenCause};
 
 const NOW: i64 = 1_704_800_000;
-/// Calls of one batch of the process that is killed.
+/// How many calls a batch of the killed process has.
 const BATCH: u64 = 16;
 
 /// Does what another test wants done in a process of its own.
@@ -29,7 +29,7 @@ const BATCH: u64 = 16;
 #[ignore = "run by the other tests as a process of its own"]
 fn child() {
     let Some((role, path)) = role() else { return };
-    // The test runner has begun a line with this test's name.
+    // Ends the line that the test runner has begun with this test's name.
     say("");
     match role.split_once(' ').unwrap_or((&role, "")) {
         ("hold", _) => hold(&path),
@@ -70,7 +70,7 @@ fn a_database_that_another_process_has_open_is_refused() {
     Gdbm::open(&path).unwrap();
 }
 
-/// The lock must not be lost to a descriptor that the engine opens and closes beside libgdbm's own.
+/// The lock must outlive the descriptors that the engine opens and closes beside libgdbm's own.
 #[test]
 fn the_lock_outlives_syncs_recoveries_and_reorganizations() {
     let (_directory, path) = scratch();
@@ -85,8 +85,8 @@ fn the_lock_outlives_syncs_recoveries_and_reorganizations() {
     Gdbm::open(&path).unwrap();
 }
 
-/// Reports batch after batch: some digests that are there, and some new ones, so that the file grows. Batch `n`
-/// reports the digests from `n * BATCH / 2` on.
+/// Reports batch after batch. Some digests exist and some are new, so that the file grows. Batch `n` reports
+/// the digests from `n * BATCH / 2` on.
 fn write(path: &Path, first: u64) {
     let mut db = Gdbm::open(path).unwrap();
     for batch in first.. {
@@ -103,7 +103,7 @@ fn batch_digests(batch: u64) -> std::ops::Range<u64> {
     batch * BATCH / 2..batch * BATCH / 2 + BATCH
 }
 
-/// "Each kill -9 at any moment leaves a database that opens by itself, and every acknowledged count is in it."
+/// Each kill -9 at any moment leaves a database that opens by itself and has every acknowledged count.
 #[test]
 fn a_killed_process_loses_nothing_that_it_acknowledged() {
     let kills = std::env::var("PYZORD_TEST_KILLS").map_or(60, |count| count.parse().unwrap());
@@ -116,7 +116,7 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
         let lines = BufReader::new(writer.stdout.take().unwrap()).lines();
         let wanted = next + 1 + round * 37 % 101;
         let mut last = None;
-        // The kill comes while the writer is in some later batch; what it said until then is read after.
+        // The writer is in some later batch when it is killed; its output until then is read after that.
         for line in lines {
             let Some(batch) = line.unwrap().strip_prefix("done ").map(|batch| batch.parse::<u64>().unwrap())
             else {
@@ -154,20 +154,20 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
     println!("{recoveries} of {kills} kills left a file that was recovered");
 }
 
-/// Has one bucket of a file say that it has one record more, or less, than it has.
+/// Changes the count of one bucket by one.
 fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let address = |at: usize, bytes: &[u8]| {
         usize::try_from(u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap()
     };
     let bucket = address(address(8, &bytes), &bytes);
-    // After a list of free space, 8 bytes and 6 elements of 16, stand the bits and then the count.
+    // The bits, then the count, follow a table of free space: 8 bytes and 6 elements of 16.
     let count = bucket + 8 + 6 * 16 + 4;
     bytes[count] ^= 1;
     fs::write(path, bytes).unwrap();
 }
 
-/// Reports digests to a file that may not grow for ever, until a hundred were refused.
+/// Reports digests to a file that may not grow without limit, until a hundred were refused.
 fn report_all(path: &Path) {
     let mut db = Gdbm::open(path).unwrap();
     let (mut n, mut refused) = (0, 0);
@@ -177,14 +177,14 @@ fn report_all(path: &Path) {
             Err(_) => refused += 1,
         }
         n += 1;
-        // What is there can be read all the time, and no upkeep is due.
+        // What is stored can be read all the time, without any upkeep.
         let first = execute(&mut db, at(NOW), &[call(StoreOp::Read, 0)])[0].unwrap();
         assert_eq!(first.reports.count, 1);
     }
     expire(&mut db, 0).unwrap();
 }
 
-/// libgdbm 1.23 loses a whole bucket when it has no room to split it, and refuses all calls from then on.
+/// libgdbm 1.23 loses a whole bucket if it has no room to split it, and refuses all calls after that.
 #[test]
 fn a_file_that_cannot_grow_loses_nothing_and_is_read() {
     // In blocks of 512 bytes.
@@ -205,8 +205,8 @@ fn a_file_that_cannot_grow_loses_nothing_and_is_read() {
     }
 }
 
-/// A file with one bucket whose count was cut off from its slots was refused as hopeless, though every record was
-/// there: a young database, killed at the wrong moment, did not start again.
+/// A file whose only bucket had a wrong count was refused, though every record was there: a young database,
+/// killed at the wrong moment, did not start again.
 #[test]
 fn the_only_bucket_is_recovered() {
     let (_directory, path) = scratch();
@@ -216,8 +216,8 @@ fn the_only_bucket_is_recovered() {
     assert_eq!(others(&path).len(), 1, "the backup");
 }
 
-/// A recovery renamed the file away and then the new one to its name. The next start of a server killed between them
-/// found nothing, and made an empty database.
+/// A recovery renamed the file and then the new one to its name. After a kill between the two, the next start
+/// found no file, and created an empty database.
 #[test]
 fn a_recovery_has_a_file_under_the_name_at_every_moment() {
     const RECOVERIES: usize = 60;
@@ -240,7 +240,7 @@ fn a_recovery_has_a_file_under_the_name_at_every_moment() {
     });
 }
 
-/// Clears a flag when it goes out of scope, as a failure makes it.
+/// Clears a flag when it is dropped, also by a panic.
 struct Unset<'a>(&'a AtomicBool);
 
 impl Drop for Unset<'_> {
@@ -249,7 +249,7 @@ impl Drop for Unset<'_> {
     }
 }
 
-/// What a process killed in a recovery leaves: a second name of the file, and a part of the new one.
+/// A process that is killed in a recovery leaves a second name of the file, and a part of the new one.
 #[test]
 fn an_interrupted_recovery_is_begun_anew() {
     let (directory, path) = scratch();
@@ -264,7 +264,7 @@ fn an_interrupted_recovery_is_begun_anew() {
     assert_eq!(others(&path).len(), 2, "no second backup");
 }
 
-/// A file as the mutations begin with it: large enough for several buckets and a list of free space.
+/// Creates the file that is mutated: large enough for several buckets and a list of free space.
 fn specimen(path: &Path, records: u64) {
     let mut db = Gdbm::open(path).unwrap();
     report(&mut db, at(NOW), 0..records);
@@ -273,7 +273,7 @@ fn specimen(path: &Path, records: u64) {
     }
 }
 
-/// A small generator of numbers, so that a mutation can be repeated from its seed.
+/// A small random number generator, so that a mutation can be repeated from its seed.
 struct Seeded(u64);
 
 impl Seeded {
@@ -283,7 +283,7 @@ impl Seeded {
     }
 }
 
-/// Spoils a file in one of the ways that disks, crashes and people do.
+/// Damages a file in one of the ways in which disks, crashes and people do.
 fn spoil(bytes: &mut Vec<u8>, seed: u64) -> String {
     let mut random = Seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     random.below(2);
@@ -337,7 +337,7 @@ fn copy_block(bytes: &mut [u8], random: &mut Seeded) -> String {
     format!("the block at {from} over that at {to}")
 }
 
-/// Opens mutated files and works on them as a server would; says before each which it is.
+/// Opens mutated files and works on them as a server does; prints each mutation before it is tried.
 fn mutate(specimen: &Path, seeds: &str) {
     let (from, to) = seeds.split_once('-').unwrap();
     let sound = fs::read(specimen).unwrap();
@@ -362,7 +362,7 @@ fn mutate(specimen: &Path, seeds: &str) {
     }
 }
 
-/// Everything that a server does with a database; says how many records it had.
+/// Does everything that a server does with a database; returns how many records it had.
 fn work(mut db: Gdbm) -> usize {
     let kept = db.entries().filter(Result::is_ok).count();
     let calls: Vec<StoreCall> = (0..1500).map(|n| call(StoreOp::Report, n)).collect();
@@ -370,7 +370,7 @@ fn work(mut db: Gdbm) -> usize {
         assert_eq!(execute(&mut db, at(NOW), batch).len(), batch.len());
     }
     let _ = db.upkeep(at(NOW), Task::Sync);
-    // Twice, as the first may find the damage that the second recovers.
+    // Several times, as one round may find the damage that the next upkeep recovers.
     for _ in 0..3 {
         let _ = expire(&mut db, NOW + 1);
     }
@@ -380,7 +380,7 @@ fn work(mut db: Gdbm) -> usize {
     kept
 }
 
-/// "Every mutated file gives a clean error, or opens and serves and expires, without a crash or a hang."
+/// Every mutated file gives a clean error, or opens, serves and expires, without a crash or a hang.
 #[test]
 fn mutated_files_neither_crash_nor_hang() {
     const PROCESSES: u64 = 12;

@@ -1,4 +1,5 @@
-//! What the gdbm engine alone does: old values, slices of expiry, files that shrink, and files that are none.
+//! What only the gdbm engine does: old values, slices of expiry, files that shrink, and files that are not
+//! databases.
 #![cfg(feature = "gdbm")]
 
 mod common;
@@ -31,7 +32,7 @@ fn old_records_are_read_and_written_as_v1() {
     assert!(entries(&db).iter().all(|(_, value)| value.starts_with(b"1,4,2001-09-0")));
 }
 
-/// A request waits for one slice at most, so a slice must be short, however large the database.
+/// A request waits for one slice at most, so a slice must be short in a database of any size.
 #[test]
 fn expiry_goes_in_short_slices_and_lets_requests_in_between() {
     let (_directory, path) = scratch();
@@ -72,14 +73,15 @@ fn a_file_shrinks_when_most_of_it_expired_and_only_then() {
     assert_eq!(entries(&db).len(), 500);
     assert!(size() < full / 4, "{} of {full} bytes", size());
     assert_eq!(others(&path), [""; 0].map(std::path::PathBuf::from));
-    // What comes after the reorganization reaches the new file.
+    // Reports after the reorganization reach the new file.
     report(&mut db, at(NOW + 3000), 9000..9100);
     assert!(db.upkeep(at(NOW), Task::Sync).is_ok());
     drop(db);
     assert_eq!(entries(&Gdbm::open(&path).unwrap()).len(), 600);
 }
 
-/// An operator removes the key at which a round of expiry stands, and the rest of the round waited for the next day.
+/// An operator removed the key at which a round of expiry stood, and the rest of the round waited for the
+/// next day.
 #[test]
 fn a_round_whose_key_vanishes_begins_again_and_ends() {
     for kept in [0, 3, 1000] {
@@ -97,7 +99,7 @@ fn a_round_whose_key_vanishes_begins_again_and_ends() {
     }
 }
 
-/// The walk notes expired keys and removes them later; what is reported in between must stay.
+/// A round collects expired keys and removes them later; a record that is reported in between must stay.
 #[test]
 fn a_record_reported_after_it_was_noted_as_expired_stays() {
     let (_directory, path) = scratch();
@@ -168,7 +170,7 @@ fn an_empty_file_is_a_new_database() {
     assert_eq!(entries(&Gdbm::open(&path).unwrap()).len(), 1);
 }
 
-/// Damage that libgdbm finds only when it comes to a key: requests are answered meanwhile, and the next upkeep
+/// libgdbm finds some damage only when it reads the key: requests are answered meanwhile, and the next upkeep
 /// recovers the database, once.
 #[test]
 fn damage_found_while_serving_is_recovered_once() {
@@ -180,7 +182,7 @@ fn damage_found_while_serving_is_recovered_once() {
         let bytes = fs::read(&path).unwrap();
         let key = digest(n).hex();
         let place = bytes.windows(40).position(|window| window == key).unwrap();
-        // Not the first bytes: those are in the bucket, too, where they are compared first.
+        // Not the first four bytes: the bucket has these, too, and libgdbm compares them first.
         fs::OpenOptions::new()
             .write(true)
             .open(&path)

@@ -1,4 +1,4 @@
-//! Databases that go back and forth between this engine and Python's.
+//! Databases that this engine and Python's use in turn.
 #![cfg(feature = "gdbm")]
 
 mod common;
@@ -10,7 +10,7 @@ use pyzord_engines::{Gdbm, codec};
 
 const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Apia"];
 
-/// Python's reading of every record: its fields, dates as local time with microseconds.
+/// Prints every record as Python reads it: its fields, with dates as Unix time.
 const READ: &str = "
 import sys, dbm.gnu
 from pyzor.engines.gdbm_ import GdbmDBHandle
@@ -22,7 +22,7 @@ with dbm.gnu.open(sys.argv[1], 'r') as db:
         print(key.decode(), *shown, sep='|')
 ";
 
-/// What Python reads of a record that we wrote.
+/// Returns what Python prints of a record.
 fn shown(record: &Record) -> String {
     let date = |date: Option<UnixTime>| {
         date.map_or("None".to_owned(), |date| {
@@ -35,7 +35,7 @@ fn shown(record: &Record) -> String {
     format!("{}|{}", tally(&record.reports), tally(&record.whitelists))
 }
 
-/// Noon of some days, never near a change of the clocks.
+/// Returns a record with dates at noon of some days, far from a change of the clocks.
 fn record(n: u64) -> Record {
     let time = |k: u64| {
         Some(UnixTime::from_micros(
@@ -130,7 +130,7 @@ fn python_goes_on_with_a_database_of_this_engine() {
     assert_eq!(read.lines().count(), 1000);
 }
 
-/// Every database that Python writes is sound in our eyes: nothing is "recovered", and nothing is lost.
+/// Every database that Python writes is sound: nothing is recovered, and nothing is lost.
 #[test]
 fn every_database_of_python_is_accepted_as_it_is() {
     const CHURN: &str = "

@@ -1,4 +1,8 @@
-//! Starts real database servers for tests, each on a free port in a temporary folder, and ends every one of them.
+//! Starts real database servers for tests, each on a free port of 127.0.0.1 with its data in a temporary
+//! folder.
+//!
+//! A server is killed and its data deleted when its value is dropped, so a test leaves nothing behind.
+//! Everything here panics on failure, after a minute at most.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A MariaDB server with data of its own.
+//! MariaDB servers.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,10 @@ use tempfile::TempDir;
 
 use crate::process::{Server, free_port, wait_for};
 
-/// How often another free port is tried, when somebody took the one that was free.
+/// How many free ports are tried, as another process may take a free port first.
 const TRIES: usize = 5;
 
-/// A running MariaDB with the database `pyzor`, and the user `pyzor` with the password `secret`. Killed, and its data
-/// deleted, when it is dropped.
+/// A running MariaDB server with the database `pyzor`, and the user `pyzor` with the password `secret`.
 #[derive(Debug)]
 pub struct MariadbServer {
     server: Server,
@@ -22,13 +21,13 @@ pub struct MariadbServer {
 }
 
 impl MariadbServer {
-    /// Starts one. Takes a few seconds: let tests share it.
+    /// Starts a server. This takes a few seconds, so tests should share it.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// Starts one with more options.
+    /// Starts a server with more options.
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -47,25 +46,25 @@ impl MariadbServer {
         this
     }
 
-    /// The port on 127.0.0.1.
+    /// Returns its port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The unix socket.
+    /// Returns the path of its unix socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         socket(self.directory.path())
     }
 
-    /// The setting that names a table in the database `pyzor`, in the form of the Python server.
+    /// Returns the DSN of a table in the database `pyzor`, in the form of the Python server.
     #[must_use]
     pub fn dsn(&self, table: &str) -> String {
         format!("127.0.0.1:{},pyzor,secret,pyzor,{table}", self.port)
     }
 
-    /// Runs statements as the database's administrator: rows a line each, columns with tabs between.
+    /// Runs statements as the administrator, and returns a line for each row, with tabs between the columns.
     #[must_use]
     pub fn rows(&self, sql: &str) -> String {
         let output = client(self.directory.path()).arg("-e").arg(sql).output().unwrap();
@@ -73,56 +72,57 @@ impl MariadbServer {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs statements as [`rows`](Self::rows) does, for their effect.
+    /// Runs statements as the administrator, for their effect.
     pub fn query(&self, sql: &str) {
-        let _ = self.rows(sql);
+        drop(self.rows(sql));
     }
 
-    /// The id of its process.
+    /// Returns the id of its process.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.server.id()
     }
 
-    /// Stops its execution: connections stay open, and nothing is answered.
+    /// Suspends it: connections stay open, and nothing is answered.
     pub fn hang(&self) {
         self.server.hang();
     }
 
-    /// Lets it go on after a [`hang`](Self::hang).
+    /// Resumes it after a [`hang`](Self::hang).
     pub fn go_on(&self) {
         self.server.go_on();
     }
 
-    /// Kills it. Its data stays.
+    /// Kills it, and keeps its data.
     pub fn kill(&mut self) {
         self.server.kill();
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Asks it to end, and waits for its end.
     pub fn stop(&mut self) {
         self.server.stop();
     }
 
-    /// Starts it again, after a [`kill`](Self::kill) or a [`stop`](Self::stop), with the same data on the same port.
+    /// Starts it again after a [`kill`](Self::kill) or a [`stop`](Self::stop), with the same data and port.
     pub fn restart(&mut self) {
         self.server = launch(self.directory.path(), self.port, &self.options).expect("a restart");
     }
 }
 
+/// Creates the files of an empty server.
 fn initialize(directory: &Path) {
     let output = Command::new("mariadb-install-db")
         .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
         .args(user())
         .arg(format!("--datadir={}", data(directory).display()))
-        // Servers that start at the same time would remove each other's temporary files.
+        // In a shared folder, servers that start at the same time remove each other's temporary files.
         .env("TMPDIR", directory)
         .output()
         .expect("mariadb-install-db: is mariadb-server installed?");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Starts the server and waits until it answers; `None` when it ends before.
+/// Starts the server and waits until it answers; returns `None` if it ends before that.
 fn launch(directory: &Path, port: u16, options: &[String]) -> Option<Server> {
     let path = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
     let mut command = Command::new("/usr/sbin/mariadbd");
@@ -143,6 +143,7 @@ fn launch(directory: &Path, port: u16, options: &[String]) -> Option<Server> {
     up.then_some(server)
 }
 
+/// Returns a command line client of the administrator.
 fn client(directory: &Path) -> Command {
     let mut client = Command::new("mariadb");
     client
@@ -151,7 +152,7 @@ fn client(directory: &Path) -> Command {
     client
 }
 
-/// Servers that root starts have to be told that this is meant.
+/// Returns the option without which a server refuses to run as root, for root.
 fn user() -> Option<&'static str> {
     (Path::new("/proc/self").metadata().unwrap().uid() == 0).then_some("--user=root")
 }

@@ -1,4 +1,4 @@
-//! A redis server for one test.
+//! Redis servers.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::process::{Server, free_port, wait_for};
 
-/// A redis server on the loopback address and on a local socket, in a temporary folder.
+/// A running redis server, on 127.0.0.1 and on a unix socket.
 #[derive(Debug)]
 pub struct RedisServer {
     server: Server,
@@ -20,31 +20,33 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one that forgets everything when it ends, and waits until it answers.
+    /// Starts a server that loses its data when it ends, and waits until it answers.
     #[must_use]
     pub fn start() -> Self {
         Self::with(&["--appendonly", "no"])
     }
 
-    /// Starts one that has everything it acknowledged after a [`kill`](Self::kill) and a [`restart`](Self::restart).
+    /// Starts a server that keeps what it has acknowledged over a [`kill`](Self::kill) and a
+    /// [`restart`](Self::restart).
     #[must_use]
     pub fn durable() -> Self {
-        // Left to sync by itself, redis may acknowledge what it has not even written while a sync is under way.
+        // With a sync each second, redis may acknowledge data that it has not written while a sync is under
+        // way.
         Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    /// Starts one that lets nobody in without this password.
+    /// Starts a server that requires this password.
     #[must_use]
     pub fn with_password(password: &str) -> Self {
         Self::with(&["--appendonly", "no", "--requirepass", password])
     }
 
-    /// Starts one with more arguments of `redis-server`.
+    /// Starts a server with these arguments of `redis-server`.
     #[must_use]
     pub fn with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        // Somebody else may take the free port first.
+        // Another process may take the free port first.
         let (server, port) = wait_for("the start of a redis server", || {
             let port = free_port();
             let mut server = Server::start(&mut command(port, &directory, &arguments));
@@ -53,30 +55,30 @@ impl RedisServer {
         Self { server, port, arguments, directory }
     }
 
-    /// Its TCP port on 127.0.0.1.
+    /// Returns its TCP port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The path of its local socket.
+    /// Returns the path of its unix socket.
     #[must_use]
     pub fn unix_socket(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }
 
-    /// The id of its process.
+    /// Returns the id of its process.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.server.id()
     }
 
-    /// Stops its execution: connections stay open and new ones are accepted, and nothing is answered.
+    /// Suspends it: connections stay open, the system accepts new ones, and nothing is answered.
     pub fn hang(&self) {
         self.server.hang();
     }
 
-    /// Lets it go on after a [`hang`](Self::hang).
+    /// Resumes it after a [`hang`](Self::hang).
     pub fn go_on(&self) {
         self.server.go_on();
     }
@@ -86,12 +88,12 @@ impl RedisServer {
         self.server.kill();
     }
 
-    /// Asks it to end and waits until it has.
+    /// Asks it to end, and waits for its end.
     pub fn stop(&mut self) {
         self.server.stop();
     }
 
-    /// Starts it again on the same port and in the same folder, and waits until it answers.
+    /// Kills it and starts it again with the same folder and port, and waits until it answers.
     pub fn restart(&mut self) {
         self.server.kill();
         wait_for("the restart of a redis server", || {
@@ -100,7 +102,7 @@ impl RedisServer {
         });
     }
 
-    /// Sends one command of words, and returns the first line of its reply: enough to prepare and to look.
+    /// Sends one command, and returns the first line of its reply.
     #[must_use]
     pub fn ask(&self, words: &[&str]) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
@@ -121,7 +123,7 @@ fn command(port: u16, directory: &TempDir, arguments: &[String]) -> Command {
     command
 }
 
-/// Waits until it answers; false when it ended instead.
+/// Waits until the server answers; returns false if it ends before that.
 fn answers(server: &mut Server, port: u16) -> bool {
     wait_for("the first answer of a redis server", || {
         if server.ended() {
@@ -134,6 +136,7 @@ fn answers(server: &mut Server, port: u16) -> bool {
     })
 }
 
+/// Reads a line up to CR LF; returns `None` if the connection ends or times out before that.
 fn first_line(stream: &mut TcpStream) -> Option<String> {
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     let mut line = Vec::new();

@@ -1,7 +1,7 @@
 //! Local time as text: `YYYY-MM-DD HH:MM:SS`, with a fraction of a second or without.
 //!
-//! Where a change of the clocks repeats an hour, a time in it means the first pass. A time that a change skips is
-//! moved forward by the length of the gap.
+//! Where a change of the clocks repeats an hour, a time in it means the first pass. A time that a change
+//! skips is moved forward by the length of the gap.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -21,7 +21,8 @@ pub(super) fn parse_local(field: &[u8], zone: &TimeZone) -> Option<UnixTime> {
     Some(UnixTime::from_micros(instant.as_microsecond()))
 }
 
-/// Appends a local time, with a fraction only if it is not zero. Writes a year before 1 or after 9999 as the nearest.
+/// Appends a local time, with a fraction only if it is not zero. Writes a year before 1 or after 9999 as the
+/// nearest.
 pub(super) fn push_local(date: UnixTime, zone: &TimeZone, out: &mut Vec<u8>) {
     let latest = if date.micros() < 0 { Timestamp::MIN } else { Timestamp::MAX };
     let instant = Timestamp::from_microsecond(date.micros()).unwrap_or(latest);

@@ -10,9 +10,9 @@
 //! local   = YYYY-MM-DD HH:MM:SS [ "." 1*6DIGIT ]
 //! ```
 //!
-//! [`decode`] reads all of these; [`encode`] writes v1 with local dates. A local date does not name its time zone: the
-//! caller does. Where a change of the clocks repeats an hour, a time in it means the first pass; a time that a change
-//! skips is moved forward by the length of the gap.
+//! [`decode`] reads all of these; [`encode`] writes v1 with local dates. A local date does not name its time
+//! zone: the caller does. Where a change of the clocks repeats an hour, a time in it means the first pass; a
+//! time that a change skips is moved forward by the length of the gap.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -60,7 +60,8 @@ pub fn decode(value: &[u8], zone: &TimeZone) -> Result<Record, Unreadable> {
     Ok(Record { reports: tally([second, third, fourth], zone)?, whitelists: tally(rest, zone)? })
 }
 
-/// Encodes a record into `out`, whose content is replaced. Writes a year before 1 or after 9999 as the nearest.
+/// Encodes a record into `out`, whose content is replaced. Writes a year before 1 or after 9999 as the
+/// nearest.
 pub fn encode(record: &Record, zone: &TimeZone, out: &mut Vec<u8>) {
     out.clear();
     out.push(b'1');

@@ -41,7 +41,8 @@ pub fn decode(fields: [Option<&[u8]>; 6]) -> Result<Record, Unreadable> {
     })
 }
 
-/// Encodes a record as the values of [`FIELDS`]. Cuts dates to their second; the first second of 1970 becomes never.
+/// Encodes a record as the values of [`FIELDS`]. Cuts dates to their second; the first second of 1970 becomes
+/// never.
 #[must_use]
 pub fn encode(record: &Record) -> [i64; 6] {
     let count = |tally: &Tally| tally.count.min(Tally::MAX).cast_signed();

@@ -46,8 +46,8 @@ pub fn decode(value: &[u8], zone: &TimeZone) -> Result<Record, Unreadable> {
     Ok(Record { reports: tally(reports, zone)?, whitelists: tally(whitelists, zone)? })
 }
 
-/// Encodes a record into `out`, whose content is replaced. Cuts dates to their second, and writes a year before 1 or
-/// after 9999 as the nearest.
+/// Encodes a record into `out`, whose content is replaced. Cuts dates to their second, and writes a year
+/// before 1 or after 9999 as the nearest.
 pub fn encode(record: &Record, zone: &TimeZone, out: &mut Vec<u8>) {
     out.clear();
     for (index, tally) in [&record.reports, &record.whitelists].into_iter().enumerate() {

@@ -78,8 +78,8 @@ impl BucketLocation<'_> {
         check("count", int(bucket, 108), Exactly(occupied))
     }
 
-    /// Returns whether a recovery finds a record in the bucket: for that, libgdbm must accept the bucket, but does not
-    /// use its count. Otherwise a small file, whose only bucket has a wrong count, would count as lost.
+    /// Returns whether a recovery finds a record in the bucket: for that, libgdbm must accept the bucket, but
+    /// does not use its count. A small file whose only bucket has a wrong count can be recovered, too.
     pub(super) fn has_records(&self, bucket: &[u8]) -> bool {
         let slots = signed(self.header.bucket_slots);
         let fixed = self.check_fixed(bucket, &mut FreeSpace::default());
@@ -108,7 +108,8 @@ impl BucketLocation<'_> {
         slots.map(Slot::parse).filter(|slot| slot.hash != VACANT)
     }
 
-    /// Checks that the directory names the bucket once for each value of the bits that the bucket leaves open.
+    /// Checks that the directory names the bucket once for each value of the bits that the bucket leaves
+    /// open.
     fn check_bits(&self, bits: i64) -> Result<(), Mismatch> {
         let all = self.header.directory_bits;
         check("bucket_bits", bits, Within(0, all))?;

@@ -18,8 +18,9 @@ pub(super) struct FileEngine {
     pub(super) round: ExpiryRound,
     /// libgdbm refuses every call until the database is recovered.
     damaged: bool,
-    /// A recovery while serving has made a backup. It is done only once: a disk that breaks files again and again would
-    /// be filled with backups. A recovery that failed or had nothing to do makes no backup, and may be tried again.
+    /// A recovery while serving has made a backup. It is done only once, as a disk that breaks
+    /// files again and again fills with backups otherwise. A recovery that failed or had nothing to do makes no backup, and
+    /// may be tried again.
     recovered: bool,
     unreadable: LogLimiter,
     failing: LogLimiter,

@@ -1,8 +1,8 @@
 //! A round of expiry: looks at every key once, a slice at a time.
 //!
-//! Removing a key moves others within its bucket, and a walk that goes on after it misses some. So a round first walks
-//! and collects the expired keys, then removes them. Each is judged again before it is removed, as it may have been
-//! reported meanwhile.
+//! Removing a key moves others within its bucket, and a walk that goes on after it misses some. So a round
+//! first walks and collects the expired keys, then removes them. Each is judged again before it is removed,
+//! as it may have been reported meanwhile.
 
 use pyzord_core::UnixTime;
 
@@ -54,8 +54,8 @@ impl ExpiryRound {
         self.removing
     }
 
-    /// Looks at one slice of keys, and collects or removes those that expired before `limit`. Keeps values that cannot
-    /// be read and records without a date.
+    /// Looks at one slice of keys, and collects or removes those that expired before `limit`. Keeps values
+    /// that cannot be read and records without a date.
     pub(super) fn slice(&mut self, file: &mut RecordFile, limit: UnixTime) -> Result<Slice, GdbmError> {
         if self.removing {
             self.remove(file, limit)?;
@@ -67,8 +67,8 @@ impl ExpiryRound {
         Ok(if ended && left == 0 { self.end(file) } else { Slice::More })
     }
 
-    /// Walks on by one slice. If an operator has removed the key at which the walk stands, the walk starts again, but
-    /// only once: in a damaged file a key may be one that cannot be found.
+    /// Walks on by one slice. If an operator has removed the key at which the walk stands, the walk starts
+    /// again, but only once: in a damaged file a key may be one that cannot be found.
     fn collect(&mut self, file: &mut RecordFile, limit: UnixTime) -> Result<(), GdbmError> {
         let mut key = match std::mem::replace(&mut self.walk, Walk::End) {
             Walk::Start => file.database.first_key()?,

@@ -1,11 +1,12 @@
 //! The free space of a gdbm file, to detect space that is free and in use at once.
 //!
-//! libgdbm writes the bucket with a new key first and the table of free space last. A process that is killed in
-//! between leaves a file in which the key's space is still free, and a later key is written over it.
+//! libgdbm writes the bucket with a new key first and the table of free space last. A process that is killed
+//! in between leaves a file in which the key's space is still free, and a later key is written over it.
 
 use super::format::{Expected, Mismatch, check};
 
-/// Extents of free space: [`add`](Self::add) all of them, then [`settle`](Self::settle), then check used space.
+/// Extents of free space: [`add`](Self::add) all of them, then [`settle`](Self::settle), then check used
+/// space.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct FreeSpace(Vec<Extent>);
 

@@ -1,8 +1,8 @@
 //! The header of a gdbm file, checked before libgdbm reads it.
 //!
-//! libgdbm trusts most of the header: with sizes that contradict each other it can write beyond its buffers, abort or
-//! loop for ever, before it returns any error. The layout is that of a machine with 64-bit file offsets, in the
-//! machine's own byte order:
+//! libgdbm trusts most of the header: with sizes that contradict each other it can write beyond its buffers,
+//! abort or loop for ever, before it returns any error. The layout is that of a machine with 64-bit file
+//! offsets, in the machine's own byte order:
 //!
 //! ```text
 //! 0  int    magic            20  int    dir_bits

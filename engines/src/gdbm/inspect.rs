@@ -1,13 +1,13 @@
 //! Detects damage in a gdbm file before libgdbm works on it.
 //!
-//! libgdbm checks some of this itself, and fails well. It does not check that a bucket's count of keys is the number of
-//! its occupied slots: storing into a bucket loops for ever if the count is too small, and writes beyond a buffer if it is
-//! too large. Nor does it detect keys in space that counts as free. A process that is killed in the middle of a write
-//! can leave both. Recovery stores into a new file and only reads the damaged one, so a file with such damage is
-//! recovered before anything is stored into it.
+//! libgdbm checks some of this itself, and fails well. It does not check that a bucket's count of keys is the
+//! number of its occupied slots: storing into a bucket loops for ever if the count is too small, and writes
+//! beyond a buffer if it is too large. Nor does it detect keys in space that counts as free. A process that
+//! is killed in the middle of a write can leave both. Recovery stores into a new file and only reads the
+//! damaged one, so a file with such damage is recovered before anything is stored into it.
 //!
-//! All buckets are read twice, which takes about as long as to count the keys; the count that follows finds them in
-//! memory.
+//! All buckets are read twice, which takes about as long as to count the keys; the count that follows finds
+//! them in memory.
 
 use std::fs::File;
 use std::io;
@@ -100,7 +100,8 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    /// Returns the damage if a recovery would save something: at least one bucket is intact or has a readable record.
+    /// Returns the damage if a recovery would save something: at least one bucket is intact or has a readable
+    /// record.
     fn recoverable(&self, damage: Damage) -> Result<Option<Damage>, InspectError> {
         let mut worth = false;
         for location in self.locations() {
@@ -113,8 +114,8 @@ impl Body<'_> {
         if worth { Ok(Some(damage)) } else { Err(InspectError::Unrecoverable(damage)) }
     }
 
-    /// Checks how much space the header claims beyond the file's end. Old libraries left some, and so does a process
-    /// that is killed while the file grows; but libgdbm fills any amount of it with zeros.
+    /// Checks how much space the header claims beyond the file's end. Old libraries left some, and so does a
+    /// process that is killed while the file grows; but libgdbm fills any amount of it with zeros.
     fn check_extent(&self) -> Result<(), Damage> {
         let slack = signed(8 * self.header.block_size + 4 * self.header.directory_size);
         let most = Within(signed(self.header.block_size), self.length.saturating_add(slack));

@@ -89,7 +89,8 @@ fn open_checked(path: &Path, access: Access) -> Result<RecordFile, OpenCause> {
     Ok(RecordFile::new(path.to_owned(), database, asked, file, records))
 }
 
-/// Returns the checked header of the file; `None` if the file does not exist yet or is empty, and may be created.
+/// Returns the checked header of the file; `None` if the file does not exist yet or is empty, and may be
+/// created.
 ///
 /// The descriptor used here is closed before libgdbm opens the file, see `RecordFile::descriptor`.
 fn header(path: &Path, access: Access) -> Result<Option<Header>, OpenCause> {

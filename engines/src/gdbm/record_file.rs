@@ -27,8 +27,9 @@ pub(super) struct RecordFile {
     value: Vec<u8>,
     /// Something was written since the last sync.
     pub(super) dirty: bool,
-    /// Another descriptor of the open file, to sync it without the engine's lock. It must be closed after the database:
-    /// with a POSIX lock, closing any descriptor releases the lock. Fields are dropped in the order of their declaration.
+    /// Another descriptor of the open file, to sync it without the engine's lock. It must be closed after the
+    /// database: with a POSIX lock, closing any descriptor releases the lock. Fields are dropped in the order
+    /// of their declaration.
     pub(super) descriptor: Arc<File>,
     pub(super) mapping: Mapping,
     room: Room,
@@ -102,8 +103,8 @@ impl RecordFile {
 
     /// Removes a key, and returns whether it existed.
     ///
-    /// Reserves no room: a removal rarely takes any, and then what writes have left of theirs, and it must work on a full
-    /// disk, as it frees space.
+    /// Reserves no room: a removal rarely takes any, and then less than the writes before it have reserved. It
+    /// must work on a full disk, as it frees space.
     pub(super) fn remove(&mut self, key: &[u8]) -> Result<bool, GdbmError> {
         self.dirty = true;
         let removed = self.database.delete(key)?;
@@ -122,7 +123,8 @@ impl RecordFile {
         Ok(())
     }
 
-    /// Recovers the file, or finds that libgdbm had no need to stop: a full disk leaves the same state as damage.
+    /// Recovers the file, or finds that libgdbm had no need to stop: a full disk leaves the same state as
+    /// damage.
     pub(super) fn recover(&mut self) -> Result<Recovery, RewriteError> {
         log::warn!(
             "database {}: libgdbm gave it up; it will be checked and, if damaged, recovered",
@@ -140,8 +142,8 @@ impl RecordFile {
         Ok(recovery)
     }
 
-    /// Returns the mapping that the file should have, if it has another one. While many records are removed, libgdbm's
-    /// lists of free space grow, and the file with them, so it should not be mapped.
+    /// Returns the mapping that the file should have, if it has another one. While many records are removed,
+    /// libgdbm's lists of free space grow, and the file with them, so it should not be mapped.
     pub(super) fn wanted_mapping(&mut self, removing: bool) -> Option<Mapping> {
         self.mapping = self.mapping.observed(&mut self.database);
         let suits = self.descriptor.metadata().is_ok_and(|metadata| Mapping::suits(metadata.len()));

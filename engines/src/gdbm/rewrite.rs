@@ -1,9 +1,10 @@
 //! Rewrites a file: a recovery, which keeps a backup of the old file, and a reorganization.
 //!
-//! libgdbm writes all records into a temporary file beside the database, syncs it, and renames it to the database's
-//! name. libgdbm can make a backup by renaming the database first: a process that is killed between the two leaves no
-//! file under the name, and the next start creates an empty database. So the backup is made here, as a second name of
-//! the same file, and there is a whole file under the database's name at every moment.
+//! libgdbm writes all records into a temporary file beside the database, syncs it, and renames it to the
+//! database's name. libgdbm can make a backup by renaming the database first: a process that is killed
+//! between the two leaves no file under the name, and the next start creates an empty database. So the backup
+//! is made here, as a second name of the same file, and there is a whole file under the database's name at
+//! every moment.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -31,8 +32,8 @@ pub enum RewriteError {
         /// Why it cannot be made.
         error: io::Error,
     },
-    /// The system failed to read the file's metadata or to sync its folder; a new file that exists may be lost in a crash
-    /// of the system.
+    /// The system failed to read the file's metadata or to sync its folder; a new file that exists may be
+    /// lost in a crash of the system.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -61,10 +62,11 @@ impl Recovery {
     }
 }
 
-/// Replaces the file by a new one with every key that can be read. Without `force`, does nothing if libgdbm finds no
-/// damage.
+/// Replaces the file by a new one with every key that can be read. Without `force`, does nothing if libgdbm
+/// finds no damage.
 ///
-/// `file` is the open database. It is borrowed: with a POSIX lock, closing any descriptor of the file releases the lock.
+/// `file` is the open database. It is borrowed: with a POSIX lock, closing any descriptor of the file
+/// releases the lock.
 pub(super) fn recover(
     database: &mut Database,
     path: &Path,
@@ -102,8 +104,8 @@ fn cleanly<T>(path: &Path, rewrite: impl FnOnce() -> Result<T, GdbmError>) -> Re
     result
 }
 
-/// Gives the file a second name: the first free one of `.~1~`, `.~2~` and so on, or the one that it has from an
-/// interrupted recovery.
+/// Gives the file a second name: the first free one of `.~1~`, `.~2~` and so on, or the one that it has from
+/// an interrupted recovery.
 fn keep(path: &Path, file: &File) -> Result<PathBuf, RewriteError> {
     let metadata = file.metadata()?;
     let same = |other: fs::Metadata| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino());
@@ -165,8 +167,8 @@ pub(super) fn leftovers(path: &Path) -> Vec<PathBuf> {
     left.map(|name| parent.join(name)).collect()
 }
 
-/// Makes the names of new files durable: after a crash of the system, a folder that was not synced may have the old
-/// ones.
+/// Makes the names of new files durable: after a crash of the system, a folder that was not synced may have
+/// the old ones.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory(path))?.sync_all()
 }

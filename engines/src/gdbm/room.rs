@@ -1,9 +1,9 @@
 //! Reserves disk space for the file before libgdbm needs it.
 //!
-//! On a full disk, libgdbm 1.23 does not detect that it failed to write a bucket: it writes the directory that names the
-//! bucket and refuses every later call, and all records of the bucket are lost when the process ends. So no write begins
-//! before the blocks that it may need are allocated. They are reserved beyond the file's end, which leaves its length
-//! unchanged.
+//! On a full disk, libgdbm 1.23 does not detect that it failed to write a bucket: it writes the directory
+//! that names the bucket and refuses every later call, and all records of the bucket are lost when the
+//! process ends. So no write begins before the blocks that it may need are allocated. They are reserved
+//! beyond the file's end, which leaves its length unchanged.
 
 use std::fs::File;
 use std::io;
@@ -13,8 +13,8 @@ use rustix::process::{Resource, getrlimit};
 
 /// How many writes follow one check of the file's length.
 const WRITES: u32 = 8;
-/// How many bytes that many writes may add to a file: a value, three blocks for a split bucket and a table of free space
-/// each. The directory of the buckets, which doubles at times, is at most a hundredth of the file.
+/// How many bytes that many writes may add to a file: a value, three blocks for a split bucket and a table of
+/// free space each. The directory of the buckets, which doubles at times, is at most a hundredth of the file.
 const LEAST: u64 = 256 << 10;
 const LEAST_SHARE: u64 = 64;
 /// How many bytes are reserved at once.
@@ -76,8 +76,8 @@ fn reserve(file: &File, length: u64, size: u64) -> Result<(), Errno> {
     fallocate(file, FallocateFlags::KEEP_SIZE, length, size)
 }
 
-/// Other systems can only reserve space by making the file longer, and libgdbm regards a file that is too long as
-/// damaged.
+/// Other systems can only reserve space by making the file longer, and libgdbm regards a file that is too
+/// long as damaged.
 #[cfg(not(target_os = "linux"))]
 fn reserve(_file: &File, _length: u64, _size: u64) -> Result<(), Errno> {
     Err(Errno::OPNOTSUPP)

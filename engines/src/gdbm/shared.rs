@@ -15,9 +15,9 @@ const PATIENCE: Duration = Duration::from_millis(400);
 
 /// The engine, or nothing while a long task has it.
 ///
-/// Rewriting a large file takes seconds. Such a task takes the engine out and releases the lock, so that those who wait
-/// for the engine can stop waiting. A thread that panics with the lock held poisons it; the others go on, as libgdbm
-/// and the file's checks keep the database itself consistent.
+/// Rewriting a large file takes seconds. Such a task takes the engine out and releases the lock, so that
+/// calls that wait for the engine can give up. A thread that panics with the lock held poisons it; the others
+/// go on, as libgdbm and the file's checks keep the database itself consistent.
 #[derive(Debug)]
 pub(super) struct SharedEngine {
     slot: Mutex<Option<FileEngine>>,
@@ -63,8 +63,8 @@ impl SharedEngine {
         work(loan.engine.as_mut().ok_or_else(|| self.busy())?)
     }
 
-    /// Waits for a sync that is under way and keeps others from starting. A sync that finds nothing to write must not
-    /// succeed before the one that writes it has ended.
+    /// Waits for a sync that is under way and keeps others from starting. A sync that finds nothing to write
+    /// must not succeed before the one that writes it has ended.
     pub(super) fn lock_sync(&self) -> MutexGuard<'_, ()> {
         self.syncing.lock().unwrap_or_else(PoisonError::into_inner)
     }

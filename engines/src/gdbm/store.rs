@@ -37,7 +37,8 @@ impl Gdbm {
         Self::open_with(path, Access::Create)
     }
 
-    /// Opens a database, which must exist unless it may be created. With [`Access::Read`] a damaged one is not recovered.
+    /// Opens a database, which must exist unless it may be created. With [`Access::Read`] a damaged one is
+    /// not recovered.
     ///
     /// # Errors
     /// As [`open`](Self::open), and if there is no database, or a damaged one that may not be changed.
@@ -65,8 +66,9 @@ impl Gdbm {
         self.shared.with(|engine| engine.with_file(|file| file.remove(key)))
     }
 
-    /// Returns all keys and values in no order, with keys that are not digests and values that are not records. A key
-    /// that exists all the time is returned once, whatever else is stored or removed meanwhile.
+    /// Returns all keys and values in no order, with keys that are not digests and values that are not
+    /// records. A key that exists all the time is returned once, whatever else is stored or removed
+    /// meanwhile.
     #[must_use]
     pub fn entries(&self) -> Entries {
         Entries::new(Arc::clone(&self.shared))

@@ -46,9 +46,9 @@ impl SharedEngine {
 
     /// Maps the file, or removes its mapping, as is best now.
     ///
-    /// libgdbm syncs the file before it changes this. So the file is synced before without the lock, twice, as it is
-    /// written meanwhile: libgdbm then has little left to sync, and requests that wait for the engine do not wait for the
-    /// disk.
+    /// libgdbm syncs the file before it changes this. So the file is synced before without the lock, twice,
+    /// as it is written meanwhile: libgdbm then has little left to sync, and requests that wait for the
+    /// engine do not wait for the disk.
     fn settle_mapping(&self) -> Result<(), StoreFailure> {
         if self.with(|engine| Ok(engine.file.wanted_mapping(engine.round.is_removing())))?.is_none() {
             return Ok(());
@@ -64,9 +64,10 @@ impl SharedEngine {
 
     /// Syncs the file without the engine's lock.
     ///
-    /// libgdbm's own sync keeps the engine until the disk is done, however slow it is. But what libgdbm wrote is in the
-    /// file's pages when its call returns, through a shared mapping or a system call, and a sync of any descriptor of the
-    /// file writes them to the disk. Requests go on meanwhile; the next sync writes what they change.
+    /// libgdbm's own sync keeps the engine until the disk is done, however slow it is. But what libgdbm wrote
+    /// is in the file's pages when its call returns, through a shared mapping or a system call, and a sync of
+    /// any descriptor of the file writes them to the disk. Requests go on meanwhile; the next sync writes
+    /// what they change.
     fn write_out(&self, _syncing: &MutexGuard<'_, ()>) -> Result<(), StoreFailure> {
         let file = self.with(|engine| {
             engine.file.dirty = false;
@@ -94,8 +95,8 @@ mod tests {
         SharedEngine::new(FileEngine::new(file))
     }
 
-    /// Each time the file grew, libgdbm mapped all of it anew: while much was removed from 300 MB, that made requests
-    /// wait for 40 ms.
+    /// Each time the file grew, libgdbm mapped all of it anew: while much was removed from 300 MB, that made
+    /// requests wait for 40 ms.
     #[test]
     fn a_file_is_not_mapped_while_expired_records_are_removed() {
         let folder = tempfile::tempdir().unwrap();
@@ -121,8 +122,8 @@ mod tests {
         assert!(is_mapped());
     }
 
-    /// The first sync unmapped it, and kept every request waiting until the disk had all of a file that had just been
-    /// copied.
+    /// The first sync unmapped it, and kept every request waiting until the disk had all of a file that had
+    /// just been copied.
     #[test]
     fn a_large_file_is_never_mapped() {
         let folder = tempfile::tempdir().unwrap();
@@ -138,7 +139,8 @@ mod tests {
         }
     }
 
-    /// libgdbm goes on without a mapping when the system has none. Asked for one again, it crashed at the next read.
+    /// libgdbm goes on without a mapping when the system has none. Asked for one again, it crashed at the
+    /// next read.
     #[test]
     fn a_mapping_that_libgdbm_gave_up_is_not_asked_for_again() {
         let folder = tempfile::tempdir().unwrap();

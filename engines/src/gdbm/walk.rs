@@ -1,11 +1,11 @@
 //! Reads every key and value of a database that is written to meanwhile.
 //!
-//! libgdbm's own walk goes from key to key. If a bucket is split or loses a key meanwhile, its keys move, and the walk
-//! misses some. So this walk reads the file itself, in the order of the hash values: each bucket whole and at one moment.
-//! Buckets are split but never joined, so each ends where another begins.
+//! libgdbm's own walk goes from key to key. If a bucket is split or loses a key meanwhile, its keys move, and
+//! the walk misses some. So this walk reads the file itself, in the order of the hash values: each bucket
+//! whole and at one moment. Buckets are split but never joined, so each ends where another begins.
 //!
-//! What libgdbm wrote is in the file's pages when its call returns. These are the pages that are read here, mapped or
-//! not.
+//! What libgdbm wrote is in the file's pages when its call returns. These are the pages that are read here,
+//! mapped or not.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -23,13 +23,14 @@ use super::shared::SharedEngine;
 
 /// The hash value after the last one.
 const END: i64 = 1 << HASH_BITS;
-/// About how many keys are read at once. Requests wait meanwhile, and a bucket of a file with large blocks has
-/// thousands of keys.
+/// About how many keys are read at once. Requests wait meanwhile, and a bucket of a file with large blocks
+/// has thousands of keys.
 const SLICE: usize = 128;
 
 /// All keys and values of a [`Gdbm`](super::Gdbm), in no order. Ends after the first failure.
 ///
-/// A key that exists during the whole walk is returned once; one that is stored or removed meanwhile, at most once.
+/// A key that exists during the whole walk is returned once; one that is stored or removed meanwhile, at most
+/// once.
 #[derive(Debug)]
 pub struct Entries {
     shared: Arc<SharedEngine>,
@@ -56,8 +57,8 @@ impl Entries {
     fn read_slice(&mut self) -> Result<(), StoreFailure> {
         let from = self.next;
         let file = self.shared.with(|engine| Ok(Arc::clone(&engine.file.descriptor)))?;
-        // Brings the pages into memory, so that requests do not wait for the disk in the second read. That one reports
-        // any error.
+        // Brings the pages into memory, so that requests do not wait for the disk in the second read. That
+        // one reports any error.
         drop(read_slice(&file, from));
         let (slice, next) = self.shared.with(|engine| {
             engine.check_damage()?;
@@ -109,8 +110,8 @@ impl Clone for Scan {
     }
 }
 
-/// Reads keys and values of the bucket that the hash value `from` belongs to: those with this hash value or a larger one,
-/// but about a slice at most. Returns them, and the first hash value that was not read.
+/// Reads keys and values of the bucket that the hash value `from` belongs to: those with this hash value or a
+/// larger one, but about a slice at most. Returns them, and the first hash value that was not read.
 fn read_slice(file: &File, from: i64) -> Result<(Vec<KeyValue>, i64), FileError> {
     let length = format::length(file)?;
     // The directory may be the last thing in the file, if only for a moment; libgdbm would not open it so.
@@ -187,7 +188,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
 
-        /// libgdbm's walk, from one key to the next, missed keys when their bucket was split or lost a key meanwhile.
+        /// libgdbm's walk, from one key to the next, missed keys when their bucket was split or lost a key
+        /// meanwhile.
         #[test]
         fn what_is_there_all_the_time_is_found_once(
             at_first in 1_u16..3000,

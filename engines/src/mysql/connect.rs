@@ -60,7 +60,8 @@ enum Address {
     Tcp(String, u16),
 }
 
-/// Returns the addresses to try, in this order. The client library stops at the first address of a name that refuses.
+/// Returns the addresses to try, in this order. The client library stops at the first address of a name that
+/// refuses.
 fn addresses(dsn: &Dsn) -> Result<Vec<Address>, ConnectError> {
     let (name, port, socket) = match &dsn.host {
         Host::Socket(path) => return Ok(vec![Address::Socket(path.clone())]),
@@ -77,7 +78,8 @@ fn addresses(dsn: &Dsn) -> Result<Vec<Address>, ConnectError> {
     Ok(socket.into_iter().chain(addresses.take(MOST_ADDRESSES).map(tcp)).collect())
 }
 
-/// Returns the library's options. Every read and write of the connection has a time-out, also those that close it.
+/// Returns the library's options. Every read and write of the connection has a time-out, also those that
+/// close it.
 fn opts(dsn: &Dsn, address: Address, timeouts: Timeouts) -> Opts {
     let builder = OptsBuilder::new()
         .user(Some(&dsn.user))

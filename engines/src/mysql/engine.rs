@@ -53,8 +53,8 @@ enum ExpiryError {
 }
 
 impl Mysql {
-    /// Returns an engine for the table that a DSN names. It connects at the first use, and again after the connection was
-    /// lost.
+    /// Returns an engine for the table that a DSN names. It connects at the first use, and again after the
+    /// connection was lost.
     #[must_use]
     pub fn new(dsn: &Dsn, timeouts: Timeouts) -> Self {
         // An attempt that an earlier call has started is not waited for: that call has waited already.

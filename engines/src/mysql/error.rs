@@ -12,9 +12,9 @@ const DEADLOCK: u16 = 1213;
 const LOCK_WAIT: u16 = 1205;
 /// The table does not exist.
 const NO_SUCH_TABLE: u16 = 1146;
-/// The codes after which this connection, or what is known of the table, is of no more use: unknown database, a cluster
-/// that is not ready, shutdown, no such column, no such table, unknown statement, statement to be prepared again, a killed
-/// connection, a server that is not available, an idle connection.
+/// The codes after which this connection, or what is known of the table, is of no more use: unknown database,
+/// a cluster that is not ready, shutdown, no such column, no such table, unknown statement, statement to be
+/// prepared again, a killed connection, a server that is not available, an idle connection.
 const ENDED: [u16; 10] = [1049, 1047, 1053, 1054, NO_SUCH_TABLE, 1243, 1615, 1927, 3168, 4031];
 
 /// An error of the client library, displayed as one line.

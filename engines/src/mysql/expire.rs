@@ -1,7 +1,7 @@
 //! A round of expiry: looks at every key once, a slice at a time.
 //!
-//! A slice is a range of keys. The table has no index on dates, so a search for old ones reads all of it; a range of the
-//! primary key is read in milliseconds, however large the table is.
+//! A slice is a range of keys. The table has no index on dates, so a search for old ones reads all of it; a
+//! range of the primary key is read in milliseconds, however large the table is.
 
 use mysql::Value;
 use pyzord_core::UnixTime;
@@ -12,8 +12,8 @@ use super::session::Session;
 
 /// How many keys one slice looks at.
 const SLICE: usize = 1000;
-/// How many rows one slice removes at most. Reports of these digests wait until they are removed, and so do the batches of
-/// those reports.
+/// How many rows one slice removes at most. Reports of these digests wait until they are removed, and so do
+/// the batches of those reports.
 const REMOVED: usize = 20;
 
 /// The state of a round.

@@ -1,11 +1,11 @@
 //! Records in a table of MariaDB or MySQL.
 //!
-//! Each worker has a connection of its own. It is made at the first use and again, with pauses, after it was lost;
-//! meanwhile calls are answered at once. A batch takes at most three kinds of statements, each of them a transaction: one
-//! reads all records that are asked for, one adds the reports, one the whitelistings.
+//! Each worker has a connection of its own. It is made at the first use and again, with pauses, after it was
+//! lost; meanwhile calls are answered at once. A batch takes at most three kinds of statements, each of them
+//! a transaction: one reads all records that are asked for, one adds the reports, one the whitelistings.
 //!
-//! The server does each addition in one statement, so any number of workers and servers may share a table, Python's
-//! server, too.
+//! The server does each addition in one statement, so any number of workers and servers may share a table,
+//! Python's server, too.
 
 mod connect;
 mod dsn;

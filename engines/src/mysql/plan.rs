@@ -1,8 +1,8 @@
 //! Turns a batch of calls into few statements: one that reads, one for each kind of write.
 //!
-//! All reads come before the writes. If the batch adds to a record and reads it later, the addition is made to the answer
-//! here. Additions commute, so this is what the calls see one after another, and the number of statements is bounded for
-//! any mix of calls.
+//! All reads come before the writes. If the batch adds to a record and reads it later, the addition is made
+//! to the answer here. Additions commute, so this is what the calls see one after another, and the number of
+//! statements is bounded for any mix of calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ use pyzord_core::{Digest, Record, StoreAnswer, StoreCall, StoreError, StoreOp, U
 
 use super::row::Unreadable;
 
-/// What a batch asks for, each digest once in each statement, in the order of the digests: two servers that lock rows in
-/// the same order do not deadlock.
+/// What a batch asks for, each digest once in each statement, in the order of the digests: two servers that
+/// lock rows in the same order do not deadlock.
 #[derive(Debug, Default)]
 pub(super) struct BatchPlan {
     pub(super) reads: BTreeSet<Digest>,

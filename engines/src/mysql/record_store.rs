@@ -17,6 +17,7 @@ const SCAN: usize = 500;
 impl RecordStore for Mysql {
     fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
         let first = self.scanned.is_none();
+        // The first slice begins with the empty key.
         let after = self.scanned.clone().unwrap_or_default();
         let rows = self.with(|session| {
             let text = session.sql.scan(first, SCAN);
@@ -64,8 +65,8 @@ impl RecordStore for Mysql {
     }
 }
 
-/// Stores some records. If the server refuses them together, stores each alone, so that only those fail that cannot be
-/// stored.
+/// Stores some records. If the server refuses them together, stores each alone, so that only those fail that
+/// cannot be stored.
 fn put(
     session: &mut Session,
     records: &[(Digest, Record)],

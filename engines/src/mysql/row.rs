@@ -1,8 +1,8 @@
 //! One row of the table: how a record is written, and how it is read back.
 //!
-//! Dates are local time without a zone, as the Python server writes them; the codec has the zone. Where a change of the
-//! clocks repeats an hour, a time in it means the first pass; a time that a change skips is moved forward by the length of
-//! the gap.
+//! Dates are local time without a zone, as the Python server writes them; the codec has the zone. Where a
+//! change of the clocks repeats an hour, a time in it means the first pass; a time that a change skips is
+//! moved forward by the length of the gap.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -80,8 +80,8 @@ impl Codec {
         })
     }
 
-    /// Encodes a date, cut to what the columns have room for: the server would round it, maybe to a second in the future.
-    /// Writes a year before 1000 or after 9999 as the nearest.
+    /// Encodes a date, cut to what the columns have room for: the server would round it, maybe to a second in
+    /// the future. Writes a year before 1000 or after 9999 as the nearest.
     pub(super) fn date(&self, date: UnixTime) -> Value {
         let [first, last] = [Timestamp::MIN, Timestamp::MAX].map(|end| end.as_second() * 1_000_000);
         let micros = date.micros().clamp(first, last);

@@ -127,7 +127,8 @@ fn unfit(column: &Column, expected: &'static str) -> SchemaError {
     SchemaError::Type { column: column.name.clone(), found: column.kind.clone(), expected }
 }
 
-/// Splits a type such as `int(11) unsigned` into its name, the number in brackets, and whether it is unsigned.
+/// Splits a type such as `int(11) unsigned` into its name, the number in brackets, and whether it is
+/// unsigned.
 fn kind(text: &str) -> (&str, Option<u32>, bool) {
     let name = text.split_once(['(', ' ']).map_or(text, |(name, _)| name);
     let number = text.split_once('(').and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());

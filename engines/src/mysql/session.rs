@@ -22,13 +22,13 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How often a statement is tried that waits for the locks of another one.
 const TRIES: u32 = 6;
 
-/// Settings that the engine relies on, whatever the server's defaults are. Invalid dates are allowed, so that a stored one
-/// does not make a statement fail that keeps it; the engine writes none. A statement whose client has given up does not
-/// wait long for a lock.
+/// Settings that the engine relies on, whatever the server's defaults are. Invalid dates are allowed, so that
+/// a stored one does not make a statement fail that keeps it; the engine writes none. A statement whose
+/// client has given up does not wait long for a lock.
 const SETUP: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES', \
                      autocommit = 1, innodb_lock_wait_timeout = 1";
-/// Each statement is a transaction of its own and needs no repeatable reads. Without them the server does not lock gaps
-/// between rows, the usual cause of deadlocks.
+/// Each statement is a transaction of its own and needs no repeatable reads. Without them the server does not
+/// lock gaps between rows, the usual cause of deadlocks.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// The record of a digest, or why it cannot be read.
@@ -46,8 +46,8 @@ enum Kind {
 
 /// A connection with its prepared statements.
 ///
-/// Dropping it sends a few small packets. The socket's buffer has room for them even if the server hangs, as every
-/// statement waits for its answer before the next is sent.
+/// Dropping it sends a few small packets. The socket's buffer has room for them even if the server hangs, as
+/// every statement waits for its answer before the next is sent.
 pub(super) struct Session {
     conn: Conn,
     pub(super) sql: Sql,
@@ -73,8 +73,8 @@ impl Session {
         })
     }
 
-    /// Returns whether the server still has the connection open; asks it only if the connection was idle. Fails if the
-    /// server does not answer in time.
+    /// Returns whether the server still has the connection open; asks it only if the connection was idle.
+    /// Fails if the server does not answer in time.
     pub(super) fn is_open(&mut self, now: Tick) -> Result<bool, ClientError> {
         if now.since(self.used) < IDLE {
             return Ok(true);
@@ -170,8 +170,8 @@ impl Session {
         self.run(&statement, || keys(digests)).map(drop)
     }
 
-    /// Returns the statement for a number of rows. The connection keeps more statements than there are kinds and numbers,
-    /// so it closes none that is kept here.
+    /// Returns the statement for a number of rows. The connection keeps more statements than there are kinds
+    /// and numbers, so it closes none that is kept here.
     fn prepared(&mut self, kind: Kind, rows: usize) -> Result<Statement, StatementError> {
         if let Some(statement) = self.statements.get(&(kind, rows)) {
             return Ok(statement.clone());

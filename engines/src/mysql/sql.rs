@@ -1,7 +1,7 @@
 //! The texts of the statements.
 //!
-//! In an update, `VALUES(column)` is the only way to name the row to be inserted that MariaDB and MySQL share. MySQL 8
-//! keeps it as deprecated.
+//! In an update, `VALUES(column)` is the only way to name the row to be inserted that MariaDB and MySQL
+//! share. MySQL 8 keeps it as deprecated.
 
 use super::row::FIELDS;
 use super::schema::Schema;
@@ -9,7 +9,8 @@ use super::schema::Schema;
 /// The largest number of rows of one statement.
 pub(super) const MOST_ROWS: usize = 128;
 
-/// Returns how many rows a statement for `count` rows has: the next power of two, so that few statements are prepared.
+/// Returns how many rows a statement for `count` rows has: the next power of two, so that few statements are
+/// prepared.
 pub(super) fn padded(count: usize) -> usize {
     count.next_power_of_two()
 }
@@ -41,7 +42,8 @@ impl Sql {
         self.add(rows, "wl", "r", schema.most_whitelists)
     }
 
-    /// Adds to a count, up to `most`. A zero date, which some servers accept, has the year 0 and counts as missing.
+    /// Adds to a count, up to `most`. A zero date, which some servers accept, has the year 0 and counts as
+    /// missing.
     fn add(&self, rows: usize, kind: &str, other: &str, most: u64) -> String {
         let rows = list("(?,?,?,?,0,NULL,NULL)", rows);
         format!(
@@ -80,15 +82,15 @@ impl Sql {
         format!("SELECT digest FROM {} WHERE digest > ? ORDER BY digest LIMIT 1 OFFSET {offset}", self.table)
     }
 
-    /// Reads the last of `rows` expired keys after a key, and up to another one if `bounded`; none if there are fewer.
-    /// Parameters: key, key if bounded, limit.
+    /// Reads the last of `rows` expired keys after a key, and up to another one if `bounded`; none if there
+    /// are fewer. Parameters: key, key if bounded, limit.
     pub(super) fn expired(&self, bounded: bool, rows: usize) -> String {
         let (expired, offset) = (Self::has_expired(bounded), rows.saturating_sub(1));
         format!("SELECT digest FROM {} WHERE {expired} ORDER BY digest LIMIT 1 OFFSET {offset}", self.table)
     }
 
-    /// Removes the rows that have expired after a key, and up to another one if `bounded`. Parameters: key, key if bounded,
-    /// limit.
+    /// Removes the rows that have expired after a key, and up to another one if `bounded`. Parameters: key,
+    /// key if bounded, limit.
     pub(super) fn expire(&self, bounded: bool) -> String {
         format!("DELETE FROM {} WHERE {}", self.table, Self::has_expired(bounded))
     }

@@ -34,7 +34,8 @@ pub(super) fn create(conn: &mut Conn, sql: &Sql) -> Result<(), TableError> {
     schema(conn, sql).map(drop)
 }
 
-/// Reads a row of `SHOW FULL COLUMNS`. A field that is missing or NULL is empty, which the schema refuses or ignores.
+/// Reads a row of `SHOW FULL COLUMNS`. A field that is missing or NULL is empty, which the schema refuses or
+/// ignores.
 fn column(row: &Row) -> Column {
     let text = |name: &str| match row.get_opt::<Value, _>(name) {
         Some(Ok(Value::Bytes(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),

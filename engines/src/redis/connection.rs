@@ -37,8 +37,8 @@ impl From<RedisError> for ConnectionError {
 pub(super) struct Connection(::redis::Connection);
 
 impl Connection {
-    /// Connects. Waits for the answer to one command, as a server that is stopped or loads its data still accepts
-    /// connections.
+    /// Connects. Waits for the answer to one command, as a server that is stopped or loads its data still
+    /// accepts connections.
     pub(super) fn open(info: ConnectionInfo, limit: Duration) -> Result<Self, ConnectionError> {
         let deadline = Deadline::after(limit);
         if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
@@ -51,8 +51,8 @@ impl Connection {
         }
     }
 
-    /// Sends a request and appends its replies: all of them, or some if it fails. After a failure the connection must be
-    /// closed, as the other replies could still arrive.
+    /// Sends a request and appends its replies: all of them, or some if it fails. After a failure the
+    /// connection must be closed, as the other replies could still arrive.
     pub(super) fn exchange(
         &mut self,
         request: &Request,
@@ -64,8 +64,8 @@ impl Connection {
         self.0.set_read_timeout(Some(wait))?;
         self.0.send_packed_command(request.bytes())?;
         for _ in 0..request.replies() {
-            // The socket's time-out starts again with each wait. Without this, a slow server could take the whole time
-            // for each reply.
+            // The socket's time-out starts again with each wait. Without this, a slow server could take the
+            // whole time for each reply.
             let left = left(deadline)?;
             if left + GRAIN < wait {
                 self.0.set_read_timeout(Some(left))?;

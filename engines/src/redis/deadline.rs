@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 /// A time by which an exchange must end.
 ///
-/// The time-out of a socket limits one wait for bytes. To limit all waits of an exchange together takes a clock, and this
-/// is the only place where an engine reads one.
+/// The time-out of a socket limits one wait for bytes. To limit all waits of an exchange together takes a
+/// clock, and this is the only place where an engine reads one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Instant);
 

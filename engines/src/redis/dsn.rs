@@ -11,15 +11,16 @@ const PORT: u16 = 6379;
 /// The schemes of URLs.
 const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+unix", "unix"];
 
-/// The address of a redis database, with the user and the password. `Debug` and [`name`](Self::name) show no password.
+/// The address of a redis database, with the user and the password. `Debug` and [`name`](Self::name) show no
+/// password.
 #[derive(Clone)]
 pub struct Dsn {
     pub(super) info: ConnectionInfo,
 }
 
 impl Dsn {
-    /// Parses `host,port,password,db`. Each may be empty, or missing at the end: then it is `localhost`, 6379, none and 0.
-    /// A host with a `/` is the path of a local socket.
+    /// Parses `host,port,password,db`. Each may be empty, or missing at the end: then it is `localhost`,
+    /// 6379, none and 0. A host with a `/` is the path of a local socket.
     ///
     /// Parses also the URLs `redis://user:password@host:port/db`, `rediss://` for TLS, and
     /// `redis+unix:///path?db=N&user=NAME&pass=PASSWORD` or `unix://`.
@@ -49,7 +50,8 @@ impl Dsn {
         // Every server speaks RESP2. Setting the library's name would cost a round trip for each connection.
         let settings = settings.set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
         let info = address.into_connection_info()?;
-        // With Nagle's algorithm the last commands of a batch wait until the server has acknowledged the others.
+        // With Nagle's algorithm the last commands of a batch wait until the server has acknowledged the
+        // others.
         let tcp = info.tcp_settings().clone().set_nodelay(true);
         Ok(Self { info: info.set_tcp_settings(tcp).set_redis_settings(settings) })
     }
@@ -123,7 +125,8 @@ fn url(scheme: &str, text: &str) -> Result<Dsn, DsnError> {
         return Err(DsnError::Scheme);
     }
     let info = text.into_connection_info().map_err(|_| DsnError::Url)?;
-    // No host has a comma: this is `host,port,password,db` after a scheme, and the name would show the password.
+    // No host has a comma: this is `host,port,password,db` after a scheme, and the name would show the
+    // password.
     if info.addr().to_string().contains(',') {
         return Err(DsnError::Url);
     }

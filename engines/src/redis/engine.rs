@@ -27,8 +27,8 @@ use crate::merge::{MergedCall, Merger};
 /// How many slices of the search for old records a sync does. Without expiry a sync is the only task.
 const SLICES_OF_SYNC: usize = 100;
 
-/// The server or a firewall may have closed a connection that was idle for longer than this; it is checked before a batch
-/// could be lost on it.
+/// The server or a firewall may have closed a connection that was idle for longer than this; it is checked
+/// before a batch could be lost on it.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// A redis database. Each worker has an engine of its own, with a connection of its own.
@@ -66,16 +66,16 @@ pub(super) enum TripError {
 struct NoConnection;
 
 impl Redis {
-    /// Returns an engine for the layout `redis`, a hash for each record. It connects at the first use, and again after
-    /// the connection was lost.
+    /// Returns an engine for the layout `redis`, a hash for each record. It connects at the first use, and
+    /// again after the connection was lost.
     #[must_use]
     pub fn new(dsn: &Dsn, options: Options) -> Self {
         let old = if options.search_old { OldRecords::unknown() } else { OldRecords::known() };
         Self::with(dsn, options, Layout::hash(options.cleanup_age), old)
     }
 
-    /// Returns an engine for the deprecated layout `redis_v0`, a text for each record with dates in the system's local
-    /// time.
+    /// Returns an engine for the deprecated layout `redis_v0`, a text for each record with dates in the
+    /// system's local time.
     #[must_use]
     pub fn v0(dsn: &Dsn, options: Options) -> Self {
         let layout = Layout::text(TimeZone::system(), options.cleanup_age);
@@ -102,7 +102,8 @@ impl Redis {
         }
     }
 
-    /// Sends the request and reads its replies; connects at once if there is no connection. For callers that can wait.
+    /// Sends the request and reads its replies; connects at once if there is no connection. For callers that
+    /// can wait.
     pub(super) fn wait_for_trip(&mut self) -> Result<(), TripError> {
         self.replies.clear();
         let connection = self.connection.wait(|| connect(&mut self.connector, &self.info, self.options))?;
@@ -171,7 +172,8 @@ impl Redis {
         }
     }
 
-    /// Logs an error in a reply, and returns the error that the client gets, or drops a connection that is of no use.
+    /// Logs an error in a reply, and returns the error that the client gets, or drops a connection that is of
+    /// no use.
     fn store_error(
         &mut self,
         now: Now,
@@ -199,7 +201,8 @@ impl Redis {
         }
     }
 
-    /// Looks at one slice of all keys for old records. If the server is away, the search goes on another time.
+    /// Looks at one slice of all keys for old records. If the server is away, the search goes on another
+    /// time.
     fn look_for_old_records(&mut self, now: Now) -> Progress {
         self.request.clear();
         if !self.old.look(&mut self.request) || self.trip(now, self.deadline()).is_err() {
@@ -234,8 +237,8 @@ impl Store for Redis {
         counted.inspect_err(|error| log::debug!("{}: DBSIZE: {error}", self.connection.name())).ok()
     }
 
-    /// Looks for records of the old layout, until one is found or all keys were seen. Redis syncs and expires by itself, as
-    /// it is configured.
+    /// Looks for records of the old layout, until one is found or all keys were seen. Redis syncs and expires
+    /// by itself, as it is configured.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
         let slices = if task == Task::Sync { SLICES_OF_SYNC } else { 1 };
         let done = (0..slices).any(|_| self.look_for_old_records(now) == Progress::Done);

@@ -1,8 +1,9 @@
 //! Records in a redis database, in either of the two layouts of the Python server.
 //!
-//! A batch is one round trip: its commands are sent together, and their replies come back in the same order. A script that
-//! the server runs as one step does the counting. So any number of servers may share a database, a record is never half
-//! written, and one that cannot be read is left as it is, its time to live included.
+//! A batch is one round trip: its commands are sent together, and their replies come back in the same order.
+//! A script that the server runs as one step does the counting. So any number of servers may share a
+//! database, a record is never half written, and one that cannot be read is left as it is, its time to live
+//! included.
 //!
 //! ```no_run
 //! use pyzord_core::{CleanupAge, Digest, Now, Store, StoreCall, StoreOp, Tick, UnixTime};

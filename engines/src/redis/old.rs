@@ -25,8 +25,8 @@ impl OldRecords {
         Self(None)
     }
 
-    /// Adds the command that looks at the next slice of all keys; returns false if the search is over. Uses SCAN: KEYS
-    /// would stop the server for as long as it takes.
+    /// Adds the command that looks at the next slice of all keys; returns false if the search is over. Uses
+    /// SCAN: KEYS would stop the server for as long as it takes.
     pub(super) fn look(&self, request: &mut Request) -> bool {
         let Some(cursor) = &self.0 else { return false };
         cursor.scan(OLD_KEYS, SLICE, request);

@@ -36,8 +36,8 @@ impl Redis {
         failure(self.connection.name(), error)
     }
 
-    /// Sends the request, whose commands are about `length` records, and appends a result for each. If the round trip
-    /// fails, its failure is the result of each.
+    /// Sends the request, whose commands are about `length` records, and appends a result for each. If the
+    /// round trip fails, its failure is the result of each.
     fn slice<T>(
         &mut self,
         length: usize,
@@ -54,6 +54,7 @@ impl Redis {
     /// Appends the entries with these keys; nothing for a record that has expired meanwhile.
     fn entries(&mut self, keys: &[Vec<u8>], found: &mut Vec<StoredEntry>) -> Result<(), StoreFailure> {
         let prefix = self.layout.prefix().as_bytes();
+        // A key without the prefix does not match the pattern; its whole name shows it.
         let names: Vec<&[u8]> = keys.iter().map(|key| key.strip_prefix(prefix).unwrap_or(key)).collect();
         let digests: Vec<Option<Digest>> = names.iter().map(|name| digest(name)).collect();
         self.request.clear();
@@ -96,8 +97,8 @@ impl RecordStore for Redis {
         Ok(progress)
     }
 
-    /// The records expire if nothing is written to them for the engine's [`CleanupAge`](pyzord_core::CleanupAge) from
-    /// now on.
+    /// The records expire if nothing is written to them for the engine's
+    /// [`CleanupAge`](pyzord_core::CleanupAge) from now on.
     fn put(&mut self, records: &[(Digest, Record)], results: &mut Vec<Result<(), StoreFailure>>) {
         for slice in records.chunks(SLICE) {
             self.request.clear();
@@ -143,7 +144,8 @@ impl RecordStore for Redis {
     }
 }
 
-/// Parses the digest in a key. Upper case is refused: the server looks for lower case, and does not find such a key.
+/// Parses the digest in a key. Upper case is refused: the server looks for lower case, and does not find such
+/// a key.
 fn digest(name: &[u8]) -> Option<Digest> {
     Digest::parse(name).filter(|digest| digest.hex() == name)
 }

@@ -15,7 +15,7 @@ pub(super) enum ReplyError {
     /// The server refused this command; others may work.
     #[error(transparent)]
     Refused(Refusal),
-    /// The server can do nothing for now, or is no longer the server to ask.
+    /// The server can do nothing for now, or is not the server to ask: the connection is of no more use.
     #[error(transparent)]
     Away(Refusal),
     /// The reply is not of a kind that the command has: the connection is out of step.
@@ -56,7 +56,8 @@ pub(super) fn error(reply: &Value) -> ReplyError {
     let refusal = Refusal(error.clone());
     match error.code() {
         "WRONGTYPE" => Unreadable::Type.into(),
-        // READONLY above all: a replica that was the master until a failover. The address may lead to the new master now.
+        // READONLY above all: a replica that was the master until a failover. The address may lead to the new
+        // master now.
         "READONLY" | "MASTERDOWN" | "LOADING" | "BUSY" | "NOAUTH" => ReplyError::Away(refusal),
         _ => ReplyError::Refused(refusal),
     }

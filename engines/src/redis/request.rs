@@ -38,8 +38,9 @@ impl Request {
 
     /// Adds a call of a script on one key.
     ///
-    /// The first call of a request has the script's text, from which the server learns the script; the others have its
-    /// hash. So no request depends on what the server knew before. All calls of a request must be of one script.
+    /// The first call of a request has the script's text, from which the server learns the script; the others
+    /// have its hash. So no request depends on what the server knew before. All calls of a request must be of
+    /// one script.
     pub(super) fn script(&mut self, script: &Script, key: &[u8], arguments: &[&[u8]]) {
         self.head(4 + arguments.len());
         if self.scripted {

@@ -1,4 +1,4 @@
-//! What the tests of the engines share.
+//! Helpers that the tests of all engines share.
 #![expect(dead_code, reason = "each test uses a part of it")]
 #![expect(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use pyzord_core::{
 };
 use tempfile::TempDir;
 
-/// A directory of its own, and the path of a database in it.
+/// Creates a folder, and returns it with the path of a database in it.
 pub(crate) fn scratch() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pyzord.db");
@@ -50,7 +50,7 @@ pub(crate) fn execute(store: &mut impl Store, now: Now, calls: &[StoreCall]) -> 
     answers
 }
 
-/// The values of results, none of which may be a failure.
+/// Returns the values of results; panics if one is a failure.
 pub(crate) fn successes<T>(results: Vec<Result<T, StoreFailure>>) -> Vec<T> {
     results.into_iter().map(Result::unwrap).collect()
 }
@@ -64,7 +64,7 @@ pub(crate) fn report(store: &mut impl Store, now: Now, range: std::ops::Range<u6
     }
 }
 
-/// A whole round of expiry; says how many slices it took.
+/// Runs a whole round of expiry, and returns how many slices it took.
 pub(crate) fn expire(store: &mut impl Store, limit: i64) -> Result<u32, StoreFailure> {
     let mut slices = 1;
     while store.upkeep(at(limit), Task::Expire(UnixTime::from_seconds(limit)))? == Progress::More {
@@ -73,7 +73,7 @@ pub(crate) fn expire(store: &mut impl Store, limit: i64) -> Result<u32, StoreFai
     Ok(slices)
 }
 
-/// All keys and values of a database, sorted.
+/// Returns all keys and values of a database, sorted.
 #[cfg(feature = "gdbm")]
 pub(crate) fn entries(db: &pyzord_engines::Gdbm) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut entries: Vec<_> = db.entries().map(Result::unwrap).collect();
@@ -81,22 +81,22 @@ pub(crate) fn entries(db: &pyzord_engines::Gdbm) -> Vec<(Vec<u8>, Vec<u8>)> {
     entries
 }
 
-/// Files of the database's directory other than itself.
+/// Returns the files beside the database.
 pub(crate) fn others(path: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|file| file != path).collect()
 }
 
-/// The name of the variable that tells a test process what to do.
+/// The variable that tells a test process what to do.
 pub(crate) const ROLE: &str = "PYZORD_TEST_ROLE";
 
-/// Starts this test program again, to do in a process of its own what its ignored test `child` does.
+/// Starts this test program in a process of its own, which runs the ignored test `child`.
 pub(crate) fn start(role: &str, path: &Path) -> Child {
-    // Should libgdbm run wild in a damaged file, it must not fill the disk.
+    // If a damaged file makes libgdbm loop, it must not fill the disk.
     start_limited(role, path, 524_288)
 }
 
-/// The same, with a limit to the size of its files, in blocks of 512 bytes. A write beyond it fails.
+/// Starts it with a limit on the size of its files, in blocks of 512 bytes. Writes beyond the limit fail.
 pub(crate) fn start_limited(role: &str, path: &Path, blocks: u32) -> Child {
     Command::new("sh")
         .arg("-c")
@@ -112,12 +112,13 @@ pub(crate) fn start_limited(role: &str, path: &Path, blocks: u32) -> Child {
         .unwrap()
 }
 
-/// What this process was started for, and with which path; `None` is an ordinary run of the tests.
+/// Returns the role and the path for this process; `None` in an ordinary run of the tests.
 pub(crate) fn role() -> Option<(String, PathBuf)> {
     Some((std::env::var(ROLE).ok()?, std::env::var_os("PYZORD_TEST_PATH")?.into()))
 }
 
-/// The Python of the virtual environment that `make test` builds, with the Python server installed.
+/// Returns the Python interpreter with the Python server, from the virtual environment that `make test`
+/// builds.
 pub(crate) fn python() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/pyzor-venv");
     let environment = std::env::var_os("PYZOR_VENV").map_or(built, PathBuf::from);
@@ -126,7 +127,7 @@ pub(crate) fn python() -> PathBuf {
     python
 }
 
-/// Runs a Python script to its end and returns what it printed.
+/// Runs a Python script, and returns its output.
 pub(crate) fn run_python(script: &str, path: &Path, zone: &str) -> String {
     let mut python = Command::new(python());
     let output = python.arg("-c").arg(script).arg(path).env("TZ", zone).output().unwrap();
@@ -134,7 +135,7 @@ pub(crate) fn run_python(script: &str, path: &Path, zone: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Writes keys and values into a gdbm file as they are.
+/// Writes keys and values into a gdbm file, with Python.
 pub(crate) fn write_raw<'a>(path: &Path, entries: impl IntoIterator<Item = (String, &'a [u8])>) {
     const SCRIPT: &str = "
 import sys, dbm.gnu
@@ -152,7 +153,7 @@ with dbm.gnu.open(path, 'c') as db:
     run_python(SCRIPT, argument.as_ref(), "UTC");
 }
 
-/// Waits for a process to end; kills it and fails when it does not in time.
+/// Waits for a process to end; kills it and panics after the limit.
 pub(crate) fn wait(mut child: Child, limit: Duration) -> (ExitStatus, String) {
     let deadline = now() + limit;
     let mut output = child.stdout.take().unwrap();

@@ -1,4 +1,4 @@
-//! Whole records.
+//! Whole records, as migrations read and write them.
 
 use pyzord_core::Progress;
 use pyzord_engines::{RecordStore, StoredEntry};

@@ -13,7 +13,7 @@ mod table;
 
 use pyzord_testkit::MariadbServer;
 
-/// Starting a server takes seconds, so these share one, each with tables of its own.
+/// Runs the tests that share a server, as it takes seconds to start; each has tables of its own.
 #[test]
 fn on_one_server() {
     let server = MariadbServer::start();

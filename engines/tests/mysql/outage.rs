@@ -1,4 +1,4 @@
-//! Servers that go away, hang, and come back; and TLS.
+//! Servers that go away, hang and come back; and TLS.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,17 +11,18 @@ use pyzord_testkit::{MariadbServer, wait_for};
 use crate::common::now;
 use crate::support::{CALM, call, engine, execute, mysql, tick};
 
-/// Far above what is promised, as the machine may be slow; far below what a server that hangs would take.
+/// The bound for one call: far longer than promised, as the machine may be slow; far shorter than a wait for
+/// a hanging server.
 const BOUND: Duration = Duration::from_secs(4);
 
-/// Reports once, and says how many milliseconds it took.
+/// Reports once, and returns the answer and how long it took.
 fn report(engine: &mut impl Store, millis: u64) -> (Result<(), StoreError>, Duration) {
     let started = now();
     let answer = execute(engine, tick(millis), &[call(StoreOp::Report, 1)])[0];
     (answer.map(drop), started.elapsed())
 }
 
-/// Reports until it works, as requests that keep coming in would.
+/// Reports until it works, as clients that keep asking do.
 fn until_it_works(engine: &mut Mysql, mut millis: u64) {
     wait_for("a report", || {
         millis += 1000;
@@ -36,11 +37,11 @@ fn a_server_that_was_killed_is_used_again_when_it_is_back() {
     assert_eq!(report(&mut engine, 0).0, Ok(()));
     server.kill();
     assert_eq!(report(&mut engine, 1).0, Err(StoreError::Unavailable));
-    // The pause has not passed: no attempt is made.
+    // During the pause no attempt is made.
     server.restart();
     assert_eq!(report(&mut engine, 50).0, Err(StoreError::Unavailable));
     assert_eq!(report(&mut engine, 101).0, Ok(()));
-    // A connection that was idle while the server was restarted costs no request.
+    // An idle connection to a server that was restarted costs no request.
     server.stop();
     server.restart();
     assert_eq!(report(&mut engine, 60_000).0, Ok(()));
@@ -64,7 +65,7 @@ fn a_server_that_hangs_costs_a_moment_and_then_nothing() {
             assert_eq!(report(&mut engine, 100_001).0, Err(StoreError::Unavailable));
         }
         assert!(started.elapsed() < BOUND, "{:?}", started.elapsed());
-        // Attempts do not pile up, however many there are: the socket's queue of clients has its end.
+        // Attempts must not pile up, as the socket's queue of clients is short.
         for n in 0..5 {
             let (answer, took) = report(&mut engine, 200_000 + n * 10_000);
             assert_eq!(answer, Err(StoreError::Unavailable));
@@ -110,7 +111,7 @@ fn tls_verifies_as_much_as_it_is_told() {
     }
 }
 
-/// An authority, and a certificate for `localhost` that it signed.
+/// Creates an authority, and a certificate for `localhost` that it has signed.
 fn certificates(directory: &Path) {
     std::fs::write(directory.join("names"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
         .unwrap();

@@ -13,7 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     ("what Python writes is read here", python_writes),
 ];
 
-/// The Python server's handle on the table `sys.argv[2]` of the server whose socket is `sys.argv[1]`.
+/// Opens the table `sys.argv[2]` with Python's engine, through the socket `sys.argv[1]`.
 const HANDLE: &str = "
 import sys
 from datetime import datetime

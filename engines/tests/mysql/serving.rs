@@ -1,4 +1,4 @@
-//! Batches: what they answer, and what they leave in the table.
+//! Batches: their answers, and the rows that they leave.
 
 use std::thread;
 
@@ -17,8 +17,9 @@ pub(crate) const CASES: &[Case] = &[
     ("dates keep the fraction that the columns have room for", fractions),
 ];
 
-/// Another client changes the rows in the opposite order, and has changed more, so that the server would rather end
-/// our statement when both wait for each other. Or ours gives up waiting; it is tried again either way.
+/// Another client changes the rows in the opposite order, and more of them, so that the server ends the
+/// engine's statement if both wait for each other. Or the statement's wait ends; it is tried again in both
+/// cases.
 fn contention(server: &MariadbServer) {
     let mut engine = engine(server, "contended");
     let reports: Vec<_> = (0..100).map(|n| call(StoreOp::Report, n)).collect();
@@ -65,7 +66,7 @@ fn saturation(server: &MariadbServer) {
             assert_eq!(answers[4].map(counts), Ok((most, most)), "{kind}");
             assert_eq!(read(&mut engine, 1).map(counts), Ok((most, most)), "{kind}");
         }
-        // More reports of a new digest in one batch than a tinyint has room for.
+        // One batch has more reports of a new digest than a tinyint has room for.
         execute(&mut engine, at(9), &[call(StoreOp::Report, 2); 300]);
         assert_eq!(read(&mut engine, 2).unwrap().reports.count, most.min(300), "{kind}");
         server.query("DROP TABLE pyzor.full");

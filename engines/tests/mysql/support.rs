@@ -1,4 +1,4 @@
-//! What these tests share.
+//! Helpers of these tests.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use pyzord_testkit::MariadbServer;
 
 pub(crate) use crate::common::{at, call, digest, execute, expire};
 
-/// A test, and its name.
+/// The name of a test, and the test.
 pub(crate) type Case = (&'static str, fn(&MariadbServer));
 
-/// The machine may be slow and busy; what is tested is what is answered, not how soon.
+/// Time-outs that a slow machine does not reach.
 pub(crate) const CALM: Timeouts =
     Timeouts { connect: Duration::from_secs(30), answer: Duration::from_secs(30) };
 
@@ -19,14 +19,14 @@ pub(crate) fn mysql(dsn: &str, timeouts: Timeouts) -> Mysql {
     Mysql::new(&Dsn::parse(dsn).unwrap(), timeouts)
 }
 
-/// An engine on a new table of this name.
+/// Returns an engine on a new table of this name.
 pub(crate) fn engine(server: &MariadbServer, table: &str) -> Mysql {
     let mut engine = mysql(&server.dsn(table), CALM);
     engine.create_table().unwrap();
     engine
 }
 
-/// A time and the same moment of the timers.
+/// Returns a time, the same on the wall clock and the monotonic clock.
 pub(crate) fn tick(millis: u64) -> Now {
     Now { tick: Tick::new(Duration::from_millis(millis)), ..at(1_700_000_000) }
 }

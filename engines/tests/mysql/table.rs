@@ -1,4 +1,4 @@
-//! The table: making it, finding it unfit, expiry; and the ways to reach it.
+//! The table: creating and checking it, expiry, and the ways to connect to it.
 
 use pyzord_core::{StoreError, StoreOp};
 use pyzord_testkit::MariadbServer;
@@ -71,7 +71,7 @@ fn dropped(server: &MariadbServer) {
     assert!(execute(&mut engine, now, &[call(StoreOp::Report, 1)])[0].is_ok());
 }
 
-/// The Python server looked at `r_updated` alone and removed records that were still being whitelisted.
+/// The Python server looked at `r_updated` alone, and removed records that were still being whitelisted.
 fn expiry(server: &MariadbServer) {
     let mut engine = engine(server, "old");
     let old = "'2001-01-01'";
@@ -93,7 +93,7 @@ fn expiry(server: &MariadbServer) {
         "SET sql_mode = ''; INSERT INTO pyzor.old (digest, r_updated, wl_updated) VALUES {}",
         rows.join(",")
     ));
-    // More than one slice removes, and as many as two do.
+    // More rows than one slice removes, and a whole number of slices.
     let many: Vec<_> = (0..100).map(|number| format!("('k{number:02}', {old})")).collect();
     server.query(&format!("INSERT INTO pyzor.old (digest, r_updated) VALUES {}", many.join(",")));
     expire(&mut engine, 1_500_000_000).unwrap();

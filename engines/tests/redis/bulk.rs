@@ -1,4 +1,4 @@
-//! Whole records: everything that a migration does.
+//! Whole records, as migrations read and write them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::common::successes;
 use crate::support::{LAYOUTS, NOW, at, digest, dsn, execute_one, key, key_v0, patient};
 
 const COUNT: u64 = 5000;
-/// More than this a step of a scan must not hold in memory.
+/// The largest number of entries that one step of a scan may return.
 const STEP: usize = 1000;
 
 fn record(n: u64) -> Record {
@@ -41,7 +41,7 @@ fn fetch(store: &mut Redis, digests: &[Digest]) -> Vec<Result<Record, StoreFailu
     results
 }
 
-/// A whole scan, during which `meanwhile` is told what each step found.
+/// Scans the whole database; `meanwhile` is called with the entries of each step.
 fn scan(
     store: &mut Redis,
     mut meanwhile: impl FnMut(&mut Redis, &[StoredEntry]),

@@ -1,4 +1,4 @@
-//! Connections that are refused, lost, hanging and back.
+//! Servers that refuse, go away, hang and come back.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use pyzord_testkit::{RedisServer, free_port, wait_for};
 
 use crate::support::{NOW, at, call, dsn, engine, execute, execute_one, key_v0, patient, tick, timed};
 
-/// What `execute` promises is half a second; a slow machine may take longer to notice.
+/// The bound for one call. `execute` promises half a second; a slow machine may take longer.
 const SOON: Duration = Duration::from_secs(2);
 
 fn serving(server: &RedisServer) -> Redis {
     Redis::new(&dsn(server), Options::serving(None))
 }
 
-/// Calls with ever later ticks until the database answers again, and returns the tick at which it did.
+/// Calls with ever later ticks until the database answers, and returns the tick at which it did.
 fn until_back(store: &mut Redis, from: u64) -> u64 {
     let mut now = from;
     wait_for("the database to be back", || {
@@ -31,7 +31,7 @@ fn a_killed_server_is_unavailable_and_used_again_within_a_second_of_its_return()
     until_back(&mut store, 0);
     assert!(execute_one(&mut store, tick(5000), StoreOp::Report, 1).is_ok());
     server.kill();
-    // Back-off grows while it is away, which must not delay the return by more than its longest pause.
+    // The pauses grow while the server is away, and must not delay its return by more than the longest.
     for now in (6000..20_000).step_by(100) {
         let answers = execute(&mut store, tick(now), &[call(StoreOp::Report, 1), call(StoreOp::Read, 1)]);
         assert_eq!(answers, [Err(StoreError::Unavailable); 2]);
@@ -50,7 +50,7 @@ fn a_hanging_server_is_unavailable_soon_and_then_at_once() {
     let (answers, took) = timed(|| execute(&mut store, tick(10_000), &[call(StoreOp::Report, 1); 64]));
     assert_eq!(answers, [Err(StoreError::Unavailable); 64]);
     assert!(took < SOON, "{took:?}");
-    // Connecting again fails in time, too, although a hanging server lets clients in.
+    // Connecting again fails in time, too, although a hanging server accepts connections.
     let (answers, took) = timed(|| execute(&mut store, tick(10_100), &[call(StoreOp::Read, 1)]));
     assert_eq!(answers, [Err(StoreError::Unavailable)]);
     assert!(took < SOON, "{took:?}");
@@ -64,7 +64,7 @@ fn a_hanging_server_is_unavailable_soon_and_then_at_once() {
     until_back(&mut store, 20_000);
 }
 
-/// A reply that comes too late must not be taken for that of a later call.
+/// A reply that comes too late must not become the answer to a later call.
 #[test]
 fn late_replies_are_never_matched_to_later_calls() {
     let server = RedisServer::start();
@@ -140,7 +140,7 @@ fn the_fields_of_a_dsn_are_used() {
     assert_eq!(execute_one(&mut store, at(NOW), StoreOp::Read, 1).unwrap().reports.count, 2);
 }
 
-/// A master that became a replica refuses writes; its address may lead to the new master by now.
+/// A master that became a replica refuses writes; its address may lead to the new master.
 #[test]
 fn a_replica_is_left_at_its_first_refusal() {
     let server = RedisServer::start();
@@ -198,6 +198,6 @@ fn the_search_for_old_records_ends() {
     }
 }
 
-/// How many times the server was asked to scan.
+/// A script that returns how many times the server was asked to scan.
 const SCANS: &str =
     "return {ok = string.match(redis.call('INFO', 'commandstats'), 'cmdstat_scan:calls=(%d+)') or '0'}";

@@ -1,11 +1,11 @@
-//! Counting as redis does it: large numbers, times to live, scripts, and a server that refuses.
+//! How redis counts: large numbers, times to live, scripts, and a server that refuses.
 
 use pyzord_core::{StoreError, StoreOp, Tally};
 use pyzord_testkit::RedisServer;
 
 use crate::support::{LAYOUTS, NOW, at, call, dsn, engine, execute, execute_one, key, key_v0, patient};
 
-/// Counts beyond 2^53, where the numbers of redis's scripts are not exact any more.
+/// Tests counts beyond 2^53, up to which the numbers of redis's scripts are exact.
 #[test]
 fn large_counts_are_exact() {
     let server = RedisServer::start();
@@ -24,7 +24,7 @@ fn large_counts_are_exact() {
     }
 }
 
-/// Python wrote the dates that a moved record does not have as 0, and could not tell them from dates any more.
+/// Python writes a date that a migrated record does not have as 0, and then takes it for a date.
 #[test]
 fn a_date_of_zero_is_set_by_the_first_count() {
     let server = RedisServer::start();
@@ -47,7 +47,7 @@ fn records_expire_only_when_an_age_is_set() {
     }
 }
 
-/// A server without memory to spare refuses what would need more, and goes on with what does not.
+/// A server without free memory refuses commands that need more, and executes the others.
 #[test]
 fn refused_counts_are_unavailable_and_reads_go_on() {
     let server = RedisServer::start();
@@ -63,7 +63,7 @@ fn refused_counts_are_unavailable_and_reads_go_on() {
     }
 }
 
-/// Scripts may be thrown away at any moment; the next batch brings its own.
+/// A server may lose its scripts at any moment; the next batch sends the script again.
 #[test]
 fn a_server_that_forgot_the_scripts_learns_them_again() {
     let server = RedisServer::start();

@@ -1,4 +1,4 @@
-//! The redis engines on real redis servers: connections, and what only redis does; and Python's engines.
+//! The redis engines on real redis servers: connections, what only redis does, and Python's engines.
 #![cfg(feature = "redis")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code fails by panicking")]
 

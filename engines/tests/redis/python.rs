@@ -1,4 +1,4 @@
-//! Databases that go back and forth between these engines and Python's.
+//! Databases that these engines and Python's use in turn.
 
 use std::ops::Range;
 use std::process::Command;
@@ -37,7 +37,7 @@ for key in sorted(k.decode() if isinstance(k, bytes) else k for k in db.db.keys(
     print(key.rsplit('.', 1)[-1], *[int(f.timestamp()) if hasattr(f, 'timestamp') else f for f in fields], sep='|')
 ";
 
-/// What Python shows of a record.
+/// Returns what Python shows of a record.
 fn shown(record: &Record) -> String {
     let date = |date: Option<UnixTime>| date.map_or("None".to_owned(), |date| date.seconds().to_string());
     let tally = |tally: &Tally| format!("{}|{}|{}", tally.count, date(tally.entered), date(tally.updated));
@@ -50,14 +50,14 @@ fn fetched(store: &mut Redis, n: u64) -> Record {
     results.remove(0).unwrap()
 }
 
-/// What Python shows of these records, in the order of their digests.
+/// Returns what Python shows of these records, in the order of their digests.
 fn all_shown(store: &mut Redis, numbers: Range<u64>) -> Vec<String> {
     let mut all: Vec<_> = numbers.map(|n| format!("{}|{}", digest(n), shown(&fetched(store, n)))).collect();
     all.sort();
     all
 }
 
-/// This process's own zone, in which the engine for texts writes local time.
+/// Returns the zone of this process, in which the engine for texts writes local time.
 fn own_zone() -> String {
     TimeZone::system().iana_name().unwrap_or("UTC").to_owned()
 }
@@ -112,7 +112,7 @@ for n, key in enumerate(KEYS):
     }
 }
 
-/// Python's server counts in the database itself; both may serve at the same time.
+/// Python's server counts in the database itself, so both may serve at the same time.
 #[test]
 fn python_counts_on_in_the_same_records() {
     let server = RedisServer::start();
@@ -126,7 +126,7 @@ fn python_counts_on_in_the_same_records() {
     assert_eq!(record.reports.entered, Some(UnixTime::from_seconds(NOON)));
 }
 
-/// The texts hold local time, in whichever zone: what Python writes in a zone is read in the same zone.
+/// Python and this engine must read the local times of a text in the same zone alike.
 #[test]
 fn texts_of_every_zone_are_read() {
     const WRITE: &str = "

@@ -1,4 +1,4 @@
-//! What the tests of the redis engines share.
+//! Helpers of the tests of the redis engines.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ pub(crate) use crate::common::{at, call, digest, execute};
 /// A January day.
 pub(crate) const NOW: i64 = 1_704_800_000;
 
-/// The two layouts, as constructors of engines.
+/// The constructors of the engines for the two layouts.
 pub(crate) const LAYOUTS: [fn(&Dsn, Options) -> Redis; 2] = [Redis::new, Redis::v0];
 
-/// Options that no slow machine can make fail.
+/// Options with time-outs that a slow machine does not reach.
 pub(crate) fn patient(cleanup_age: u64) -> Options {
     Options { search_old: true, ..Options::migrating(CleanupAge::from_seconds(cleanup_age)) }
 }
@@ -27,17 +27,17 @@ pub(crate) fn engine(server: &RedisServer) -> Redis {
     Redis::new(&dsn(server), patient(0))
 }
 
-/// The key of a record in the layout `redis`.
+/// Returns the key of a record in the layout `redis`.
 pub(crate) fn key(n: u64) -> String {
     format!("pyzord.digest_v1.{}", digest(n))
 }
 
-/// The key of a record in the layout `redis_v0`.
+/// Returns the key of a record in the layout `redis_v0`.
 pub(crate) fn key_v0(n: u64) -> String {
     format!("pyzord.digest.{}", digest(n))
 }
 
-/// A moment of the monotonic clock.
+/// Returns a time of the monotonic clock.
 pub(crate) fn tick(millis: u64) -> Now {
     Now { tick: Tick::new(Duration::from_millis(millis)), ..at(NOW) }
 }
@@ -46,7 +46,7 @@ pub(crate) fn execute_one(store: &mut impl Store, now: Now, op: StoreOp, n: u64)
     execute(store, now, &[call(op, n)])[0]
 }
 
-/// How long something took.
+/// Runs a closure, and returns how long it took.
 pub(crate) fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
     let started = crate::common::now();
     let result = what();

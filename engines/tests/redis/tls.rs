@@ -1,4 +1,4 @@
-//! TLS, with a certificate that the system trusts only when it is told to.
+//! TLS with a certificate that the system trusts only if it is told to.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,10 +9,10 @@ use pyzord_testkit::{RedisServer, free_port};
 
 use crate::support::{at, execute_one, patient};
 
-/// What tells the child process which URL to use.
+/// The variable that holds the URL for the child process.
 const URL: &str = "PYZORD_TEST_REDISS_URL";
 
-/// The trusted certificates are read from the environment, so this is done in a process of its own.
+/// Runs in a process of its own, as the trusted certificates are read from the environment.
 #[test]
 #[ignore = "a part of the test below"]
 fn child() {

@@ -1,4 +1,4 @@
-//! Whole records, and all of them: what a migration does.
+//! Whole records, as migrations read and write them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::subject::{Case, Odd, Stored};
 /// A January day: local time is unambiguous then, wherever the tests run.
 const NOW: i64 = 1_704_800_000;
 const COUNT: u64 = 5000;
-/// More than this a step of a scan must not hold in memory.
+/// The largest number of entries that one step of a scan may return.
 const STEP: usize = 1000;
 
 pub(crate) fn cases<S: Stored>() -> [Case<S>; 4] {
@@ -23,7 +23,7 @@ pub(crate) fn cases<S: Stored>() -> [Case<S>; 4] {
     ]
 }
 
-/// Counts of every size, and dates with fractions, or none.
+/// Returns a record with counts of every size, and dates with fractions or none.
 fn record(n: u64) -> Record {
     let date = |k: u64| {
         let micros = NOW * 1_000_000 + (n * k * 1_000_003).cast_signed();
@@ -57,7 +57,7 @@ fn fetch(store: &mut impl RecordStore, digests: &[Digest]) -> Vec<Result<Record,
     results
 }
 
-/// What a whole scan finds, by key; `meanwhile` is told what each step found.
+/// Scans the whole database, and returns the entries by key; `meanwhile` is called with those of each step.
 fn scan<B: RecordStore>(
     store: &mut B,
     mut meanwhile: impl FnMut(&mut B, &[StoredEntry]),
@@ -75,7 +75,7 @@ fn scan<B: RecordStore>(
     }
 }
 
-/// What a whole scan finds where there are records alone.
+/// Scans a database that has only records.
 fn scan_records(store: &mut impl RecordStore) -> BTreeMap<Digest, Record> {
     let found = scan(store, |_, _| ());
     found
@@ -108,14 +108,14 @@ fn thousands<S: Stored>(new: &dyn Fn() -> S) {
         assert_eq!(successes(fetch(store, &digests)), known);
     };
     present(&mut store, &expected);
-    // Scans begin again where the last one ended, and in another store.
+    // A scan begins again after the last one has ended, and in another store.
     let mut store = database.reopen(store);
     present(&mut store, &expected);
     let reads: Vec<_> = (0..COUNT).map(|n| call(StoreOp::Read, n)).collect();
     let read: Vec<_> = execute(&mut store, at(NOW), &reads).into_iter().map(Result::unwrap).collect();
     assert_eq!(read, digests().iter().filter_map(|digest| expected.get(digest).copied()).collect::<Vec<_>>());
 
-    // In place of others, in place of what was removed, and where nothing was.
+    // In place of others, in place of removed ones, and where there was none.
     put(&mut store, &[(digest(0), record(9)), (digest(1), Record::default())]);
     expected.extend([(digest(0), S::rounded(&record(9))), (digest(1), Record::default())]);
     let removed: Vec<Digest> = (2..4321).chain(COUNT + 1..COUNT + 9).map(digest).collect();
@@ -149,7 +149,7 @@ fn removing_others<S: Stored>(new: &dyn Fn() -> S) {
     let database = new();
     let mut store = database.store();
     put(&mut store, &records());
-    // They are all over the database, in the order in which no engine scans it.
+    // They are spread over the database, in an order in which no engine scans.
     let (victims, staying): (Vec<_>, Vec<_>) =
         digests().into_iter().partition(|digest| digest.as_bytes()[19] & 1 == 0);
     let mut batches = victims.chunks(victims.len() / 10);
@@ -180,7 +180,7 @@ fn odd_entries<S: Stored>(new: &dyn Fn() -> S) {
     let (_, found_record) = found.get(&digest(0).to_string()).unwrap().record.clone().unwrap();
     assert_eq!(found_record, sound);
 
-    // One that cannot be read fails for itself alone.
+    // One that cannot be read does not make the others fail.
     let unreadable: Vec<_> = odd.iter().filter_map(|odd| Some((odd.digest()?, odd))).collect();
     let digests: Vec<_> = unreadable.iter().flat_map(|(odd, _)| [*odd, digest(0)]).collect();
     let fetched = fetch(&mut store, &digests);

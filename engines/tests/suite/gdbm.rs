@@ -39,7 +39,7 @@ impl Subject for File {
 }
 
 impl Stored for File {
-    /// Nobody else can have the file open, so this is what the workers of one server share.
+    /// Returns a clone, as the workers of one server use: no second process can open the file.
     fn another(&self, store: &Gdbm) -> Gdbm {
         store.clone()
     }

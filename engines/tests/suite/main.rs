@@ -1,8 +1,8 @@
-//! What every engine promises, tried on every engine of this build.
+//! What every engine promises, tested on every engine of this build.
 //!
-//! A case is a function on the databases of some [`Subject`]; an engine is one test, which runs all cases that concern
-//! it, one after another, and shares one database server among them. What only one engine does is tested beside this
-//! suite, in the engine's own tests.
+//! A case is a function on the databases of a [`Subject`]. An engine is one test, which runs all cases that
+//! concern it, one after another, on one database server. What only one engine does is tested in that
+//! engine's own tests, beside this suite.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
@@ -31,7 +31,7 @@ fn run<S: Subject>(cases: &[Case<S>], new: &dyn Fn() -> S) {
     }
 }
 
-/// Runs all cases for an engine that keeps its records outside of this process.
+/// Runs all cases for an engine whose records are outside of this process.
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 fn run_all<S: subject::Stored>(new: &dyn Fn() -> S) {
     run(&serving::cases(), new);

@@ -1,4 +1,4 @@
-//! The store in memory, which is the model of all others: here it does what is written down.
+//! The store in memory: the model that the other engines are compared with.
 
 use pyzord_core::{Digest, MemoryStore, Record};
 
@@ -17,7 +17,7 @@ impl Subject for Memory {
         MemoryStore::new()
     }
 
-    /// It dies when it is closed.
+    /// Keeps the store open, as its records do not outlive it.
     fn reopen(&self, store: MemoryStore) -> MemoryStore {
         store
     }

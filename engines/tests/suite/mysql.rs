@@ -10,7 +10,7 @@ use pyzord_testkit::MariadbServer;
 use crate::common::{digest, successes};
 use crate::subject::{Odd, Stored, Subject};
 
-/// The machine may be slow and busy; what is tested is what is answered, not how soon.
+/// Time-outs that a slow machine does not reach.
 const CALM: Timeouts = Timeouts { connect: Duration::from_secs(60), answer: Duration::from_secs(60) };
 
 pub(crate) struct Table<'a> {
@@ -50,7 +50,7 @@ impl Subject for Table<'_> {
 }
 
 impl Stored for Table<'_> {
-    /// Counts are added by a statement, and rows removed by another, that reads nothing here.
+    /// One statement adds to counts and another removes rows; neither decodes the record.
     const SPARES_UNREADABLE: bool = false;
 
     fn another(&self, _: &Mysql) -> Mysql {

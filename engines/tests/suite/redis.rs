@@ -8,7 +8,7 @@ use pyzord_testkit::RedisServer;
 use crate::common::{digest, successes};
 use crate::subject::{Odd, Stored, Subject};
 
-/// Records expire never, or later than any test takes: other commands write them.
+/// Records never expire, or later than any test takes: the engine writes these with different commands.
 pub(crate) const AGES: [Option<CleanupAge>; 2] = [None, CleanupAge::from_seconds(9000)];
 
 pub(crate) struct Keys<'a> {
@@ -19,7 +19,7 @@ pub(crate) struct Keys<'a> {
     unreadable: &'static [Unreadable],
 }
 
-/// A command without its key, which makes something that is no record, and why that is none.
+/// A command without its key that stores something other than a record, and why it is not one.
 type Unreadable = (&'static [&'static str], &'static str);
 
 const KEY: &str = "its key is not a digest of 40 hex digits in lower case";
@@ -58,12 +58,12 @@ const NO_TEXTS: &[Unreadable] = &[
 ];
 
 impl<'a> Keys<'a> {
-    /// An empty database of the layout `redis`.
+    /// Returns an empty database of the layout `redis`.
     pub(crate) fn hashes(server: &'a RedisServer, cleanup_age: Option<CleanupAge>) -> Self {
         Self::new(server, cleanup_age, Redis::new, "pyzord.digest_v1.", NO_HASHES)
     }
 
-    /// An empty database of the layout `redis_v0`.
+    /// Returns an empty database of the layout `redis_v0`.
     pub(crate) fn texts(server: &'a RedisServer, cleanup_age: Option<CleanupAge>) -> Self {
         Self::new(server, cleanup_age, Redis::v0, "pyzord.digest.", NO_TEXTS)
     }
@@ -125,7 +125,7 @@ impl Stored for Keys<'_> {
         unreadable.chain(keys.into_iter().map(|key| Odd::new(key, KEY))).collect()
     }
 
-    /// Its value and its time to live, which a command could set whatever the key holds.
+    /// Returns the value and the time to live, which a command could set on a value of any type.
     fn raw(&self, _: &Redis, digest: Digest) -> String {
         const SCRIPT: &str =
             "return {ok = redis.sha1hex(redis.call('DUMP', KEYS[1])) .. ' ' .. redis.call('TTL', KEYS[1])}";

@@ -1,4 +1,4 @@
-//! Batches and upkeep: what every store does.
+//! Batches and upkeep: the behaviour of every store.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -16,11 +16,11 @@ use crate::subject::{Case, Subject};
 const NOW: i64 = 1_704_800_000;
 /// More digests than one statement or one slice of any engine has.
 const DIGESTS: u64 = 400;
-/// Of the expiry cases: what is older than the limit expires.
+/// The limit of the expiry cases: older records expire.
 const OLD: i64 = NOW;
 const LIMIT: i64 = NOW + 500;
 const NEW: i64 = NOW + 1000;
-/// So many that a round of expiry has several slices.
+/// Enough records for several slices of expiry.
 const MANY: u64 = 5000;
 
 pub(crate) fn cases<S: Subject>() -> [Case<S>; 6] {
@@ -34,17 +34,17 @@ pub(crate) fn cases<S: Subject>() -> [Case<S>; 6] {
     ]
 }
 
-/// One thing that happens to a store.
+/// An event in the life of a store.
 #[derive(Clone, Debug)]
 enum Event {
     Batch(Vec<StoreCall>),
     Sync,
-    /// Everything older than this many seconds.
+    /// Expires records that are older than this many seconds.
     Expire(i64),
     Reopen,
 }
 
-/// Calls in any order: on a few digests, so that most of them are repeated, or on many.
+/// Generates calls in any order: on a few digests, so that most are repeated, or on many.
 fn batch() -> impl Strategy<Value = Vec<StoreCall>> {
     let calls = |digests: u64, sizes: Range<usize>| {
         let op = prop_oneof![Just(StoreOp::Read), Just(StoreOp::Report), Just(StoreOp::Whitelist)];
@@ -53,7 +53,7 @@ fn batch() -> impl Strategy<Value = Vec<StoreCall>> {
     prop_oneof![6 => calls(12, 0..64), 3 => calls(40, 0..64), 1 => calls(DIGESTS, 300..800)]
 }
 
-/// What happens, and when: clocks are set back, too.
+/// Generates events with their times; clocks are set back, too.
 fn history() -> impl Strategy<Value = Vec<(Now, Event)>> {
     let event = prop_oneof![
         8 => batch().prop_map(Event::Batch),
@@ -66,8 +66,8 @@ fn history() -> impl Strategy<Value = Vec<(Now, Event)>> {
     proptest::collection::vec((now, event), 0..40)
 }
 
-/// What the engine should have answered where the model answered so. The answer to a count that succeeded may be any
-/// record.
+/// Returns what the engine must answer if the model answers so. The answer to a count that succeeds may hold
+/// any record.
 fn comparable<S: Subject>(calls: &[StoreCall], answers: &[StoreAnswer]) -> Vec<StoreAnswer> {
     let comparable = |(call, answer): (&StoreCall, &StoreAnswer)| {
         let tells = S::TELLS || call.op == StoreOp::Read;
@@ -114,7 +114,7 @@ fn reads_create_nothing<S: Subject>(new: &dyn Fn() -> S) {
     let database = new();
     let mut store = database.store();
     let reads: Vec<_> = (0..DIGESTS).map(|n| call(StoreOp::Read, n)).collect();
-    // The answers to an earlier batch are not ours to touch.
+    // The answers of an earlier batch must stay.
     let mut answers = vec![Err(StoreError::Unavailable)];
     store.execute(at(NOW), &reads, &mut answers);
     assert_eq!(answers.remove(0), Err(StoreError::Unavailable));
@@ -161,7 +161,7 @@ fn saturation<S: Subject>(new: &dyn Fn() -> S) {
         let read = execute(&mut store, second, &[call(Read, n)]);
         assert_eq!(read, [Ok(full(first.wall, second.wall))]);
     }
-    // More of one kind in a batch than there is room for.
+    // One batch has more calls of one kind than a count has room for.
     let tally = Tally { count: S::MOST - 100, entered: None, updated: None };
     S::put(&mut store, digest(9), &Record { reports: tally, whitelists: tally });
     let calls: Vec<_> = [Report, Whitelist].into_iter().flat_map(|op| [call(op, 9); 300]).collect();
@@ -169,7 +169,7 @@ fn saturation<S: Subject>(new: &dyn Fn() -> S) {
     assert_eq!(execute(&mut store, first, &[call(Read, 9)]), [Ok(full(first.wall, first.wall))]);
 }
 
-/// What is said of a digest of the expiry cases, and when. It depends on the digest's number.
+/// Returns the calls on a digest of the expiry cases and their times, which depend on the digest's number.
 fn activities(n: u64) -> Vec<(i64, StoreOp)> {
     use StoreOp::{Report, Whitelist};
     match n % 6 {
@@ -199,7 +199,7 @@ fn fill(store: &mut impl Store) {
     }
 }
 
-/// Which of these records there are.
+/// Returns which of these records exist.
 fn present(store: &mut impl Store) -> BTreeSet<u64> {
     let calls: Vec<_> = (0..MANY).map(|n| call(StoreOp::Read, n)).collect();
     let answers = execute(store, at(NEW), &calls);
@@ -210,7 +210,7 @@ fn expiry<S: Subject>(new: &dyn Fn() -> S) {
     let database = new();
     let mut store = database.store();
     fill(&mut store);
-    // Without any date there is no age.
+    // A record without dates has no age.
     let dateless = Record { reports: Tally { count: 3, ..Tally::default() }, ..Record::default() };
     S::put(&mut store, digest(MANY), &dateless);
     let before = execute(&mut store, at(NEW), &[call(StoreOp::Read, 2)]);
@@ -224,7 +224,7 @@ fn expiry<S: Subject>(new: &dyn Fn() -> S) {
     assert_eq!(present(&mut store), expected);
     assert_eq!(database.count(&store), expected.len() + 1);
     assert_eq!(execute(&mut store, at(NEW), &[call(StoreOp::Read, 2)]), before);
-    // The next round begins at the start again, and finds nothing more.
+    // The next round starts again, and finds nothing more.
     let slices = expire(&mut store, LIMIT).unwrap();
     assert!(slices > 2, "{slices} slices");
     assert_eq!(database.count(&store), expected.len() + 1);
@@ -233,14 +233,14 @@ fn expiry<S: Subject>(new: &dyn Fn() -> S) {
     assert_eq!(execute(&mut store, at(NEW), &[call(StoreOp::Read, MANY)]), [Ok(dateless)]);
 }
 
-/// Requests come between the slices; a record that is reported then is not old any more.
+/// Requests come between the slices; a record that is reported then must stay.
 fn expiry_among_requests<S: Subject>(new: &dyn Fn() -> S) {
     let database = new();
     let mut store = database.store();
     fill(&mut store);
     let mut reported = BTreeSet::new();
     let task = Task::Expire(UnixTime::from_seconds(LIMIT));
-    // Those that expire are every sixth; from both ends, so that some were looked at already, and some not.
+    // Every sixth record expires. These are from both ends, so that the round has seen only some of them.
     let old = (0..MANY).filter(|n| n % 6 == 0);
     for n in old.clone().zip(old.rev()).flat_map(|(first, last)| [first, last]) {
         let progress = store.upkeep(at(NEW), task).unwrap();

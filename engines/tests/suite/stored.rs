@@ -1,4 +1,4 @@
-//! Databases that others write to, too: several stores of one, and records that nobody can read.
+//! Databases with several writers, and records that cannot be read.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -14,7 +14,7 @@ const NOW: i64 = 1_704_800_000;
 pub(crate) fn cases<S: Stored>() -> [Case<S>; 2] {
     [
         ("stores of one database lose no increment", no_increment_is_lost),
-        ("what nobody can read answers so, and is left as it is", unreadable),
+        ("a record that cannot be read is answered so, and is left as it is", unreadable),
     ]
 }
 
@@ -51,7 +51,7 @@ fn no_increment_is_lost<S: Stored>(new: &dyn Fn() -> S) {
     }
 }
 
-/// Reports and whitelists the same few digests as everybody, and says how often.
+/// Reports and whitelists digests that all workers share, and returns how often.
 fn work(store: &mut impl Store, seed: u64) -> Counts {
     let mut random = Random(seed);
     let mut counts = Counts::new();

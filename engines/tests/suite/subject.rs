@@ -1,22 +1,22 @@
-//! What the cases need to know of an engine, and to do with its databases.
+//! What an engine provides for the cases.
 
 use pyzord_core::{Digest, Record, Store, Tally, UnixTime};
 
-/// What is tried, and how.
+/// The name of a case, and its function.
 pub(crate) type Case<S> = (&'static str, fn(&dyn Fn() -> S));
 
-/// A database of some engine, new and empty until a store of it writes to it.
+/// A database of an engine, empty until a store writes to it.
 pub(crate) trait Subject {
     /// The engine.
     type Store: Store;
 
     /// The largest count.
     const MOST: u64 = Tally::MAX;
-    /// The microseconds between a date and the next one that there is room for.
+    /// The smallest difference between two dates, in microseconds.
     const UNIT: i64 = 1;
-    /// Whether records expire by upkeep, not by themselves.
+    /// Whether upkeep removes expired records; some databases do so themselves.
     const EXPIRES: bool = true;
-    /// Whether the answer to a count is the record that it made.
+    /// Whether the answer to a count is the new record.
     const TELLS: bool = false;
     /// Whether the number of records is known exactly.
     const COUNTS: bool = true;
@@ -32,13 +32,13 @@ pub(crate) trait Subject {
         self.store()
     }
 
-    /// Stores a record whole.
+    /// Stores a whole record.
     fn put(store: &mut Self::Store, digest: Digest, record: &Record);
 
-    /// How many entries there are, asked of the database itself where it can be asked.
+    /// Counts the entries, with the database's own means if it has some.
     fn count(&self, store: &Self::Store) -> usize;
 
-    /// A record as the engine has room for it.
+    /// Returns a record as the engine has room for it.
     fn rounded(record: &Record) -> Record {
         let date =
             |date: UnixTime| UnixTime::from_micros(date.micros() - date.micros().rem_euclid(Self::UNIT));
@@ -51,29 +51,29 @@ pub(crate) trait Subject {
     }
 }
 
-/// A database outside of this process, where others may write, too.
+/// A database outside of this process, which others may write to.
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 pub(crate) trait Stored: Subject<Store: pyzord_engines::RecordStore> {
-    /// Whether counts and expiry, too, leave a record as it is that nobody can read.
+    /// Whether counts and expiry leave a record as it is that cannot be read.
     const SPARES_UNREADABLE: bool = true;
 
-    /// Another store of the same database.
+    /// Returns another store of the same database.
     fn another(&self, store: &Self::Store) -> Self::Store;
 
-    /// Fills the database, which no store has opened yet, with what no engine of ours would write.
+    /// Fills the database, which no store has opened yet, with entries that no engine writes.
     fn spoil(&self) -> Vec<Odd>;
 
-    /// All that the database has for a digest, in a form that can be compared.
+    /// Returns all that the database has for a digest, as text to compare.
     fn raw(&self, store: &Self::Store, digest: Digest) -> String;
 }
 
-/// An entry that is no record.
+/// An entry that is not a record.
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 #[derive(Debug)]
 pub(crate) struct Odd {
     /// The key, as scans name it.
     pub(crate) key: String,
-    /// Why nobody can read it, as scans say it.
+    /// Why it cannot be read, in the words of a scan.
     pub(crate) cause: String,
 }
 
@@ -83,7 +83,7 @@ impl Odd {
         Self { key, cause: cause.into() }
     }
 
-    /// The digest whose record it would be, if it is only the record that is odd.
+    /// Returns the digest if the key is one, so that only the value is not a record.
     pub(crate) fn digest(&self) -> Option<Digest> {
         Digest::parse(self.key.as_bytes()).filter(|digest| digest.to_string() == self.key)
     }

@@ -16,11 +16,12 @@ pub(in super::super) struct Bytes {
 }
 
 impl Bytes {
-    /// Takes over a key or a value. A negative size, which libgdbm could only have read from a damaged file, is an
-    /// error.
+    /// Takes over a key or a value. A negative size, which libgdbm could only have read from a damaged file,
+    /// is an error.
     ///
     /// # Safety
-    /// `data` must be memory that libgdbm allocated with malloc, holds `size` initialised bytes and nothing else uses.
+    /// `data` must be memory that libgdbm allocated with malloc, holds `size` initialised bytes and nothing
+    /// else uses.
     pub(super) unsafe fn new(data: NonNull<u8>, size: c_int) -> Result<Self, GdbmError> {
         let mut bytes = Self { data, size: 0 };
         bytes.size = usize::try_from(size).map_err(|_| GdbmError::malformed())?;

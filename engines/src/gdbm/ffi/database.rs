@@ -15,13 +15,13 @@ use crate::access::Access;
 
 /// An open database, with the lock on its file; dropping it closes both.
 ///
-/// libgdbm keeps its state behind the handle without a mutex, so every call that uses the file takes `&mut self`. The
-/// type may move between threads, which do not share it.
+/// libgdbm keeps its state behind the handle without a mutex, so every call that uses the file takes `&mut
+/// self`. The type may move between threads, which do not share it.
 #[derive(Debug)]
 pub(in super::super) struct Database(NonNull<Opaque>);
 
-// SAFETY: nothing behind a handle belongs to the thread that opened it; only `gdbm_errno` does, and `GdbmError::last`
-// reads it on the thread of the call. `Database` is not Sync, as it holds a raw pointer.
+// SAFETY: nothing behind a handle belongs to the thread that opened it; only `gdbm_errno` does, and
+// `GdbmError::last` reads it on the thread of the call. `Database` is not Sync, as it holds a raw pointer.
 unsafe impl Send for Database {}
 
 impl Database {
@@ -36,8 +36,8 @@ impl Database {
                 Access::Change => c::WRITER,
                 Access::Create => c::CREATE,
             };
-        // SAFETY: `name` ends in NUL and outlives the call. Without a fatal function libgdbm returns errors; with one
-        // it ends the process. Block size 0 is that of the file system, as in Python's calls.
+        // SAFETY: `name` ends in NUL and outlives the call. Without a fatal function libgdbm returns errors;
+        // with one it ends the process. Block size 0 is that of the file system, as in Python's calls.
         let handle = unsafe { c::gdbm_open(name.as_ptr(), 0, flags, 0o600, None) };
         NonNull::new(handle).map(Self).ok_or_else(GdbmError::last)
     }
@@ -92,14 +92,14 @@ impl Database {
         self.done(status).map(|()| count)
     }
 
-    /// Replaces the file by a new one with every key that can be read. Without `force`, does nothing if libgdbm finds no
-    /// damage.
+    /// Replaces the file by a new one with every key that can be read. Without `force`, does nothing if
+    /// libgdbm finds no damage.
     pub(in super::super) fn recover(&mut self, force: bool) -> Result<Salvage, GdbmError> {
         self.rewrite(if force { c::RECOVER_FORCE } else { 0 })
     }
 
-    /// Replaces the file by a new one without the space that deleted keys left. If a key cannot be read, fails and
-    /// leaves the file unchanged; `gdbm_reorganize` drops such keys.
+    /// Replaces the file by a new one without the space that deleted keys left. If a key cannot be read,
+    /// fails and leaves the file unchanged; `gdbm_reorganize` drops such keys.
     pub(in super::super) fn reorganize(&mut self) -> Result<(), GdbmError> {
         self.rewrite(c::RECOVER_FORCE | c::RECOVER_MAX_FAILURES).map(drop)
     }
@@ -110,23 +110,24 @@ impl Database {
         self.option(c::GET_MAPPED, &mut mapped).is_ok() && mapped != 0
     }
 
-    /// Maps the file into memory, or removes the mapping. libgdbm syncs the file first, however long that takes. If it
-    /// fails to map the file, it works without a mapping, and must not be asked for one again.
+    /// Maps the file into memory, or removes the mapping. libgdbm syncs the file first, however long that
+    /// takes. If it fails to map the file, it works without a mapping, and must not be asked for one again.
     pub(in super::super) fn map(&mut self, mapped: bool) -> Result<(), GdbmError> {
         self.option(c::SET_MAPPED, &mut c_int::from(mapped))
     }
 
     fn option(&mut self, option: c_int, value: &mut c_int) -> Result<(), GdbmError> {
         const SIZE: c_int = c_int::BITS.cast_signed() / 8;
-        // SAFETY: the handle is open, and libgdbm reads or writes a number of this size behind the pointer, which is
-        // valid for both.
+        // SAFETY: the handle is open, and libgdbm reads or writes a number of this size behind the pointer,
+        // which is valid for both.
         let status = unsafe { c::gdbm_setopt(self.handle(), option, ptr::from_mut(value).cast(), SIZE) };
         self.done(status)
     }
 
     /// Returns a descriptor of the same open file, and so of the same lock.
     pub(in super::super) fn file(&self) -> io::Result<File> {
-        // SAFETY: the descriptor stays open until the handle is closed, which cannot happen during the borrow.
+        // SAFETY: the descriptor stays open until the handle is closed, which cannot happen during the
+        // borrow.
         let descriptor = unsafe { BorrowedFd::borrow_raw(c::gdbm_fdesc(self.handle())) };
         descriptor.try_clone_to_owned().map(File::from)
     }
@@ -146,8 +147,8 @@ impl Database {
             duplicate_keys: 0,
             backup_name: ptr::null_mut(),
         };
-        // SAFETY: the handle is open, and the structure has libgdbm's layout. libgdbm reads only those input members
-        // that a flag names.
+        // SAFETY: the handle is open, and the structure has libgdbm's layout. libgdbm reads only those input
+        // members that a flag names.
         let status = unsafe { c::gdbm_recover(self.handle(), &raw mut recovery, flags) };
         self.done(status).map(|()| Salvage {
             keys: recovery.recovered_keys,
@@ -172,7 +173,7 @@ impl Database {
         if status == 0 { Ok(()) } else { Err(self.last_error()) }
     }
 
-    /// Converts a datum that libgdbm returned: memory for us to free, no such key, or an error.
+    /// Converts a datum that libgdbm returned: memory that the result frees, no such key, or an error.
     fn returned(&self, datum: Datum) -> Result<Option<Bytes>, GdbmError> {
         if let Some(data) = NonNull::new(datum.data.cast()) {
             // SAFETY: libgdbm allocated the datum with malloc, and leaves it to its caller.
@@ -187,8 +188,8 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // SAFETY: the handle is open, and nothing uses it after this. The status is ignored: libgdbm has written each
-        // change to the file's pages before, and `RecordFile` syncs them.
+        // SAFETY: the handle is open, and nothing uses it after this. The status is ignored: libgdbm has
+        // written each change to the file's pages before, and `RecordFile` syncs them.
         unsafe { c::gdbm_close(self.handle()) };
     }
 }

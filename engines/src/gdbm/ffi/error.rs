@@ -15,8 +15,8 @@ pub struct GdbmError {
 }
 
 impl GdbmError {
-    /// Returns the error of the last call, which this thread must have made: each thread has an error code of its own,
-    /// and the next call overwrites it.
+    /// Returns the error of the last call, which this thread must have made: each thread has an error code of
+    /// its own, and the next call overwrites it.
     pub(super) fn last() -> Self {
         let os = io::Error::last_os_error();
         // SAFETY: libgdbm gives each thread an int that lives as long as the thread.

@@ -1,7 +1,7 @@
 //! Why a text is not a DSN.
 
-/// Why a text is not a [`Dsn`](super::Dsn). Its message is one line that repeats nothing of the text, as any part of it may
-/// be a misplaced password.
+/// Why a text is not a [`Dsn`](super::Dsn). Its message is one line that repeats nothing of the text, as any
+/// part of it may be a misplaced password.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DsnError {

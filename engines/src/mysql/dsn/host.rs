@@ -47,7 +47,8 @@ impl fmt::Display for Host {
     }
 }
 
-/// Splits `name`, `name:port`, `[address]`, `[address]:port`, or an IPv6 address alone into the name and the port.
+/// Splits `name`, `name:port`, `[address]`, `[address]:port`, or an IPv6 address alone into the name and the
+/// port.
 fn split_port(text: &str) -> Option<(&str, u16)> {
     if text.parse::<IpAddr>().is_ok() {
         return Some((text, PORT));

@@ -7,7 +7,8 @@ use super::error::DsnError;
 /// The longest name of a database or a table.
 const LONGEST_NAME: usize = 64;
 
-/// The name of a table, with that of its database if it is given. `Display` is for logs, [`quoted`](Self::quoted) for SQL.
+/// The name of a table, with that of its database if it is given. `Display` is for logs,
+/// [`quoted`](Self::quoted) for SQL.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in super::super) struct TableName {
     pub(in super::super) database: Option<String>,

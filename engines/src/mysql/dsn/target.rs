@@ -7,7 +7,8 @@ use super::host::Host;
 use super::table::{TableName, is_name};
 use super::tls::Tls;
 
-/// The server, the user, the database and the table. `Debug` and [`name`](Self::name) show neither user nor password.
+/// The server, the user, the database and the table. `Debug` and [`name`](Self::name) show neither user nor
+/// password.
 ///
 /// ```text
 /// dsn   = host "," user "," [ password ] "," database "," table
@@ -17,8 +18,8 @@ use super::tls::Tls;
 /// name  = 1*64( ALPHA / DIGIT / "_" / "$" / "-" )
 /// ```
 ///
-/// The first form is the Python server's. A password with a comma needs the second form, where any byte can be written
-/// as `%` and two hex digits. Its options, each at most once:
+/// The first form is the Python server's. A password with a comma needs the second form, where any byte can
+/// be written as `%` and two hex digits. Its options, each at most once:
 ///
 /// | option | meaning |
 /// | --- | --- |
@@ -29,7 +30,8 @@ use super::tls::Tls;
 /// | `ssl-mode=verify-identity` | as `verify-ca`, and the certificate must name the host |
 /// | `ssl-ca=/path` | a PEM file of more authorities; without `ssl-mode`, the mode is `verify-identity` |
 ///
-/// The host `localhost` without a port means the server's unix socket if there is one, as for MySQL's own clients.
+/// The host `localhost` without a port means the server's unix socket if there is one, as for MySQL's own
+/// clients.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dsn {
     pub(in super::super) host: Host,
