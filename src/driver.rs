@@ -22,10 +22,6 @@ pub(crate) enum DriverError {
     /// The signals cannot be received.
     #[error("signals: {0}")]
     Signals(#[source] io::Error),
-    /// The runtime cannot use the socket.
-    #[cfg(feature = "runtime-smol")]
-    #[error("socket: {0}")]
-    Socket(#[source] io::Error),
 }
 
 impl Driver {
@@ -42,19 +38,16 @@ impl Driver {
     }
 
     /// Serves until a signal stops the server.
-    pub(crate) fn serve<S: Store>(self, service: Service<'_, S>) -> Result<(), DriverError> {
+    pub(crate) fn serve<S: Store>(self, service: Service<'_, S>) {
         match self {
             #[cfg(feature = "runtime-std")]
             Self::Std(signals) => {
                 let (commands, receiver) = std::sync::mpsc::channel();
                 signals.forward(commands);
                 pyzord_runtime_std::serve(service, &receiver);
-                Ok(())
             }
             #[cfg(feature = "runtime-smol")]
-            Self::Smol(signals) => {
-                pyzord_runtime_smol::serve(service, signals.commands()).map_err(DriverError::Socket)
-            }
+            Self::Smol(signals) => pyzord_runtime_smol::serve(service, signals.commands()),
         }
     }
 }

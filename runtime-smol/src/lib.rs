@@ -1,9 +1,8 @@
-//! Drives [`pyzord_core`] with smol: async sockets, timers and signals.
+//! Drives [`pyzord_core`] with smol: signals as a stream, and timers.
 //!
-//! [`serve`] runs the workers of [`pyzord_runtime`], each as a task with a thread of its own: a worker takes what has
-//! come in until nothing is left, and then waits for the socket. Commands, timers and the store's upkeep are one more
-//! task. Stores that answer at once run where they are; those that wait for a network have threads of their own, so
-//! that no task ever waits for them.
+//! [`serve`] runs the workers of [`pyzord_runtime`], and drives a task in the calling thread that waits for
+//! [`Command`]s and timers, and does the store's upkeep between them. The commands are any stream: [`Signals`] is one,
+//! an embedding program merges in its own.
 //!
 //! ```no_run
 //! use pyzord_core::{Limits, MemoryStore, Policy, Server};
@@ -24,10 +23,12 @@
 //!     on_answered: &|_answered| (),
 //!     supervisor: None,
 //! };
-//! serve(service, signals.commands())?;
+//! serve(service, signals.commands());
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Command`]: pyzord_runtime::Command
 
 mod server;
 mod signals;

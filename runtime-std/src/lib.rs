@@ -1,8 +1,7 @@
-//! Drives [`pyzord_core`] with blocking threads: the smallest thing around the state machine that serves.
+//! Drives [`pyzord_core`] with blocking threads only.
 //!
-//! [`serve`] runs the workers of [`pyzord_runtime`], a thread and a UDP socket each: a worker waits in the system call
-//! that receives. The calling thread waits for [`Command`]s and does the store's upkeep between them. Stores that wait
-//! for a network have threads of their own. No async machinery.
+//! [`serve`] runs the workers of [`pyzord_runtime`]. The calling thread waits for [`Command`]s in a channel and does the
+//! store's upkeep between them.
 //!
 //! ```no_run
 //! use std::sync::mpsc;

@@ -18,8 +18,8 @@ pub enum StatusChange {
 
 /// A service manager, told of status changes in the thread that waits for commands.
 pub struct Supervisor<'a> {
-    /// The period of [`StatusChange::Alive`] while it is true; `None` for never. A period below three seconds may be
-    /// too short for a worker without requests.
+    /// The period of [`StatusChange::Alive`] while it is true; `None` for never. At least 20 ms: an idle worker's
+    /// heartbeat beats twice in this time, but at most every 10 ms.
     pub period: Option<Duration>,
     /// Called for each change.
     pub notify: &'a mut (dyn FnMut(StatusChange) + Send),

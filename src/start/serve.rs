@@ -66,7 +66,7 @@ impl Resources {
             None => None,
         };
         let (running, ended) = UnixStream::pair().map_err(StartError::SocketPair)?;
-        let served = thread::scope(|scope| {
+        thread::scope(|scope| {
             if let Some((status, facts)) = &page {
                 scope.spawn(|| status.serve(&ended, facts, &counters, probe));
             }
@@ -75,11 +75,11 @@ impl Resources {
             }
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
-            driver.serve(service)
+            driver.serve(service);
         });
         log::info!("{counters}");
         forwarding.into_iter().flat_map(Forwarding::stop).for_each(|line| log::info!("{line}"));
-        Ok(served?)
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod parity;
+mod stop;
 mod suite;
 mod supervisor;
 
@@ -36,7 +37,7 @@ impl Drive for Smol {
         let (sender, receiver) = smol::channel::unbounded();
         std::thread::scope(|scope| {
             scope.spawn(move || commands.into_iter().try_for_each(|command| sender.send_blocking(command)));
-            pyzord_runtime_smol::serve(service, Box::pin(receiver)).unwrap();
+            pyzord_runtime_smol::serve(service, Box::pin(receiver));
         });
     }
 }

@@ -1,4 +1,4 @@
-//! What a supervisor hears.
+//! Status changes for a service manager.
 
 use std::net::UdpSocket;
 use std::sync::{Mutex, mpsc};
@@ -6,18 +6,20 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{
-    Limits, MemoryStore, Now, Policy, Progress, Server, Store, StoreAnswer, StoreCall, StoreFailure, Task,
+    Limits, MemoryStore, Now, Policy, Progress, Server, Store, StoreAnswer, StoreCall, StoreFailure, Task, Tick,
 };
-use pyzord_runtime::{Command, Counters, Service, Sockets, StatusChange, Stores, Supervisor, shared_guard};
+use pyzord_runtime::{
+    Clock, Command, Counters, Service, Sockets, StatusChange, Stores, Supervisor, shared_guard,
+};
 
 use crate::{Drive, for_every_runtime};
 
-/// How long anything may take before a test fails.
+/// The longest time of any step before a test fails.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// More than a blocking worker waits for a datagram.
+/// More than the wait of an idle worker.
 const PERIOD: Duration = Duration::from_millis(1500);
 
-/// A store that waits for whoever holds the lock.
+/// A store that waits for a lock.
 #[derive(Clone)]
 struct Waiting<'a>(&'a Mutex<MemoryStore>);
 
@@ -31,7 +33,7 @@ impl Store for Waiting<'_> {
     }
 }
 
-fn a_supervisor_hears_the_truth<D: Drive>() {
+fn a_service_manager_is_told_the_truth<D: Drive>() {
     let records = Mutex::new(MemoryStore::new());
     let sockets = Sockets::bind("127.0.0.1", 0, 2).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -61,23 +63,23 @@ fn a_supervisor_hears_the_truth<D: Drive>() {
             };
             D::serve(service, receiver);
         });
-        // Idle workers are well, too.
+        // Idle workers are alive.
         assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Alive));
         assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Alive));
         commands.send(Command::Reload).unwrap();
-        let told: Vec<StatusChange> =
+        let reported: Vec<StatusChange> =
             changes.iter().filter(|change| *change != StatusChange::Alive).take(2).collect();
-        assert_eq!(told, [StatusChange::Reloading, StatusChange::Reloaded]);
+        assert_eq!(reported, [StatusChange::Reloading, StatusChange::Reloaded]);
 
-        // One worker hangs; the other still answers, but that is no reason to keep silent about the first.
+        // One worker hangs. The other one answers, and the server as a whole is not alive.
         let hung = records.lock().unwrap();
         client
             .send(b"Op: check\nOp-Digest: da39a3ee5e6b4b0d3255bfef95601890afd80709\nThread: 6\nPV: 2.1\n\n")
             .unwrap();
-        let mut told = 0;
+        let mut reported = 0;
         while changes.recv_timeout(2 * PERIOD + PERIOD / 2).is_ok() {
-            told += 1;
-            assert!(told < 20, "a server with a worker that hangs is said to be alive");
+            reported += 1;
+            assert!(reported < 20, "a server with a worker that hangs is reported alive");
         }
         drop(hung);
         client.recv(&mut [0; 500]).unwrap();
@@ -92,6 +94,42 @@ fn a_supervisor_hears_the_truth<D: Drive>() {
     });
 }
 
+fn idle_workers_have_a_heartbeat_in_every_short_period<D: Drive>() {
+    /// Less than the time that a worker waits for a datagram without a supervisor.
+    const SHORT: Duration = Duration::from_millis(100);
+    let (commands, receiver) = mpsc::channel();
+    let (sender, changes) = mpsc::channel();
+    thread::scope(|scope| {
+        // Dropped when the test fails, which stops the server, too.
+        let commands = commands;
+        scope.spawn(move || {
+            let service = Service {
+                sockets: &Sockets::bind("127.0.0.1", 0, 2).unwrap(),
+                server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
+                counters: &Counters::default(),
+                stores: Stores::Local(vec![MemoryStore::new(); 2]),
+                upkeep: MemoryStore::new(),
+                cleanup: None,
+                reload: &mut || Some(Policy::default()),
+                on_answered: &|_| (),
+                supervisor: Some(Supervisor {
+                    period: Some(SHORT),
+                    notify: &mut |change| sender.send(change).unwrap(),
+                }),
+            };
+            D::serve(service, receiver);
+        });
+        let clock = Clock::start();
+        for _ in 0..10 {
+            assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Alive));
+        }
+        // Ten take ten seconds if a worker waits for a second each time.
+        assert!(clock.tick() < Tick::new(Duration::from_secs(5)), "{:?}", clock.tick());
+        commands.send(Command::Stop).unwrap();
+    });
+}
+
 for_every_runtime! {
-    a_supervisor_hears_the_truth,
+    a_service_manager_is_told_the_truth,
+    idle_workers_have_a_heartbeat_in_every_short_period,
 }
