@@ -73,7 +73,7 @@ impl<'a> Document<'a> {
     fn new(snapshot: &'a Snapshot<'_>) -> Self {
         let Snapshot { facts, counts, details, .. } = snapshot;
         let requests = details.requests.iter();
-        let talkers = details.talkers.iter();
+        let talkers = details.top_clients.iter();
         Self {
             version: facts.version,
             engine: &facts.engine,

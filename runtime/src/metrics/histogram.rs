@@ -1,16 +1,16 @@
-//! Counts of values in fixed buckets, written by one thread and read by another.
+//! Counts values in fixed buckets; one thread writes and others read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Buckets up to 100 s in nanoseconds.
+/// The number of buckets for durations up to 100 s, in nanoseconds.
 pub(super) const DURATION: usize = 910;
-/// Buckets up to 1000 datagrams.
+/// The number of buckets for batches of up to 1000 datagrams.
 pub(super) const SIZE: usize = 190;
 
-/// How often each value was seen, to two decimal digits: a bucket is at most a tenth of its values wide, and every
-/// number of two digits and zeros is the end of one.
+/// Counts how often each value occurred, to two decimal digits: the width of a bucket is at most a tenth of its values,
+/// and each number of two digits followed by zeros is the end of a bucket.
 ///
-/// The last bucket also holds what is too large for all of them.
+/// The last bucket also counts all larger values.
 #[derive(Debug)]
 pub(super) struct Histogram<const BUCKETS: usize> {
     buckets: [AtomicU64; BUCKETS],
@@ -22,12 +22,12 @@ impl<const BUCKETS: usize> Histogram<BUCKETS> {
         Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], sum: AtomicU64::new(0) }
     }
 
-    /// Counts a value that was seen so many times.
+    /// Counts a value that occurred `times` times.
     pub(super) fn record(&self, value: u64, times: u64) {
-        if let Some(bucket) = self.buckets.get(index(value).min(BUCKETS - 1)) {
-            bucket.fetch_add(times, Ordering::Relaxed);
-            self.sum.fetch_add(value.saturating_mul(times), Ordering::Relaxed);
-        }
+        #[expect(clippy::indexing_slicing, reason = "no index is beyond that of the last bucket")]
+        let bucket = &self.buckets[index(value).min(BUCKETS - 1)];
+        bucket.fetch_add(times, Ordering::Relaxed);
+        self.sum.fetch_add(value.saturating_mul(times), Ordering::Relaxed);
     }
 
     pub(super) fn add_to(&self, distribution: &mut Distribution) {
@@ -39,22 +39,23 @@ impl<const BUCKETS: usize> Histogram<BUCKETS> {
     }
 }
 
-/// The bucket of a value: those up to 100 have one each; above, one for each pair of leading digits.
+/// Returns the bucket of a value. Each value up to 100 has a bucket of its own; above, each pair of leading digits has
+/// one.
 fn index(value: u64) -> usize {
-    // A bucket includes its upper end, as Prometheus wants it.
+    // A bucket includes its upper end, as in Prometheus' exposition format.
     let value = value.saturating_sub(1);
     let zeros = value.checked_ilog10().unwrap_or(0).saturating_sub(1);
+    // At most 1,800, which fits any `usize`.
     usize::try_from(90 * u64::from(zeros) + value / 10_u64.pow(zeros)).unwrap_or(usize::MAX)
 }
 
-/// The largest value of a bucket.
-fn upper(index: usize) -> u64 {
+/// Returns the largest value of a bucket.
+fn upper(index: u32) -> u64 {
     let zeros = index.saturating_sub(10) / 90;
-    let digits = index as u64 - 90 * zeros as u64;
-    (digits + 1) * 10_u64.pow(u32::try_from(zeros).unwrap_or(u32::MAX))
+    u64::from(index - 90 * zeros + 1) * 10_u64.pow(zeros)
 }
 
-/// How values are distributed: what all threads have seen until now.
+/// The distribution of the values of all threads at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Distribution {
     counts: Vec<u64>,
@@ -62,27 +63,27 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// How many values there were.
+    /// Returns the number of values.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// All values together.
+    /// Returns the sum of all values.
     #[must_use]
     pub const fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// How many values were at most this one: exact for numbers of two digits and zeros, else a little too few.
+    /// Returns how many values were at most `bound`: exact for a number of two digits followed by zeros, otherwise a
+    /// little too few.
     #[must_use]
     pub fn at_most(&self, bound: u64) -> u64 {
-        let below = |(bucket, _): &(usize, &u64)| upper(*bucket) <= bound;
-        self.counts.iter().enumerate().take_while(below).map(|(_, count)| count).sum()
+        self.all().take_while(|(upper, _)| *upper <= bound).map(|(_, count)| count).sum()
     }
 
-    /// The value that the share `numerator` / `denominator` of all values does not exceed, rounded up by a tenth at
-    /// most. `None` when there was no value.
+    /// Returns the value that the share `numerator` / `denominator` of all values does not exceed, rounded up by at most a
+    /// tenth. `None` if there are no values.
     #[must_use]
     pub fn quantile(&self, numerator: u64, denominator: u64) -> Option<u64> {
         let rank = (self.count() * numerator).div_ceil(denominator).max(1);
@@ -93,10 +94,13 @@ impl Distribution {
         })
     }
 
-    /// The buckets that hold a value: the largest value of each, and how many there were.
+    /// Iterates over the buckets that are not empty: the largest value of each, and its count.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
-        let all = self.counts.iter().enumerate().map(|(bucket, count)| (upper(bucket), *count));
-        all.filter(|(_, count)| *count > 0)
+        self.all().filter(|(_, count)| *count > 0)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (u64, u64)> {
+        (0..).zip(&self.counts).map(|(bucket, count)| (upper(bucket), *count))
     }
 }
 
@@ -109,6 +113,10 @@ mod tests {
         values.into_iter().for_each(|value| histogram.record(value, 1));
         histogram.add_to(&mut distribution);
         distribution
+    }
+
+    fn bucket_of(value: u64) -> u32 {
+        u32::try_from(index(value)).unwrap()
     }
 
     #[test]
@@ -128,20 +136,21 @@ mod tests {
             (2_500_001, 2_600_000),
             (100_000_000_000, 100_000_000_000),
         ] {
-            assert_eq!(upper(index(value)), end, "{value}");
+            assert_eq!(upper(bucket_of(value)), end, "{value}");
         }
     }
 
     #[test]
     fn every_bucket_begins_behind_the_one_before_it() {
-        for bucket in 1..DURATION {
-            assert_eq!((index(upper(bucket - 1) + 1), index(upper(bucket))), (bucket, bucket));
+        for bucket in 1..u32::try_from(DURATION).unwrap() {
+            assert_eq!((bucket_of(upper(bucket - 1) + 1), bucket_of(upper(bucket))), (bucket, bucket));
             // At most a tenth of the value is lost.
             let width = upper(bucket) - upper(bucket - 1);
             assert!(width == 1 || width * 10 <= upper(bucket), "{bucket}");
         }
-        assert_eq!(upper(DURATION - 1), 100_000_000_000);
-        assert_eq!(upper(SIZE - 1), 1_000);
+        for (buckets, largest) in [(DURATION, 100_000_000_000), (SIZE, 1_000)] {
+            assert_eq!(upper(u32::try_from(buckets - 1).unwrap()), largest);
+        }
     }
 
     #[test]

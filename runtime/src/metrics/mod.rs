@@ -4,7 +4,7 @@
 //! line of cache that another one writes. Who reads adds the shards up.
 
 mod histogram;
-mod talkers;
+mod top_clients;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,8 +15,8 @@ use pyzord_core::{Answered, Operation, Refusal, StoreAnswer, StoreError, Tick};
 pub use histogram::Distribution;
 use crate::datagrams::Path;
 use histogram::{DURATION, Histogram, SIZE};
-pub use talkers::Talker;
-use talkers::Talkers;
+pub use top_clients::TopClient;
+use top_clients::TopClients;
 
 /// The codes of replies.
 const CODES: [u16; 7] = [200, 400, 401, 403, 500, 501, 505];
@@ -46,7 +46,7 @@ pub(crate) struct Shard {
     overloaded: AtomicU64,
     /// When the batch that the worker is at was received, in nanoseconds from 1; 0 when it waits for one.
     busy_since: AtomicU64,
-    talkers: Talkers,
+    top_clients: TopClients,
 }
 
 /// Everything that was counted, at one moment.
@@ -72,7 +72,7 @@ pub struct Details {
     /// How long each worker that is busy has been at its batch.
     pub busy: Vec<Duration>,
     /// The networks that sent most, from the one with most.
-    pub talkers: Vec<Talker>,
+    pub top_clients: Vec<TopClient>,
 }
 
 impl Metrics {
@@ -115,10 +115,10 @@ impl Metrics {
             if let Some(since) = read(&shard.busy_since).checked_sub(1) {
                 details.busy.push(now.since(Tick::new(Duration::from_nanos(since))));
             }
-            shard.talkers.all().for_each(|talker| merge(&mut details.talkers, talker));
+            shard.top_clients.all().for_each(|client| merge(&mut details.top_clients, client));
         }
-        details.talkers.sort_by_key(|talker| (std::cmp::Reverse(talker.datagrams), talker.network));
-        details.talkers.truncate(most);
+        details.top_clients.sort_by_key(|client| (std::cmp::Reverse(client.datagrams), client.network));
+        details.top_clients.truncate(most);
         details
     }
 }
@@ -144,13 +144,13 @@ impl Shard {
             unreadable: AtomicU64::new(0),
             overloaded: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
-            talkers: Talkers::new(),
+            top_clients: TopClients::new(),
         }
     }
 
     /// A datagram came from this address.
     pub(crate) fn heard(&self, peer: IpAddr) {
-        self.talkers.count(peer);
+        self.top_clients.count(peer);
     }
 
     /// So many datagrams were received together.
@@ -222,13 +222,13 @@ fn place(code: u16) -> usize {
     CODES.iter().position(|known| *known == code).unwrap_or(4)
 }
 
-fn merge(talkers: &mut Vec<Talker>, other: Talker) {
-    match talkers.iter_mut().find(|talker| talker.network == other.network) {
-        Some(talker) => {
-            talker.datagrams += other.datagrams;
-            talker.excess += other.excess;
+fn merge(clients: &mut Vec<TopClient>, other: TopClient) {
+    match clients.iter_mut().find(|client| client.network == other.network) {
+        Some(client) => {
+            client.datagrams += other.datagrams;
+            client.excess += other.excess;
         }
-        None => talkers.push(other),
+        None => clients.push(other),
     }
 }
 
@@ -307,15 +307,15 @@ mod tests {
     }
 
     #[test]
-    fn talkers_of_all_threads_are_added_up() {
+    fn top_clients_of_all_threads_are_added_up() {
         let metrics = Metrics::new(2);
         for (address, times) in [("192.0.2.1", 2), ("192.0.2.2", 5), ("192.0.2.3", 1)] {
             let shards = [metrics.shard().unwrap(), metrics.shard().unwrap()];
             (0..times).for_each(|_| shards.iter().for_each(|shard| shard.heard(address.parse().unwrap())));
         }
-        let found = metrics.details(tick(0), 2).talkers;
+        let found = metrics.details(tick(0), 2).top_clients;
         let found: Vec<_> =
-            found.iter().map(|talker| (talker.network.to_string(), talker.datagrams)).collect();
+            found.iter().map(|client| (client.network.to_string(), client.datagrams)).collect();
         assert_eq!(found, [("192.0.2.2/32".to_owned(), 10), ("192.0.2.1/32".to_owned(), 4)]);
     }
 
