@@ -12,7 +12,7 @@ use pyzord_core::{
 };
 use pyzord_engines::Gdbm;
 use pyzord_runtime::{
-    Clock, Counters, Forwarding, Service, Sockets, Stores, Wait, WorkerContext, shared_guard,
+    Clock, Counters, Forwarding, Service, Sockets, Stores, ReceiveMode, WorkerContext, shared_guard,
 };
 
 const ACCOUNTS: &[u8] = b"bob : 0123456789abcdef0123456789abcdef01234567";
@@ -71,7 +71,7 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
         for datagram in &datagrams {
             client.send(datagram).unwrap();
         }
-        while worker.serve(Wait::No) {}
+        while worker.serve(ReceiveMode::NonBlocking) {}
     };
     // The first rounds make room in the buffers.
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! Signals without handlers: they are blocked in every thread, and one thread waits for them.
+//! Turns signals into commands without handlers: all threads block the signals, and one thread waits for them.
 
 use std::io;
 use std::sync::mpsc::Sender;
@@ -8,16 +8,16 @@ use nix::sys::signal::{SigSet, Signal};
 
 use pyzord_runtime::Command;
 
-/// TERM, INT, USR1 and HUP, held back from killing the process.
+/// TERM, INT, USR1 and HUP, blocked, so that they do not end the process.
 #[derive(Debug)]
 pub struct Signals(SigSet);
 
 impl Signals {
-    /// Blocks the signals in this thread and those it will start. Call it before any thread exists; a signal that
-    /// comes before [`forward`](Self::forward) waits.
+    /// Blocks the signals in this thread and in those that it starts later. Call it before the first thread is started. A
+    /// signal that comes before [`forward`](Self::forward) waits.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the signals cannot be blocked.
     pub fn block() -> io::Result<Self> {
         let mut signals = SigSet::empty();
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGHUP] {
@@ -27,8 +27,8 @@ impl Signals {
         Ok(Self(signals))
     }
 
-    /// Starts the thread that turns signals into commands: TERM and INT stop, USR1 and HUP reload. It ends with the
-    /// process.
+    /// Starts the thread that turns signals into commands: TERM and INT stop, USR1 and HUP reload. It ends when the
+    /// receiver is dropped and the next signal comes, or with the process.
     pub fn forward(self, commands: Sender<Command>) {
         thread::spawn(move || {
             while let Ok(signal) = self.0.wait() {

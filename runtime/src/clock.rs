@@ -1,30 +1,30 @@
-//! The one file of this runtime that reads a clock.
+//! Reads the clocks of the machine; no other file of this crate does.
 #![expect(clippy::disallowed_methods, reason = "this is the file that reads the clocks")]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyzord_core::{Now, Tick, UnixTime};
 
-/// The machine's clocks, as the core wants them.
+/// The clocks of the machine, in the units of the core.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: Instant,
 }
 
 impl Clock {
-    /// A clock whose ticks start now.
+    /// Creates a clock whose ticks start now.
     #[must_use]
     pub fn start() -> Self {
         Self { started: Instant::now() }
     }
 
-    /// Civil and monotonic time.
+    /// Returns civil and monotonic time.
     #[must_use]
     pub fn now(&self) -> Now {
         Now { wall: wall(), tick: self.tick() }
     }
 
-    /// Monotonic time.
+    /// Returns monotonic time.
     #[must_use]
     pub fn tick(&self) -> Tick {
         Tick::new(self.started.elapsed())
@@ -37,7 +37,7 @@ impl Default for Clock {
     }
 }
 
-/// Civil time; a clock set before 1970 reads as negative.
+/// Returns civil time: negative while the clock is set before 1970, and the largest number from the year 294,247 on.
 fn wall() -> UnixTime {
     let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     UnixTime::from_micros(match SystemTime::now().duration_since(UNIX_EPOCH) {

@@ -1,4 +1,4 @@
-//! What happened to datagrams, for the log and the status page.
+//! Counts datagrams, for the log and the status page.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::datagrams::Sent;
 use crate::metrics::{Details, Metrics, Running, Shard};
 
-/// Counts since the server's start. Every error that a peer could provoke is counted here and survived.
+/// Counts since the start of the server. Each error that a client can provoke is counted here, and the server goes on.
 #[derive(Debug, Default)]
 pub struct Counters {
     received: AtomicU64,
@@ -23,11 +23,11 @@ pub struct Counters {
     send_errors: AtomicU64,
     internal_errors: AtomicU64,
     clock: Clock,
-    /// `None` unless somebody wants to know more than the log says: it costs a little for each batch.
+    /// `None` unless a status page needs them: they cost a little for each batch.
     metrics: Option<Metrics>,
 }
 
-/// The counters at one moment.
+/// The values of the counters at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Counts {
@@ -35,17 +35,17 @@ pub struct Counts {
     pub received: u64,
     /// Replies sent.
     pub answered: u64,
-    /// Receipts that failed.
+    /// Calls that failed to receive.
     pub receive_errors: u64,
     /// Replies that could not be sent.
     pub send_errors: u64,
     /// Requests and log lines that are missing or wrong because of a bug.
     pub internal_errors: u64,
-    /// Datagrams that were not answered on purpose, by reason.
+    /// Datagrams that are left without a reply on purpose, by reason.
     pub dropped: [(&'static str, u64); 5],
 }
 
-/// What one batch adds.
+/// The counts of one received batch.
 #[derive(Debug, Default)]
 pub(crate) struct BatchCounts {
     pub(crate) received: u64,
@@ -69,19 +69,19 @@ impl BatchCounts {
 }
 
 impl Counters {
-    /// Counters that keep details too, for so many threads that serve.
+    /// Creates counters that also keep details, for this number of serving threads.
     #[must_use]
     pub fn detailed(threads: usize) -> Self {
         Self { metrics: Some(Metrics::new(threads)), ..Self::default() }
     }
 
-    /// The clock that was started with the counters, which the server goes by.
+    /// Returns the clock of the server, which was started with the counters.
     #[must_use]
     pub const fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// The counts of this moment.
+    /// Returns the current counts.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
@@ -100,15 +100,15 @@ impl Counters {
         }
     }
 
-    /// The details of this moment, with the `most` networks that sent most; nothing unless they are
+    /// Returns the current details, with at most `top` networks: those that sent most. All are empty unless details are
     /// [kept](Self::detailed).
     #[must_use]
-    pub fn details(&self, most: usize) -> Details {
-        let details = |metrics: &Metrics| metrics.details(self.clock.tick(), most);
+    pub fn details(&self, top: usize) -> Details {
+        let details = |metrics: &Metrics| metrics.details(self.clock.tick(), top);
         self.metrics.as_ref().map(details).unwrap_or_default()
     }
 
-    /// Where one more thread that serves keeps its details, if they are kept.
+    /// Returns the place for the details of one more serving thread, if details are kept.
     pub(crate) fn shard(&self) -> Option<&Shard> {
         self.metrics.as_ref()?.shard()
     }
@@ -117,13 +117,13 @@ impl Counters {
         self.metrics.as_ref().map(Metrics::worker)
     }
 
-    pub(crate) fn add(&self, tally: &BatchCounts) {
-        add(&self.received, tally.received);
-        add(&self.not_requests, tally.not_requests);
-        add(&self.source_port_zero, tally.source_port_zero);
-        add(&self.denied, tally.denied);
-        add(&self.over_limit, tally.over_limit);
-        add(&self.in_flight, tally.in_flight);
+    pub(crate) fn add(&self, batch: &BatchCounts) {
+        add(&self.received, batch.received);
+        add(&self.not_requests, batch.not_requests);
+        add(&self.source_port_zero, batch.source_port_zero);
+        add(&self.denied, batch.denied);
+        add(&self.over_limit, batch.over_limit);
+        add(&self.in_flight, batch.in_flight);
     }
 
     pub(crate) fn sent(&self, sent: Sent) {
@@ -144,7 +144,7 @@ impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} datagrams received, {} answered, {} were no requests, {} came from port 0, \
+            "{} datagrams received, {} answered, {} malformed, {} came from port 0, \
              {} receive errors, {} send errors, {} from denied networks, {} over a limit, \
              {} copies of one in flight",
             read(&self.received),
@@ -164,7 +164,7 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// Most of what could be added is zero, and a line of cache that nobody writes is not fought for.
+/// Most counts are zero. Skipping them keeps the cache line shared: a write takes it from all other workers.
 fn add(counter: &AtomicU64, count: u64) {
     if count > 0 {
         counter.fetch_add(count, Ordering::Relaxed);

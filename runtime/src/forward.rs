@@ -1,4 +1,4 @@
-//! The thread that sends on to other servers what this one has counted.
+//! The thread that forwards counted digests to other servers.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
@@ -17,15 +17,15 @@ use crate::clock::Clock;
 use crate::datagrams::Path;
 use crate::guard::random_secret;
 
-/// Digests that wait for the thread to take them. It takes all that there are, so they are few; but should it be held
-/// up, it must not cost the server's memory.
+/// The most digests that wait for the thread. It takes all of them at each turn, so they are few; the bound keeps a
+/// thread that is held up from filling the memory.
 const ROOM: usize = 10_000;
-/// How long a stop waits for replies.
+/// How long a stop waits for replies, at most.
 const LAST_WAIT: Duration = Duration::from_secs(2);
-/// Replies that are read before anything is sent again.
+/// The most replies that are read from a socket before the thread sends again.
 const MOST_REPLIES: usize = 256;
 
-/// Forwarding, as the server sees it: who answers requests hands their batches over, and never waits.
+/// The forwarding of counted digests. The threads that answer requests hand batches over, and never wait for it.
 #[derive(Debug)]
 pub struct Forwarding {
     shared: Arc<Shared>,
@@ -33,10 +33,10 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// Starts the thread. `timeout` is how long a server has for its reply.
+    /// Starts the thread. A server that has not replied after `timeout` counts as not having answered.
     ///
     /// # Errors
-    /// When the system has no socket or no thread for it.
+    /// When a socket cannot be opened or the thread cannot be started.
     pub fn start(remotes: Vec<Remote>, timeout: Duration) -> io::Result<Self> {
         let (waker, woken) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
@@ -58,8 +58,8 @@ impl Forwarding {
         Ok(Self { shared, thread })
     }
 
-    /// Takes what a resolved batch has counted: one short lock, and where the thread has nothing to take, a byte to wake
-    /// it. What there is no room for is dropped and counted.
+    /// Takes the counted digests of an answered batch: one short lock, and one byte to wake the thread if it has no others
+    /// to take. Digests that find no room are dropped, and the drops are counted.
     pub fn hand_over(&self, answered: &Answered<Path>) {
         let mut counted = answered.counted().peekable();
         if counted.peek().is_none() {
@@ -76,31 +76,31 @@ impl Forwarding {
         }
     }
 
-    /// What became of the digests so far: a line for each server.
+    /// Returns the results so far, as a line for each server.
     #[must_use]
     pub fn report(&self) -> Vec<String> {
         self.shared.report()
     }
 
-    /// Sends what waits, gives the servers two seconds for their replies, and ends. Returns the last
-    /// [report](Self::report): what it says to be waiting was not counted by the server, as far as is known.
+    /// Sends the digests that wait, gives the servers two seconds to reply, and ends the thread. Returns the last
+    /// [report](Self::report): no server has confirmed the digests that it shows as waiting.
     pub fn stop(self) -> Vec<String> {
         self.shared.lock().stop = true;
         self.shared.wake();
-        // It has logged its own panic, should there have been one.
+        // The thread catches and logs its own panics.
         drop(self.thread.join());
         self.shared.report()
     }
 }
 
-/// What the thread shares with the others.
+/// The state that the thread shares with the others.
 #[derive(Debug)]
 struct Shared {
     waker: UnixStream,
     post: Mutex<Post>,
 }
 
-/// What waits for the thread, and what it says.
+/// Messages to the thread, and its results.
 #[derive(Debug)]
 struct Post {
     counts: Vec<Counted>,
@@ -118,7 +118,7 @@ impl Post {
 }
 
 impl Shared {
-    /// Ends the thread's wait. When the pipe is full it is awake already.
+    /// Ends the thread's wait. A full pipe is no error: the thread has not yet read the bytes that woke it.
     fn wake(&self) {
         let _ = (&self.waker).write(&[0]);
     }
@@ -139,29 +139,29 @@ impl Shared {
     }
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Driver {
     shared: Arc<Shared>,
     woken: UnixStream,
-    /// One for each family of addresses that this machine has.
+    /// One for each address family that this machine has.
     sockets: Vec<UdpSocket>,
     forwarder: Forwarder,
     clock: Clock,
     counts: Vec<Counted>,
     datagram: Vec<u8>,
-    /// When a stop no longer waits.
+    /// When a stop ends its wait for replies.
     stop_at: Option<Tick>,
 }
 
 impl Driver {
     fn run(mut self) {
-        // A bug here must not end the server; it answers its clients as before.
+        // A bug here must not end the server, which can answer its clients without this thread.
         if catch_unwind(AssertUnwindSafe(|| while self.turn() {})).is_err() {
             log::error!("nothing is forwarded any more, after an internal error");
         }
     }
 
-    /// Does what there is to do, then waits. Whether to go on.
+    /// Does all actions that are due, then waits. Returns whether to go on.
     fn turn(&mut self) -> bool {
         self.take_post();
         self.receive();
@@ -185,7 +185,7 @@ impl Driver {
     }
 
     fn take_post(&mut self) {
-        // The bytes go first: what is posted after this wakes again.
+        // The bytes are read before the messages: a message that comes in between wakes the thread again.
         while matches!((&self.woken).read(&mut [0; 64]), Ok(1..)) {}
         let now = self.clock.tick();
         let mut post = self.shared.lock();
@@ -206,7 +206,8 @@ impl Driver {
         let mut buffer = [0; MAX_REQUEST];
         for socket in &self.sockets {
             for _ in 0..MOST_REPLIES {
-                // An error is an empty socket, or that of a datagram that was sent: its reply will be missed.
+                // The socket is empty, or a datagram could not be delivered: its reply does not come, as the
+                // forwarder will notice.
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { break };
                 let datagram = buffer.get(..length).unwrap_or_default();
                 self.forwarder.received(from, datagram, self.clock.tick());
@@ -223,7 +224,7 @@ impl Driver {
         }
     }
 
-    /// Looks a name up on a thread of its own: it may take without end.
+    /// Looks up a name on a thread of its own, since it can take any time.
     fn look_up(&mut self, server: usize) {
         let Some((remote, _)) = self.forwarder.totals().nth(server) else { return };
         let (name, shared) = ((remote.host.to_string(), remote.port), Arc::clone(&self.shared));
@@ -238,7 +239,7 @@ impl Driver {
         }
     }
 
-    /// Waits for a reply, for something posted, or for the next deadline.
+    /// Waits for a reply, for a message, or for the next deadline.
     fn wait(&self) {
         let deadline = self.forwarder.next_deadline().into_iter().chain(self.stop_at).min();
         let timeout =
@@ -246,7 +247,7 @@ impl Driver {
         let mut ready: Vec<PollFd<'_>> =
             self.sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
         ready.push(PollFd::new(&self.woken, PollFlags::IN));
-        // An error is a signal, or comes again: what is due is done in either case.
+        // A signal came, or the error repeats: in either case the next turn does what is due.
         if poll(&mut ready, timeout.as_ref()).is_err() {
             thread::yield_now();
         }
@@ -258,7 +259,7 @@ fn tell(notice: &Notice) {
     log::log!(level, "{notice}");
 }
 
-/// A socket for each family of addresses; there is always one of them.
+/// Opens a socket for each address family. A machine without one of the families has the other.
 fn sockets() -> io::Result<Vec<UdpSocket>> {
     let open = |local: SocketAddr| {
         let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
@@ -337,7 +338,7 @@ mod tests {
         }
     }
 
-    /// The name may have an address on which nobody listens: the other one is tried.
+    /// `localhost` may have two addresses and the server listens on one: the other one is tried, too.
     #[test]
     fn a_name_is_looked_up() {
         let (socket, remote) = server("127.0.0.1", "localhost");

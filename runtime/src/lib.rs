@@ -29,7 +29,7 @@ mod worker;
 pub use clock::Clock;
 pub use context::{ServiceParts, WorkerContext};
 pub use counters::{Counters, Counts};
-pub use datagrams::{LocalAddress, Path, Wait};
+pub use datagrams::{LocalAddress, Path, ReceiveMode};
 pub use file_limits::outlive_file_limits;
 pub use forward::Forwarding;
 pub use guard::{SharedGuard, SharedLock, SharedServer, shared_guard};

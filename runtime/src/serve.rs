@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyzord_core::Store;
 
 use crate::context::{ServiceParts, WorkerContext};
-use crate::datagrams::Wait;
+use crate::datagrams::ReceiveMode;
 use crate::maintenance::Maintenance;
 use crate::service::{Command, Service};
 use crate::socket::Sockets;
@@ -72,7 +72,7 @@ fn limit_waits(sockets: &Sockets, supervisor: Option<&Supervisor<'_>>) {
 fn run<'c, S: Store>(context: &'c WorkerContext<'_>, backend: Backend<'c, S>) {
     let mut worker = context.worker(backend);
     while !context.is_stopping() {
-        worker.serve(Wait::ForOne);
+        worker.serve(ReceiveMode::WaitForFirst);
     }
     worker.drain();
 }

@@ -1,4 +1,4 @@
-//! The server's UDP socket.
+//! The UDP sockets of the server.
 
 use std::fmt;
 use std::io;
@@ -10,10 +10,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::datagrams::request_local_addresses;
 
-/// Asked for as receive buffer, in bytes: room for a burst of some 10,000 requests.
+/// The requested size of a receive buffer, in bytes: room for a burst of some 10,000 requests.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
-/// The server cannot listen where it was told to.
+/// The server cannot listen on an address.
 #[derive(Debug)]
 pub struct BindError {
     address: String,
@@ -38,10 +38,10 @@ impl std::error::Error for BindError {
     }
 }
 
-/// Where requests come in: a socket for each worker, all of one port, or one that several workers share.
+/// The sockets that receive requests: one for each worker, all on the same port, or one for all workers.
 ///
-/// With a socket each, the system hands every sender's datagrams to one of them. Two workers that take theirs from one
-/// socket spend more on each, and take smaller batches.
+/// With one for each worker, the system gives all datagrams of a sender's port to the same socket. Two workers on one
+/// socket spend more CPU on a datagram, and receive smaller batches.
 #[derive(Debug)]
 pub struct Sockets {
     first: UdpSocket,
@@ -50,25 +50,23 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Listens on an address or host name; `::` serves IPv6 and IPv4, an empty one is `0.0.0.0`. Port 0 is a free port.
-    /// There is a socket for each of the workers where the system divides datagrams among sockets of one port: on
-    /// Linux.
+    /// Listens on an address or host name. `::` serves IPv6 and IPv4, an empty address is `0.0.0.0`, and port 0 is a free
+    /// port. On Linux, which divides datagrams among the sockets of one port, each worker gets a socket.
     ///
     /// # Errors
-    /// When the name has no address, or the address or port is in use or not this machine's. A port that somebody
-    /// else has is never shared, so a second server started by mistake fails here.
+    /// When the name has no address, the address does not belong to this machine, or the port is in use. The port of
+    /// another process is never shared, so a second server that is started by mistake fails here.
     pub fn bind(address: &str, port: u16, workers: usize) -> Result<Self, BindError> {
         open(address, port, workers).map_err(|cause| BindError { address: address.to_owned(), port, cause })
     }
 
-    /// A socket that was bound elsewhere, for all workers, with as large a receive buffer as [`bind`](Self::bind) asks
-    /// for.
+    /// Takes over a bound socket, for all workers, and requests the same receive buffer as [`bind`](Self::bind).
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the system refuses an option, or when it is no IP socket.
     pub fn adopt(socket: UdpSocket) -> io::Result<Self> {
         let socket = Socket::from(socket);
-        // Whoever bound it may have waited for it otherwise; here the receiving call waits.
+        // A service manager passes it in either mode; workers wait in the receive.
         socket.set_nonblocking(false)?;
         let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
         request_local_addresses(&socket, bound)?;
@@ -81,31 +79,31 @@ impl Sockets {
         Ok(Self { first: first.into(), others, receive_buffer })
     }
 
-    /// Where all of them listen.
+    /// Returns the address that all of them listen on.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// When the system does not tell it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.first.local_addr()
     }
 
-    /// The size of each one's receive buffer, in bytes as the system counts it.
+    /// Returns the size of the receive buffer of each socket, in bytes. Linux counts its own overhead too.
     #[must_use]
     pub fn receive_buffer(&self) -> usize {
         self.receive_buffer
     }
 
-    /// Each of them once.
+    /// Iterates over the sockets.
     pub fn iter(&self) -> impl Iterator<Item = &UdpSocket> + Clone {
         iter::once(&self.first).chain(&self.others)
     }
 
-    /// One for each worker, without an end.
+    /// Iterates over the sockets of the workers, without an end: more workers than sockets share them.
     pub(crate) fn for_workers(&self) -> impl Iterator<Item = &UdpSocket> {
         self.iter().cycle()
     }
 
-    /// The one for who only sends.
+    /// Returns a socket to send from.
     pub(crate) fn first(&self) -> &UdpSocket {
         &self.first
     }
@@ -113,7 +111,7 @@ impl Sockets {
 
 fn open(address: &str, port: u16, workers: usize) -> io::Result<Sockets> {
     let address = resolve(address, port)?;
-    // Without SO_REUSEPORT, so this fails when anybody has the port.
+    // Without SO_REUSEPORT, so that this fails when another process has the port.
     let first = create(address)?;
     first.bind(&address.into())?;
     let others =

@@ -12,7 +12,7 @@ use std::time::Duration;
 use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreError};
 
 use crate::counters::BatchCounts;
-use crate::datagrams::{Inbox, Path, Wait};
+use crate::datagrams::{Inbox, Path, ReceiveMode};
 use crate::heartbeat::Heartbeat;
 use crate::metrics::Running;
 use crate::pool::Pool;
@@ -86,7 +86,7 @@ impl<'a, S: Store> Worker<'a, S> {
     /// Answers what is in the receive buffer after a stop.
     pub fn drain(&mut self) {
         let mut left = LAST_BATCHES;
-        while left > 0 && self.serve(Wait::No) {
+        while left > 0 && self.serve(ReceiveMode::NonBlocking) {
             left -= 1;
         }
     }
@@ -99,12 +99,12 @@ impl<'a, S: Store> Worker<'a, S> {
     /// Receives, judges and answers one batch. Returns whether there was a datagram.
     ///
     /// An error that a peer can provoke is counted and survived, and so is a panic.
-    pub fn serve(&mut self, wait: Wait) -> bool {
+    pub fn serve(&mut self, mode: ReceiveMode) -> bool {
         self.heartbeat.beat();
         // A panic must not end a worker: the server would go on with fewer of them, unnoticed. It costs its batch, and
         // no half-done state is used again.
         let served = catch_unwind(AssertUnwindSafe(|| {
-            let received = self.receive(wait);
+            let received = self.receive(mode);
             if received {
                 self.answer();
             }
@@ -120,14 +120,14 @@ impl<'a, S: Store> Worker<'a, S> {
         })
     }
 
-    fn receive(&mut self, wait: Wait) -> bool {
+    fn receive(&mut self, mode: ReceiveMode) -> bool {
         let mut counts = BatchCounts::default();
         let Self { responder, batch, inbox, stop, .. } = self;
         let (socket, clock, shard) = (responder.socket, responder.clock, responder.shard);
         // The clock is read when the first datagram is there, and the policy is the one of that moment, not of the
         // moment at which the wait began.
         let mut moment = None;
-        let received = inbox.receive(socket, wait, |path, datagram| {
+        let received = inbox.receive(socket, mode, |path, datagram| {
             if datagram.is_empty() && stop.load(Ordering::Relaxed) {
                 // A stop sends empty datagrams to wake the workers.
                 return;

@@ -15,11 +15,11 @@ pub(super) type Buffer = [u8; pyzord_core::MAX_REQUEST + 1];
 
 /// Whether a receive waits when no datagram is there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Wait {
+pub enum ReceiveMode {
     /// Waits for the first datagram, until the socket's time-out; never for a second one.
-    ForOne,
-    /// Does not wait.
-    No,
+    WaitForFirst,
+    /// Never waits.
+    NonBlocking,
 }
 
 /// How many replies of a batch the system accepted and refused.

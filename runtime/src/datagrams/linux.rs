@@ -8,8 +8,7 @@ use arrayvec::ArrayVec;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
-use super::common::{BATCH, Buffer, Sent, Wait, wait_for_room};
-pub(crate) use super::packet_info::request_local_addresses;
+use super::common::{BATCH, Buffer, ReceiveMode, Sent, wait_for_room};
 use super::packet_info::{PacketInfo, local_address, receive_space};
 use super::path::{LocalAddress, Path};
 
@@ -37,12 +36,12 @@ impl Inbox {
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,
-        wait: Wait,
+        mode: ReceiveMode,
         mut each: impl FnMut(Path, &[u8]),
     ) -> io::Result<()> {
-        let flags = match wait {
-            Wait::ForOne => MsgFlags::MSG_WAITFORONE,
-            Wait::No => MsgFlags::MSG_DONTWAIT,
+        let flags = match mode {
+            ReceiveMode::WaitForFirst => MsgFlags::MSG_WAITFORONE,
+            ReceiveMode::NonBlocking => MsgFlags::MSG_DONTWAIT,
         };
         let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
         let messages = recvmmsg(socket.as_raw_fd(), &mut self.headers, &mut slices, flags, None)?;

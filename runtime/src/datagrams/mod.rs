@@ -11,11 +11,13 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
-pub use common::Wait;
+pub use common::ReceiveMode;
 pub use path::{LocalAddress, Path};
 
 pub(crate) use common::Sent;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Inbox, Outbox, request_local_addresses};
+pub(crate) use linux::{Inbox, Outbox};
+#[cfg(target_os = "linux")]
+pub(crate) use packet_info::request_local_addresses;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use portable::{Inbox, Outbox, request_local_addresses};

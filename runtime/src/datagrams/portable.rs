@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use rustix::net::{RecvFlags, recvfrom};
 
-use super::common::{BATCH, Buffer, Sent, Wait, wait_for_room};
+use super::common::{BATCH, Buffer, ReceiveMode, Sent, wait_for_room};
 use super::path::Path;
 
 /// Does nothing: no portable call tells local addresses.
@@ -29,12 +29,15 @@ impl Inbox {
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,
-        wait: Wait,
+        mode: ReceiveMode,
         mut each: impl FnMut(Path, &[u8]),
     ) -> io::Result<()> {
         for received in 0..BATCH {
-            let flags =
-                if wait == Wait::ForOne && received == 0 { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+            let flags = if mode == ReceiveMode::WaitForFirst && received == 0 {
+                RecvFlags::empty()
+            } else {
+                RecvFlags::DONTWAIT
+            };
             match recvfrom(socket, &mut self.buffer[..], flags) {
                 Ok((length, _, peer)) => {
                     let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::common::{BATCH, Sent, Wait};
+use super::common::{BATCH, ReceiveMode, Sent};
 use super::path::Path;
 
 fn socket(address: &str) -> (UdpSocket, SocketAddr) {
@@ -39,7 +39,7 @@ macro_rules! suite {
                     while received.len() < expected.len() {
                         let before = received.len();
                         let collect = |path: Path, datagram: &[u8]| received.push((path, datagram.to_vec()));
-                        inbox.receive(&server, Wait::ForOne, collect).unwrap();
+                        inbox.receive(&server, ReceiveMode::WaitForFirst, collect).unwrap();
                         assert!(received.len() - before <= BATCH);
                         let replies =
                             received[before..].iter().map(|(path, datagram)| (*path, &datagram[..]));
@@ -62,7 +62,7 @@ macro_rules! suite {
                 client.send_to(&vec![1; 60_000], address).unwrap();
                 let mut lengths = Vec::new();
                 Inbox::new()
-                    .receive(&server, Wait::ForOne, |_, datagram| lengths.push(datagram.len()))
+                    .receive(&server, ReceiveMode::WaitForFirst, |_, datagram| lengths.push(datagram.len()))
                     .unwrap();
                 assert_eq!(lengths, [pyzord_core::MAX_REQUEST + 1]);
             }
@@ -82,8 +82,9 @@ macro_rules! suite {
             #[test]
             fn without_waiting_an_empty_socket_says_so() {
                 let (server, _) = socket("127.0.0.1");
-                let error =
-                    Inbox::new().receive(&server, Wait::No, |_, _| panic!("nothing was sent")).unwrap_err();
+                let error = Inbox::new()
+                    .receive(&server, ReceiveMode::NonBlocking, |_, _| panic!("nothing was sent"))
+                    .unwrap_err();
                 assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
             }
 
@@ -98,7 +99,7 @@ macro_rules! suite {
                         let sent = outbox.send(&server, [(path, datagram)].into_iter());
                         assert_eq!(sent, Sent { accepted: 1, failed: 0 });
                     };
-                    inbox.receive(&server, Wait::ForOne, answer).unwrap();
+                    inbox.receive(&server, ReceiveMode::WaitForFirst, answer).unwrap();
                     assert_eq!(client.recv(&mut [0; 10]).unwrap(), 7, "{wildcard} {local}");
                 }
             }
@@ -113,7 +114,8 @@ suite!(portable);
 /// Datagrams are received with the address that was asked, and replies leave from there.
 #[cfg(target_os = "linux")]
 mod local_addresses {
-    use super::super::linux::{Inbox, Outbox, request_local_addresses};
+    use super::super::linux::{Inbox, Outbox};
+    use super::super::packet_info::request_local_addresses;
     use super::super::path::LocalAddress;
     use super::*;
 
@@ -138,7 +140,7 @@ mod local_addresses {
         let mut received = Vec::new();
         while received.len() < count {
             let collect = |path, datagram: &[u8]| received.push((path, datagram.to_vec()));
-            inbox.receive(server, Wait::ForOne, collect).unwrap();
+            inbox.receive(server, ReceiveMode::WaitForFirst, collect).unwrap();
         }
         received
     }
