@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
 
-use pyzord_core::{CleanupAge, Digest, Progress, Record, Tally, UnixTime};
+use pyzord_core::{Digest, Progress, Record, Tally, UnixTime};
 use pyzord_engines::Gdbm;
 use pyzord_engines::registry::{Access, open_store};
 use pyzord_testkit::{MariadbServer, RedisServer};
@@ -30,7 +30,7 @@ fn migrate_all(source: (&str, &str), destination: (&str, &str), options: &[&str]
 
 /// Returns all readable records of a database.
 fn records(database: (&str, &str)) -> BTreeMap<Digest, Record> {
-    let mut database = open_store(database.0, database.1, Access::Read, CleanupAge(0)).unwrap();
+    let mut database = open_store(database.0, database.1, Access::Read, None).unwrap();
     let (mut found, mut all) = (Vec::new(), BTreeMap::new());
     while database.scan(&mut found).unwrap() == Progress::More {}
     all.extend(found.drain(..).filter_map(|entry| entry.record.ok()));

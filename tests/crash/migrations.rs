@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pyzord_core::{CleanupAge, Digest, Progress, Record, Tally, UnixTime};
+use pyzord_core::{Digest, Progress, Record, Tally, UnixTime};
 use pyzord_engines::Gdbm;
 use pyzord_engines::registry::{Access, open_store};
 use pyzord_testkit::{MariadbServer, RedisServer};
