@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::settings::Runtime;
 
 /// A runtime that receives the signals of this process.
-pub(crate) enum Driver {
+pub(crate) enum RuntimeDriver {
     #[cfg(feature = "runtime-std")]
     Std(pyzord_runtime_std::Signals),
     #[cfg(feature = "runtime-smol")]
@@ -24,7 +24,7 @@ pub(crate) enum DriverError {
     Signals(#[source] io::Error),
 }
 
-impl Driver {
+impl RuntimeDriver {
     /// Starts to receive the signals. Call it before any thread exists.
     pub(crate) fn new(runtime: Runtime) -> Result<Self, DriverError> {
         pyzord_runtime::outlive_file_limits().map_err(DriverError::Signals)?;

@@ -11,7 +11,7 @@ use crate::control::OpenHandle;
 use crate::settings::Settings;
 
 /// The stores of one database.
-pub(crate) struct Engine {
+pub(crate) struct EngineStores {
     /// The stores that requests use.
     pub(crate) stores: Stores<Box<dyn Store>>,
     /// The store for syncs and expiry.
@@ -54,21 +54,21 @@ pub(crate) enum EngineError {
 }
 
 /// The report of `--check-config` about a database that a start can use.
-pub(crate) enum Finding {
+pub(crate) enum DatabaseReport {
     /// The database is as it should be.
     Fine(String),
     /// The operator should know this; the server starts nevertheless.
     Warning(String),
 }
 
-impl Finding {
+impl DatabaseReport {
     #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
     fn warning(cause: &dyn fmt::Display) -> Self {
         Self::Warning(cause.to_string())
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for DatabaseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fine(text) => f.write_str(text),
@@ -78,7 +78,7 @@ impl fmt::Display for Finding {
 }
 
 /// Opens the database. A database server is connected to on first use: pyzord starts without it and waits for it.
-pub(crate) fn open(settings: &Settings) -> Result<Engine, EngineError> {
+pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
         "gdbm" => {
@@ -104,7 +104,7 @@ pub(crate) fn open(settings: &Settings) -> Result<Engine, EngineError> {
 }
 
 /// Reads the database without changing it, for `--check-config`.
-pub(crate) fn check(settings: &Settings) -> Result<Finding, EngineError> {
+pub(crate) fn check(settings: &Settings) -> Result<DatabaseReport, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
         "gdbm" => check_gdbm(&settings.database),
@@ -114,7 +114,7 @@ pub(crate) fn check(settings: &Settings) -> Result<Finding, EngineError> {
             let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::MysqlDsn)?;
             // pyzord starts while its database server is away.
             let checked = Mysql::new(&dsn, Timeouts::MIGRATING).check();
-            Ok(checked.map_or_else(|failure| Finding::warning(&failure), Finding::Fine))
+            Ok(checked.map_or_else(|failure| DatabaseReport::warning(&failure), DatabaseReport::Fine))
         }
         #[cfg(feature = "redis")]
         engine @ ("redis" | "redis_v0") => check_redis(engine, &settings.dsn),
@@ -137,7 +137,7 @@ pub(crate) fn create_table(settings: &Settings) -> Result<(), EngineError> {
 }
 
 #[cfg(feature = "gdbm")]
-fn check_gdbm(path: &std::path::Path) -> Result<Finding, EngineError> {
+fn check_gdbm(path: &std::path::Path) -> Result<DatabaseReport, EngineError> {
     use pyzord_engines::{Access, Gdbm, OpenCause};
     let name = path.display();
     // An error other than an absent file comes again below, from the attempt to open it.
@@ -146,20 +146,20 @@ fn check_gdbm(path: &std::path::Path) -> Result<Finding, EngineError> {
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     };
     if absent {
-        return Ok(Finding::Fine(format!("database {name} does not exist yet and will be created")));
+        return Ok(DatabaseReport::Fine(format!("database {name} does not exist yet and will be created")));
     }
     match Gdbm::open_with(path, Access::Read) {
-        Ok(_) => Ok(Finding::Fine(format!("database {name} can be opened"))),
+        Ok(_) => Ok(DatabaseReport::Fine(format!("database {name} can be opened"))),
         // A running server has the file open, and a start recovers a damaged one.
         Err(error) if matches!(error.cause, OpenCause::InUse | OpenCause::Damaged(_)) => {
-            Ok(Finding::warning(&error))
+            Ok(DatabaseReport::warning(&error))
         }
         Err(error) => Err(EngineError::Gdbm(error)),
     }
 }
 
 #[cfg(feature = "redis")]
-fn check_redis(engine: &str, dsn: &str) -> Result<Finding, EngineError> {
+fn check_redis(engine: &str, dsn: &str) -> Result<DatabaseReport, EngineError> {
     let parsed = pyzord_engines::redis::Dsn::parse(dsn).map_err(EngineError::RedisDsn)?;
     let opened = registry::open_store(engine, dsn, registry::Access::Read, None);
     let mut database = opened.map_err(|error| EngineError::Redis(error.into()))?;
@@ -167,27 +167,29 @@ fn check_redis(engine: &str, dsn: &str) -> Result<Finding, EngineError> {
     database.fetch(&[pyzord_core::Digest::new([0; 20])], &mut answers);
     debug_assert_eq!(answers.len(), 1, "one answer for each digest");
     Ok(match answers.pop() {
-        Some(Ok(_)) => Finding::Fine(format!("{} answers", parsed.name())),
-        Some(Err(failure)) => Finding::warning(&failure),
-        None => Finding::Warning(format!("{}: internal error: the engine gave no answer", parsed.name())),
+        Some(Ok(_)) => DatabaseReport::Fine(format!("{} answers", parsed.name())),
+        Some(Err(failure)) => DatabaseReport::warning(&failure),
+        None => {
+            DatabaseReport::Warning(format!("{}: internal error: the engine gave no answer", parsed.name()))
+        }
     })
 }
 
 /// Returns stores that share one open file.
 #[cfg(feature = "gdbm")]
-fn local<S: pyzord_engines::RecordStore + Clone + Sync + 'static>(store: &S, workers: usize) -> Engine {
+fn local<S: pyzord_engines::RecordStore + Clone + Sync + 'static>(store: &S, workers: usize) -> EngineStores {
     let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
     let stores = Stores::Local((0..workers).map(|_| boxed()).collect());
     let lent = store.clone();
     let lend: OpenHandle = Box::new(move || Box::new(lent.clone()));
-    Engine { stores, upkeep: boxed(), probe: boxed(), lend: Some(lend) }
+    EngineStores { stores, upkeep: boxed(), probe: boxed(), lend: Some(lend) }
 }
 
 /// Returns stores that have a connection each, made on first use.
 #[cfg(any(feature = "redis", feature = "mysql"))]
-fn remote<S: Store + 'static>(settings: &Settings, connect: impl Fn() -> S) -> Engine {
+fn remote<S: Store + 'static>(settings: &Settings, connect: impl Fn() -> S) -> EngineStores {
     let boxed = || -> Box<dyn Store> { Box::new(connect()) };
     let stores = (0..settings.connections).map(|_| boxed()).collect();
     let stores = Stores::Remote { workers: settings.workers, stores };
-    Engine { stores, upkeep: boxed(), probe: boxed(), lend: None }
+    EngineStores { stores, upkeep: boxed(), probe: boxed(), lend: None }
 }

@@ -11,7 +11,7 @@ use pyzord_runtime::Sockets;
 
 use crate::cli::CommandLine;
 use crate::control::ControlServer;
-use crate::driver::Driver;
+use crate::driver::RuntimeDriver;
 use crate::home::Home;
 use crate::logs::Logs;
 use crate::pidfile::PidFile;
@@ -107,7 +107,7 @@ fn start(
     let (log_file, usage_log_file) = (settings.log_file.as_deref(), settings.usage_log_file.as_deref());
     let logs = Logs::install(log_file, usage_log_file, options.debug, journal)?;
     // Before any thread exists: a signal that comes from here on is not lost.
-    let driver = Driver::new(settings.runtime)?;
+    let driver = RuntimeDriver::new(settings.runtime)?;
     log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
     sources.warnings().iter().for_each(|warning| log::warn!("{warning}"));
     settings.notes.iter().for_each(|note| log::info!("{note}"));

@@ -8,8 +8,8 @@ use pyzord_runtime::{Counters, Forwarding, Service, Sockets, Supervisor, shared_
 
 use super::error::StartError;
 use crate::control::ControlServer;
-use crate::driver::Driver;
-use crate::engine::Engine;
+use crate::driver::RuntimeDriver;
+use crate::engine::EngineStores;
 use crate::logs::Logs;
 use crate::rules;
 use crate::settings::{SettingRow, Settings};
@@ -20,7 +20,7 @@ use crate::systemd::Manager;
 pub(super) struct Resources {
     pub(super) sockets: Sockets,
     pub(super) policy: Policy,
-    pub(super) engine: Engine,
+    pub(super) engine: EngineStores,
     /// The socket for `pyzorctl`.
     pub(super) control: Option<ControlServer>,
     pub(super) forwarding: Option<Forwarding>,
@@ -31,9 +31,14 @@ pub(super) struct Resources {
 
 impl Resources {
     /// Serves until a signal stops the server.
-    pub(super) fn serve(self, settings: &Settings, logs: &Logs, driver: Driver) -> Result<(), StartError> {
+    pub(super) fn serve(
+        self,
+        settings: &Settings,
+        logs: &Logs,
+        driver: RuntimeDriver,
+    ) -> Result<(), StartError> {
         let Self { sockets, policy, engine, control, forwarding, page, manager } = self;
-        let Engine { stores, upkeep, probe, .. } = engine;
+        let EngineStores { stores, upkeep, probe, .. } = engine;
         let counters = match page {
             Some(_) => Counters::detailed(settings.workers + settings.connections),
             None => Counters::default(),

@@ -25,10 +25,10 @@ const CHUNK: usize = 2048;
 const MOST_IGNORED: usize = 64 << 10;
 
 /// Returns the response to a request.
-type Answer<'a> = dyn FnMut(HttpRequest<'_>) -> HttpResponse + 'a;
+type Respond<'a> = dyn FnMut(HttpRequest<'_>) -> HttpResponse + 'a;
 
 /// Answers requests until the peer of `end` is closed. The listener must not block.
-pub(super) fn serve(listener: &TcpListener, end: &UnixStream, clock: Clock, answer: &mut Answer<'_>) {
+pub(super) fn serve(listener: &TcpListener, end: &UnixStream, clock: Clock, answer: &mut Respond<'_>) {
     let mut connections: Vec<HttpConnection> = Vec::new();
     loop {
         match wait(listener, end, &mut connections, clock.tick()) {
@@ -130,7 +130,7 @@ impl HttpConnection {
     }
 
     /// Does everything that does not block; returns whether the connection stays open.
-    fn proceed(&mut self, clock: Clock, answer: &mut Answer<'_>) -> bool {
+    fn proceed(&mut self, clock: Clock, answer: &mut Respond<'_>) -> bool {
         loop {
             match self.step(clock, answer) {
                 Ok(true) => (),
@@ -141,7 +141,7 @@ impl HttpConnection {
         }
     }
 
-    fn step(&mut self, clock: Clock, answer: &mut Answer<'_>) -> io::Result<bool> {
+    fn step(&mut self, clock: Clock, answer: &mut Respond<'_>) -> io::Result<bool> {
         match &mut self.phase {
             Phase::Reading(head) => {
                 head.reserve(CHUNK);
