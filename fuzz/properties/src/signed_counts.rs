@@ -329,7 +329,7 @@ impl Driver {
 
     fn handle(&mut self, number: u8) -> &mut Handle {
         let [first, second] = &mut self.handles;
-        if number % 2 == 0 { first } else { second }
+        if number.is_multiple_of(2) { first } else { second }
     }
 
     fn known(&mut self, number: usize) -> &mut Known {
@@ -390,7 +390,7 @@ fn names_a_signed_count(datagram: &[u8]) -> bool {
 /// A signed count.
 fn datagram(number: usize, copy: Copied) -> Vec<u8> {
     let op = if number % 4 < 2 { "report" } else { "whitelist" };
-    let (user, key) = if number % 2 == 0 { ("bob", "abcdef") } else { ("eve", "123456") };
+    let (user, key) = if number.is_multiple_of(2) { ("bob", "abcdef") } else { ("eve", "123456") };
     let digests: String = (0..=usize::from(two_digests(number)))
         .map(|which| format!("Op-Digest: {}\n", digest(number, which)))
         .collect();
