@@ -38,7 +38,11 @@ pub(crate) fn fetch_one(database: &mut dyn RecordStore, digest: Digest) -> Resul
 }
 
 /// Stores the record of one digest.
-pub(crate) fn put_one(database: &mut dyn RecordStore, digest: Digest, record: &Record) -> Result<(), StoreFailure> {
+pub(crate) fn put_one(
+    database: &mut dyn RecordStore,
+    digest: Digest,
+    record: &Record,
+) -> Result<(), StoreFailure> {
     let mut results = Vec::new();
     database.put(&[(digest, *record)], &mut results);
     only(results)?

@@ -71,9 +71,13 @@ impl Manager {
     /// Reports a change of the server's status.
     pub(crate) fn notify(&self, change: StatusChange) {
         match change {
-            StatusChange::Reloading => self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros())),
+            StatusChange::Reloading => {
+                self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros()));
+            }
             StatusChange::Reloaded => self.send("READY=1\n"),
-            StatusChange::Stopping => self.send("STOPPING=1\nSTATUS=Answering the requests received so far\n"),
+            StatusChange::Stopping => {
+                self.send("STOPPING=1\nSTATUS=Answering the requests received so far\n");
+            }
             StatusChange::Alive => self.send("WATCHDOG=1\n"),
         }
     }

@@ -12,7 +12,7 @@ use pyzord_core::{
 };
 use pyzord_engines::Gdbm;
 use pyzord_runtime::{
-    Clock, Counters, Forwarding, Service, Sockets, Stores, ReceiveMode, WorkerContext, shared_guard,
+    Clock, Counters, Forwarding, ReceiveMode, Service, Sockets, Stores, WorkerContext, shared_guard,
 };
 
 const ACCOUNTS: &[u8] = b"bob : 0123456789abcdef0123456789abcdef01234567";

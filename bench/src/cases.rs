@@ -8,8 +8,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use pyzord_core::{
-    AccessOrder, Answered, Batch, Guard, HashedKey, HeaderBlock, Limits, Now, Operation, Policy, Rate, Record, Server,
-    StoreAnswer, Tick, UnixTime,
+    AccessOrder, Answered, Batch, Guard, HashedKey, HeaderBlock, Limits, Now, Operation, Policy, Rate,
+    Record, Server, StoreAnswer, Tick, UnixTime,
 };
 
 use crate::load::numbered;

@@ -90,11 +90,11 @@ impl Http {
 
     /// Returns the reply to a request. An error is an HTTP status.
     fn reply(&self, peer: SocketAddr, request: &[u8]) -> Result<Vec<u8>, &'static str> {
-        let wall = UnixTime::from_seconds(UNIX_EPOCH.elapsed().unwrap_or_default().as_secs().cast_signed());
+        let wall = UnixTime::from_duration(UNIX_EPOCH.elapsed().unwrap_or_default());
         let now = Now { wall, tick: Tick::new(self.started.elapsed()) };
         let mut batch = Batch::new();
         let accepted = batch.accept(&self.server, peer, request, now);
-        self.server.guard().exceeded().iter().for_each(|limit| eprintln!("{limit}"));
+        self.server.guard().take_exceeded().iter().for_each(|limit| eprintln!("{limit}"));
         accepted.map_err(|ignored| match ignored {
             Ignored::NotARequest => "400 Bad Request",
             Ignored::DeniedNetwork => "403 Forbidden",

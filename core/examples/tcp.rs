@@ -34,8 +34,7 @@ fn serve(
 ) -> Result<(), Box<dyn Error>> {
     let (mut batch, started) = (Batch::new(), Instant::now());
     while let Ok(request) = read_frame(stream) {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let wall = UnixTime::from_seconds(i64::try_from(seconds)?);
+        let wall = UnixTime::from_duration(SystemTime::now().duration_since(UNIX_EPOCH)?);
         let now = Now { wall, tick: Tick::new(started.elapsed()) };
         if batch.accept(server, peer, &request, now).is_err() {
             break;

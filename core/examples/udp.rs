@@ -15,8 +15,8 @@ use pyzord_core::{
 
 /// Reads both clocks. `started` is when the monotonic one began.
 fn now(started: Instant) -> Result<Now, Box<dyn Error>> {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    Ok(Now { wall: UnixTime::from_seconds(i64::try_from(seconds)?), tick: Tick::new(started.elapsed()) })
+    let wall = UnixTime::from_duration(SystemTime::now().duration_since(UNIX_EPOCH)?);
+    Ok(Now { wall, tick: Tick::new(started.elapsed()) })
 }
 
 /// Answers one datagram, if it is a request.

@@ -37,8 +37,7 @@ fn serve_one(
     // One byte more than the largest request, so that a longer one is recognized.
     let mut buffer = [0; MAX_REQUEST + 1];
     let (length, peer) = socket.recv_from(&mut buffer)?;
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let wall = UnixTime::from_seconds(i64::try_from(seconds)?);
+    let wall = UnixTime::from_duration(SystemTime::now().duration_since(UNIX_EPOCH)?);
     let now = Now { wall, tick: Tick::new(started.elapsed()) };
     // A datagram that is ignored leaves the batch as it is.
     let _ = batch.accept(server, UnixPeer(peer), buffer.split_at(length).0, now);

@@ -14,6 +14,7 @@ pub enum Ignored {
     TooManyRequests,
     /// Its signature is wrong, and its network is over the limit for answers to wrong signatures.
     TooManyFailures,
-    /// It is a copy of a signed count that waits for the store. The answer to the first copy answers this one, too.
+    /// It is a copy of a signed count that waits for the store. Over UDP the reply to the first copy answers this one,
+    /// too. A transport that owes each request a response tells the client to try again.
     InFlight,
 }

@@ -25,6 +25,13 @@ impl UnixTime {
         Self(seconds.saturating_mul(MICROS))
     }
 
+    /// Returns the time `since_epoch` after the epoch, as `SystemTime::duration_since(UNIX_EPOCH)` measures it,
+    /// saturating.
+    #[must_use]
+    pub fn from_duration(since_epoch: Duration) -> Self {
+        Self(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+    }
+
     /// Returns the microseconds since the epoch.
     #[must_use]
     pub const fn micros(self) -> i64 {

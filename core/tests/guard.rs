@@ -174,7 +174,8 @@ fn wrong_signatures_are_answered_up_to_a_limit_and_right_ones_always() {
     assert_eq!(server.ask("192.0.2.2", &wrong, 0), Ok(401), "others have a limit of their own");
     let unlimited = (0..100).filter(|_| server.ask("198.51.100.1", &wrong, 0) == Ok(401)).count();
     assert_eq!(unlimited, 100, "this one was promised none");
-    let exceeded: Vec<String> = server.server.guard().exceeded().iter().map(ToString::to_string).collect();
+    let exceeded: Vec<String> =
+        server.server.guard().take_exceeded().iter().map(ToString::to_string).collect();
     assert_eq!(
         exceeded,
         ["192.0.2.1/32 has sent more than 1 wrong signatures a second; those beyond are dropped"]
@@ -219,7 +220,8 @@ fn peers_without_an_address_share_one_limit() {
     assert_eq!(outcomes, [Ok(200), Ok(200), Ok(200), over, over]);
     assert_eq!(server.reports(), 1, "copies are not counted");
     assert_eq!(server.ask("192.0.2.1", &report, 0), Ok(200), "networks have limits of their own");
-    let exceeded: Vec<String> = server.server.guard().exceeded().iter().map(ToString::to_string).collect();
+    let exceeded: Vec<String> =
+        server.server.guard().take_exceeded().iter().map(ToString::to_string).collect();
     assert_eq!(
         exceeded,
         ["a peer without an address has sent more than 1 requests a second; those beyond are dropped"]
@@ -237,7 +239,7 @@ fn of_many_networks_over_their_limit_a_few_are_named() {
                 let _ = server.ask(&peer, b"Op: ping\nPV: 2.1\n\n", 0);
             }
         }
-        server.server.guard().exceeded().len()
+        server.server.guard().take_exceeded().len()
     };
     assert_eq!(flood(0..3), 3);
     assert_eq!(flood(10..60), 8);

@@ -37,7 +37,7 @@ fn every_option_and_every_setting_is_in_its_page_and_in_the_completions() {
         }
     }
     let page = read("man/pyzord.conf.5");
-    for setting in pyzord::settings::names() {
+    for setting in pyzord::setting_names() {
         assert!(page.contains(setting), "{setting} is not in pyzord.conf.5");
     }
 }

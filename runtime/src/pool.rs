@@ -67,9 +67,7 @@ impl Pool {
             // A panic must not end the thread: its connection would be gone, unnoticed.
             let answered = catch_unwind(AssertUnwindSafe(|| {
                 responder.refresh_policy();
-                answers.clear();
-                responder.execute(&mut store, responder.clock.now(), asked.calls(), &mut answers);
-                let answered = asked.resolve(&responder.server, &answers);
+                let answered = responder.execute(&mut store, responder.clock.now(), asked, &mut answers);
                 responder.send(&answered);
                 answered.clear()
             }));

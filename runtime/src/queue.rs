@@ -21,6 +21,7 @@ pub struct Queue<P> {
 
 /// Work for a thread that owns a store.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each batch")]
 #[must_use = "a batch that is dropped here is never answered"]
 pub enum Next<P> {
     /// A batch. When it is answered, [give it back](Queue::give_back).

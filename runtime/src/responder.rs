@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::net::UdpSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyzord_core::{Answered, Now, Policy, Store, StoreAnswer, StoreCall};
+use pyzord_core::{Answered, Asked, Now, Policy, Store, StoreAnswer, StoreCall, StoreError};
 
 use crate::clock::Clock;
 use crate::counters::Counters;
@@ -36,14 +37,33 @@ impl Responder<'_> {
         }
     }
 
-    /// Has the store execute the calls, and records how long it took.
+    /// Has the store execute the calls of a batch, and makes the replies.
+    ///
+    /// A panic of the store fails the batch: its clients get 500, and no signed count stays in flight.
     pub(crate) fn execute(
         &self,
         store: &mut impl Store,
         now: Now,
-        calls: &[StoreCall],
+        asked: Asked<Path>,
         answers: &mut Vec<StoreAnswer>,
-    ) {
+    ) -> Answered<Path> {
+        answers.clear();
+        let executed = catch_unwind(AssertUnwindSafe(|| self.ask(store, now, asked.calls(), answers)));
+        if executed.is_ok() {
+            return asked.resolve(&self.server, answers);
+        }
+        self.counters.internal_errors(1);
+        log::error!(
+            "the database engine has failed with an internal error; {} requests get 500",
+            asked.waiting()
+        );
+        asked.fail(&self.server, StoreError::Unavailable)
+    }
+
+    fn ask(&self, store: &mut impl Store, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+        if calls.is_empty() {
+            return;
+        }
         let Some(shard) = self.shard else { return store.execute(now, calls, answers) };
         let began = self.clock.tick();
         store.execute(now, calls, answers);
@@ -60,7 +80,10 @@ impl Responder<'_> {
         (self.on_answered)(answered);
         if answered.internal_errors() > 0 {
             self.counters.internal_errors(answered.internal_errors());
-            log::error!("{} replies or log lines are wrong after an internal error", answered.internal_errors());
+            log::error!(
+                "{} replies or log lines are wrong after an internal error",
+                answered.internal_errors()
+            );
         }
     }
 

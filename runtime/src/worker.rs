@@ -150,7 +150,7 @@ impl<'a, S: Store> Worker<'a, S> {
             shard.received(counts.received, self.now.tick);
         }
         if counts.over_limit > 0 {
-            self.responder.server.guard().exceeded().iter().for_each(|limit| log::warn!("{limit}"));
+            self.responder.server.guard().take_exceeded().iter().for_each(|limit| log::warn!("{limit}"));
         }
         if let Err(error) = &received {
             self.survive(error);
@@ -162,12 +162,7 @@ impl<'a, S: Store> Worker<'a, S> {
         let mut batch = mem::take(&mut self.batch);
         let answered = match &mut self.store {
             WorkerStore::Local { store, answers } => {
-                let asked = batch.ask();
-                answers.clear();
-                if !asked.calls().is_empty() {
-                    self.responder.execute(store, self.now, asked.calls(), answers);
-                }
-                asked.resolve(&self.responder.server, answers)
+                self.responder.execute(store, self.now, batch.ask(), answers)
             }
             // Handed over first: the database works on these while the others are answered.
             WorkerStore::Remote(pool) if pool.submit(&mut batch) => {

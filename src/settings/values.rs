@@ -11,8 +11,8 @@ use super::notes::CompatNote;
 use super::runtime::Runtime;
 use super::sources::Sources;
 use super::{concurrency, limits};
-use crate::system_account::SystemAccount;
 use crate::home::Home;
+use crate::system_account::SystemAccount;
 
 /// The settings as the server uses them.
 pub(crate) struct Settings {

@@ -5,7 +5,6 @@ use std::io;
 
 use pyzord_runtime::BindError;
 
-use crate::system_account::SystemAccount;
 use crate::detach::DetachError;
 use crate::driver::DriverError;
 use crate::engine::EngineError;
@@ -16,6 +15,7 @@ use crate::pidfile::PidFileError;
 use crate::rules::RulesError;
 use crate::settings::SettingsError;
 use crate::status::StatusError;
+use crate::system_account::SystemAccount;
 use crate::systemd::SystemdError;
 
 /// An error that ends the program; each part of the program finds the words for its own causes.

@@ -64,7 +64,10 @@ impl Resources {
                     forwarding.hand_over(answered);
                 }
             },
-            supervisor: Some(Supervisor { period: manager.period(), notify: &mut |change| manager.notify(change) }),
+            supervisor: Some(Supervisor {
+                period: manager.period(),
+                notify: &mut |change| manager.notify(change),
+            }),
         };
         let page = match page {
             Some((status, rows)) => Some((status, facts(settings, &sockets, &counters, rows)?)),

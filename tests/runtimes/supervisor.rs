@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{
-    Limits, MemoryStore, Now, Policy, Progress, Server, Store, StoreAnswer, StoreCall, StoreFailure, Task, Tick,
+    Limits, MemoryStore, Now, Policy, Progress, Server, Store, StoreAnswer, StoreCall, StoreFailure, Task,
+    Tick,
 };
 use pyzord_runtime::{
     Clock, Command, Counters, Service, Sockets, StatusChange, Stores, Supervisor, shared_guard,

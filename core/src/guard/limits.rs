@@ -39,28 +39,36 @@ impl Rate {
     }
 }
 
-/// What a [`Guard`](crate::Guard) allows. The default is the server's default settings.
+/// What a [`Guard`](crate::Guard) allows. The default values are those of the server's settings.
+///
+/// ```
+/// use core::num::NonZeroU32;
+/// use pyzord_core::{Limits, Rate};
+///
+/// let mut limits = Limits::default();
+/// limits.requests = NonZeroU32::new(100).map(Rate::per_second);
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The networks that are served; all, if there are none.
+    /// The networks that are served; all if there are none, which is the default.
     pub allowed: Vec<IpNet>,
-    /// Networks that are not served, also within an allowed one.
+    /// Networks that are not served, also within an allowed one; by default none.
     pub denied: Vec<IpNet>,
-    /// Networks without a rate limit.
+    /// Networks without a rate limit; by default none.
     pub unlimited: Vec<IpNet>,
-    /// The rate of requests of one network; `None` for no limit.
+    /// The rate of requests of one network; `None`, the default, for no limit.
     pub requests: Option<Rate>,
-    /// The rate of answers to wrong signatures of one network; `None` for no limit. Valid requests of the same network
-    /// are served beyond it, so a forged address locks no client out.
+    /// The rate of answers to wrong signatures of one network; `None` for no limit, by default 5 a second and 50 at
+    /// once. Valid requests of the same network are served beyond it, so a forged address locks no client out.
     pub failures: Option<Rate>,
-    /// The leading bits of an IPv4 address that make a network, 0 to 32.
+    /// The leading bits of an IPv4 address that make a network, 0 to 32; by default 32.
     pub ipv4_prefix: u8,
-    /// The leading bits of an IPv6 address that make a network, 0 to 128.
+    /// The leading bits of an IPv6 address that make a network, 0 to 128; by default 56.
     pub ipv6_prefix: u8,
-    /// The number of signed reports and whitelistings that are remembered, about 40 bytes each, so that a copy is not
-    /// counted again. A signature is valid for ten minutes; with more signed counts in that time the oldest are
-    /// forgotten.
+    /// The number of signed reports and whitelistings that are remembered, about 50 bytes each; by default 65,536, and
+    /// 0 for none. A copy of a remembered one, with the same signature, is not counted again. A signature is valid for
+    /// ten minutes; with more signed counts in that time the oldest are forgotten.
     pub signed_counts: usize,
 }
 

@@ -4,23 +4,8 @@ use core::cell::RefCell;
 
 /// Gives exclusive access to a value that threads may share.
 ///
-/// [`RefCell`] implements it for a program with one thread. Where threads share a [`Guard`](crate::Guard), wrap a mutex:
-///
-/// ```
-/// use pyzord_core::Lock;
-///
-/// struct Mutex<T>(std::sync::Mutex<T>);
-///
-/// impl<T> Lock<T> for Mutex<T> {
-///     fn new(value: T) -> Self {
-///         Self(std::sync::Mutex::new(value))
-///     }
-///
-///     fn with<R>(&self, access: impl FnOnce(&mut T) -> R) -> R {
-///         access(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-///     }
-/// }
-/// ```
+/// [`RefCell`] implements it for a program with one thread. Where threads share a [`Guard`](crate::Guard), wrap a mutex;
+/// the crate's manual shows how.
 pub trait Lock<T> {
     /// Wraps a value.
     fn new(value: T) -> Self;

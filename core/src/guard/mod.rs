@@ -25,7 +25,7 @@ pub(crate) use copies::Seen;
 pub use limits::{Limits, Rate};
 pub use lock::Lock;
 
-/// Exceeded limits that are kept for the log between two calls of [`Guard::exceeded`]: a flood must not fill the log.
+/// Exceeded limits that are kept for the log between two calls of [`Guard::take_exceeded`]: a flood must not fill the log.
 const MOST_REPORTS: usize = 8;
 
 /// The limits of a server, and what it remembers of earlier requests. All workers of a server share one guard.
@@ -82,7 +82,8 @@ impl fmt::Display for LimitExceeded {
 }
 
 impl<L: Lock<GuardMemory>> Guard<L> {
-    /// Returns a guard that has seen nothing. `secret` is 16 random bytes.
+    /// Returns a guard that has seen nothing. `secret` is 16 random bytes, so that no sender can choose networks that
+    /// push each other out of the memory; the example `udp` shows how to get them.
     #[must_use]
     pub fn new(limits: Limits, secret: [u8; 16]) -> Self {
         let memory = GuardMemory {
@@ -96,7 +97,7 @@ impl<L: Lock<GuardMemory>> Guard<L> {
 
     /// Takes the limits that were exceeded since the last call: each network at most once a minute, and a few at most.
     #[must_use]
-    pub fn exceeded(&self) -> Vec<LimitExceeded> {
+    pub fn take_exceeded(&self) -> Vec<LimitExceeded> {
         self.memory.with(|memory| core::mem::take(&mut memory.exceeded))
     }
 

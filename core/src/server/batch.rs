@@ -24,8 +24,8 @@ use crate::time::{Now, Tick};
 /// [`accept`](Self::accept) judges a datagram; [`ask`](Self::ask) ends the batch. Its buffers come back with
 /// [`Answered::clear`], so a datagram costs no allocation.
 ///
-/// A batch keeps two sets: requests that are ready to be answered, and requests that wait for the store. (A set of
-/// requests that wait for another server would be a third one.) Within a set replies keep the order of the requests.
+/// A batch keeps two sets: requests that are ready to be answered, and requests that wait for the store. Within a set
+/// replies keep the order of the requests.
 #[derive(Debug)]
 pub struct Batch<P = SocketAddr> {
     ready: Requests<P>,
@@ -33,6 +33,9 @@ pub struct Batch<P = SocketAddr> {
 }
 
 /// Requests that wait for the store's answers.
+///
+/// Signed counts in it are in flight: until it is resolved or failed, copies of them are ignored. A batch that is lost,
+/// in a panic say, leaves them so until their signatures expire; [`fail`](Self::fail) it instead.
 #[derive(Debug)]
 #[must_use = "requests that are dropped here are never answered"]
 pub struct Asked<P = SocketAddr> {
@@ -102,10 +105,11 @@ impl<P> Batch<P> {
 }
 
 impl<P: Peer> Batch<P> {
-    /// Judges a datagram that `peer` sent.
+    /// Judges a datagram that `peer` sent. If it succeeds, there will be one reply to the peer.
     ///
     /// # Errors
-    /// The datagram is not answered, for the reason given; the batch is unchanged.
+    /// The datagram is not answered, for the reason given. The batch is unchanged, and the peer is dropped: a transport
+    /// that has to reject a request keeps what it needs for that.
     pub fn accept<L: Lock<GuardMemory>>(
         &mut self,
         server: &Server<L>,
@@ -190,6 +194,12 @@ impl<P> Asked<P> {
         self.ready.len() + self.waiting.len()
     }
 
+    /// Returns the number of requests that wait for the store.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether there is no request.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -204,8 +214,8 @@ impl<P> Asked<P> {
     /// Writes the replies from the store's `answers` to [`calls`](Self::calls), one for each call, and records which
     /// signed counts were counted.
     ///
-    /// A missing answer is a bug of the store: its request is refused with 500, and the bug is counted in
-    /// [`Answered::internal_errors`].
+    /// `server` is a handle of the server that accepted the requests. A missing answer is a bug of the store: its request
+    /// is refused with 500, and the bug is counted in [`Answered::internal_errors`].
     pub fn resolve<L: Lock<GuardMemory>>(
         mut self,
         server: &Server<L>,
@@ -243,8 +253,8 @@ impl<P> Answered<P> {
         self.ready.usage(&self.bugs).chain(self.waiting.usage(&self.bugs))
     }
 
-    /// Returns what was counted and may be forwarded to other servers: one item for each digest, repeated ones each
-    /// time. Forwarded requests are left out.
+    /// Returns what was counted and may be forwarded to other servers, with an item for each time a digest was counted.
+    /// Requests that another server has forwarded are left out.
     pub fn counted(&self) -> impl Iterator<Item = Counted>
     where
         P: Peer,
@@ -252,7 +262,8 @@ impl<P> Answered<P> {
         self.waiting.counted(&self.bugs)
     }
 
-    /// Returns the number of internal errors so far. Any is a bug in this crate or in a store: show it to an operator.
+    /// Returns the number of internal errors so far. Read it after the other methods, which find some of them. Any is a
+    /// bug in this crate or in a store: show it to an operator.
     #[must_use]
     pub const fn internal_errors(&self) -> u64 {
         self.bugs.get()

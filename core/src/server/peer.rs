@@ -9,7 +9,8 @@ use core::net::{IpAddr, SocketAddr};
 /// addresses, such as a Unix socket, implements this trait for its own type, or uses `()`; all its peers share one
 /// limit.
 pub trait Peer {
-    /// Returns the address that limits apply to and that logs show; `None` for a transport without addresses.
+    /// Returns the address that limits apply to and that logs show; `None` for a transport without addresses. An IPv4
+    /// address that is mapped into IPv6 counts as the IPv4 address.
     fn network(&self) -> Option<IpAddr>;
 
     /// Whether a reply can reach the peer; if not, its datagrams are ignored.

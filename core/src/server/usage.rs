@@ -13,7 +13,8 @@ const MAX_NAME: usize = 64;
 /// One request, as the usage log has it.
 ///
 /// The line is the Python server's: `user,address,operation,['digest', ...],200`, with `None` for no digests, and
-/// `code: diag` for a refusal, with ` (user,address,operation)` added. The address of a peer without one is `local`.
+/// `code: diag` for a refusal, with ` (user,address,operation)` added. It is one line: the texts of a peer are escaped and
+/// cut. The address of a peer without one is `local`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Usage<'a, P> {

@@ -77,8 +77,9 @@ fn sends(forwarder: &mut Forwarder, tick: Tick) -> Vec<Vec<u8>> {
 
 /// Counts ten digests: a full batch, which is sent at once.
 fn count_ten(forwarder: &mut Forwarder, tick: Tick) {
-    (0..10)
-        .for_each(|number| forwarder.count(Counted::new(digest(number), false, Some([192, 0, 2, 7].into())), tick));
+    (0..10).for_each(|number| {
+        forwarder.count(Counted::new(digest(number), false, Some([192, 0, 2, 7].into())), tick);
+    });
 }
 
 fn answer(forwarder: &mut Forwarder, datagram: &[u8], tick: Tick) {

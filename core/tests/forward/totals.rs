@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use pyzord_core::{Counted, Request};
 use pyzord_core::client::{Action, Forwarder, Remote};
+use pyzord_core::{Counted, Request};
 
 use crate::network::{CLIENT, TIMEOUT, at, digest, now, remote};
 

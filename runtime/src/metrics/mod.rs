@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use pyzord_core::{Answered, Operation, Refusal, StoreAnswer, StoreError, Tick};
 
-pub use histogram::Distribution;
 use crate::datagrams::Path;
+pub use histogram::Distribution;
 use histogram::{DURATION, Histogram, SIZE};
 pub use top_clients::TopClient;
 use top_clients::TopClients;
