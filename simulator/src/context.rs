@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,17 +45,19 @@ pub(crate) struct Config {
     pub(crate) batch: usize,
     /// Datagrams in the receive buffer.
     pub(crate) buffer: usize,
-    pub(crate) cleanup: CleanupAge,
+    /// `None` if no record expires.
+    pub(crate) cleanup: Option<CleanupAge>,
     /// Signed counts that the server remembers.
     pub(crate) copies: usize,
-    /// Requests per host.
-    pub(crate) requests: Rate,
-    /// Answered wrong signatures per host.
-    pub(crate) failures: Rate,
+    /// Requests per host; `None` for no limit.
+    pub(crate) requests: Option<Rate>,
+    /// Answered wrong signatures per host; `None` for no limit.
+    pub(crate) failures: Option<Rate>,
 }
 
-const fn rate(per_second: u32, burst: u32) -> Rate {
-    Rate { per_second, burst }
+/// Returns a rate; `None`, for no limit, if one of the numbers is 0.
+fn rate(per_second: u32, burst: u32) -> Option<Rate> {
+    Some(Rate { per_second: NonZeroU32::new(per_second)?, burst: NonZeroU32::new(burst)? })
 }
 
 impl Context {
@@ -65,10 +68,10 @@ impl Context {
             connections: random.pick(&[0, 0, 1, 2, 3]),
             batch: random.pick(&[1, 2, 8, 64]),
             buffer: random.pick(&[16, 256]),
-            cleanup: CleanupAge(random.pick(&[0, 60, 3600, 259_200, 10_368_000])),
+            cleanup: CleanupAge::from_seconds(random.pick(&[0, 60, 3600, 259_200, 10_368_000])),
             copies: random.pick(&[0, 65_536, 65_536]),
-            requests: random.pick(&[Rate::UNLIMITED, rate(1, 40), rate(10, 60)]),
-            failures: random.pick(&[Rate::UNLIMITED, rate(1, 20), rate(5, 50)]),
+            requests: random.pick(&[None, rate(1, 40), rate(10, 60)]),
+            failures: random.pick(&[None, rate(1, 20), rate(5, 50)]),
         };
         let guard = GuardModel::new(config.copies != 0, config.requests, config.failures);
         Self {

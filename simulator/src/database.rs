@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pyzord_core::{
-    Digest, MemoryStore, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure,
-    StoreOp, Task, Tick, UnixTime,
+    CleanupAge, Digest, MemoryStore, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError,
+    StoreFailure, StoreOp, Task, Tick, UnixTime,
 };
 
 use crate::checker::BatchEntry;
@@ -176,7 +176,7 @@ impl Database {
             Health::Down => (0, Duration::ZERO),
         };
         let succeeds = context.random.percent(success);
-        let failed = || Err(StoreFailure("the store is down".to_owned()));
+        let failed = || Err(StoreFailure::new("the store is down"));
         let outcome = match task {
             Task::Sync => {
                 let begins = succeeds && std::mem::take(&mut self.dirty);
@@ -188,7 +188,8 @@ impl Database {
                 context.checker.upkeep.slice_began(limit);
                 let progress = if succeeds { self.expire(context, now, limit) } else { failed() };
                 let stored: BTreeSet<Digest> = self.records.records().map(|(digest, _)| digest).collect();
-                let age = context.config.cleanup.0;
+                // Without an age no record may be removed.
+                let age = context.config.cleanup.map_or(u64::MAX, CleanupAge::seconds);
                 let age = i64::try_from(age).unwrap_or(i64::MAX).saturating_mul(1_000_000);
                 let limit = UnixTime::from_micros(now.wall.micros().saturating_sub(age));
                 context.checker.records.expired(limit, &stored)?;

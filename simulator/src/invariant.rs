@@ -43,6 +43,8 @@ pub enum Invariant {
     AllWithinLimitsAreServed,
     /// A reply 500 has a reason: a call failed, its answer was lost, or the queue was full.
     RefusedForAReason,
+    /// The core has no internal error, and does not panic.
+    NoInternalErrors,
     /// At most four batches per connection are in flight: a database that hangs does not fill the memory.
     InFlightIsBounded,
     /// A link pauses between attempts to connect.

@@ -1,11 +1,11 @@
 //! A deterministic simulation of a Pyzor server, with faults.
 //!
 //! The simulator is a runtime in virtual time, beside those of threads and of tasks. It drives the same parts: the
-//! core's [`Batch`](pyzord_core::Batch), [`Policy`](pyzord_core::Policy), [`Guard`](pyzord_core::Guard),
-//! [`Schedule`](pyzord_core::Schedule) and [`MemoryStore`](pyzord_core::MemoryStore), the runtimes'
-//! [`Queue`](pyzord_runtime::Queue) and the engines' [`ConnectionManager`](pyzord_engines::ConnectionManager). It has no threads, sockets or
-//! clocks: their work is divided into steps in one queue of events, and a seed determines the order. A day of
-//! virtual time takes milliseconds, and the same seed always gives the same run.
+//! core's [`Server`](pyzord_core::Server), [`Batch`](pyzord_core::Batch), [`Schedule`](pyzord_core::Schedule) and
+//! [`MemoryStore`](pyzord_core::MemoryStore), the runtimes' [`Queue`](pyzord_runtime::Queue) and the engines'
+//! [`ConnectionManager`](pyzord_engines::ConnectionManager). It has no threads, sockets or clocks: their work is divided
+//! into steps in one queue of events, and a seed determines the order. A day of virtual time takes milliseconds, and
+//! the same seed always gives the same run.
 //!
 //! Clients send, repeat and give up; attackers forge, replay, flood and send garbage; the network loses, repeats and
 //! delays; databases fail, hang and go down before or after they have counted; files are reloaded, clocks are set,

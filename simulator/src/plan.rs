@@ -111,8 +111,10 @@ pub enum Sabotage {
     CountsForbidden,
     /// A reload forgets the signed counts.
     ReloadForgetsCopies,
-    /// Signed counts are remembered, but not their results.
+    /// Signed counts are remembered, but not their results: batches are resolved with the guard of another server.
     NeverSettles,
+    /// Each worker has a guard of its own, and batches are resolved with that of one of them.
+    GuardPerWorker,
     /// There are no limits.
     LimitsNobody,
     /// All hosts share one limit.
@@ -129,13 +131,15 @@ pub enum Sabotage {
     MixesPeers,
     /// The counts of a check are those of an earlier one.
     StaleReads,
-    /// Half of the store's answers are lost.
+    /// Half of the store's answers are lost: their calls count as failed.
     LosesAnswers,
+    /// The last answer of the store is left out.
+    AnswersTooFew,
     /// Batches are refused before the queue is full.
     RefusesEarly,
     /// The queue of the remote stores is unbounded.
     EndlessQueue,
-    /// Pings wait for the database.
+    /// A worker waits for the database before it answers requests that need none.
     PingsWait,
     /// A link connects to a database that is down without a pause.
     ConnectsWithoutPause,

@@ -13,7 +13,7 @@ use crate::event::{Event, Health, Incident, RemoteCalls};
 use crate::invariant::{Checked, Invariant};
 use crate::plan::{Fault, Plan, Sabotage};
 use crate::rules::Rules;
-use crate::server::Server;
+use crate::server::ServerProcess;
 
 /// The most steps of a run.
 const MOST_STEPS: u64 = 300_000;
@@ -27,7 +27,7 @@ pub(crate) struct Simulation {
     pub(crate) context: Context,
     database: Database,
     clients: Clients,
-    server: Option<Server>,
+    server: Option<ServerProcess>,
     /// Servers that were started.
     generations: u32,
     /// The files that the next start or reload reads.
@@ -79,7 +79,7 @@ impl Simulation {
         self.context.stop_faults();
         self.context.clock.correct();
         self.database.set_health(Health::Healthy, self.context.clock.tick());
-        if self.server.as_ref().is_some_and(Server::is_stopping) {
+        if self.server.as_ref().is_some_and(ServerProcess::is_stopping) {
             self.run_until(|simulation| simulation.server.is_none())?;
         }
         self.start();
@@ -184,7 +184,7 @@ impl Simulation {
             None => {
                 self.generations += 1;
                 self.database.reopen();
-                self.server = Some(Server::start(&mut self.context, self.generations, &self.rules));
+                self.server = Some(ServerProcess::start(&mut self.context, self.generations, &self.rules));
             }
         }
     }

@@ -39,6 +39,7 @@ sensitivity! {
     a_server_that_counts_forbidden_reports: CountsForbidden breaks OnlyGrantedCalls;
     a_reload_that_forgets_copies: ReloadForgetsCopies breaks CopiesCountOnce or LimitsHold;
     a_guard_that_never_settles: NeverSettles breaks AnsweredOnce;
+    a_guard_per_worker: GuardPerWorker breaks CopiesCountOnce or AnsweredOnce or LimitsHold;
     a_server_without_limits: LimitsNobody breaks LimitsHold;
     a_limit_that_all_hosts_share: LimitsEverybody breaks AllWithinLimitsAreServed;
     a_host_refused_for_forged_requests: FailuresShutOut breaks AllWithinLimitsAreServed;
@@ -48,6 +49,7 @@ sensitivity! {
     a_server_that_mixes_peers: MixesPeers breaks RepliesGoToTheSender;
     a_server_with_stale_reads: StaleReads breaks ReadsMatchRecords;
     a_store_that_loses_answers: LosesAnswers breaks RefusedForAReason;
+    a_store_that_answers_too_few_calls: AnswersTooFew breaks NoInternalErrors;
     a_queue_that_refuses_early: RefusesEarly breaks RefusedForAReason;
     an_endless_queue: EndlessQueue breaks InFlightIsBounded;
     pings_that_wait_for_the_database: PingsWait breaks PingsNeverWait;

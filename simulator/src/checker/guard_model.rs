@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{Rate, Reason, Tick};
+use pyzord_core::{Ignored, Rate, Tick};
 
 use crate::invariant::{Checked, Invariant};
 use crate::payload::{Content, Payload};
@@ -34,16 +34,16 @@ struct SignedCount {
     forgotten: Tick,
 }
 
-/// A rate per host, and when each host used it.
-#[derive(Debug)]
+/// A rate per host, `None` for no limit, and when each host used it.
+#[derive(Debug, Default)]
 struct HostLimit {
-    rate: Rate,
+    rate: Option<Rate>,
     passed: BTreeMap<IpAddr, Vec<Tick>>,
 }
 
 impl GuardModel {
-    pub(crate) fn new(copies: bool, requests: Rate, failures: Rate) -> Self {
-        let limit = |rate| HostLimit { rate, ..HostLimit::default() };
+    pub(crate) fn new(copies: bool, requests: Option<Rate>, failures: Option<Rate>) -> Self {
+        let limit = |rate| HostLimit { rate, passed: BTreeMap::new() };
         Self { copies, requests: limit(requests), failures: limit(failures), signed: BTreeMap::new() }
     }
 
@@ -59,16 +59,16 @@ impl GuardModel {
         source: SocketAddr,
         payload: &Payload,
         now: Tick,
-        accepted: Result<(), Reason>,
+        accepted: Result<(), Ignored>,
     ) -> Checked<Expected> {
         if source.port() == 0 {
             return Ok(expected);
         }
-        if accepted == Err(Reason::TooManyRequests) {
+        if accepted == Err(Ignored::TooManyRequests) {
             return self.requests.refused(source.ip(), now).map(|()| Expected::NoReply);
         }
         self.requests.passed(source.ip(), now)?;
-        if accepted == Err(Reason::TooManyFailures) {
+        if accepted == Err(Ignored::TooManyFailures) {
             // Wrong signatures with a forged address must not affect correct requests from that address.
             let detail = || format!("{source} is refused for wrong signatures, and {expected:?} is expected");
             Invariant::AllWithinLimitsAreServed.holds(expected == Expected::Code(401), detail)?;
@@ -116,35 +116,30 @@ fn is_signed_count(expected: Expected, payload: &Payload) -> bool {
 impl HostLimit {
     /// Checks that the server may process one more datagram of a host.
     fn passed(&mut self, host: IpAddr, now: Tick) -> Checked {
-        let Rate { per_second, burst, .. } = self.rate;
-        if per_second == 0 {
-            return Ok(());
-        }
+        let Some(rate) = self.rate else { return Ok(()) };
         let passed = self.passed.entry(host).or_default();
         passed.push(now);
         for (begin, number) in passed.iter().rev().zip(1_u64..) {
             let seconds = (now.since(*begin) + SLACK).as_secs();
-            let most = u64::from(burst) + u64::from(per_second) * (seconds + 1);
+            let most = u64::from(rate.burst.get()) + u64::from(rate.per_second.get()) * (seconds + 1);
             Invariant::LimitsHold
-                .holds(number <= most, || format!("{number} of {host} in {seconds} s: {:?}", self.rate))?;
+                .holds(number <= most, || format!("{number} of {host} in {seconds} s: {rate:?}"))?;
         }
         Ok(())
     }
 
     /// Checks that a host whose datagram was refused has used its rate.
     fn refused(&self, host: IpAddr, now: Tick) -> Checked {
-        let Rate { per_second, burst, .. } = self.rate;
-        let refill = Duration::from_secs(u64::from(burst)) / per_second.max(1) + SLACK;
+        let Some(rate) = self.rate else {
+            return Err(
+                Invariant::AllWithinLimitsAreServed.broken(format!("{host} is refused and has no limit"))
+            );
+        };
+        let burst = u64::from(rate.burst.get());
+        let refill = Duration::from_secs(burst) / rate.per_second.get() + SLACK;
         let passed = self.passed.get(&host).into_iter().flatten();
         let recent = passed.filter(|passed| now.since(**passed) <= refill).count() as u64;
-        let over = per_second != 0 && recent >= burst.into();
-        let detail = || format!("{host} is refused after {recent} in {refill:?}: {:?}", self.rate);
-        Invariant::AllWithinLimitsAreServed.holds(over, detail)
-    }
-}
-
-impl Default for HostLimit {
-    fn default() -> Self {
-        Self { rate: Rate::UNLIMITED, passed: BTreeMap::new() }
+        let detail = || format!("{host} is refused after {recent} in {refill:?}: {rate:?}");
+        Invariant::AllWithinLimitsAreServed.holds(recent >= burst, detail)
     }
 }

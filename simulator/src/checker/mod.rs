@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pyzord_core::{Now, Reason, Record, StoreCall, StoreOp, Tick, UnixTime};
+use pyzord_core::{Ignored, Now, Record, StoreCall, StoreOp, Tick, UnixTime};
 
 use crate::invariant::{Checked, Invariant};
 use crate::payload::{Content, Datagram};
@@ -77,7 +77,7 @@ impl Checker {
         copy: u64,
         rules: &Rules,
         now: Now,
-        accepted: Result<(), Reason>,
+        accepted: Result<(), Ignored>,
     ) -> Checked<Option<BatchEntry>> {
         let Some(pending) = self.pending.get_mut(&copy) else {
             return Err(Invariant::AnsweredOnce.broken(format!("copy {copy} was processed and not received")));

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{Batch, Guard, Now, StoreAnswer, Tick};
+use pyzord_core::{Batch, Now, Server, StoreAnswer, Tick};
 use pyzord_engines::ConnectionManager;
 use pyzord_runtime::Next;
 
 use super::shared::Shared;
-use super::tracked_batch::TrackedBatch;
-use crate::checker::BatchEntry;
+use super::tracked_asked::TrackedAsked;
 use crate::context::Context;
 use crate::database::{Database, TIMEOUT};
 use crate::event::{Event, Health, RemoteCalls, Session};
@@ -48,8 +47,7 @@ enum State {
 /// A batch at the remote database.
 #[derive(Debug)]
 struct RemoteBatch {
-    batch: Batch,
-    asked: Vec<BatchEntry>,
+    asked: TrackedAsked,
     began: Now,
     /// `None` if there is no connection.
     request: Option<RemoteCalls>,
@@ -71,6 +69,12 @@ impl Connections {
 
     pub(super) fn are_done(&self) -> bool {
         self.0.iter().all(|connection| matches!(connection.state, State::Done))
+    }
+
+    /// Returns whether a connection waits for the database, or a batch for a connection.
+    pub(super) fn have_work(&self, shared: &Shared) -> bool {
+        shared.queue.waiting() > 0
+            || self.0.iter().any(|connection| matches!(connection.state, State::Busy(_)))
     }
 
     /// Schedules the next step of each idle connection.
@@ -96,17 +100,18 @@ impl Connections {
         let connection = &mut self.0[index];
         let (state, delay) = match std::mem::replace(&mut connection.state, State::Idle) {
             State::Idle | State::Woken => match shared.queue.take() {
-                Next::Batch(batch) => {
-                    let asked = shared.queued.drain(..batch.len()).collect();
+                Next::Batch(asked) => {
+                    let entries = shared.queued.drain(..asked.len()).collect();
+                    let asked = TrackedAsked::new(asked, entries);
                     let caller = (shared.generation, index);
-                    let (remote, delay) = connection.begin(context, database, batch, asked, caller)?;
+                    let (remote, delay) = connection.begin(context, database, asked, caller)?;
                     (State::Busy(Box::new(remote)), delay)
                 }
-                Next::Nothing => (State::Idle, Duration::ZERO),
-                Next::End => (State::Done, Duration::ZERO),
+                Next::Empty => (State::Idle, Duration::ZERO),
+                Next::Closed => (State::Done, Duration::ZERO),
             },
             State::Busy(remote) => {
-                let batch = connection.finish(context, database, &mut shared.guard, *remote)?;
+                let batch = connection.finish(context, database, shared.handles.resolving(), *remote)?;
                 context.checker.batch_landed();
                 shared.queue.give_back(batch);
                 (State::Woken, context.random.micros(1, 40))
@@ -144,19 +149,19 @@ impl Connection {
         &mut self,
         context: &mut Context,
         database: &Database,
-        batch: Batch,
-        asked: Vec<BatchEntry>,
+        asked: TrackedAsked,
         caller: (u32, usize),
     ) -> Checked<(RemoteBatch, Duration)> {
         let now = context.clock.now();
-        let calls: Arc<[_]> = batch.calls().into();
+        let calls: Arc<[_]> = asked.calls().into();
         let (session, delay) = self.session(context, database, now.tick, caller.1)?;
-        let remote = RemoteBatch { batch, asked: asked.clone(), began: now, request: None, answers: None };
+        let entries = asked.entries().to_vec();
+        let remote = RemoteBatch { asked, began: now, request: None, answers: None };
         let Some(session) = session else { return Ok((remote, delay)) };
         let exchange = Exchange::random(context, database.health, calls.len());
         let (at, most) = exchange.executes.unwrap_or_default();
         let caller = exchange.answered.then_some(caller);
-        let request = RemoteCalls { session, now, asked, calls, most, caller };
+        let request = RemoteCalls { session, now, asked: entries, calls, most, caller };
         if exchange.executes.is_some() {
             context.after(delay + at, Event::RemoteCalls(request.clone()));
         }
@@ -182,7 +187,7 @@ impl Connection {
             });
         }
         if context.has(Sabotage::ConnectsWithoutPause) {
-            self.link = Link::new("database".into());
+            self.link = ConnectionManager::new("database".into());
         }
         if self.given_up {
             return Ok((None, delay));
@@ -211,12 +216,12 @@ impl Connection {
         &mut self,
         context: &mut Context,
         database: &mut Database,
-        guard: &mut Guard,
+        server: &Server,
         remote: RemoteBatch,
     ) -> Checked<Batch> {
-        let RemoteBatch { batch, asked, began, request, answers } = remote;
+        let RemoteBatch { asked, began, request, answers } = remote;
         if answers.is_none() {
-            context.checker.excuse(&asked);
+            context.checker.excuse(asked.entries());
         }
         if let (Some(request), None) = (request, &answers) {
             context.note(|| "a connection is lost".to_owned());
@@ -227,9 +232,10 @@ impl Connection {
                 database.receive(context, &again)?;
             }
         }
-        let mut load = TrackedBatch { batch, asked, ..TrackedBatch::default() };
-        load.answer(context, guard, &answers.unwrap_or_default())?;
-        Ok(load.batch)
+        match answers {
+            Some(answers) => asked.resolve(context, server, answers),
+            None => asked.fail(context, server),
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 //! queue of events orders.
 
 mod connection;
+mod handles;
 mod shared;
+mod tracked_asked;
 mod tracked_batch;
 mod upkeep;
 mod worker;
@@ -24,19 +26,20 @@ use shared::Shared;
 use upkeep::Upkeep;
 use worker::Worker;
 
+/// A process of the server, from its start to its end.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct ServerProcess {
     shared: Shared,
     workers: Vec<Worker>,
     connections: Connections,
     upkeep: Upkeep,
 }
 
-impl Server {
+impl ServerProcess {
     pub(crate) fn start(context: &mut Context, generation: u32, rules: &Arc<Rules>) -> Self {
         let config = context.config;
         let now = context.clock.tick();
-        context.checker.upkeep.server_started(now, config.cleanup.0 != 0);
+        context.checker.upkeep.server_started(now, config.cleanup.is_some());
         context.note(|| format!("server {generation} starts: {config:?}"));
         context.after(Duration::ZERO, Event::Upkeep { generation });
         Self {

@@ -1,11 +1,13 @@
-//! The state that the parts of a server share.
+//! The state that the parts of a server process share.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use pyzord_core::{Guard, Limits, Policy, Rate};
+use pyzord_core::Policy;
 use pyzord_runtime::Queue;
 
+use super::handles::Handles;
 use crate::checker::BatchEntry;
 use crate::context::Context;
 use crate::payload::Datagram;
@@ -17,11 +19,12 @@ pub(super) struct Shared {
     /// The number of this server among all servers of the run.
     pub(super) generation: u32,
     pub(super) rules: Arc<Rules>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) guard: Guard,
+    pub(super) handles: Handles,
+    /// The hosts that [`Sabotage::FailuresShutOut`] does not serve.
+    pub(super) shut_out: BTreeSet<IpAddr>,
     /// The receive buffer.
     pub(super) buffer: VecDeque<Datagram>,
-    pub(super) queue: Queue,
+    pub(super) queue: Queue<SocketAddr>,
     /// The copies in the batches of the queue, in the same order.
     pub(super) queued: VecDeque<BatchEntry>,
     pub(super) stopping: bool,
@@ -32,8 +35,8 @@ impl Shared {
         Self {
             generation,
             rules: Arc::clone(rules),
-            policy: Arc::new(rules.policy()),
-            guard: guard(context),
+            handles: Handles::new(context, rules.policy()),
+            shut_out: BTreeSet::new(),
             buffer: VecDeque::new(),
             queue: Queue::new(queue_connections(context)),
             queued: VecDeque::new(),
@@ -46,32 +49,19 @@ impl Shared {
         context.note(|| format!("reload: {}", if fails { "fails".to_owned() } else { format!("{rules:?}") }));
         if fails {
             if context.has(Sabotage::FailedReloadForgets) {
-                self.policy = Arc::new(Policy::default());
+                self.handles.replace_policy(Policy::default());
             }
             return;
         }
-        if context.has(Sabotage::ReloadForgetsCopies) {
-            self.guard = guard(context);
-        }
         let mixed = context.has(Sabotage::MixesPolicies);
-        self.policy = Arc::new(if mixed { rules.mixed_with(&self.rules) } else { rules.policy() });
+        let policy = if mixed { rules.mixed_with(&self.rules) } else { rules.policy() };
+        if context.has(Sabotage::ReloadForgetsCopies) {
+            self.handles = Handles::new(context, policy);
+        } else {
+            self.handles.replace_policy(policy);
+        }
         self.rules = Arc::clone(rules);
     }
-}
-
-/// Creates an empty guard.
-fn guard(context: &mut Context) -> Guard {
-    let mut limits = Limits::default();
-    limits.replays = context.config.copies;
-    limits.requests = context.config.requests;
-    limits.failures = context.config.failures;
-    if context.has(Sabotage::LimitsNobody) {
-        (limits.requests, limits.failures) = (Rate::UNLIMITED, Rate::UNLIMITED);
-    }
-    if context.has(Sabotage::LimitsEverybody) {
-        limits.ipv4_prefix = 0;
-    }
-    Guard::new(limits, context.random.bytes())
 }
 
 /// Returns the number of connections for which the queue has room.

@@ -23,7 +23,7 @@ struct RunningTask {
 }
 
 impl Upkeep {
-    pub(super) fn new(cleanup: CleanupAge, now: Tick) -> Self {
+    pub(super) fn new(cleanup: Option<CleanupAge>, now: Tick) -> Self {
         Self { schedule: Schedule::new(cleanup, now), running: None }
     }
 

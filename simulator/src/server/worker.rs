@@ -2,13 +2,13 @@
 //! answers.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{MAX_REQUEST, Memory as _, Now, Reason, Record, StoreAnswer, StoreCall, StoreOp};
+use pyzord_core::{Batch, Ignored, MAX_REQUEST, Now, Record, StoreAnswer, StoreCall, StoreOp};
 
 use super::connection::Connections;
 use super::shared::Shared;
+use super::tracked_asked::TrackedAsked;
 use super::tracked_batch::TrackedBatch;
 use crate::context::Context;
 use crate::database::Database;
@@ -18,13 +18,13 @@ use crate::payload::{Content, Datagram};
 use crate::plan::Sabotage;
 use crate::rules::Expected;
 
+/// The pause of a worker that waits for the database.
+const POLL_PAUSE: Duration = Duration::from_millis(1);
+
 #[derive(Debug, Default)]
 pub(super) struct Worker {
     state: State,
-    /// Requests that the worker answers itself.
-    own: TrackedBatch,
-    /// Requests for the remote stores.
-    waiting: TrackedBatch,
+    batch: TrackedBatch,
 }
 
 #[derive(Debug, Default)]
@@ -36,8 +36,8 @@ enum State {
     Woken,
     /// Accepts the datagrams that it received at this time.
     Accepting(VecDeque<Datagram>, Now),
-    /// Has the answers of the store.
-    Answering(Vec<StoreAnswer>),
+    /// Has the store's answers to this batch.
+    Answering(Box<TrackedAsked>, Vec<StoreAnswer>),
     /// Has ended after a stop.
     Done,
 }
@@ -76,18 +76,24 @@ impl Shared {
             State::Idle | State::Woken => self.receive(context),
             State::Accepting(mut inbox, now) => {
                 if let Some(datagram) = inbox.pop_front() {
-                    self.accept(context, worker, &datagram, now)?;
+                    self.accept(context, &mut worker.batch, index, &datagram, now)?;
                 }
                 if inbox.is_empty() {
-                    let answers;
-                    (answers, delay) = self.ask(context, database, connections, worker, now)?;
-                    State::Answering(answers)
+                    let state;
+                    (state, delay) = self.ask(context, database, connections, &mut worker.batch, now)?;
+                    state
                 } else {
                     State::Accepting(inbox, now)
                 }
             }
-            State::Answering(answers) => {
-                worker.own.answer(context, &mut self.guard, &answers)?;
+            State::Answering(asked, answers)
+                if context.has(Sabotage::PingsWait) && connections.have_work(self) =>
+            {
+                delay = POLL_PAUSE;
+                State::Answering(asked, answers)
+            }
+            State::Answering(asked, answers) => {
+                worker.batch.batch = asked.resolve(context, self.handles.resolving(), answers)?;
                 State::Woken
             }
             State::Done => State::Done,
@@ -113,99 +119,112 @@ impl Shared {
     fn accept(
         &mut self,
         context: &mut Context,
-        worker: &mut Worker,
+        batch: &mut TrackedBatch,
+        index: usize,
         datagram: &Datagram,
         now: Now,
     ) -> Checked {
-        let Worker { own, waiting, .. } = worker;
         let Datagram { copy, source, payload } = datagram;
-        let apart = (!context.is_local() && !context.has(Sabotage::PingsWait)).then_some(&mut waiting.batch);
-        let policy = Arc::clone(&self.policy);
-        // The buffer of a worker has one byte more than the largest request.
-        let bytes = payload.bytes.get(..=MAX_REQUEST).unwrap_or(&payload.bytes);
-        let shut_out = context.has(Sabotage::FailuresShutOut)
-            && self.guard.answer_failure(source.ip(), now.tick) == Err(Reason::TooManyFailures);
-        let mut accepted = if shut_out {
-            Err(Reason::TooManyFailures)
-        } else {
-            own.batch.accept_with(&mut self.guard, apart, &policy, *source, bytes, now)
-        };
+        let mut accepted = self.judge(context, &mut batch.batch, index, datagram, now);
         let no_request = matches!(payload.content, Content::NoRequest);
         if no_request && context.has(Sabotage::AnswersReplies)
             || source.port() == 0 && context.has(Sabotage::AnswersPortZero)
         {
             accepted = Ok(());
         }
-        let asked = context.checker.accepted(*copy, &self.rules, now, accepted)?;
-        let Some(asked) = asked else { return Ok(()) };
-        let load = if waiting.batch.len() > waiting.asked.len() { waiting } else { own };
-        load.asked.push(asked);
+        let entry = context.checker.accepted(*copy, &self.rules, now, accepted)?;
+        let Some(entry) = entry else { return Ok(()) };
+        batch.add(entry);
         if context.has(Sabotage::CountsForbidden)
             && self.rules.expected(payload, source.port(), now.wall.micros()) == Expected::Code(403)
             && let Content::Request(request) = &payload.content
         {
-            load.extra.extend(
+            batch.extra.extend(
                 request.digests.iter().map(|digest| StoreCall { digest: *digest, op: StoreOp::Report }),
             );
         }
         Ok(())
     }
 
-    /// Asks a local store, or queues the requests for the remote stores. Returns the answers, and when they arrive.
+    /// Judges one datagram. Adds it to the batch if it is to be answered.
+    fn judge(
+        &mut self,
+        context: &Context,
+        batch: &mut Batch,
+        index: usize,
+        datagram: &Datagram,
+        now: Now,
+    ) -> Result<(), Ignored> {
+        let Datagram { source, payload, .. } = datagram;
+        let server = self.handles.worker(index);
+        // The buffer of a worker has one byte more than the largest request.
+        let bytes = payload.bytes.get(..=MAX_REQUEST).unwrap_or(&payload.bytes);
+        if self.shut_out.contains(&source.ip()) {
+            // The batch is discarded: only the limit of requests applies as before.
+            return Batch::new().accept(server, *source, bytes, now).and(Err(Ignored::TooManyFailures));
+        }
+        let accepted = batch.accept(server, *source, bytes, now);
+        if context.has(Sabotage::FailuresShutOut) && accepted == Err(Ignored::TooManyFailures) {
+            self.shut_out.insert(source.ip());
+        }
+        accepted
+    }
+
+    /// Asks a local store, or queues the requests that wait for the remote stores. Returns the next state, and when it
+    /// begins.
     fn ask(
         &mut self,
         context: &mut Context,
         database: &mut Database,
         connections: &mut Connections,
-        worker: &mut Worker,
+        batch: &mut TrackedBatch,
         now: Now,
-    ) -> Checked<(Vec<StoreAnswer>, Duration)> {
-        let Worker { own, waiting, .. } = worker;
-        if context.has(Sabotage::PingsWait) && !context.is_local() {
-            std::mem::swap(own, waiting);
+    ) -> Checked<(State, Duration)> {
+        let calls = batch.calls(context)?;
+        let waiting = batch.waiting.clone();
+        let acknowledged = context.has(Sabotage::AcknowledgesFirst);
+        if acknowledged {
+            let answers = vec![Ok(Record::default()); calls.len()];
+            batch.batch = batch.ask().resolve(context, self.handles.resolving(), answers)?;
         }
         if !context.is_local() {
-            self.enqueue(context, connections, waiting)?;
-            return Ok((Vec::new(), context.random.micros(1, 40)));
-        }
-        let calls = own.calls(context)?;
-        let asked = own.asked.clone();
-        if context.has(Sabotage::AcknowledgesFirst) {
-            own.answer(context, &mut self.guard, &vec![Ok(Record::default()); calls.len()])?;
+            self.enqueue(context, connections, batch)?;
+            return Ok((State::Answering(Box::new(batch.ask()), Vec::new()), context.random.micros(1, 40)));
         }
         if calls.is_empty() {
-            Ok((Vec::new(), Duration::ZERO))
-        } else {
-            database.execute(context, now, &asked, &calls)
+            return Ok((State::Answering(Box::new(batch.ask()), Vec::new()), Duration::ZERO));
         }
+        let (mut answers, delay) = database.execute(context, now, &waiting, &calls)?;
+        if acknowledged {
+            answers.clear();
+        }
+        Ok((State::Answering(Box::new(batch.ask()), answers), delay))
     }
 
-    /// Queues a batch for the remote stores, or refuses it if too many are in flight.
+    /// Queues the requests that wait for the remote stores. If too many batches are in flight, answers the whole batch.
     fn enqueue(
         &mut self,
         context: &mut Context,
         connections: &mut Connections,
-        load: &mut TrackedBatch,
+        batch: &mut TrackedBatch,
     ) -> Checked {
-        if load.batch.is_empty() {
+        if batch.waiting.is_empty() {
             return Ok(());
         }
-        let calls = load.calls(context)?;
-        if context.has(Sabotage::AcknowledgesFirst) {
-            return load.answer(context, &mut self.guard, &vec![Ok(Record::default()); calls.len()]);
-        }
         let waiting = self.queue.waiting();
-        if self.queue.submit(&mut load.batch) {
-            self.queued.extend(load.asked.drain(..));
+        if self.queue.submit(&mut batch.batch) {
+            self.queued.extend(batch.waiting.drain(..));
             connections.wake(context, self.generation);
             let joined = self.queue.waiting() == waiting;
             return if joined { Ok(()) } else { context.checker.batch_in_flight(context.config.connections) };
         }
         context.note(|| "too many batches are in flight".to_owned());
         if context.has(Sabotage::ForgetsOverflow) {
-            load.clear();
+            drop(batch.batch.split(Batch::new()));
+            batch.waiting.clear();
         }
-        context.checker.batch_refused(context.config.connections, &load.asked)?;
-        load.answer(context, &mut self.guard, &[])
+        context.checker.batch_refused(context.config.connections, &batch.waiting)?;
+        batch.batch = batch.ask().fail(context, self.handles.resolving())?;
+        Ok(())
     }
 }
