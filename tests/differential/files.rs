@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pyzord_core::{AccessOrder, HashedKey, HeaderBlock, Policy, Refusal, Step, UnixTime, accept};
+use pyzord_core::{
+    AccessOrder, Batch, Guard, HashedKey, HeaderBlock, Limits, Now, Policy, Refusal, Server, Tick, UnixTime,
+};
 
 use crate::differences::Coverage;
 use crate::peer::{ask, hex, unhex};
@@ -100,11 +102,15 @@ fn refusal(policy: &Policy, user: &str, key: &str, word: &str) -> Option<Refusal
     let signature =
         HashedKey::new(user.as_bytes(), key.as_bytes()).sign(HeaderBlock::new(text.as_bytes()), TIME);
     let request = [text.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat();
-    match accept(policy, &request, UnixTime::from_seconds(TIME)) {
-        Step::Ignore(reason) => panic!("{reason:?}: {text}"),
-        Step::Reply(reply) => reply.refusal(),
-        Step::Store(_) => None,
+    let server: Server = Server::new(policy.clone(), Guard::new(Limits::default(), [7; 16]));
+    let mut batch = Batch::new();
+    let now = Now { wall: UnixTime::from_seconds(TIME), tick: Tick::default() };
+    batch.accept(&server, (), &request, now).unwrap_or_else(|reason| panic!("{reason:?}: {text}"));
+    if batch.waiting() > 0 {
+        return None;
     }
+    let answered = batch.ask().resolve(&server, &[]);
+    answered.usage().next().expect("one request has one line").refusal
 }
 
 /// Returns the line of `peer.py`'s input.
