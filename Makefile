@@ -24,7 +24,7 @@ CARGO_DENY_VERSION := 0.20.2
 TOOLS := $(CURDIR)/target/tools
 DEB := $(CURDIR)/target/debian/pyzord.deb
 
-# apt-get as root, through sudo for anybody else; and only for what is missing.
+# apt-get, through sudo for other users than root; it installs only what is missing.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) env DEBIAN_FRONTEND=noninteractive apt-get
 define install
 	@missing=$$(for package in $(1); do \

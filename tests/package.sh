@@ -92,7 +92,7 @@ files_are_in_place() {
     done
 }
 
-# An account for those who whitelist, with a key that pyzorctl makes.
+# An account that may whitelist, with a key that pyzorctl makes.
 make_account() {
     pyzorctl --homedir /etc/pyzor genkey alice --random >/tmp/key
     grep '^alice : ' /tmp/key >>/etc/pyzor/pyzord.passwd
@@ -148,7 +148,7 @@ spamassassin_works() {
     hits() { grep -qE '^ *[0-9.]+ PYZOR_CHECK ' <<<"$1"; }
     report=$(scan)
     grep -q 'pyzor: result: COUNT=0/' <<<"$report" || fail "SpamAssassin did not ask: $report"
-    ! hits "$report" || fail "SpamAssassin hits what nobody reported: $report"
+    ! hits "$report" || fail "SpamAssassin hits a mail without a report: $report"
     for _ in 1 2 3 4 5; do
         /usr/bin/pyzor --homedir /tmp/packaged report </tmp/spamassassin.eml >/dev/null
     done
@@ -250,7 +250,7 @@ inside() {
     spamassassin_works
     echo 'SpamAssassin hits what was reported, and nothing before'
     pyzorctl_works
-    echo 'pyzorctl says how the server is, what it has, who may do what, and whether the database is sound'
+    echo 'pyzorctl shows the status of the server, its records and rights, and checks the database'
     forwards_to_python
     echo "it forwards a report and a whitelisting to Python's server"
     python_forwards

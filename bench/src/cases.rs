@@ -163,7 +163,7 @@ fn largest(number: u64) -> String {
         next += 1;
     }
     let text = format!("Op: report\n{digests}{end}");
-    // The rest is a header that nobody asks for.
+    // An unknown header fills the rest.
     let filling = LARGEST - text.len();
     text.replacen('\n', &format!("\nX: {}\n", "x".repeat(filling.saturating_sub(4))), 1)
 }

@@ -123,7 +123,7 @@ proptest! {
                     }
                 }
             }
-            // Whoever has no account is nobody, even where the file names him.
+            // A user without an account has no rights, also if the file names it.
             if !accounts.contains(&"nobody") {
                 let decision = rulebook.decide(order, b"nobody", Operation::Ping);
                 prop_assert_eq!(decision, Decision { allowed: false, line: None });
@@ -168,7 +168,7 @@ proptest! {
 }
 
 /// An account of this name took the keyword's place: `all : all : deny` was about it alone, and no longer denied
-/// anything to anybody else.
+/// anything to other users.
 #[test]
 fn all_is_the_keyword_even_where_an_account_has_its_name() {
     let text = "all : all : deny\nall : bob : allow";

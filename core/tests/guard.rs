@@ -1,4 +1,4 @@
-//! What the server remembers of earlier requests, and what it does with it.
+//! Limits, and the memory of signed counts.
 
 #![expect(
     clippy::unwrap_used,
@@ -125,7 +125,7 @@ fn a_copy_of_a_report_that_waits_is_left_to_the_first_answer() {
     assert_eq!(server.reports(), 1);
 }
 
-/// The client is told to try again; so it must be able to.
+/// A client that gets 500 tries again.
 #[test]
 fn a_report_that_the_store_refused_is_counted_when_it_comes_again() {
     let mut server = Server::new(|_| ());
@@ -144,7 +144,7 @@ fn a_report_that_the_store_refused_is_counted_when_it_comes_again() {
     assert_eq!(server.reports(), 2, "one for each of the two requests");
 }
 
-/// Nothing tells a copy of an anonymous report from another one, and without memory nothing is known of copies.
+/// A copy of an anonymous report looks like another report, and without memory no copy is recognized.
 #[test]
 fn anonymous_reports_and_those_to_a_server_without_memory_count_each_time() {
     let anonymous = format!("Op: report\nOp-Digest: {DIGEST}\nThread: 1\nPV: 2.1\n\n");
@@ -159,7 +159,7 @@ fn anonymous_reports_and_those_to_a_server_without_memory_count_each_time() {
     }
 }
 
-/// Wrong signatures are easily forged with somebody else's address; they must not lock him out.
+/// Wrong signatures with a forged address must not lock out its owner.
 #[test]
 fn wrong_signatures_are_answered_up_to_a_limit_and_right_ones_always() {
     let mut server = Server::new(|limits| {
@@ -243,6 +243,6 @@ fn of_many_networks_over_their_limit_a_few_are_named() {
     };
     assert_eq!(flood(0..3), 3);
     assert_eq!(flood(10..60), 8);
-    assert_eq!(flood(60..100), 8, "others, after somebody looked");
+    assert_eq!(flood(60..100), 8, "others, after the first were taken");
     assert_eq!(flood(10..18), 0, "these were named a moment ago");
 }

@@ -33,6 +33,7 @@ pub use datagrams::{LocalAddress, Path, ReceiveMode};
 pub use file_limits::outlive_file_limits;
 pub use forward::Forwarding;
 pub use guard::{SharedGuard, SharedLock, SharedServer, shared_guard};
+pub use maintenance::Maintenance;
 pub use metrics::{Details, Distribution, TopClient};
 pub use queue::{Next, Queue};
 pub use serve::serve;

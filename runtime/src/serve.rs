@@ -1,4 +1,14 @@
-//! The threads of a server: the workers, those with a remote store, and the one that waits for commands.
+//! The threads of a server.
+//!
+//! - **Workers**, each with a socket of its own on Linux (`SO_REUSEPORT`): the kernel gives each sender's datagrams to one
+//!   of them. With gdbm they share one open file behind one lock, and ask it themselves.
+//! - **Threads with a remote store**, one for each connection: they take batches from the pool and send the replies. A
+//!   lost connection is made again on a thread of its own; until it is there, calls fail at once.
+//! - **The main thread**: it waits for commands, and does the store's upkeep between them: a sync at the start and every
+//!   60 seconds, slices of expiry. A reload makes a new policy here while the workers serve.
+//!
+//! A stop sets a flag and wakes the workers. Each answers what is left in its receive buffer and ends; then the pool is
+//! closed, its threads end when no batch is left, and the store is synced.
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread::{self, ScopedJoinHandle};

@@ -138,7 +138,7 @@ fn a_reload_changes_the_rules_of_every_worker<D: Drive>() {
     }
 }
 
-/// A thread that ended with a panic would leave a server that serves less and less, and nobody would know.
+/// A thread that a panic ends leaves a server with fewer workers, unnoticed.
 fn a_bug_in_a_store_costs_its_batch_and_nothing_else<D: Drive>() {
     for kind in KINDS {
         let test = |sockets: &Sockets, _: &mpsc::Sender<Command>| {

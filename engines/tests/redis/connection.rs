@@ -194,7 +194,7 @@ fn the_search_for_old_records_ends() {
         assert!(expected.contains(&slices), "{slices}");
         let scans = server.ask(&["EVAL", SCANS, "0"]);
         assert_eq!(store.upkeep(at(NOW), task).unwrap(), Progress::Done);
-        assert_eq!(server.ask(&["EVAL", SCANS, "0"]), scans, "nobody looks again");
+        assert_eq!(server.ask(&["EVAL", SCANS, "0"]), scans, "there is no second search");
     }
 }
 

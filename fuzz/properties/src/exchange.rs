@@ -31,7 +31,7 @@ struct Input<'a> {
 }
 
 /// A request as our client writes it is what our server reads, and the server's reply is what our client reads. A
-/// signed one with a byte changed is nobody's, or what it was.
+/// signed one with a byte changed has a wrong signature, or is unchanged in meaning.
 pub fn exchange(data: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let digests: Vec<Digest> = input.digests.iter().copied().map(Digest::new).collect();

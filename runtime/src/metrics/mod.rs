@@ -1,7 +1,7 @@
 //! What a status page wants to know beyond the log's counters: durations, sizes, operations, networks.
 //!
 //! Each thread that serves has a shard of its own and adds to it a few times a batch: no lock, no allocation, and no
-//! line of cache that another one writes. Who reads adds the shards up.
+//! line of cache that another one writes. A reader adds the shards up.
 
 mod histogram;
 mod top_clients;
@@ -20,7 +20,7 @@ use top_clients::TopClients;
 
 /// The codes of replies.
 const CODES: [u16; 7] = [200, 400, 401, 403, 500, 501, 505];
-/// What stands for an operation that does not exist: anybody can make one up.
+/// The name of all operations that do not exist: a client can invent any number of them.
 const OTHER: &str = "other";
 const OPERATIONS: usize = Operation::ALL.len() + 1;
 
@@ -63,7 +63,7 @@ pub struct Details {
     pub batches: Distribution,
     /// Calls that the store did not answer.
     pub unavailable: u64,
-    /// Calls for a record that nobody can read.
+    /// Calls for an unreadable record.
     pub unreadable: u64,
     /// Requests refused because too many were waiting for the store.
     pub overloaded: u64,
