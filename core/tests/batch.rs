@@ -147,25 +147,28 @@ proptest! {
         let mut store = model.clone();
         let server = forgetful_server();
         let (mut batch, mut spare) = (Batch::new(), Batch::new());
-        let (mut ready, mut waiting) = (Vec::new(), Vec::new());
+        // The datagrams of the batch, each with whether it waits for the store.
+        let mut batched: Vec<(bool, (SocketAddr, Vec<u8>))> = Vec::new();
         for (event, port) in events.into_iter().chain([Event::Split, Event::Ask]).zip(1000..) {
             match event {
                 Event::Accept(datagram) => {
                     let accepted = batch.accept(&server, peer(port), &datagram, now());
                     let judged = judged(&datagram);
                     prop_assert_eq!(accepted.is_ok(), judged.is_some());
-                    if judged == Some(true) { &mut waiting } else { &mut ready }.push((peer(port), datagram));
+                    batched.push((judged == Some(true), (peer(port), datagram)));
                 }
                 Event::Ask => {
-                    let expected = one_by_one(&mut model, &[std::mem::take(&mut ready), std::mem::take(&mut waiting)].concat());
+                    let datagrams: Vec<_> = batched.drain(..).map(|(_, datagram)| datagram).collect();
+                    let expected = one_by_one(&mut model, &datagrams);
                     let (answers, empty) = answer(&server, batch.ask(), &mut store);
                     prop_assert_eq!(answers, expected);
                     batch = empty;
                 }
                 Event::Split => {
+                    let waiting: Vec<_> = batched.extract_if(.., |(waits, _)| *waits).map(|(_, datagram)| datagram).collect();
                     prop_assert_eq!(batch.waiting(), waiting.len());
                     let (answers, empty) = answer(&server, batch.split(spare), &mut store);
-                    prop_assert_eq!(answers, one_by_one(&mut model, &std::mem::take(&mut waiting)));
+                    prop_assert_eq!(answers, one_by_one(&mut model, &waiting));
                     spare = empty;
                 }
             }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use pyzord_core::client::{Action, Forwarder, Notice, Remote, Totals};
+use pyzord_core::client::{Action, Forwarder, Remote, ServerEvent, Totals};
 use pyzord_core::{Answered, Counted, MAX_REQUEST, Tick};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -170,7 +170,7 @@ impl Driver {
             match action {
                 Action::Send(to) => self.send(to),
                 Action::LookUp(server) => self.look_up(server),
-                Action::Tell(notice) => tell(&notice),
+                Action::Log(event) => log_event(&event),
             }
         }
         let totals = self.forwarder.totals();
@@ -254,9 +254,9 @@ impl Driver {
     }
 }
 
-fn tell(notice: &Notice) {
-    let level = if notice.event.is_warning() { log::Level::Warn } else { log::Level::Info };
-    log::log!(level, "{notice}");
+fn log_event(event: &ServerEvent) {
+    let level = if event.event.is_warning() { log::Level::Warn } else { log::Level::Info };
+    log::log!(level, "{event}");
 }
 
 /// Opens a socket for each address family. A machine without one of the families has the other.
@@ -305,7 +305,7 @@ mod tests {
         (socket, remote)
     }
 
-    /// Receives a request, and answers it unless it is told not to.
+    /// Receives a request, and answers it if `answer` is set.
     fn serve(socket: &UdpSocket, answer: bool) -> String {
         let mut buffer = [0; MAX_REQUEST];
         let (length, from) = socket.recv_from(&mut buffer).unwrap();

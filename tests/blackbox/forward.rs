@@ -199,7 +199,7 @@ fn the_check_reads_the_clients_files() {
         "forwards to: other.example:1 as anonymous, time-out 1 s",
         "forwards to: [::1]:24441 as bob, time-out 1 s",
         "servers, line 2: skipped: a line is `host:port`",
-        "accounts, line 2: no server is named by this host and port, as they are written",
+        "accounts, line 2: the servers file does not name this host and port",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::client::event::ServerEvent;
 use crate::client::marks::Marks;
-use crate::client::notice::Notice;
 use crate::client::remote::Remote;
 use crate::client::target::{Target, TargetAction, Totals};
 use crate::counted::Counted;
@@ -21,7 +21,7 @@ pub enum Action {
     /// Look up the addresses of the server with this number, and pass them to [`Forwarder::found`].
     LookUp(usize),
     /// Log this event.
-    Tell(Notice),
+    Log(ServerEvent),
 }
 
 /// Forwards reports and whitelistings to other servers. Each server has a queue of its own.
@@ -106,8 +106,8 @@ impl Forwarder {
             match target.poll(now, &mut self.marks, datagram) {
                 Some(TargetAction::Send(to)) => return Some(Action::Send(to)),
                 Some(TargetAction::LookUp) => return Some(Action::LookUp(server)),
-                Some(TargetAction::Tell(event)) => {
-                    return Some(Action::Tell(Notice {
+                Some(TargetAction::Log(event)) => {
+                    return Some(Action::Log(ServerEvent {
                         server: alloc::format!("{}", target.remote()),
                         event,
                     }));

@@ -8,9 +8,9 @@ use core::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::client::address::Addresses;
+use crate::client::event::Event;
 use crate::client::marks::Marks;
 use crate::client::message::Message;
-use crate::client::notice::Event;
 use crate::client::queue::{BATCH, SendQueue};
 use crate::client::remote::Remote;
 use crate::counted::Counted;
@@ -69,7 +69,7 @@ impl fmt::Display for Totals {
 pub(super) enum TargetAction {
     Send(SocketAddr),
     LookUp,
-    Tell(Event),
+    Log(Event),
 }
 
 #[derive(Clone, Debug)]
@@ -84,11 +84,11 @@ pub(super) struct Target {
     /// When it last answered.
     heard: Option<Tick>,
     /// Whether the log says that it is down.
-    told_away: bool,
+    down_reported: bool,
     events: VecDeque<Event>,
     refused_silent_until: Tick,
     dropped_silent_until: Tick,
-    dropped_untold: u64,
+    dropped_unreported: u64,
     totals: Totals,
 }
 
@@ -97,7 +97,7 @@ pub(super) struct Target {
 enum State {
     Up,
     /// It does not answer and is pinged until it does. Holds the pending ping, and when that is given up.
-    Away(Option<(Thread, SocketAddr, Tick)>),
+    Down(Option<(Thread, SocketAddr, Tick)>),
 }
 
 /// Digests that were sent, or are about to be.
@@ -135,11 +135,11 @@ impl Target {
             state: State::Up,
             backoff: Backoff::new(),
             heard: None,
-            told_away: false,
+            down_reported: false,
             events: VecDeque::new(),
             refused_silent_until: Tick::default(),
             dropped_silent_until: Tick::default(),
-            dropped_untold: 0,
+            dropped_unreported: 0,
             totals: Totals::default(),
         }
     }
@@ -164,13 +164,13 @@ impl Target {
         let queue = if counted.whitelisted { whitelists } else { reports };
         if !queue.push(counted.digest, now) {
             self.totals.dropped += 1;
-            self.dropped_untold += 1;
+            self.dropped_unreported += 1;
         }
     }
 
     /// Takes a reply. Returns `false` if it answers no request to this server.
     pub(super) fn received(&mut self, from: SocketAddr, reply: &Reply<'_>, now: Tick) -> bool {
-        if let State::Away(Some((thread, to, _))) = self.state
+        if let State::Down(Some((thread, to, _))) = self.state
             && (thread, to) == (reply.thread, from)
         {
             self.answered(now);
@@ -201,7 +201,7 @@ impl Target {
         self.addresses.found(addresses, now);
         if self.addresses.current().is_none() {
             self.fall_silent(now);
-            self.tell_away(Event::Nowhere);
+            self.report_down(Event::Nowhere);
         }
     }
 
@@ -216,13 +216,13 @@ impl Target {
         datagram: &mut Vec<u8>,
     ) -> Option<TargetAction> {
         self.time_out(now.tick);
-        if self.dropped_untold > 0 && self.dropped_silent_until <= now.tick {
+        if self.dropped_unreported > 0 && self.dropped_silent_until <= now.tick {
             self.dropped_silent_until = now.tick.after(DROPPED_PERIOD);
-            let digests = core::mem::take(&mut self.dropped_untold);
+            let digests = core::mem::take(&mut self.dropped_unreported);
             self.events.push_back(Event::Dropped { digests });
         }
         if let Some(event) = self.events.pop_front() {
-            return Some(TargetAction::Tell(event));
+            return Some(TargetAction::Log(event));
         }
         if self.addresses.lookup_at().is_some_and(|at| at <= now.tick) {
             self.addresses.asked(now.tick);
@@ -231,8 +231,8 @@ impl Target {
         let to = self.addresses.current()?;
         match self.state {
             State::Up => self.send(to, now, marks, datagram),
-            State::Away(None) if self.backoff.ready(now.tick) => self.ping(to, now, marks, datagram),
-            State::Away(_) => None,
+            State::Down(None) if self.backoff.ready(now.tick) => self.ping(to, now, marks, datagram),
+            State::Down(_) => None,
         }
     }
 
@@ -243,11 +243,11 @@ impl Target {
         let reachable = self.addresses.current().is_some();
         let up = reachable && matches!(self.state, State::Up);
         let ping = match self.state {
-            State::Away(Some((.., give_up))) => Some(give_up),
-            State::Away(None) if reachable => Some(self.backoff.ready_at()),
-            State::Up | State::Away(None) => None,
+            State::Down(Some((.., give_up))) => Some(give_up),
+            State::Down(None) if reachable => Some(self.backoff.ready_at()),
+            State::Up | State::Down(None) => None,
         };
-        let dropped = (self.dropped_untold > 0).then_some(self.dropped_silent_until);
+        let dropped = (self.dropped_unreported > 0).then_some(self.dropped_silent_until);
         let room = up && self.requests.len() < WINDOW;
         let requests = self.requests.iter().filter_map(|request| match request.due {
             Due::TimeOut(at) => Some(at),
@@ -260,7 +260,7 @@ impl Target {
 
     pub(super) fn is_idle(&self) -> bool {
         let nothing = self.requests.is_empty() && self.queues.iter().all(|queue| queue.len() == 0);
-        nothing || matches!(self.state, State::Away(_)) || self.addresses.current().is_none()
+        nothing || matches!(self.state, State::Down(_)) || self.addresses.current().is_none()
     }
 
     /// Sends the request that is due, or one of the waiting digests.
@@ -326,19 +326,19 @@ impl Target {
         let thread = unused(&self.requests, marks);
         let message = Message { operation: Operation::Ping, digests: &[], thread, forwarded: false };
         message.write(&self.remote.credentials, now.wall, datagram);
-        self.state = State::Away(Some((thread, to, now.tick.after(self.timeout))));
+        self.state = State::Down(Some((thread, to, now.tick.after(self.timeout))));
         Some(TargetAction::Send(to))
     }
 
     /// Handles each request whose time for a reply is over.
     fn time_out(&mut self, now: Tick) {
-        if let State::Away(Some((.., give_up))) = self.state
+        if let State::Down(Some((.., give_up))) = self.state
             && give_up <= now
         {
-            self.state = State::Away(None);
+            self.state = State::Down(None);
             self.backoff.failed(now);
             self.addresses.failed();
-            self.tell_away(Event::Down);
+            self.report_down(Event::Down);
         }
         let signed = !self.remote.credentials.are_anonymous();
         let (heard, totals) = (self.heard, &mut self.totals);
@@ -365,14 +365,14 @@ impl Target {
     /// Records that the server does not answer: it is pinged from now on.
     fn fall_silent(&mut self, now: Tick) {
         if matches!(self.state, State::Up) {
-            self.state = State::Away(None);
+            self.state = State::Down(None);
             self.backoff.failed(now);
         }
     }
 
-    fn tell_away(&mut self, event: Event) {
-        if !self.told_away {
-            self.told_away = true;
+    fn report_down(&mut self, event: Event) {
+        if !self.down_reported {
+            self.down_reported = true;
             self.events.push_back(event);
         }
     }
@@ -382,7 +382,7 @@ impl Target {
         self.heard = Some(now);
         self.state = State::Up;
         self.backoff.succeeded();
-        if core::mem::take(&mut self.told_away) {
+        if core::mem::take(&mut self.down_reported) {
             self.events.push_back(Event::Back);
         }
     }

@@ -13,7 +13,7 @@ use crate::protocol::refusal::Refusal;
 use crate::protocol::request::{ANONYMOUS, Request};
 use crate::server::judge::{collect_digests, judge, parse};
 use crate::server::peer::Peer;
-use crate::server::requests::{Judged, Requests, bug};
+use crate::server::requests::{Judged, Requests, bug, replies, usage};
 use crate::server::state::Server;
 use crate::server::usage::Usage;
 use crate::store::{StoreAnswer, StoreCall, StoreError};
@@ -24,12 +24,13 @@ use crate::time::{Now, Tick};
 /// [`accept`](Self::accept) judges a datagram; [`ask`](Self::ask) ends the batch. Its buffers come back with
 /// [`Answered::clear`], so a datagram costs no allocation.
 ///
-/// A batch keeps two sets: requests that are ready to be answered, and requests that wait for the store. Within a set
-/// replies keep the order of the requests.
+/// A batch keeps two sets: requests that are ready to be answered, and requests that wait for the store.
 #[derive(Debug)]
 pub struct Batch<P = SocketAddr> {
     ready: Requests<P>,
     waiting: Requests<P>,
+    /// The place of the last request.
+    place: usize,
 }
 
 /// Requests that wait for the store's answers.
@@ -62,7 +63,7 @@ impl<P> Batch<P> {
     /// Returns an empty batch.
     #[must_use]
     pub fn new() -> Self {
-        Self { ready: Requests::default(), waiting: Requests::default() }
+        Self { ready: Requests::default(), waiting: Requests::default(), place: 0 }
     }
 
     /// Returns the number of requests that will be answered.
@@ -123,7 +124,8 @@ impl<P: Peer> Batch<P> {
         let network = peer.network();
         server.guard.admit(network, now.tick)?;
         let request = &parse(datagram)?;
-        let judged = Judged { peer, received: now.tick, size: datagram.len(), request };
+        self.place += 1;
+        let judged = Judged { place: self.place, peer, received: now.tick, size: datagram.len(), request };
         match judge(&server.policy, request, datagram.len(), now.wall) {
             Ok(operation) => return self.accept_operation(server, judged, operation, now.tick),
             Err(Refusal::Signature(cause)) => {
@@ -243,14 +245,14 @@ impl<P> Asked<P> {
 }
 
 impl<P> Answered<P> {
-    /// Returns the replies and their peers: first those that needed no store, each set in the order of its requests.
+    /// Returns the replies and their peers, in the order of the requests.
     pub fn replies(&self) -> impl Iterator<Item = (&P, &[u8])> {
-        self.ready.replies(&self.bugs).chain(self.waiting.replies(&self.bugs))
+        replies([&self.ready, &self.waiting], &self.bugs)
     }
 
-    /// Returns what the usage log says of each request, in the order of [`replies`](Self::replies).
+    /// Returns what the usage log says of each request, in their order.
     pub fn usage(&self) -> impl Iterator<Item = Usage<'_, P>> {
-        self.ready.usage(&self.bugs).chain(self.waiting.usage(&self.bugs))
+        usage([&self.ready, &self.waiting], &self.bugs)
     }
 
     /// Returns what was counted and may be forwarded to other servers, with an item for each time a digest was counted.
@@ -273,6 +275,6 @@ impl<P> Answered<P> {
     pub fn clear(mut self) -> Batch<P> {
         self.ready.clear();
         self.waiting.clear();
-        Batch { ready: self.ready, waiting: self.waiting }
+        Batch { ready: self.ready, waiting: self.waiting, place: 0 }
     }
 }

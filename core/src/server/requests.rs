@@ -29,6 +29,8 @@ pub(super) struct Requests<P> {
 
 #[derive(Debug)]
 struct Entry<P> {
+    /// The place of the request among all requests of its batch.
+    place: usize,
     peer: P,
     received: Tick,
     user: Span,
@@ -64,6 +66,8 @@ struct Span {
 /// A request, and what its transport knows of it.
 #[derive(Debug)]
 pub(super) struct Judged<'a, P> {
+    /// Its place among all requests of its batch.
+    pub(super) place: usize,
     pub(super) peer: P,
     pub(super) received: Tick,
     /// The size of its datagram, in bytes.
@@ -123,8 +127,9 @@ impl<P> Requests<P> {
     }
 
     fn push(&mut self, judged: Judged<'_, P>, digests: usize, fate: Fate) {
-        let Judged { peer, received, size, request } = judged;
+        let Judged { place, peer, received, size, request } = judged;
         let entry = Entry {
+            place,
             peer,
             received,
             user: keep(&mut self.text, request.user),
@@ -180,19 +185,19 @@ impl<P> Requests<P> {
         }
     }
 
-    pub(super) fn replies<'a>(&'a self, bugs: &'a Cell<u64>) -> impl Iterator<Item = (&'a P, &'a [u8])> {
-        self.entries.iter().map(|entry| (&entry.peer, part(&self.replies, entry.reply, bugs)))
+    fn reply<'a>(&'a self, entry: &'a Entry<P>, bugs: &Cell<u64>) -> (&'a P, &'a [u8]) {
+        (&entry.peer, part(&self.replies, entry.reply, bugs))
     }
 
-    pub(super) fn usage<'a>(&'a self, bugs: &'a Cell<u64>) -> impl Iterator<Item = Usage<'a, P>> {
-        self.entries.iter().map(|entry| Usage {
+    fn usage<'a>(&'a self, entry: &'a Entry<P>, bugs: &Cell<u64>) -> Usage<'a, P> {
+        Usage {
             peer: &entry.peer,
             received: entry.received,
             user: part(&self.text, entry.user, bugs),
             op: part(&self.text, entry.op, bugs),
             digests: part(&self.digests, entry.digests, bugs),
             refusal: entry.fate.outcome.err(),
-        })
+        }
     }
 
     pub(super) fn counted<'a>(&'a self, bugs: &'a Cell<u64>) -> impl Iterator<Item = Counted>
@@ -234,6 +239,33 @@ impl<P> Requests<P> {
         self.calls.clear();
         self.replies.clear();
     }
+}
+
+/// Returns the replies of two sets, in the order in which their requests came in.
+pub(super) fn replies<'a, P>(
+    sets: [&'a Requests<P>; 2],
+    bugs: &'a Cell<u64>,
+) -> impl Iterator<Item = (&'a P, &'a [u8])> {
+    in_order(sets).map(|(set, entry)| set.reply(entry, bugs))
+}
+
+/// Returns the usage of two sets, in the order in which their requests came in.
+pub(super) fn usage<'a, P>(
+    sets: [&'a Requests<P>; 2],
+    bugs: &'a Cell<u64>,
+) -> impl Iterator<Item = Usage<'a, P>> {
+    in_order(sets).map(|(set, entry)| set.usage(entry, bugs))
+}
+
+fn in_order<P>([one, other]: [&Requests<P>; 2]) -> impl Iterator<Item = (&Requests<P>, &Entry<P>)> {
+    let (mut left, mut right) = (one.entries.iter().peekable(), other.entries.iter().peekable());
+    core::iter::from_fn(move || {
+        let is_left = match (left.peek(), right.peek()) {
+            (Some(left), Some(right)) => left.place < right.place,
+            (left, _) => left.is_some(),
+        };
+        if is_left { left.next().map(|entry| (one, entry)) } else { right.next().map(|entry| (other, entry)) }
+    })
 }
 
 impl Span {

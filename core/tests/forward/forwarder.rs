@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pyzord_core::client::{Action, Event, Forwarder, Notice, Remote};
+use pyzord_core::client::{Action, Event, Forwarder, Remote, ServerEvent};
 use pyzord_core::{Counted, Request, Tick};
 
 use crate::network::{TIMEOUT, at, digest, now, remote};
@@ -24,7 +24,7 @@ fn a_name_is_resolved_and_its_addresses_are_tried_in_turn() {
     assert_eq!(forwarder.poll(now(tick), &mut datagram), Some(Action::LookUp(0)));
     assert_eq!(forwarder.poll(now(tick), &mut datagram), None);
     forwarder.found(0, &[], tick);
-    let Some(Action::Tell(notice)) = forwarder.poll(now(tick), &mut datagram) else { panic!() };
+    let Some(Action::Log(notice)) = forwarder.poll(now(tick), &mut datagram) else { panic!() };
     assert_eq!(notice.event, Event::Nowhere);
     let mut tried = Vec::new();
     while tried.len() < 3 {
@@ -133,7 +133,7 @@ fn a_notice_of_dropped_digests_is_due_within_a_minute() {
     assert_eq!(forwarder.poll(now(at(0)), &mut datagram), Some(Action::LookUp(0)));
     (0..1001).for_each(|_| count_ten(&mut forwarder, at(0)));
     let mut dropped = |tick| match forwarder.poll(now(tick), &mut datagram) {
-        Some(Action::Tell(Notice { event: Event::Dropped { digests }, .. })) => Ok(digests),
+        Some(Action::Log(ServerEvent { event: Event::Dropped { digests }, .. })) => Ok(digests),
         other => Err((other, forwarder.next_deadline())),
     };
     assert_eq!(dropped(at(0)), Ok(10));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pyzord_core::client::{Action, Event, Forwarder, Notice, Remote, Reply, Totals};
+use pyzord_core::client::{Action, Event, Forwarder, Remote, Reply, ServerEvent, Totals};
 use pyzord_core::{
     AccessOrder, Batch, Digest, Guard, Limits, MemoryStore, Now, Policy, Server, Store, StoreError, Tick,
     UnixTime,
@@ -155,7 +155,7 @@ impl Network {
                 match action {
                     Action::Send(to) => self.send(&Packet { from, to, datagram: datagram.clone() }),
                     Action::LookUp(_) => panic!("a lookup, though all hosts are addresses"),
-                    Action::Tell(Notice { event, .. }) => self.nodes[index].events.push(event),
+                    Action::Log(ServerEvent { event, .. }) => self.nodes[index].events.push(event),
                 }
                 actions += 1;
                 assert!(actions < 10_000, "a busy loop");

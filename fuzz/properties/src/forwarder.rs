@@ -193,7 +193,7 @@ impl Driver {
             match action {
                 Action::Send(to) => self.sends(to, &datagram),
                 Action::LookUp(server) => assert_eq!(server, 1),
-                Action::Tell(notice) => {
+                Action::Log(notice) => {
                     let told = notice.to_string();
                     assert!(told.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{told:?}");
                     assert!(told.len() < 500, "{told}");

@@ -16,6 +16,8 @@ pub(super) struct TrackedBatch {
     ready: Vec<BatchEntry>,
     /// The copies that wait for the store, in the order of the batch.
     pub(super) waiting: Vec<BatchEntry>,
+    /// The places in the batch of the copies that need no store, and of those that wait for it.
+    places: [Vec<usize>; 2],
     /// Calls that were not granted.
     pub(super) extra: Vec<StoreCall>,
 }
@@ -24,8 +26,11 @@ impl TrackedBatch {
     /// Adds the copy that the batch has just accepted.
     pub(super) fn add(&mut self, entry: BatchEntry) {
         let waits = self.batch.waiting() > self.waiting.len();
-        let entries = if waits { &mut self.waiting } else { &mut self.ready };
+        let Self { ready, waiting, places: [ready_places, waiting_places], .. } = self;
+        let place = ready_places.len() + waiting_places.len();
+        let (entries, places) = if waits { (waiting, waiting_places) } else { (ready, ready_places) };
         entries.push(entry);
+        places.push(place);
     }
 
     /// Returns the calls for the store.
@@ -39,7 +44,13 @@ impl TrackedBatch {
     /// Ends the batch.
     pub(super) fn ask(&mut self) -> TrackedAsked {
         self.extra.clear();
-        let entries = self.ready.drain(..).chain(self.waiting.drain(..)).collect();
+        let Self { ready, waiting, places: [ready_places, waiting_places], .. } = self;
+        let ready = ready_places.drain(..).zip(ready.drain(..));
+        // Copies that were handed over are gone, and their places with them.
+        let waiting = waiting_places.drain(..).zip(waiting.drain(..));
+        let mut entries: Vec<(usize, BatchEntry)> = ready.chain(waiting).collect();
+        entries.sort_by_key(|(place, _)| *place);
+        let entries = entries.into_iter().map(|(_, entry)| entry).collect();
         TrackedAsked::new(mem::take(&mut self.batch).ask(), entries)
     }
 }

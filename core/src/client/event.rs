@@ -8,7 +8,7 @@ const MOST_WORDS: usize = 80;
 
 /// An event of a server that requests are sent to: one line of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Notice {
+pub struct ServerEvent {
     /// The server, as its file names it.
     pub server: String,
     /// The event.
@@ -52,7 +52,7 @@ impl Event {
     }
 }
 
-impl fmt::Display for Notice {
+impl fmt::Display for ServerEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { server, event } = self;
         write!(f, "forwarding to {server}: ")?;
@@ -91,7 +91,7 @@ mod tests {
             ),
         ] {
             assert_eq!(event.is_warning(), is_warning, "{line}");
-            let notice = Notice { server: server.clone(), event };
+            let notice = ServerEvent { server: server.clone(), event };
             assert_eq!(notice.to_string(), ["forwarding to a.example:24441: ", line].concat());
         }
     }
