@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     /// What an attempt to connect results in.
-    type Attempt = Result<u32, String>;
+    type Attempt = Result<u32, &'static str>;
 
     fn manager() -> ConnectionManager<u32> {
         ConnectionManager::new("test".into())

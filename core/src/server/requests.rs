@@ -258,13 +258,17 @@ pub(super) fn usage<'a, P>(
 }
 
 fn in_order<P>([one, other]: [&Requests<P>; 2]) -> impl Iterator<Item = (&Requests<P>, &Entry<P>)> {
-    let (mut left, mut right) = (one.entries.iter().peekable(), other.entries.iter().peekable());
-    core::iter::from_fn(move || {
-        let is_left = match (left.peek(), right.peek()) {
-            (Some(left), Some(right)) => left.place < right.place,
-            (left, _) => left.is_some(),
-        };
-        if is_left { left.next().map(|entry| (one, entry)) } else { right.next().map(|entry| (other, entry)) }
+    let (mut left, mut right) = (one.entries.as_slice(), other.entries.as_slice());
+    core::iter::from_fn(move || match (left.split_first(), right.split_first()) {
+        (Some((entry, rest)), next) if next.is_none_or(|(next, _)| entry.place < next.place) => {
+            left = rest;
+            Some((one, entry))
+        }
+        (_, Some((entry, rest))) => {
+            right = rest;
+            Some((other, entry))
+        }
+        _ => None,
     })
 }
 
