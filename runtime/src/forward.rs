@@ -1,17 +1,17 @@
 //! The thread that forwards counted digests to other servers.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pyzord_core::client::{Action, Forwarder, Remote, ServerEvent, Totals};
 use pyzord_core::{Answered, Counted, MAX_REQUEST, Tick};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::clock::Clock;
 use crate::datagrams::Path;
@@ -242,13 +242,14 @@ impl Driver {
     /// Waits for a reply, for a message, or for the next deadline.
     fn wait(&self) {
         let deadline = self.forwarder.next_deadline().into_iter().chain(self.stop_at).min();
-        let timeout =
-            deadline.and_then(|deadline| Timespec::try_from(deadline.since(self.clock.tick())).ok());
-        let mut ready: Vec<PollFd<'_>> =
-            self.sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
-        ready.push(PollFd::new(&self.woken, PollFlags::IN));
+        // `poll` counts whole milliseconds: with one more, a wait does not end before its deadline.
+        let timeout = deadline.map(|at| at.since(self.clock.tick()) + Duration::from_millis(1));
+        // The longest wait is 24 days; the next turn waits for the rest.
+        let timeout = timeout.map(|left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+        let sources = self.sockets.iter().map(UdpSocket::as_fd).chain([self.woken.as_fd()]);
+        let mut ready: Vec<_> = sources.map(|source| PollFd::new(source, PollFlags::POLLIN)).collect();
         // A signal came, or the error repeats: in either case the next turn does what is due.
-        if poll(&mut ready, timeout.as_ref()).is_err() {
+        if poll(&mut ready, timeout).is_err() {
             thread::yield_now();
         }
     }
@@ -261,17 +262,13 @@ fn log_event(event: &ServerEvent) {
 
 /// Opens a socket for each address family. A machine without one of the families has the other.
 fn sockets() -> io::Result<Vec<UdpSocket>> {
-    let open = |local: SocketAddr| {
-        let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
-        if local.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
+    let open = |local: IpAddr| {
+        let socket = UdpSocket::bind((local, 0))?;
         socket.set_nonblocking(true)?;
-        socket.bind(&local.into())?;
-        Ok(UdpSocket::from(socket))
+        Ok(socket)
     };
-    let ipv4 = open((Ipv4Addr::UNSPECIFIED, 0).into());
-    let ipv6 = open((Ipv6Addr::UNSPECIFIED, 0).into());
+    let ipv4 = open(Ipv4Addr::UNSPECIFIED.into());
+    let ipv6 = open(Ipv6Addr::UNSPECIFIED.into());
     match (ipv4, ipv6) {
         (Err(error), Err(_)) => Err(error),
         (ipv4, ipv6) => Ok(ipv4.into_iter().chain(ipv6).collect()),

@@ -4,9 +4,11 @@ use std::fmt;
 use std::io;
 use std::iter;
 use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::os::fd::AsRawFd as _;
 
-use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
-use socket2::{Domain, Protocol, Socket, Type};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
+};
 
 use crate::datagrams::request_local_addresses;
 
@@ -65,18 +67,16 @@ impl Sockets {
     /// # Errors
     /// When the system refuses an option, or when it is no IP socket.
     pub fn adopt(socket: UdpSocket) -> io::Result<Self> {
-        let socket = Socket::from(socket);
         // A service manager passes it in either mode; workers wait in the receive.
         socket.set_nonblocking(false)?;
-        let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        request_local_addresses(&socket, bound)?;
+        request_local_addresses(&socket, socket.local_addr()?)?;
         enlarge(&socket);
         Self::new(socket, Vec::new())
     }
 
-    fn new(first: Socket, others: Vec<UdpSocket>) -> io::Result<Self> {
-        let receive_buffer = first.recv_buffer_size()?;
-        Ok(Self { first: first.into(), others, receive_buffer })
+    fn new(first: UdpSocket, others: Vec<UdpSocket>) -> io::Result<Self> {
+        let receive_buffer = getsockopt(&first, sockopt::RcvBuf)?;
+        Ok(Self { first, others, receive_buffer })
     }
 
     /// Returns the address that all of them listen on.
@@ -113,17 +113,19 @@ fn open(address: &str, port: u16, workers: usize) -> io::Result<Sockets> {
     let address = resolve(address, port)?;
     // Without SO_REUSEPORT, so that this fails when another process has the port.
     let first = create(address)?;
-    first.bind(&address.into())?;
+    bind(first.as_raw_fd(), &SockaddrStorage::from(address))?;
     let others =
         if cfg!(target_os = "linux") { share(&first, workers.saturating_sub(1)) } else { Ok(Vec::new()) };
     // One for all serves, too.
     Sockets::new(first, others.unwrap_or_default())
 }
 
-fn create(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+/// Creates a socket with the options for an address, and leaves it unbound.
+fn create(address: SocketAddr) -> io::Result<UdpSocket> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = UdpSocket::from(socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?);
     if address.is_ipv6() {
-        socket.set_only_v6(false)?;
+        setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
     }
     request_local_addresses(&socket, address)?;
     enlarge(&socket);
@@ -131,27 +133,26 @@ fn create(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// More sockets for the address of this one.
-fn share(first: &Socket, more: usize) -> io::Result<Vec<UdpSocket>> {
+fn share(first: &UdpSocket, more: usize) -> io::Result<Vec<UdpSocket>> {
     if more == 0 {
         return Ok(Vec::new());
     }
-    first.set_reuse_port(true)?;
+    setsockopt(first, sockopt::ReusePort, &true)?;
     let address = first.local_addr()?;
-    let domain = address.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-    let bind = || {
-        let socket = create(domain)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&address)?;
-        Ok(socket.into())
+    let open = || {
+        let socket = create(address)?;
+        setsockopt(&socket, sockopt::ReusePort, &true)?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+        Ok(socket)
     };
-    (0..more).map(|_| bind()).collect()
+    (0..more).map(|_| open()).collect()
 }
 
 /// The first call may exceed the system's limit and wants a privilege; the second is cut to the limit. Without either,
 /// a smaller buffer serves as well, it only loses bursts.
-fn enlarge(socket: &Socket) {
-    let _ = set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER)
-        .or_else(|_| set_socket_recv_buffer_size(socket, RECEIVE_BUFFER));
+fn enlarge(socket: &UdpSocket) {
+    let _ = setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER));
 }
 
 fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {
@@ -177,8 +178,6 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn sockets_of_a_wildcard_address_tell_which_address_was_asked() {
-        use nix::sys::socket::{getsockopt, sockopt};
-
         for (address, expected) in [
             ("0.0.0.0", [true, false]),
             ("127.0.0.1", [false; 2]),

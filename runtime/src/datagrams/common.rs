@@ -1,11 +1,13 @@
 //! The parts that all implementations share.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd as _;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::SockaddrStorage;
 
-/// How long replies wait for room in a full send buffer.
-const SEND_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// How long replies wait for room in a full send buffer, in milliseconds.
+const SEND_TIMEOUT: u8 = 100;
 
 /// The most datagrams that are received or sent in one call.
 pub(super) const BATCH: usize = 64;
@@ -32,6 +34,12 @@ pub(crate) struct Sent {
 /// Waits until the socket accepts more, if the socket itself does not wait. `false` after the time-out: the replies are
 /// given up then, as a network does.
 pub(super) fn wait_for_room(socket: &UdpSocket) -> bool {
-    let mut sockets = [PollFd::new(socket, PollFlags::OUT)];
-    matches!(poll(&mut sockets, Some(&SEND_TIMEOUT)), Ok(1..))
+    let mut sockets = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    matches!(poll(&mut sockets, SEND_TIMEOUT), Ok(1..))
+}
+
+/// Returns the address of a peer; `None` if it is of no IP socket.
+pub(super) fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
 }

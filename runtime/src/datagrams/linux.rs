@@ -1,14 +1,14 @@
 //! One system call receives up to 64 datagrams, and one sends their replies.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
 
 use arrayvec::ArrayVec;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
-use super::common::{BATCH, Buffer, ReceiveMode, Sent, wait_for_room};
+use super::common::{BATCH, Buffer, ReceiveMode, Sent, to_std, wait_for_room};
 use super::packet_info::{PacketInfo, local_address, receive_space};
 use super::path::{LocalAddress, Path};
 
@@ -87,11 +87,6 @@ impl Inbox {
 fn buffers() -> Box<[Buffer; BATCH]> {
     let buffers = vec![[0; size_of::<Buffer>()]; BATCH].into_boxed_slice();
     buffers.try_into().unwrap_or_else(|_| unreachable!("the vector has BATCH elements"))
-}
-
-fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
 }
 
 /// Headers to send with.

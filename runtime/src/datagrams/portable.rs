@@ -1,11 +1,12 @@
 //! The calls that every system has: one for each datagram. They do not tell which local address was asked.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 
-use rustix::net::{RecvFlags, recvfrom};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg};
 
-use super::common::{BATCH, Buffer, ReceiveMode, Sent, wait_for_room};
+use super::common::{BATCH, Buffer, ReceiveMode, Sent, to_std, wait_for_room};
 use super::path::Path;
 
 /// Does nothing: no portable call tells local addresses.
@@ -34,20 +35,20 @@ impl Inbox {
     ) -> io::Result<()> {
         for received in 0..BATCH {
             let flags = if mode == ReceiveMode::WaitForFirst && received == 0 {
-                RecvFlags::empty()
+                MsgFlags::empty()
             } else {
-                RecvFlags::DONTWAIT
+                MsgFlags::MSG_DONTWAIT
             };
-            match recvfrom(socket, &mut self.buffer[..], flags) {
-                Ok((length, _, peer)) => {
-                    let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else {
+            let mut slices = [IoSliceMut::new(&mut self.buffer[..])];
+            match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, None, flags) {
+                Ok(message) => {
+                    let Some(peer) = message.address.as_ref().and_then(to_std) else {
                         debug_assert!(false, "a UDP socket gave a datagram without its sender's address");
                         log::error!("received a datagram without its sender's address: it gets no reply");
                         continue;
                     };
-                    // `recvfrom` never gives a length beyond the buffer.
-                    let (datagram, _) = self.buffer.split_at(length);
-                    each(Path { peer, local: None }, datagram);
+                    // No slice: the datagram is empty.
+                    each(Path { peer, local: None }, message.iovs().next().unwrap_or_default());
                 }
                 Err(error) if received == 0 => return Err(error.into()),
                 Err(_) => break,

@@ -5,7 +5,10 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
 use std::thread;
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind, recvmmsg,
+    sendmmsg, setsockopt, socket, sockopt,
+};
 
 const BATCH: usize = 64;
 /// Bytes of a reply: the length of a reply to pong. A ping has its `Thread` within these bytes, so that replies match
@@ -72,15 +75,14 @@ fn answer(socket: &UdpSocket) -> io::Result<()> {
 /// Opens another socket on the address of `first`. The kernel distributes the senders over the sockets by a hash.
 fn share(first: &UdpSocket) -> io::Result<UdpSocket> {
     setsockopt(first, sockopt::ReusePort, &true)?;
-    let domain = socket2::Domain::IPV4;
-    let other = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
-    other.set_reuse_port(true)?;
-    other.bind(&first.local_addr()?.into())?;
+    let other = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&other, sockopt::ReusePort, &true)?;
+    bind(other.as_raw_fd(), &SockaddrStorage::from(first.local_addr()?))?;
     Ok(other.into())
 }
 
 /// Enlarges the receive buffer to that of the server.
 fn enlarge(socket: &UdpSocket) {
     // A smaller buffer works too; datagrams that it drops are counted as lost.
-    let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, 8 << 20);
+    let _ = setsockopt(socket, sockopt::RcvBufForce, &(8 << 20));
 }
