@@ -12,8 +12,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use rustix::process::{getppid, setsid};
-use rustix::stdio::{dup2_stderr, dup2_stdout};
+use nix::unistd::{dup2_stderr, dup2_stdout, getppid, setsid};
 use thiserror::Error;
 
 /// Marks the child with its parent's id: a value inherited from another process has no meaning.
@@ -44,8 +43,7 @@ pub(crate) enum DetachError {
 
 /// Returns whether this process is the child.
 pub(crate) fn is_child() -> bool {
-    let parent = getppid().map(|parent| parent.as_raw_pid().to_string());
-    parent.is_some_and(|parent| env::var_os(MARK).is_some_and(|mark| *mark == *parent))
+    env::var_os(MARK).is_some_and(|mark| *mark == *getppid().to_string())
 }
 
 /// Starts the child and waits until it serves or ends.

@@ -32,7 +32,7 @@ mod times;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use rustix::fs::Mode;
+use nix::sys::stat::{Mode, umask};
 
 use crate::start::StartError;
 
@@ -83,5 +83,5 @@ pub fn pyzor_migrate() -> ExitCode {
 
 /// Makes every file that this process creates accessible to its owner alone.
 fn restrict_file_mode() {
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, test_kill_process};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use thiserror::Error;
 
 /// More bytes than a process id takes with its line feed and some blanks.
@@ -51,7 +53,7 @@ impl Owner {
             }
             Ok(_) => (),
         }
-        let pid = text.trim().parse().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+        let pid = text.trim().parse().ok().filter(|pid| *pid > 0).map(Pid::from_raw);
         Ok(match pid {
             Some(pid) if is_pyzord(pid) => Self::Running(pid),
             _ => Self::Gone(text.trim().to_owned()),
@@ -96,9 +98,8 @@ impl PidFile {
 /// not keep the server from starting. Where the system does not tell what a process runs, a living one is taken for a
 /// pyzord.
 fn is_pyzord(pid: Pid) -> bool {
-    let alive = pid.as_raw_pid().unsigned_abs() != std::process::id()
-        && !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH));
-    let command = || fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid()));
+    let alive = pid != Pid::this() && kill(pid, None) != Err(Errno::ESRCH);
+    let command = || fs::read(format!("/proc/{pid}/cmdline"));
     // The program itself, or the script of an interpreter.
     let names_pyzord = |argument: &[u8]| argument.rsplit(|byte| *byte == b'/').next() == Some(b"pyzord");
     alive && command().map_or(true, |command| command.split(|byte| *byte == 0).take(2).any(names_pyzord))

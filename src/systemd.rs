@@ -16,8 +16,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use listenfd::ListenFd;
+use nix::sys::stat::fstat;
 use pyzord_runtime::StatusChange;
-use rustix::fs::fstat;
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 

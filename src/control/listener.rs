@@ -3,13 +3,15 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// The pause after an error of `accept` that would come again at once, such as a lack of file descriptors.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
@@ -54,14 +56,15 @@ impl ControlListener {
 
     /// Waits for the next connection, or until the peer of `end` is closed.
     pub(super) fn accept(&self, end: &UnixStream) -> Accepted {
-        let mut watched = [PollFd::new(end, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
-        if let Err(error) = poll(&mut watched, None) {
-            if error != rustix::io::Errno::INTR {
+        let sources = [end.as_fd(), self.listener.as_fd()];
+        let mut watched = sources.map(|source| PollFd::new(source, PollFlags::POLLIN));
+        if let Err(error) = poll(&mut watched, PollTimeout::NONE) {
+            if error != Errno::EINTR {
                 return self.pause(&error.into());
             }
             return Accepted::Nothing;
         }
-        let [ended, connected] = watched.map(|fd| !fd.revents().is_empty());
+        let [ended, connected] = watched.map(|fd| fd.any() != Some(false));
         if ended {
             return Accepted::Stop;
         }

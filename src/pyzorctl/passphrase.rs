@@ -1,8 +1,8 @@
 //! The passphrase of a key, asked for on the terminal or read from a pipe.
 
-use std::io::{self, BufRead as _, Read as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use thiserror::Error;
 
 /// The byte that Ctrl-C types.
@@ -37,7 +37,7 @@ pub(crate) fn ask_twice() -> Result<Vec<u8>, PassphraseError> {
 fn ask(prompt: &str) -> Result<Vec<u8>, PassphraseError> {
     let stdin = io::stdin();
     let mut line = Vec::new();
-    if !isatty(&stdin) {
+    if !stdin.is_terminal() {
         stdin.lock().read_until(b'\n', &mut line)?;
         return Ok(without_end(line));
     }

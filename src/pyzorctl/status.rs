@@ -103,7 +103,7 @@ impl ServerStatus<'_> {
 
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         let pid = match &self.owner {
-            Owner::Running(pid) => Some(pid.as_raw_pid()),
+            Owner::Running(pid) => Some(pid.as_raw()),
             Owner::Nobody | Owner::Gone(_) => None,
         };
         let (answer, ms) = match &self.answer {

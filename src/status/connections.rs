@@ -1,15 +1,16 @@
 //! All connections in one thread: a bounded number, each for a bounded time.
 
-use std::io::{self, BufRead as _, Cursor, ErrorKind, Write as _};
+use std::io::{self, BufRead as _, Cursor, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pyzord_core::Tick;
 use pyzord_runtime::Clock;
-use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::http::{HttpRequest, HttpResponse, Parsed, parse};
 
@@ -66,18 +67,18 @@ fn wait(
     now: Tick,
 ) -> io::Result<Ready> {
     let nearest = connections.iter().map(|connection| connection.deadline.since(now)).min();
-    // A millisecond more: a wait that ends a little too early would end without a deadline that has come.
-    let timeout = nearest.map(|left| Timespec::try_from(left + Duration::from_millis(1)));
+    // `poll` counts whole milliseconds: with one more, a wait does not end before its deadline.
+    let timeout = nearest.map(|left| PollTimeout::try_from(left + Duration::from_millis(1)));
     let timeout = timeout.transpose().map_err(io::Error::other)?;
-    let mut watched = vec![PollFd::new(end, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
-    watched
-        .extend(connections.iter().map(|connection| PollFd::new(&connection.stream, connection.waits_for())));
-    match poll(&mut watched, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => (),
+    let sources = [end.as_fd(), listener.as_fd()].map(|source| PollFd::new(source, PollFlags::POLLIN));
+    let streams = connections.iter().map(|open| PollFd::new(open.stream.as_fd(), open.waits_for()));
+    let mut watched: Vec<_> = sources.into_iter().chain(streams).collect();
+    match poll(&mut watched, timeout) {
+        Ok(_) | Err(Errno::EINTR) => (),
         Err(error) => return Err(error.into()),
     }
     // An interrupted call leaves all events empty.
-    let mut events = watched.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>().into_iter();
+    let mut events = watched.iter().map(|fd| fd.any() != Some(false)).collect::<Vec<_>>().into_iter();
     let (ended, incoming) = (events.next() == Some(true), events.next() == Some(true));
     for (connection, ready) in connections.iter_mut().zip(events) {
         connection.ready = ready;
@@ -124,8 +125,8 @@ enum Phase {
 impl HttpConnection {
     const fn waits_for(&self) -> PollFlags {
         match self.phase {
-            Phase::Reading(_) | Phase::Closing { .. } => PollFlags::IN,
-            Phase::Writing(_) => PollFlags::OUT,
+            Phase::Reading(_) | Phase::Closing { .. } => PollFlags::POLLIN,
+            Phase::Writing(_) => PollFlags::POLLOUT,
         }
     }
 
@@ -144,8 +145,10 @@ impl HttpConnection {
     fn step(&mut self, clock: Clock, answer: &mut Respond<'_>) -> io::Result<bool> {
         match &mut self.phase {
             Phase::Reading(head) => {
-                head.reserve(CHUNK);
-                let length = rustix::io::read(&self.stream, spare_capacity(head))?;
+                let mut chunk = [0; CHUNK];
+                let length = self.stream.read(&mut chunk)?;
+                let (received, _) = chunk.split_at(length);
+                head.extend_from_slice(received);
                 let (response, head_only) = match parse(head) {
                     Parsed::Incomplete => return Ok(length > 0),
                     Parsed::Complete(request) => (answer(request), request.head_only),
@@ -164,7 +167,7 @@ impl HttpConnection {
                 }
             }
             Phase::Closing { ignored } => {
-                let length = rustix::io::read(&self.stream, &mut [0; CHUNK])?;
+                let length = self.stream.read(&mut [0; CHUNK])?;
                 *ignored += length;
                 return Ok(length > 0 && *ignored < MOST_IGNORED);
             }

@@ -96,7 +96,7 @@ const SPOOF: &str = "import socket, struct, sys\n\
 
 fn spoof(source: u16, target: u16, payload: &str) {
     assert!(
-        rustix::process::geteuid().is_root(),
+        nix::unistd::geteuid().is_root(),
         "forging a source wants a raw socket: run the tests as root"
     );
     run_python(SPOOF, &[&source.to_string(), &target.to_string(), payload]);
