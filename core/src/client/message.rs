@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 
 use crate::client::credentials::Credentials;
-use crate::protocol::decimal::Decimal;
 use crate::protocol::digest::Digest;
 use crate::protocol::header::HeaderBlock;
 use crate::protocol::operation::Operation;
@@ -47,10 +46,10 @@ impl Message<'_> {
         if self.forwarded {
             header("Forwarded: ", b"1");
         }
-        header("Thread: ", Decimal::from(u64::from(self.thread.number())).as_bytes());
+        header("Thread: ", itoa::Buffer::new().format(self.thread.number()).as_bytes());
         header("PV: ", b"2.1");
         header("User: ", credentials.user());
-        header("Time: ", Decimal::from(time.seconds()).as_bytes());
+        header("Time: ", itoa::Buffer::new().format(time.seconds()).as_bytes());
         let signed = HeaderBlock::new(out.get(start..).unwrap_or_default());
         let signature = credentials.key().sign(signed, time.seconds());
         for part in [&b"Sig: "[..], &signature, b"\n\n"] {

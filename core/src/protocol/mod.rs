@@ -1,6 +1,5 @@
 //! What is on the wire, for both halves of the protocol: requests, replies, signatures.
 
-pub(crate) mod decimal;
 pub(crate) mod digest;
 pub(crate) mod header;
 pub(crate) mod operation;

@@ -7,7 +7,6 @@ use core::time::Duration;
 use sha1::{Digest as _, Sha1};
 use subtle::ConstantTimeEq as _;
 
-use crate::protocol::decimal::Decimal;
 use crate::protocol::digest::hex;
 use crate::protocol::header::{Header, HeaderBlock, lines};
 use crate::protocol::request::Request;
@@ -41,7 +40,7 @@ impl HashedKey {
         let mut hash = Sha1::new();
         hash.update(hash_text(block));
         hash.update(b":");
-        hash.update(Decimal::from(time).as_bytes());
+        hash.update(itoa::Buffer::new().format(time));
         hash.update(b":");
         hash.update(self.0);
         hex(&hash.finalize().into())

@@ -2,7 +2,6 @@
 
 use alloc::vec::Vec;
 
-use crate::protocol::decimal::Decimal;
 use crate::protocol::header::lines;
 use crate::protocol::refusal::Refusal;
 use crate::record::{Record, Tally};
@@ -96,9 +95,9 @@ fn write_time(out: &mut Vec<u8>, name: &str, time: Option<UnixTime>) {
     write_number(out, name, time.map_or(0, UnixTime::seconds));
 }
 
-fn write_number(out: &mut Vec<u8>, name: &str, number: impl Into<Decimal>) {
+fn write_number(out: &mut Vec<u8>, name: &str, number: impl itoa::Integer) {
     out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(number.into().as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     out.push(b'\n');
 }
 
