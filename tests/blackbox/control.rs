@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 
 use crate::harness::{DEADLINE, Home, Server, digest, field, request};
 use crate::pyzorctl::{KEEP, ask, at, ctl, feed, fill, lines, printed, stderr};
@@ -53,6 +54,8 @@ fn a_server_that_hangs_is_reported() {
     let server = Server::start(&[]);
     server.home.write("pyzord.pid", format!("{}\n", server.pid()));
     server.signal(Signal::SIGSTOP);
+    // Until the last of its threads is suspended, the server may still answer.
+    waitpid(server.pid(), Some(WaitPidFlag::WUNTRACED)).unwrap();
     let status = ask(&server, &["status"]);
     assert_eq!(status.status.code(), Some(1), "{status:?}");
     let export = ask(&server, &["export"]);
