@@ -22,8 +22,9 @@ use crate::worker::{Backend, Worker};
 
 /// What the threads of a running server share, and the parts that a runtime drives.
 ///
-/// A runtime splits a [`Service`] with [`parts`](Self::parts), gives each back end, each remote store and the
-/// maintenance a thread, and sets [`stop`](Self::stop) at the end.
+/// [`serve`](crate::serve) splits a [`Service`] with [`parts`](Self::parts) and gives each back end, each remote store and
+/// the maintenance a thread. At the end it calls [`stop`](Self::stop) and, once all workers have ended,
+/// [`close_pool`](Self::close_pool). A program with threads of its own can do the same.
 pub struct WorkerContext<'a> {
     clock: Clock,
     sockets: &'a Sockets,

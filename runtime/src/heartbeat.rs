@@ -15,8 +15,8 @@ pub(crate) struct Heartbeat {
 #[repr(align(64))]
 struct Cell(AtomicU64);
 
-/// The worker waits for a datagram, as long as it takes.
-const RESTING: u64 = 0;
+/// The worker has not had its first turn.
+const STARTING: u64 = 0;
 /// The worker has ended.
 const ENDED: u64 = u64::MAX;
 
@@ -25,11 +25,6 @@ impl Heartbeat {
     pub(crate) fn beat(&mut self) {
         self.turns += 1;
         self.cell.0.store(self.turns, Ordering::Relaxed);
-    }
-
-    /// Marks a wait that may take any time.
-    pub(crate) fn rest(&self) {
-        self.cell.0.store(RESTING, Ordering::Relaxed);
     }
 }
 
@@ -44,19 +39,19 @@ impl Drop for Heartbeat {
 pub(crate) struct Heartbeats(Mutex<Vec<(Arc<Cell>, u64)>>);
 
 impl Heartbeats {
-    /// Returns the heartbeat of a new worker, which rests until its first turn.
+    /// Returns the heartbeat of a new worker, which counts as alive until its first turn.
     pub(crate) fn add(&self) -> Heartbeat {
         let cell = Arc::new(Cell::default());
-        self.lock().push((Arc::clone(&cell), RESTING));
+        self.lock().push((Arc::clone(&cell), STARTING));
         Heartbeat { turns: 0, cell }
     }
 
-    /// Whether every worker rests or has had a turn since the last call.
+    /// Whether every worker has had a turn since the last call.
     pub(crate) fn all_beat(&self) -> bool {
         let mut all = true;
         for (cell, last) in self.lock().iter_mut() {
             let now = cell.0.load(Ordering::Relaxed);
-            all &= now == RESTING || now != ENDED && now != *last;
+            all &= now == STARTING || now != ENDED && now != *last;
             *last = now;
         }
         all
@@ -76,18 +71,17 @@ mod tests {
     fn one_worker_without_a_heartbeat_is_noticed() {
         let heartbeats = Heartbeats::default();
         let (mut quick, mut stuck) = (heartbeats.add(), heartbeats.add());
-        assert!(heartbeats.all_beat(), "workers rest until their first turn");
+        assert!(heartbeats.all_beat(), "workers count as alive until their first turn");
         quick.beat();
         stuck.beat();
         assert!(heartbeats.all_beat());
         quick.beat();
         assert!(!heartbeats.all_beat());
         quick.beat();
-        stuck.rest();
-        assert!(heartbeats.all_beat() && !heartbeats.all_beat(), "the first has not moved since");
-        quick.rest();
-        assert!(heartbeats.all_beat() && heartbeats.all_beat());
+        stuck.beat();
+        assert!(heartbeats.all_beat());
         drop(stuck);
-        assert!(!heartbeats.all_beat() && !heartbeats.all_beat());
+        quick.beat();
+        assert!(!heartbeats.all_beat(), "a worker has ended");
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A [`Service`] is all that a server is made of, and [`serve`] runs it: it starts the workers and is the main loop; a
 //! runtime adds its way to wait for commands. A worker receives a batch of datagrams, has the core judge it, asks the
-//! store or hands the batch over to threads that own remote stores, sends the replies and logs. Between a datagram and
-//! its reply there is no queue and no lock but the store's own.
+//! store or hands the batch over to threads that own remote stores, sends the replies and logs. With a local store there
+//! is no queue between a datagram and its reply, and no lock but the store's and, for limits and signed counts, the
+//! guard's.
 
 mod clock;
 mod context;

@@ -1,4 +1,4 @@
-//! A bounded queue of batches. Pure: the [`Pool`](crate::Pool) adds the lock and the waiting; a simulation needs
+//! A bounded queue of batches. Pure: the `Pool` adds the lock and the waiting; a simulation needs
 //! neither.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! The end of a batch: its replies are sent and its requests logged.
+//! What a thread does with a batch: it has the calls executed, sends the replies and logs the requests.
 
 use std::fmt;
 use std::net::UdpSocket;

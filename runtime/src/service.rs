@@ -57,14 +57,14 @@ impl<S> Stores<S> {
 
 /// A server, ready to be driven by a runtime.
 pub struct Service<'a, S> {
-    /// Where requests come in: one socket for each worker, or one for all. Datagrams to a socket without a worker are
-    /// lost.
+    /// Where requests come in: one socket for each worker, or one for all. No more sockets than workers: datagrams to a
+    /// socket without a worker are lost.
     pub sockets: &'a Sockets,
     /// The policy, and the guard that the server's threads share.
     pub server: SharedServer,
     /// What has happened to datagrams so far.
     pub counters: &'a Counters,
-    /// The stores; they set the number of workers.
+    /// The stores, and with them the number of workers.
     pub stores: Stores<S>,
     /// The store for upkeep.
     pub upkeep: S,

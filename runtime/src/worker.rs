@@ -48,9 +48,7 @@ impl<'a, S> Backend<'a, S> {
         Self { socket, store: WorkerStore::Remote(pool), heartbeat }
     }
 
-    /// Returns the worker's socket, for a runtime that waits for it.
-    #[must_use]
-    pub fn socket(&self) -> &'a UdpSocket {
+    pub(crate) fn socket(&self) -> &'a UdpSocket {
         self.socket
     }
 }
@@ -89,11 +87,6 @@ impl<'a, S: Store> Worker<'a, S> {
         while left > 0 && self.serve(ReceiveMode::NonBlocking) {
             left -= 1;
         }
-    }
-
-    /// Marks a wait that may take any time; the next [`serve`](Self::serve) ends it.
-    pub fn rest(&self) {
-        self.heartbeat.rest();
     }
 
     /// Receives, judges and answers one batch. Returns whether there was a datagram.

@@ -179,7 +179,8 @@ fn digest_form(_: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
 }
 
 fn no_digest(_: &RequestCase<'_>, request: &Request<'_>, reply: &mut Reply) {
-    let needs_digest = Operation::parse(request.op).is_some_and(Operation::needs_digest);
+    let needs_digest =
+        Operation::parse(request.op).is_some_and(|operation: Operation| operation.store_op().is_some());
     if reply.code == 200 && needs_digest && request.digests().next().is_none() {
         reply.refuse(400, "Bad request: Digest not specified in request");
     }

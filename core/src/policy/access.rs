@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use crate::policy::accounts::Accounts;
 use crate::policy::op_set::{OpSet, Words};
+use crate::policy::rights::Rights;
 use crate::policy::rule::Rule;
-use crate::policy::table::Table;
 use crate::protocol::operation::Operation;
 use crate::protocol::request::ANONYMOUS;
 use crate::user_file::{UserFile, Warning, content_lines};
@@ -108,11 +108,11 @@ impl Rules {
     }
 
     /// Evaluates the file for all users.
-    pub(crate) fn compile(&self, order: AccessOrder) -> Table<'_> {
+    pub(crate) fn compile(&self, order: AccessOrder) -> Rights<'_> {
         // The last match is the first match of the file read from the bottom.
         match order {
-            AccessOrder::FirstMatch => Table::of(&self.rules.iter().collect::<Vec<_>>()),
-            AccessOrder::LastMatch => Table::of(&self.rules.iter().rev().collect::<Vec<_>>()),
+            AccessOrder::FirstMatch => Rights::of(&self.rules.iter().collect::<Vec<_>>()),
+            AccessOrder::LastMatch => Rights::of(&self.rules.iter().rev().collect::<Vec<_>>()),
         }
     }
 

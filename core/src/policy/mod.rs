@@ -4,9 +4,9 @@ mod access;
 mod accounts;
 mod builder;
 mod op_set;
+mod rights;
 mod rule;
 mod rulebook;
-mod table;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -50,10 +50,10 @@ impl Policy {
         let accounts = accounts::parse(accounts.unwrap_or_default(), &mut warnings);
         let rules = Rules::parse(access, &accounts, &mut warnings);
         rules.warn_of_differences(&accounts, &mut warnings);
-        let table = rules.compile(order);
-        let anonymous = table.allowed(ANONYMOUS);
+        let rights = rules.compile(order);
+        let anonymous = rights.allowed(ANONYMOUS);
         let with_rights = |(user, key): (Box<[u8]>, HashedKey)| {
-            let allowed = table.allowed(&user);
+            let allowed = rights.allowed(&user);
             (user, Account { key, allowed })
         };
         let accounts = accounts.into_iter().map(with_rights).collect();

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::store::StoreOp;
+
 /// The six operations of the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Operation {
@@ -43,10 +45,15 @@ impl Operation {
         }
     }
 
-    /// Whether a request for it needs a digest.
+    /// Returns what a request for it asks the store about its digests; `None` for a request that needs no store.
     #[must_use]
-    pub const fn needs_digest(self) -> bool {
-        !matches!(self, Self::Ping | Self::Pong)
+    pub const fn store_op(self) -> Option<StoreOp> {
+        match self {
+            Self::Ping | Self::Pong => None,
+            Self::Check | Self::Info => Some(StoreOp::Read),
+            Self::Report => Some(StoreOp::Report),
+            Self::Whitelist => Some(StoreOp::Whitelist),
+        }
     }
 }
 

@@ -7,14 +7,12 @@ use core::net::SocketAddr;
 use crate::counted::Counted;
 use crate::guard::{GuardMemory, Lock, Seen};
 use crate::ignored::Ignored;
-use crate::protocol::digest::Digest;
 use crate::protocol::operation::Operation;
 use crate::protocol::refusal::Refusal;
-use crate::protocol::request::{ANONYMOUS, Request};
-use crate::server::judge::{collect_digests, judge, parse};
+use crate::server::handle::Server;
+use crate::server::judge::{collect_digests, judge, parse, signature_of_count};
 use crate::server::peer::Peer;
-use crate::server::requests::{Judged, Requests, bug, replies, usage};
-use crate::server::state::Server;
+use crate::server::requests::{Arrival, Requests, bug, replies, usage};
 use crate::server::usage::Usage;
 use crate::store::{StoreAnswer, StoreCall, StoreError};
 use crate::time::{Now, Tick};
@@ -33,7 +31,7 @@ pub struct Batch<P = SocketAddr> {
     place: usize,
 }
 
-/// Requests that wait for the store's answers.
+/// A batch that has ended: its calls are put to the store, or its requests are refused.
 ///
 /// Signed counts in it are in flight: until it is resolved or failed, copies of them are ignored. A batch that is lost,
 /// in a panic say, leaves them so until their signatures expire; [`fail`](Self::fail) it instead.
@@ -42,6 +40,8 @@ pub struct Batch<P = SocketAddr> {
 pub struct Asked<P = SocketAddr> {
     ready: Requests<P>,
     waiting: Requests<P>,
+    /// The place of the last request.
+    place: usize,
 }
 
 /// Requests with their replies.
@@ -92,14 +92,17 @@ impl<P> Batch<P> {
 
     /// Ends the batch: no more datagrams are accepted.
     pub fn ask(self) -> Asked<P> {
-        Asked { ready: self.ready, waiting: self.waiting }
+        Asked { ready: self.ready, waiting: self.waiting, place: self.place }
     }
 
-    /// Moves the requests that wait for the store into `spare`, usually an empty batch with buffers, and ends that one.
+    /// Moves the requests that wait for the store into `spare`, which must be empty and lends its buffers, and ends that
+    /// batch.
     ///
     /// This is for a store that may keep its clients waiting, in a thread of its own: the requests that stay are
     /// answered at once.
     pub fn split(&mut self, mut spare: Self) -> Asked<P> {
+        debug_assert!(spare.is_empty(), "the spare batch has requests");
+        spare.place = self.place;
         mem::swap(&mut self.waiting, &mut spare.waiting);
         spare.ask()
     }
@@ -125,14 +128,14 @@ impl<P: Peer> Batch<P> {
         server.guard.admit(network, now.tick)?;
         let request = &parse(datagram)?;
         self.place += 1;
-        let judged = Judged { place: self.place, peer, received: now.tick, size: datagram.len(), request };
+        let arrival = Arrival { place: self.place, peer, received: now.tick, size: datagram.len(), request };
         match judge(&server.policy, request, datagram.len(), now.wall) {
-            Ok(operation) => return self.accept_operation(server, judged, operation, now.tick),
+            Ok(operation) => return self.accept_operation(server, arrival, operation, now.tick),
             Err(Refusal::Signature(cause)) => {
                 server.guard.answer_failure(network, now.tick)?;
-                self.ready.push_refused(judged, Refusal::Signature(cause));
+                self.ready.push_refused(arrival, Refusal::Signature(cause));
             }
-            Err(refusal) => self.ready.push_refused(judged, refusal),
+            Err(refusal) => self.ready.push_refused(arrival, refusal),
         }
         Ok(())
     }
@@ -140,28 +143,30 @@ impl<P: Peer> Batch<P> {
     fn accept_operation<L: Lock<GuardMemory>>(
         &mut self,
         server: &Server<L>,
-        judged: Judged<'_, P>,
+        arrival: Arrival<'_, P>,
         operation: Operation,
         now: Tick,
     ) -> Result<(), Ignored> {
-        let set = if operation.needs_digest() { &mut self.waiting } else { &mut self.ready };
+        let op = operation.store_op();
+        let set = if op.is_some() { &mut self.waiting } else { &mut self.ready };
         let digests = set.digests.len();
-        if let Err(refusal) = collect_digests(judged.request, operation, &mut set.digests) {
-            self.ready.push_refused(judged, refusal);
+        // A bad digest refuses a copy, too: the memory of signed counts is asked only about what would be counted.
+        if let Err(refusal) = collect_digests(arrival.request, operation, &mut set.digests) {
+            self.ready.push_refused(arrival, refusal);
             return Ok(());
         }
-        if !operation.needs_digest() {
-            self.ready.push_ready(judged, operation, digests);
+        let Some(op) = op else {
+            self.ready.push_ready(arrival, operation, digests);
             return Ok(());
-        }
-        let signature = signature_of_count(judged.request, operation);
+        };
+        let signature = signature_of_count(arrival.request, op);
         match signature.map_or(Seen::Never, |signature| server.guard.look(signature, now)) {
-            Seen::Never => self.waiting.push_waiting(judged, operation, digests, signature),
+            Seen::Never => self.waiting.push_waiting(arrival, operation, op, digests, signature),
             Seen::Counted => {
                 // A copy of what was counted is answered as the first one was, and not counted.
                 let start = self.ready.digests.len();
                 self.ready.digests.extend(self.waiting.digests.drain(digests..));
-                self.ready.push_ready(judged, operation, start);
+                self.ready.push_ready(arrival, operation, start);
             }
             Seen::InFlight => {
                 self.waiting.digests.truncate(digests);
@@ -170,17 +175,6 @@ impl<P: Peer> Batch<P> {
         }
         Ok(())
     }
-}
-
-/// Returns the signature by which copies of a signed count are recognized; `None` for other requests, whose copies do
-/// no harm or look like other requests.
-fn signature_of_count(request: &Request<'_>, operation: Operation) -> Option<Digest> {
-    let counts = matches!(operation, Operation::Report | Operation::Whitelist);
-    if !counts || request.user == ANONYMOUS {
-        return None;
-    }
-    // A valid signature is 40 hex digits.
-    request.signature.and_then(Digest::parse)
 }
 
 impl<P> Asked<P> {
@@ -210,7 +204,8 @@ impl<P> Asked<P> {
 
     /// Takes the requests of `batch` that wait for the store, so that they share one trip.
     pub fn join(&mut self, batch: &mut Batch<P>) {
-        self.waiting.append(&mut batch.waiting);
+        self.waiting.append(&mut batch.waiting, self.place);
+        self.place += batch.place;
     }
 
     /// Writes the replies from the store's `answers` to [`calls`](Self::calls), one for each call, and records which
@@ -231,7 +226,8 @@ impl<P> Asked<P> {
         self.answer(bugs)
     }
 
-    /// Refuses all requests that wait for the store, because it was not asked.
+    /// Refuses all requests that wait for the store: it was not asked, or has failed as a whole. Their signed counts are
+    /// forgotten, so the next copy is counted.
     pub fn fail<L: Lock<GuardMemory>>(mut self, server: &Server<L>, error: StoreError) -> Answered<P> {
         self.waiting.refuse(Refusal::Store(error), |signature| server.guard.settle(signature, false));
         self.answer(Cell::new(0))
@@ -245,7 +241,7 @@ impl<P> Asked<P> {
 }
 
 impl<P> Answered<P> {
-    /// Returns the replies and their peers, in the order of the requests.
+    /// Returns the replies and their peers, in the order of the requests; batches that were joined follow each other.
     pub fn replies(&self) -> impl Iterator<Item = (&P, &[u8])> {
         replies([&self.ready, &self.waiting], &self.bugs)
     }

@@ -1,4 +1,5 @@
-//! From a datagram to a verdict: the checks, in the order of the reference server.
+//! The rules of the protocol: the checks of a request, in the order of the reference server; what it asks the store; and
+//! its outcome.
 
 use alloc::vec::Vec;
 
@@ -73,7 +74,7 @@ fn check_version(version: Option<&[u8]>) -> Result<(), Refusal> {
     }
 }
 
-/// Appends the digests of a request, or leaves `digests` as it is if one of them is bad or the operation lacks one.
+/// Appends the digests of a request, or leaves `digests` as it is if one of them is bad or one is missing.
 pub(super) fn collect_digests(
     request: &Request<'_>,
     operation: Operation,
@@ -87,25 +88,40 @@ pub(super) fn collect_digests(
         };
         digests.push(digest);
     }
-    if digests.len() == before && operation.needs_digest() { Err(Refusal::NoDigest) } else { Ok(()) }
+    let missing = digests.len() == before && operation.store_op().is_some();
+    if missing { Err(Refusal::NoDigest) } else { Ok(()) }
 }
 
-/// Returns the calls of an operation: a read of the first digest, or a count of each digest, repeated ones each time.
-pub(super) fn calls(operation: Operation, digests: &[Digest]) -> impl Iterator<Item = StoreCall> {
-    let (op, count) = match operation {
-        Operation::Ping | Operation::Pong => (StoreOp::Read, 0),
-        Operation::Check | Operation::Info => (StoreOp::Read, 1),
-        Operation::Report => (StoreOp::Report, usize::MAX),
-        Operation::Whitelist => (StoreOp::Whitelist, usize::MAX),
+/// Returns the calls of a request: a read of its first digest, or a count of each, repeated ones each time.
+pub(super) fn calls(op: StoreOp, digests: &[Digest]) -> impl Iterator<Item = StoreCall> {
+    let count = match op {
+        StoreOp::Read => 1,
+        StoreOp::Report | StoreOp::Whitelist => usize::MAX,
     };
     digests.iter().take(count).map(move |digest| StoreCall { digest: *digest, op })
 }
 
-/// Returns the outcome of a request that the store has not been asked about, or need not be.
+/// Returns the signature by which copies of a signed count are recognized; `None` for other requests, whose copies do
+/// no harm or look like other requests.
+pub(super) fn signature_of_count(request: &Request<'_>, op: StoreOp) -> Option<Digest> {
+    let counts = match op {
+        StoreOp::Read => false,
+        StoreOp::Report | StoreOp::Whitelist => true,
+    };
+    if !counts || request.user == ANONYMOUS {
+        return None;
+    }
+    // A valid signature is 40 hex digits.
+    request.signature.and_then(Digest::parse)
+}
+
+/// Returns the outcome of a request that is answered without the store: it needs none, or it is a copy of a count.
 pub(super) const fn conclude_without_store(operation: Operation) -> Outcome {
     Ok(match operation {
         Operation::Pong => Success::PONG,
-        _ => Success::Bare,
+        Operation::Ping | Operation::Report | Operation::Whitelist => Success::Bare,
+        // Neither is ever answered without the store.
+        Operation::Check | Operation::Info => Success::Info(Record::EMPTY),
     })
 }
 
@@ -123,8 +139,9 @@ pub(super) fn conclude(operation: Operation, answers: &[StoreAnswer]) -> Outcome
     }
     let record = first.copied().unwrap_or(Record::EMPTY);
     Ok(match operation {
-        Operation::Ping | Operation::Report | Operation::Whitelist => Success::Bare,
-        Operation::Pong => Success::PONG,
+        Operation::Ping | Operation::Pong | Operation::Report | Operation::Whitelist => {
+            return conclude_without_store(operation);
+        }
         Operation::Check => {
             Success::Counts { reports: record.reports.count, whitelists: record.whitelists.count }
         }

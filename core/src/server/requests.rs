@@ -13,7 +13,7 @@ use crate::protocol::write::{Outcome, budget, write_reply};
 use crate::server::judge::{calls, conclude, conclude_without_store};
 use crate::server::peer::Peer;
 use crate::server::usage::Usage;
-use crate::store::{StoreAnswer, StoreCall, StoreError};
+use crate::store::{StoreAnswer, StoreCall, StoreError, StoreOp};
 use crate::time::Tick;
 
 /// Accepted requests. All texts, digests, calls and replies are in buffers that the requests share.
@@ -47,7 +47,7 @@ struct Entry<P> {
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug)]
 struct Fate {
-    /// `None` for a refused request.
+    /// The operation of a request that waits for the store.
     operation: Option<Operation>,
     /// The signature of a signed count, by which a copy is known.
     signature: Option<Digest>,
@@ -65,7 +65,7 @@ struct Span {
 
 /// A request, and what its transport knows of it.
 #[derive(Debug)]
-pub(super) struct Judged<'a, P> {
+pub(super) struct Arrival<'a, P> {
     /// Its place among all requests of its batch.
     pub(super) place: usize,
     pub(super) peer: P,
@@ -97,37 +97,38 @@ impl<P> Requests<P> {
     }
 
     /// Adds a refused request.
-    pub(super) fn push_refused(&mut self, judged: Judged<'_, P>, refusal: Refusal) {
+    pub(super) fn push_refused(&mut self, arrival: Arrival<'_, P>, refusal: Refusal) {
         let fate = Fate { operation: None, signature: None, calls: Span::default(), outcome: Err(refusal) };
-        self.push(judged, self.digests.len(), fate);
+        self.push(arrival, self.digests.len(), fate);
     }
 
     /// Adds a request that is answered without the store. Its digests are those from `digests` on.
-    pub(super) fn push_ready(&mut self, judged: Judged<'_, P>, operation: Operation, digests: usize) {
+    pub(super) fn push_ready(&mut self, arrival: Arrival<'_, P>, operation: Operation, digests: usize) {
         let outcome = conclude_without_store(operation);
-        let fate = Fate { operation: Some(operation), signature: None, calls: Span::default(), outcome };
-        self.push(judged, digests, fate);
+        let fate = Fate { operation: None, signature: None, calls: Span::default(), outcome };
+        self.push(arrival, digests, fate);
     }
 
     /// Adds a request that asks the store about its digests, those from `digests` on. `signature` is that of a signed
     /// count.
     pub(super) fn push_waiting(
         &mut self,
-        judged: Judged<'_, P>,
+        arrival: Arrival<'_, P>,
         operation: Operation,
+        op: StoreOp,
         digests: usize,
         signature: Option<Digest>,
     ) {
         let start = self.calls.len();
-        self.calls.extend(calls(operation, self.digests.split_at(digests).1));
+        self.calls.extend(calls(op, self.digests.split_at(digests).1));
         let calls = Span { start, end: self.calls.len() };
         // Until the store has answered, the request has failed.
         let outcome = Err(Refusal::Store(StoreError::Unavailable));
-        self.push(judged, digests, Fate { operation: Some(operation), signature, calls, outcome });
+        self.push(arrival, digests, Fate { operation: Some(operation), signature, calls, outcome });
     }
 
-    fn push(&mut self, judged: Judged<'_, P>, digests: usize, fate: Fate) {
-        let Judged { place, peer, received, size, request } = judged;
+    fn push(&mut self, arrival: Arrival<'_, P>, digests: usize, fate: Fate) {
+        let Arrival { place, peer, received, size, request } = arrival;
         let entry = Entry {
             place,
             peer,
@@ -154,7 +155,10 @@ impl<P> Requests<P> {
         for Fate { operation, signature, calls, outcome } in
             self.entries.iter_mut().map(|entry| &mut entry.fate)
         {
-            let Some(operation) = *operation else { continue };
+            let Some(operation) = *operation else {
+                bug(bugs, "a request without an operation waits for the store");
+                continue;
+            };
             match answers.get(calls.range()) {
                 Some(answers) => *outcome = conclude(operation, answers),
                 None => bug(bugs, "the store has not answered all calls"),
@@ -213,11 +217,12 @@ impl<P> Requests<P> {
         })
     }
 
-    /// Moves the requests of `other` behind those of this set, and keeps the buffers of both.
-    pub(super) fn append(&mut self, other: &mut Self) {
+    /// Moves the requests of `other` behind those of this set, their places behind `place`, and keeps the buffers of both.
+    pub(super) fn append(&mut self, other: &mut Self, place: usize) {
         let [text, digests, calls, replies] =
             [self.text.len(), self.digests.len(), self.calls.len(), self.replies.len()];
         self.entries.extend(other.entries.drain(..).map(|entry| Entry {
+            place: entry.place + place,
             user: entry.user.shifted(text),
             op: entry.op.shifted(text),
             thread: entry.thread.map(|thread| thread.shifted(text)),

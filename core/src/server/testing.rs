@@ -8,7 +8,7 @@ use crate::memory_store::MemoryStore;
 use crate::policy::Policy;
 use crate::protocol::refusal::Refusal;
 use crate::server::batch::Batch;
-use crate::server::state::Server;
+use crate::server::handle::Server;
 use crate::store::Store as _;
 use crate::time::{Now, Tick, UnixTime};
 

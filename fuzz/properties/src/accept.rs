@@ -147,7 +147,7 @@ fn checks(policy: &Policy, rules: &Rules, request: &Request<'_>, now: UnixTime) 
         return Err(403);
     }
     let digests = request.digests().map(Digest::parse).collect::<Option<Vec<_>>>().ok_or(400_u16)?;
-    if operation.needs_digest() && digests.is_empty() { Err(400) } else { Ok(operation.needs_digest()) }
+    if operation.store_op().is_some() && digests.is_empty() { Err(400) } else { Ok(operation.store_op().is_some()) }
 }
 
 fn is_blank(letter: char) -> bool {

@@ -50,7 +50,7 @@ pub fn exchange(data: &[u8]) {
     let expected = refusal(&message, credentials.are_anonymous(), datagram.len(), time, now);
     let (answer, counted) = serve(server, &datagram, now, input.broken);
     let reply = Reply::parse(&answer).expect("a reply to a client has what it insists on");
-    let asked = expected.is_ok() && operation.needs_digest();
+    let asked = expected.is_ok() && operation.store_op().is_some();
     let expected = if input.broken && asked { Err(Refusal::Store(StoreError::Unavailable)) } else { expected };
     assert_eq!(reply.code, expected.map_or_else(Refusal::code, |()| 200), "{}", datagram.escape_ascii());
     assert_eq!(lines(reply.diag).collect::<Vec<_>>(), [expected.map_or_else(Refusal::diag, |()| "OK").as_bytes()]);
@@ -111,7 +111,7 @@ fn refusal(
         Err(Refusal::TooLong)
     } else if !anonymous && apart > 300_000_000 {
         Err(Refusal::Signature(BadSignature::Timestamp))
-    } else if message.digests.is_empty() && message.operation.needs_digest() {
+    } else if message.digests.is_empty() && message.operation.store_op().is_some() {
         Err(Refusal::NoDigest)
     } else {
         Ok(())

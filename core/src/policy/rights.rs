@@ -9,13 +9,13 @@ use crate::protocol::request::ANONYMOUS;
 
 /// An access file evaluated for every user: a request costs one look-up.
 #[derive(Debug)]
-pub(super) struct Table<'a> {
+pub(super) struct Rights<'a> {
     /// What accounts may do that no line names.
     everyone: OpSet,
     named: BTreeMap<&'a [u8], OpSet>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> Rights<'a> {
     /// Evaluates `rules`, of which the first match decides.
     pub(super) fn of(rules: &[&'a Rule]) -> Self {
         // At most 64 lines about everyone decide anything, one for each bit of a set. So the time is proportional to

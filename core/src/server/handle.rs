@@ -1,4 +1,4 @@
-//! What all workers of a server share.
+//! The handle that each worker of a server has.
 
 use alloc::sync::Arc;
 use core::cell::RefCell;
