@@ -16,7 +16,7 @@ pub(crate) struct CommandLine {
     /// Log debug messages, on the terminal as well
     #[arg(short, long)]
     pub(crate) debug: bool,
-    /// Configuration directory [default: $HOME/.pyzor, or /etc/pyzor]
+    /// Home directory [default: $HOME/.pyzor, or /etc/pyzor]
     #[arg(long, value_name = "DIR")]
     pub(crate) homedir: Option<PathBuf>,
     /// Run in the background, write the pid file and send all output to FILE
@@ -40,8 +40,8 @@ pub(crate) struct CommandLine {
 /// Options that override a setting of the configuration file; both are checked in one place.
 #[derive(clap::Args)]
 struct SettingOptions {
-    /// Listen on this address; :: serves IPv6 and IPv4 [default: 0.0.0.0]
-    #[arg(short, long, value_name = "IP")]
+    /// Listen on this address or host name; :: serves IPv6 and IPv4 [default: 0.0.0.0]
+    #[arg(short, long, value_name = "ADDRESS")]
     address: Option<String>,
     /// Listen on this UDP port [default: 24441]
     #[arg(short, long)]
@@ -110,7 +110,7 @@ struct SettingOptions {
     /// Accepted for compatibility; has no effect
     #[arg(long, value_name = "BOOL")]
     gevent: Option<String>,
-    /// Forward reports and whitelistings to the servers of this client home directory [default: none]
+    /// Forward reports and whitelistings to the servers of this client's home directory [default: none]
     #[arg(long, value_name = "DIR")]
     forward_client_homedir: Option<String>,
 }

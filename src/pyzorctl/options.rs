@@ -33,11 +33,11 @@ pub(crate) struct PyzorctlOptions {
 #[derive(Args)]
 #[command(next_help_heading = "The server's settings")]
 pub(crate) struct ServerOptions {
-    /// Configuration directory [default: $HOME/.pyzor, or /etc/pyzor]
+    /// Home directory of the server [default: $HOME/.pyzor, or /etc/pyzor]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) homedir: Option<PathBuf>,
     /// Address that the server listens on
-    #[arg(short, long, global = true, value_name = "IP")]
+    #[arg(short, long, global = true, value_name = "ADDRESS")]
     address: Option<String>,
     /// Port that the server listens on
     #[arg(short, long, global = true)]

@@ -60,7 +60,7 @@ pub(super) fn write(snapshot: &Snapshot<'_>) -> String {
     out.histogram("pyzord_batch_size", "Datagrams received together.", &details.batches, &DATAGRAMS, |n| {
         n as f64
     });
-    let help = "Batches of requests dropped after an internal error.";
+    let help = "Internal errors: a batch that was dropped or got 500, or a wrong reply or log line.";
     out.one("pyzord_internal_errors_total", "counter", help, counts.internal_errors);
     out.0
 }

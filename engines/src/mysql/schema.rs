@@ -3,7 +3,7 @@
 use pyzord_core::Tally;
 
 /// Where the user's guide describes the table.
-const ADVICE: &str = "see docs/engines.md";
+const ADVICE: &str = "see docs/mysql.md";
 /// The length of a digest in hex digits.
 const DIGEST_LEN: u32 = 40;
 

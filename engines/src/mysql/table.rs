@@ -10,7 +10,7 @@ use super::sql::Sql;
 /// Why the table cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TableError {
-    #[error("table {table} does not exist: create it with pyzord --create-table, or see docs/engines.md")]
+    #[error("table {table} does not exist: create it with pyzord --create-table, or see docs/mysql.md")]
     Missing { table: String },
     #[error("table {table} cannot be used: {cause}")]
     Unusable { table: String, cause: SchemaError },
