@@ -36,6 +36,11 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::start::StartError;
 
+/// Compiles the example of the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// Returns the command lines of `pyzord`, `pyzor-migrate` and `pyzorctl`, for man pages and shell completions.
 #[must_use]
 pub fn commands() -> [clap::Command; 3] {
