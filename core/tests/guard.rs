@@ -207,6 +207,22 @@ fn networks_are_limited_as_a_whole_and_served_as_the_lists_say() {
     assert_eq!(server.ask("192.0.2.1", ping, 6), Ok(200));
 }
 
+/// The log of a server on `::` shows IPv4 peers so, and an operator copies them from there. Such a network never matched.
+#[test]
+fn networks_of_mapped_addresses_are_ipv4_networks() {
+    let ping = b"Op: ping\nPV: 2.1\n\n";
+    for mapped in ["::ffff:192.0.2.1/128", "::ffff:192.0.2.0/120"] {
+        let mut server = Server::new(|limits| limits.denied = vec![mapped.parse().unwrap()]);
+        for peer in ["192.0.2.1", "[::ffff:192.0.2.1]"] {
+            assert_eq!(server.ask(peer, ping, 0), Err(Ignored::DeniedNetwork), "{mapped} {peer}");
+        }
+        assert_eq!(server.ask("198.51.100.1", ping, 0), Ok(200), "{mapped}");
+    }
+    let mut all = Server::new(|limits| limits.denied = vec!["::/0".parse().unwrap()]);
+    assert_eq!(all.ask("[2001:db8::1]", ping, 0), Err(Ignored::DeniedNetwork));
+    assert_eq!(all.ask("192.0.2.1", ping, 0), Ok(200), "all of IPv6 is not IPv4");
+}
+
 /// A transport without addresses has limits, copies and usage, too.
 #[test]
 fn peers_without_an_address_share_one_limit() {

@@ -7,6 +7,9 @@ use core::time::Duration;
 
 use ipnet::IpNet;
 
+/// The leading bits of all IPv4 addresses that are mapped into IPv6, `::ffff:0:0/96`.
+const MAPPED_PREFIX: u8 = 96;
+
 /// A rate: a number per second in the long run, and a number at once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rate {
@@ -101,6 +104,21 @@ impl Limits {
 
     pub(super) fn limits(&self, peer: IpAddr) -> bool {
         !self.unlimited.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Returns the limits with IPv4 networks that are mapped into IPv6, such as `::ffff:192.0.2.0/120`, as IPv4 networks:
+    /// senders are compared by their IPv4 addresses.
+    pub(super) fn canonical(mut self) -> Self {
+        for network in self.allowed.iter_mut().chain(&mut self.denied).chain(&mut self.unlimited) {
+            let IpNet::V6(mapped) = *network else { continue };
+            let prefix = mapped.prefix_len().checked_sub(MAPPED_PREFIX);
+            if let (Some(address), Some(prefix)) = (mapped.addr().to_ipv4_mapped(), prefix)
+                && let Ok(plain) = IpNet::new(IpAddr::V4(address), prefix)
+            {
+                *network = plain;
+            }
+        }
+        self
     }
 
     /// Returns the network of an address, by the prefix length of its family.

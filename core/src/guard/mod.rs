@@ -86,6 +86,7 @@ impl<L: Lock<GuardMemory>> Guard<L> {
     /// push each other out of the memory; the example `udp` shows how to get them.
     #[must_use]
     pub fn new(limits: Limits, secret: [u8; 16]) -> Self {
+        let limits = limits.canonical();
         let memory = GuardMemory {
             requests: Buckets::new(limits.requests),
             failures: Buckets::new(limits.failures),
