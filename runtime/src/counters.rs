@@ -156,7 +156,11 @@ impl fmt::Display for Counters {
             read(&self.denied),
             read(&self.over_limit),
             read(&self.in_flight),
-        )
+        )?;
+        match read(&self.internal_errors) {
+            0 => Ok(()),
+            errors => write!(f, ", {errors} internal errors"),
+        }
     }
 }
 
