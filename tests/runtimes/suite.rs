@@ -62,10 +62,18 @@ fn with_server<D: Drive>(
     stores: impl FnOnce(Shared<'_>) -> Stores<Shared<'_>>,
     test: impl FnOnce(&Sockets, &mpsc::Sender<Command>),
 ) -> (String, MemoryStore, usize) {
+    with_server_on::<D>("127.0.0.1", stores, test)
+}
+
+fn with_server_on<D: Drive>(
+    address: &str,
+    stores: impl FnOnce(Shared<'_>) -> Stores<Shared<'_>>,
+    test: impl FnOnce(&Sockets, &mpsc::Sender<Command>),
+) -> (String, MemoryStore, usize) {
     let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
     let store = Shared(&records, &syncs);
     let stores = stores(store.clone());
-    let sockets = Sockets::bind("127.0.0.1", 0, stores.workers()).unwrap();
+    let sockets = Sockets::bind(address, 0, stores.workers()).unwrap();
     let (commands, receiver) = mpsc::channel();
     let counters = Counters::default();
     thread::scope(|scope| {
@@ -157,6 +165,34 @@ fn a_bug_in_a_store_fails_its_batch_and_nothing_else<D: Drive>() {
     }
 }
 
+/// A server on all addresses answered from the one that the routes prefer, so a client that asked another one, on a
+/// connected socket, never saw the reply.
+fn a_reply_leaves_from_the_address_that_was_asked<D: Drive>() {
+    for (address, asked) in [
+        ("0.0.0.0", &["127.0.0.1", "127.0.0.2", "127.3.2.1"][..]),
+        ("::", &["127.0.0.1", "127.0.0.2", "::1"]),
+    ] {
+        for kind in KINDS {
+            let test = |sockets: &Sockets, _: &mpsc::Sender<Command>| {
+                let port = sockets.address().unwrap().port();
+                let check = format!("Op: check\nOp-Digest: {DIGEST}\nPV: 2.1\n\n");
+                for ip in asked {
+                    // A connected socket takes datagrams from this address alone.
+                    let client =
+                        UdpSocket::bind(if ip.contains(':') { "[::]:0" } else { "0.0.0.0:0" }).unwrap();
+                    client.connect((*ip, port)).unwrap();
+                    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                    for request in [PING, check.as_bytes()] {
+                        let reply = ask(&client, request);
+                        assert!(reply.starts_with("Code: 200\n"), "{ip} on {address}: {reply}");
+                    }
+                }
+            };
+            with_server_on::<D>(address, |store| kind(store, 2), test);
+        }
+    }
+}
+
 fn what_is_no_request_is_counted<D: Drive>() {
     for kind in KINDS {
         let (counters, ..) = with_server::<D>(
@@ -230,6 +266,7 @@ for_every_runtime! {
     a_stop_answers_what_was_received_and_syncs,
     a_reload_changes_the_rules_of_every_worker,
     a_bug_in_a_store_fails_its_batch_and_nothing_else,
+    a_reply_leaves_from_the_address_that_was_asked,
     what_is_no_request_is_counted,
     a_store_that_hangs_delays_no_ping,
 }
