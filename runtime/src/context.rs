@@ -24,8 +24,8 @@ use crate::worker::{Backend, Worker};
 ///
 /// [`serve`](crate::serve) splits a [`Service`] with [`parts`](Self::parts) and gives each back end, each remote store and
 /// the maintenance a thread. At the end it calls [`stop`](Self::stop) and, once all workers have ended,
-/// [`close_pool`](Self::close_pool). A program with threads of its own can do the same.
-pub struct WorkerContext<'a> {
+/// [`close_pool`](Self::close_pool).
+pub(crate) struct WorkerContext<'a> {
     clock: Clock,
     sockets: &'a Sockets,
     server: SharedServer,
@@ -39,19 +39,19 @@ pub struct WorkerContext<'a> {
 
 /// The parts of a server that a runtime drives.
 #[derive(Debug)]
-pub struct ServiceParts<'c, 'a, S> {
+pub(crate) struct ServiceParts<'c, 'a, S> {
     /// One for each worker: make it a [worker](WorkerContext::worker) in the worker's thread.
-    pub backends: Vec<Backend<'c, S>>,
+    pub(crate) backends: Vec<Backend<'c, S>>,
     /// Stores that need a thread of their own, for [`WorkerContext::serve_remote`].
-    pub remote_stores: Vec<S>,
+    pub(crate) remote_stores: Vec<S>,
     /// The work of the thread that waits for commands.
-    pub maintenance: Maintenance<'c, 'a, S>,
+    pub(crate) maintenance: Maintenance<'c, 'a, S>,
 }
 
 impl<'a> WorkerContext<'a> {
     /// Returns the context of a service.
     #[must_use]
-    pub fn new<S>(service: &Service<'a, S>) -> Self {
+    pub(crate) fn new<S>(service: &Service<'a, S>) -> Self {
         let remote_stores = match &service.stores {
             Stores::Local(_) => 0,
             Stores::Remote { stores, .. } => stores.len(),
@@ -71,7 +71,7 @@ impl<'a> WorkerContext<'a> {
     }
 
     /// Splits the service of this context.
-    pub fn parts<'c, 's, S: Store>(&'c self, service: Service<'s, S>) -> ServiceParts<'c, 's, S> {
+    pub(crate) fn parts<'c, 's, S: Store>(&'c self, service: Service<'s, S>) -> ServiceParts<'c, 's, S> {
         let Service { stores, upkeep, cleanup, reload, supervisor, .. } = service;
         let sockets = self.sockets.for_workers();
         let (backends, remote_stores) = match stores {
@@ -99,27 +99,27 @@ impl<'a> WorkerContext<'a> {
     }
 
     /// Returns a worker, which stays in the thread that calls this.
-    pub fn worker<'c, S: Store>(&'c self, backend: Backend<'c, S>) -> Worker<'c, S> {
+    pub(crate) fn worker<'c, S: Store>(&'c self, backend: Backend<'c, S>) -> Worker<'c, S> {
         Worker::new(self.responder(backend.socket()), backend, &self.stop)
     }
 
     /// Answers the batches that wait for a remote store. It blocks until [`close_pool`](Self::close_pool).
-    pub fn serve_remote(&self, store: impl Store) {
+    pub(crate) fn serve_remote(&self, store: impl Store) {
         self.pool.run(store, self.responder(self.sockets.first()));
     }
 
     /// Lets the workers end: each answers what is in its receive buffer first.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
     /// Whether the server stops.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
     /// Lets the threads of remote stores end, after all workers have: each answers what waits first.
-    pub fn close_pool(&self) {
+    pub(crate) fn close_pool(&self) {
         self.pool.close();
     }
 

@@ -6,6 +6,8 @@
 //! is no queue between a datagram and its reply, and no lock but the store's and, for limits and signed counts, the
 //! guard's.
 
+#[cfg(test)]
+mod allocations;
 mod clock;
 mod context;
 mod counters;
@@ -28,17 +30,14 @@ mod wake;
 mod worker;
 
 pub use clock::Clock;
-pub use context::{ServiceParts, WorkerContext};
 pub use counters::{Counters, Counts};
-pub use datagrams::{LocalAddress, Path, ReceiveMode};
+pub use datagrams::{LocalAddress, Path};
 pub use file_limits::outlive_file_limits;
 pub use forward::Forwarding;
 pub use guard::{SharedGuard, SharedLock, SharedServer, shared_guard};
-pub use maintenance::Maintenance;
 pub use metrics::{Details, Distribution, TopClient};
 pub use queue::{Next, Queue};
 pub use serve::serve;
 pub use service::{Command, Service, Stores};
 pub use socket::{BindError, Sockets};
 pub use supervisor::{StatusChange, Supervisor};
-pub use worker::{Backend, Worker};

@@ -14,7 +14,7 @@ use crate::supervisor::{StatusChange, Supervisor};
 pub(crate) type Reload<'a> = &'a mut (dyn FnMut() -> Option<Policy> + Send);
 
 /// What the thread that waits for commands does between them: the store's upkeep, reloads, the service manager.
-pub struct Maintenance<'c, 'a, S> {
+pub(crate) struct Maintenance<'c, 'a, S> {
     pub(crate) clock: Clock,
     pub(crate) policy: &'c Reloadable<Policy>,
     pub(crate) heartbeats: &'c Heartbeats,
@@ -29,7 +29,7 @@ pub struct Maintenance<'c, 'a, S> {
 impl<S: Store> Maintenance<'_, '_, S> {
     /// Does what is due, and returns the time until something is due again, at most. It blocks as long as the store
     /// does.
-    pub fn run(&mut self) -> Duration {
+    pub(crate) fn run(&mut self) -> Duration {
         self.policy.release();
         self.upkeep();
         let upkeep = self.schedule.next_deadline().since(self.clock.tick());
@@ -37,7 +37,7 @@ impl<S: Store> Maintenance<'_, '_, S> {
     }
 
     /// Replaces the policy.
-    pub fn reload(&mut self) {
+    pub(crate) fn reload(&mut self) {
         self.notify(StatusChange::Reloading);
         if let Some(policy) = (self.reload)() {
             self.policy.replace(policy);
@@ -46,12 +46,12 @@ impl<S: Store> Maintenance<'_, '_, S> {
     }
 
     /// Tells the service manager that the server stops.
-    pub fn stopping(&mut self) {
+    pub(crate) fn stopping(&mut self) {
         self.notify(StatusChange::Stopping);
     }
 
     /// Syncs the store for the last time.
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         if let Err(failure) = self.store.upkeep(self.clock.now(), Task::Sync) {
             log::error!("the last sync of the database failed, recent counts may be lost: {failure}");
         }

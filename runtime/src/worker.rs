@@ -25,7 +25,7 @@ const LAST_BATCHES: usize = 4096;
 
 /// A worker's socket and store, on their way to the worker's thread.
 #[derive(Debug)]
-pub struct Backend<'a, S> {
+pub(crate) struct Backend<'a, S> {
     socket: &'a UdpSocket,
     store: WorkerStore<'a, S>,
     heartbeat: Heartbeat,
@@ -54,7 +54,7 @@ impl<'a, S> Backend<'a, S> {
 }
 
 /// Receives datagrams at one socket and answers them.
-pub struct Worker<'a, S> {
+pub(crate) struct Worker<'a, S> {
     responder: Responder<'a>,
     store: WorkerStore<'a, S>,
     stop: &'a AtomicBool,
@@ -82,7 +82,7 @@ impl<'a, S: Store> Worker<'a, S> {
     }
 
     /// Answers what is in the receive buffer after a stop.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         let mut left = LAST_BATCHES;
         while left > 0 && self.serve(ReceiveMode::NonBlocking) {
             left -= 1;
@@ -92,7 +92,7 @@ impl<'a, S: Store> Worker<'a, S> {
     /// Receives, judges and answers one batch. Returns whether there was a datagram.
     ///
     /// An error that a peer can provoke is counted and survived, and so is a panic.
-    pub fn serve(&mut self, mode: ReceiveMode) -> bool {
+    pub(crate) fn serve(&mut self, mode: ReceiveMode) -> bool {
         self.heartbeat.beat();
         // A panic must not end a worker: the server would go on with fewer of them, unnoticed. It costs its batch, and
         // no half-done state is used again.

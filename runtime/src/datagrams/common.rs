@@ -17,7 +17,7 @@ pub(super) type Buffer = [u8; pyzord_core::MAX_REQUEST + 1];
 
 /// Whether a receive waits when no datagram is there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum ReceiveMode {
+pub(crate) enum ReceiveMode {
     /// Waits for the first datagram, until the socket's time-out; never for a second one.
     WaitForFirst,
     /// Never waits.

@@ -11,10 +11,9 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
-pub use common::ReceiveMode;
 pub use path::{LocalAddress, Path};
 
-pub(crate) use common::Sent;
+pub(crate) use common::{ReceiveMode, Sent};
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Inbox, Outbox};
 #[cfg(target_os = "linux")]

@@ -1,6 +1,4 @@
-//! A datagram costs no allocation, from its receipt to its reply, with all that a status page wants to know, nor when
-//! it is forwarded.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! A test that a datagram costs no allocation, from its receipt to its reply, with metrics and with forwarding.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -11,14 +9,20 @@ use pyzord_core::{
     StoreAnswer, StoreCall, StoreFailure, Task, UnixTime,
 };
 use pyzord_engines::Gdbm;
-use pyzord_runtime::{
-    Clock, Counters, Forwarding, ReceiveMode, Service, Sockets, Stores, WorkerContext, shared_guard,
-};
+
+use crate::clock::Clock;
+use crate::context::WorkerContext;
+use crate::counters::Counters;
+use crate::datagrams::ReceiveMode;
+use crate::forward::Forwarding;
+use crate::guard::shared_guard;
+use crate::service::{Service, Stores};
+use crate::socket::Sockets;
 
 const ACCOUNTS: &[u8] = b"bob : 0123456789abcdef0123456789abcdef01234567";
 const ACCESS: &[u8] = b"all : anonymous : allow\nall : bob : allow\n";
 
-/// One datagram of each kind, some of them in vain.
+/// Returns one datagram of each kind, refused and ignored ones too.
 fn datagrams(now: UnixTime) -> Vec<Vec<u8>> {
     let key = HashedKey::new(b"bob", b"0123456789abcdef0123456789abcdef01234567");
     let mut datagrams =
@@ -37,13 +41,13 @@ fn datagrams(now: UnixTime) -> Vec<Vec<u8>> {
     datagrams
 }
 
-/// Sends all of `datagrams` to a worker that was warm before, and counts what it allocates in serving them.
+/// Sends all datagrams to a worker with warm buffers, and returns the number of its allocations.
 fn allocations<S: Store + Clone>(store: &S) -> u64 {
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
     sockets.iter().for_each(|socket| socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap());
     let (policy, _) = Policy::parse(Some(ACCOUNTS), Some(ACCESS), AccessOrder::FirstMatch);
     let counters = Counters::detailed(1);
-    // To a server that never answers; what its thread allocates is not counted.
+    // To a server that never answers. Allocations of the forwarding thread are not counted.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let remote = Remote::new("127.0.0.1", silent.local_addr().unwrap().port());
     let forwarding = Forwarding::start(vec![remote], Duration::from_secs(60)).unwrap();
@@ -95,7 +99,7 @@ fn a_datagram_costs_no_allocation_with_gdbm() {
     assert_eq!(allocations(&store), 0);
 }
 
-/// The counter sees what there is to be seen.
+/// The counter itself works.
 #[test]
 fn an_allocation_is_counted() {
     assert!(allocations(&Wasteful) > 0);
