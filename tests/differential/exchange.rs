@@ -63,7 +63,18 @@ pub(crate) fn converse(client: &Client, cases: &[(Vec<u8>, Marker)]) -> Vec<Opti
 /// Sends the opening marker, and discards all replies before that of the marker.
 pub(crate) fn open(client: &Client, marker: &Marker) {
     client.send(&marker.datagram);
-    while client.receive_bytes() != marker.reply {}
+    let mut last = None;
+    loop {
+        match client.receive_within(20_000) {
+            Some(reply) if reply.as_bytes() == marker.reply => return,
+            Some(reply) => last = Some(reply),
+            None => panic!(
+                "{} does not answer {}; its last reply is {last:?}",
+                client.server(),
+                marker.datagram.escape_ascii()
+            ),
+        }
+    }
 }
 
 /// Divides the cases into ranges that fit into a window.
