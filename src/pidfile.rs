@@ -16,7 +16,7 @@ const TOO_LONG: u64 = 64;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {
     /// There is no file.
-    Nobody,
+    NoFile,
     /// The content of the file; it is not the id of a running pyzord.
     Gone(String),
     /// A running pyzord.
@@ -46,7 +46,7 @@ impl Owner {
     pub(crate) fn of(path: &Path) -> Result<Self, PidFileError> {
         let mut text = String::new();
         match fs::File::open(path).and_then(|file| file.take(TOO_LONG).read_to_string(&mut text)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Nobody),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::NoFile),
             Err(cause) => return Err(PidFileError::Io { path: path.to_owned(), cause }),
             Ok(_) if text.len() as u64 == TOO_LONG => {
                 return Err(PidFileError::NotAPidFile { path: path.to_owned() });
@@ -69,7 +69,7 @@ impl PidFile {
     /// Returns an error unless the file may be written: it does not exist, or is stale, of a dead process.
     pub(crate) fn check(path: &Path) -> Result<(), PidFileError> {
         match Owner::of(path)? {
-            Owner::Nobody => Ok(()),
+            Owner::NoFile => Ok(()),
             Owner::Running(pid) => Err(PidFileError::Running { path: path.to_owned(), pid }),
             Owner::Gone(text) => {
                 log::warn!("pid file {}: process `{text}` is gone, taking over", path.display());

@@ -46,7 +46,7 @@ struct JsonStatus<'a> {
 pub(crate) fn run(context: &Context, options: &Status, out: &mut dyn Write) -> Outcome {
     let owner = match context.settings.pid_file.as_deref() {
         Some(path) => Owner::of(path)?,
-        None => Owner::Nobody,
+        None => Owner::NoFile,
     };
     let client = UdpClient::new(&context.settings, context.clock)?;
     let answer = client.query(Operation::Ping, None);
@@ -79,14 +79,14 @@ impl ServerStatus<'_> {
     fn exit_code(&self) -> ExitCode {
         match (&self.owner, &self.answer) {
             (_, Ok(_)) => ExitCode::SUCCESS,
-            (Owner::Nobody, Err(_)) => NOT_RUNNING.into(),
+            (Owner::NoFile, Err(_)) => NOT_RUNNING.into(),
             (Owner::Gone(_) | Owner::Running(_), Err(_)) => ExitCode::FAILURE,
         }
     }
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         match &self.owner {
-            Owner::Nobody => writeln!(out, "process: no pid file")?,
+            Owner::NoFile => writeln!(out, "process: no pid file")?,
             Owner::Gone(text) => writeln!(out, "process: `{}` of the pid file is gone", text.escape_debug())?,
             Owner::Running(pid) => writeln!(out, "process: {pid}")?,
         }
@@ -104,7 +104,7 @@ impl ServerStatus<'_> {
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         let pid = match &self.owner {
             Owner::Running(pid) => Some(pid.as_raw()),
-            Owner::Nobody | Owner::Gone(_) => None,
+            Owner::NoFile | Owner::Gone(_) => None,
         };
         let (answer, ms) = match &self.answer {
             Ok(reply) => (reply.to_string(), Some(json::number(&format!("{:.3}", millis(reply)))?)),

@@ -92,7 +92,7 @@ impl Forwarder {
         }
     }
 
-    /// Prepares for a stop: digests no longer wait to fill a request.
+    /// Prepares for a stop: sends the waiting digests without waiting until they fill a request.
     pub fn stop(&mut self) {
         self.stopping = true;
         self.targets.iter_mut().for_each(Target::hurry);

@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(copies.look(one, at(2)), Seen::Counted);
         assert_eq!(copies.look(two, at(2)), Seen::Never, "the first copy failed");
         assert_eq!(copies.look(one, at(600)), Seen::Counted);
-        assert_eq!(copies.look(one, at(601)), Seen::Never, "no request is valid for so long");
+        assert_eq!(copies.look(one, at(601)), Seen::Never, "the signature has expired");
     }
 
     /// With all of them in one place, eight would drive out the others.
