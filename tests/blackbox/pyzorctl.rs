@@ -6,10 +6,10 @@ use std::io::Write as _;
 use std::net::UdpSocket;
 use std::process::{Command, Output, Stdio};
 
-use pyzord_core::{AccessOrder, Digest, Operation, Policy, Record, Tally, UnixTime};
+use pyzord_core::{Digest, Record, Tally, UnixTime};
 use pyzord_engines::Gdbm;
 
-use crate::harness::{Guarded, Home, Server, digest, field, python, request, run_python};
+use crate::harness::{Guarded, Home, Server, digest, field, request, run_python};
 
 fn command(home: &Home, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pyzorctl"));
@@ -31,7 +31,7 @@ pub(crate) fn feed(home: &Home, arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -373,176 +373,6 @@ fn expiry_is_what_a_server_would_remove() {
     // `delete` reads such a list.
     assert!(printed(&feed(&home, &["delete", "-"], &listed)).starts_with(&format!("{}: deleted", digest(4))));
     assert_eq!(printed(&ctl(&home, &["expiry", "--list"])), "");
-}
-
-/// Computes the key with Python's own function from our salt.
-const GENKEY: &str = "
-import getpass, hashlib, importlib.machinery, importlib.util, sys
-loader = importlib.machinery.SourceFileLoader('pyzor_client', sys.argv[1])
-client = importlib.util.module_from_spec(importlib.util.spec_from_loader('pyzor_client', loader))
-loader.exec_module(client)
-getpass.getpass = lambda prompt: sys.argv[3]
-class Salt:
-    hexdigest = lambda self: sys.argv[2]
-    digest = lambda self: bytes.fromhex(sys.argv[2])
-calls = []
-def hash_func(data):
-    calls.append(data)
-    return Salt() if len(calls) == 2 else hashlib.sha1(data)
-client.genkey(None, None, None, hash_func)
-";
-
-#[test]
-fn a_key_equals_that_of_pythons_client_and_the_server_accepts_it() {
-    let home = Home::new();
-    let passphrase = "correct h\u{f6}rse ";
-    let server = Server::on(home, &[]);
-    let port = server.address.port().to_string();
-    let arguments = ["genkey", "alice", "--address", "127.0.0.1", "--port", &port];
-    let made = printed(&feed(&server.home, &arguments, &format!("{passphrase}\n{passphrase}\n")));
-    let lines: Vec<&str> = made.lines().collect();
-    let [head, keys, .., client, _, _, account] = lines[..] else { panic!("{made}") };
-    let salt = keys.split(',').next().unwrap();
-    let program = python("pyzor").get_args().next().unwrap().to_str().unwrap().to_owned();
-    assert_eq!(run_python(GENKEY, &[&program, salt, passphrase]), format!("{head}\n{keys}\n"));
-
-    // Each printed line goes unchanged into its file.
-    let person = Home::new();
-    person.write("accounts", client);
-    person.write("servers", format!("127.0.0.1:{port}\n"));
-    server.home.write("pyzord.passwd", account);
-    server.home.write("pyzord.access", "ping : alice : allow\n");
-    let server = Server::spawn(server.stop(), &["-a", "127.0.0.1", "-p", &port]);
-    let ping = || python("pyzor").arg("--homedir").arg(person.dir()).arg("ping").output().unwrap();
-    assert!(stdout(&ping()).contains("(200, 'OK')"), "{:?}", ping());
-    drop(server);
-
-    let other = Home::new();
-    let twice = printed(&feed(&other, &["genkey"], "a\na\n"));
-    assert_ne!(twice, printed(&feed(&other, &["genkey"], "a\na\n")), "each run has a salt of its own");
-    assert_eq!(twice.lines().count(), 2);
-    assert_eq!(printed(&ctl(&other, &["genkey", "--random"])).lines().count(), 2);
-    for (input, cause) in [("a\nb\n", "do not match"), ("\n\n", "is empty"), ("", "is empty")] {
-        let output = feed(&other, &["genkey"], input);
-        assert!(output.status.code() == Some(1) && stderr(&output).contains(cause), "{output:?}");
-    }
-    assert_eq!(ctl(&other, &["genkey", "a:b"]).status.code(), Some(2));
-}
-
-/// Types on a terminal; returns its output, the exit status, and whether the terminal echoes again.
-const TERMINAL: &str = "
-import os, pty, sys, termios
-typed = sys.argv[1].encode().decode('unicode_escape').encode().split(b'|')
-leader, follower = pty.openpty()
-child = os.fork()
-if child == 0:
-    os.setsid()
-    for descriptor in (0, 1, 2):
-        os.dup2(follower, descriptor)
-    os.execv(sys.argv[2], sys.argv[2:])
-shown = b''
-for number, text in enumerate(typed, 1):
-    while shown.count(b'passphrase') < number:
-        shown += os.read(leader, 1000)
-    os.write(leader, text)
-status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-os.set_blocking(leader, False)
-try:
-    while True:
-        shown += os.read(leader, 1000)
-except BlockingIOError:
-    pass
-print(status, bool(termios.tcgetattr(follower)[3] & termios.ECHO), shown)
-";
-
-#[test]
-fn a_passphrase_is_not_shown_and_the_terminal_is_left_as_it_was() {
-    let home = Home::new();
-    let on_terminal = |typed: &str| {
-        let program = env!("CARGO_BIN_EXE_pyzorctl");
-        run_python(TERMINAL, &[typed, program, "--homedir", home.dir().to_str().unwrap(), "genkey"])
-    };
-    let made = on_terminal("hunter2\\n|hunter2\\n");
-    assert!(made.starts_with("0 True ") && made.contains("salt,key:"), "{made}");
-    let interrupted = on_terminal("hunter2\\n|hun\\x03");
-    assert!(interrupted.starts_with("1 True ") && interrupted.contains("interrupted"), "{interrupted}");
-    assert!(!made.contains("hun") && !interrupted.contains("hun"), "{made} {interrupted}");
-}
-
-#[test]
-fn explanations_agree_with_the_server() {
-    let home = Home::new();
-    let accounts = "alice : 1\nbob : 2\nEve : 3\n";
-    home.write("pyzord.passwd", accounts);
-    let files = [
-        Some("check report ping pong info : anonymous : allow\nall : all : allow\nwhitelist : bob : deny\n"),
-        Some(
-            "# nobody\n\nnonsense\nreport : eve Eve : deny\nall : all anonymous : allow\ncheck : bob : deny\nping:all:deny",
-        ),
-        Some(""),
-        None,
-    ];
-    for text in files {
-        match text {
-            Some(text) => drop(home.write("pyzord.access", text)),
-            None => fs::remove_file(home.path("pyzord.access")).unwrap(),
-        }
-        let mut differences = Vec::new();
-        let [first, last] = [AccessOrder::FirstMatch, AccessOrder::LastMatch]
-            .map(|order| Policy::parse(Some(accounts.as_bytes()), text.map(str::as_bytes), order).0);
-        let mut rights = [Vec::new(), Vec::new()];
-        for user in ["Eve", "alice", "bob", "anonymous"] {
-            for operation in Operation::ALL {
-                let allowed = [&first, &last].map(|policy| policy.allows(user.as_bytes(), operation));
-                let start = format!("{{\"user\":\"{user}\",\"operation\":\"{operation}\",");
-                for (rights, allowed) in rights.iter_mut().zip(allowed) {
-                    rights.push(format!("{start}\"allowed\":{allowed},"));
-                }
-                if allowed[0] != allowed[1] {
-                    differences.push(format!("{start}\"first_match\":{},", allowed[0]));
-                }
-            }
-        }
-        let starts = |arguments: &[&str], expected: &[String]| {
-            let told = printed(&ctl(&home, arguments));
-            assert_eq!(told.lines().count(), expected.len(), "{text:?}: {told}");
-            assert!(
-                told.lines().zip(expected).all(|(line, start)| line.starts_with(start)),
-                "{text:?}: {told}"
-            );
-        };
-        starts(&["explain", "--all", "--json"], &rights[0]);
-        starts(&["explain", "--all", "--json", "--access-order", "last-match"], &rights[1]);
-        starts(&["explain", "bob", "--json"], &rights[0][12..18]);
-        starts(&["compare-orders", "--json"], &differences);
-    }
-}
-
-#[test]
-fn an_explanation_shows_the_line() {
-    let home = Home::new();
-    home.write("pyzord.passwd", "bob : 5ec2e7\n");
-    assert_eq!(
-        printed(&ctl(&home, &["explain", "anonymous", "check"])),
-        "anonymous check: allowed by default, as there is no access file\n"
-    );
-    home.write("pyzord.access", "all : all : allow\nwhitelist : bob : deny\n");
-    assert_eq!(
-        printed(&ctl(&home, &["explain", "bob", "whitelist"])),
-        "bob whitelist: allowed by line 1: all : all : allow\n"
-    );
-    assert_eq!(
-        printed(&ctl(&home, &["compare-orders"])),
-        "bob whitelist:\n  first-match: allowed by line 1: all : all : allow\n  \
-         last-match: denied by line 2: whitelist : bob : deny\ndifferences: 1\n"
-    );
-    let table = printed(&ctl(&home, &["explain", "--all"]));
-    let cells: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(cells[1], ["bob", "yes:1", "yes:1", "yes:1", "yes:1", "yes:1", "yes:1"]);
-    assert_eq!(cells[2], ["anonymous", "no", "no", "no", "no", "no", "no"]);
-    let unknown = ctl(&home, &["explain", "eve"]);
-    assert_eq!(unknown.status.code(), Some(1));
-    assert!(stderr(&unknown).contains("pyzord.passwd: there is no account `eve`"), "{unknown:?}");
 }
 
 #[test]
