@@ -49,6 +49,8 @@ pub(crate) fn parse(text: &str, section: &str) -> Result<Vec<Property>, SyntaxEr
     let mut properties: Vec<Property> = Vec::new();
     let mut inside = None;
     let mut continuable = false;
+    // Windows writes a byte order mark before the text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (line, raw) in (1..).zip(text.lines()) {
         let error = |cause| SyntaxError { line, cause };
         let content = raw.trim();
@@ -125,6 +127,7 @@ mod tests {
             ("", &[][..]),
             ("[client]\nPort = 1\n[server]\n", &[]),
             ("[server]\nPort = 1\n", &[(2, "Port", "1")]),
+            ("\u{feff}[server]\nPort = 1\n", &[(2, "Port", "1")]),
             ("\u{20}[server]\n  Port:1\n", &[(2, "Port", "1")]),
             ("[server]\r\nDigestDB = a = b ; c # d\r\n", &[(2, "DigestDB", "a = b ; c # d")]),
             ("# x\n[server]\n; y\n  # z\nPort=1", &[(5, "Port", "1")]),

@@ -36,7 +36,8 @@ struct Meaning {
 type Rewriting = fn(Files) -> Files;
 
 /// Each rewriting applies to the result of those before it.
-const REWRITINGS: [(&str, Rewriting); 4] = [
+const REWRITINGS: [(&str, Rewriting); 5] = [
+    ("indented-comment", without_indented_comments),
     ("empty-part", without_empty_parts),
     ("account-named-anonymous", without_anonymous),
     ("all-in-a-list", with_all_written_out),
@@ -135,6 +136,17 @@ fn meaning(answer: &str) -> Meaning {
         keys,
         rights: rights.map(|(user, ops)| (text(user), list(ops).into_iter().collect())).collect(),
     }
+}
+
+/// Removes the comments that are indented or stand behind a byte order mark, and the mark.
+fn without_indented_comments(mut files: Files) -> Files {
+    for lines in [&mut files.accounts, &mut files.access].into_iter().flatten() {
+        for line in lines.iter_mut() {
+            *line = line.strip_prefix('\u{feff}').unwrap_or(line).to_owned();
+        }
+        lines.retain(|line| line.starts_with('#') || !line.trim_start().starts_with('#'));
+    }
+    files
 }
 
 /// Removes the lines without a user, a key, operations or users.
@@ -287,9 +299,20 @@ fn access_line(random: &mut Random) -> String {
 }
 
 fn other_line(random: &mut Random) -> String {
-    random
-        .pick(&["", "  ", "# comment", "#bob : key", "# all : all : allow", ":", "::", "nonsense"])
-        .to_owned()
+    const LINES: [&str; 11] = [
+        "",
+        "  ",
+        "# comment",
+        "#bob : key",
+        "# all : all : allow",
+        " # all : all anonymous : allow",
+        "\t#eve : key",
+        "\u{feff}bob : key",
+        ":",
+        "::",
+        "nonsense",
+    ];
+    random.pick(&LINES).to_owned()
 }
 
 /// Python decodes the files: it fails for other encodings, and strips the white space of Unicode.

@@ -18,7 +18,7 @@ pub(super) struct AccountLine {
 /// Parses a client's accounts file. A bad line is skipped with a warning, which never shows a key.
 pub(super) fn parse(text: &[u8], warnings: &mut Vec<Warning>) -> Vec<AccountLine> {
     let mut accounts = Vec::new();
-    for (line, text) in client_lines(text) {
+    for (line, text) in client_lines(UserFile::ClientAccounts, text, warnings) {
         match parse_line(&text) {
             Ok((host, port, credentials)) => accounts.push(AccountLine { line, host, port, credentials }),
             Err(cause) => warnings.push(Warning::on_line(UserFile::ClientAccounts, line, cause)),

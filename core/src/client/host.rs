@@ -3,15 +3,20 @@
 use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::net::Ipv6Addr;
+
+use crate::user_file::{UserFile, Warning, content_lines};
 
 /// Returns the lines with content of a client's file, trimmed, and their numbers from 1. Bytes that are not UTF-8 become
 /// replacement characters.
-pub(super) fn client_lines(text: &[u8]) -> impl Iterator<Item = (usize, String)> {
-    (1..)
-        .zip(text.split(|byte| *byte == b'\n'))
+pub(super) fn client_lines<'a>(
+    file: UserFile,
+    text: &'a [u8],
+    warnings: &mut Vec<Warning>,
+) -> impl Iterator<Item = (usize, String)> + use<'a> {
+    content_lines(file, text, warnings)
         .map(|(number, line)| (number, String::from_utf8_lossy(line).trim().to_owned()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Parses a host's name or address into the one form in which hosts are compared.

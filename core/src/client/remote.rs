@@ -79,7 +79,7 @@ impl fmt::Display for Remote {
 
 fn parse_servers(text: &[u8], warnings: &mut Vec<Warning>) -> Vec<Remote> {
     let mut remotes: Vec<Remote> = Vec::new();
-    for (number, line) in client_lines(text) {
+    for (number, line) in client_lines(UserFile::Servers, text, warnings) {
         let mut warn = |text: &'static str| warnings.push(Warning::on_line(UserFile::Servers, number, text));
         let Some((host, port)) = line.rsplit_once(':') else {
             warn("skipped: a line is `host:port`");

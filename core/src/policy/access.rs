@@ -41,7 +41,7 @@ impl Rules {
     /// Parses an access file, `None` for an absent one. A bad line is skipped with a warning; it never grants anything.
     pub(crate) fn parse(text: Option<&[u8]>, accounts: &Accounts, warnings: &mut Vec<Warning>) -> Self {
         let mut rules = Self::default();
-        for (line, content) in content_lines(text.unwrap_or(DEFAULT)) {
+        for (line, content) in content_lines(UserFile::Access, text.unwrap_or(DEFAULT), warnings) {
             let mut warn = |text: String| warnings.push(Warning::on_line(UserFile::Access, line, text));
             match rules.parse_rule(line, content, accounts, &mut warn) {
                 Ok(rule) => rules.rules.push(rule),

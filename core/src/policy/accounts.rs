@@ -14,7 +14,7 @@ pub(crate) type Accounts = BTreeMap<Box<[u8]>, HashedKey>;
 /// Parses an accounts file. A bad line is skipped with a warning, which never shows a key.
 pub(crate) fn parse(text: &[u8], warnings: &mut Vec<Warning>) -> Accounts {
     let mut accounts = Accounts::new();
-    for (number, line) in content_lines(text) {
+    for (number, line) in content_lines(UserFile::Accounts, text, warnings) {
         let mut warn = |text: &'static str| warnings.push(Warning::on_line(UserFile::Accounts, number, text));
         let Some((user, key)) = split_pair(line) else {
             warn("skipped: a line is `user : key`, with one colon");
@@ -63,9 +63,9 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_mark_that_is_not_in_the_first_column_belongs_to_the_line() {
+    fn a_comment_may_be_indented() {
         let mut warnings = Vec::new();
-        let accounts = parse(b" #bob : key\n", &mut warnings);
-        assert!(accounts.contains_key(&b"#bob"[..]) && warnings.is_empty());
+        let accounts = parse(b" #bob : key\n\t# eve : key\n", &mut warnings);
+        assert!(accounts.is_empty() && warnings.is_empty());
     }
 }

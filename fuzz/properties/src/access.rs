@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use pyzord_core::{ANONYMOUS, AccessOrder, Operation, Policy, Refusal, Server, UnixTime};
 
 use crate::one_request::{OneRequest, forgetful_server};
-use crate::told;
+use crate::{told, user_lines};
 
 /// A policy says of every user and operation what the lines of the access file say, read one after another, in either
 /// order. Words that are no operations are granted by them, too, as far as 501 takes the place of 403.
@@ -123,7 +123,7 @@ impl<'a> Line<'a> {
 }
 
 fn content(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.starts_with(b"#"))
+    user_lines::content(text).into_iter().map(|(_, line)| line)
 }
 
 fn fields(line: &[u8]) -> Vec<&[u8]> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use pyzord_core::{ANONYMOUS, AccessOrder, HashedKey, HeaderBlock, Policy, Refusal, Server, UnixTime};
 
 use crate::one_request::{OneRequest, forgetful_server};
-use crate::told;
+use crate::{told, user_lines};
 
 const NOW: i64 = 1_700_000_000;
 
@@ -31,7 +31,7 @@ pub fn accounts(text: &[u8]) {
 /// "Exactly one colon; the last line for a user wins."
 fn keys(text: &[u8]) -> BTreeMap<&[u8], &[u8]> {
     let mut keys = BTreeMap::new();
-    for line in text.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.starts_with(b"#")) {
+    for (_, line) in user_lines::content(text) {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').map(<[u8]>::trim_ascii).collect();
         if let [user @ [_, ..], key @ [_, ..]] = fields[..] {
             keys.insert(user, key);

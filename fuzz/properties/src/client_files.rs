@@ -5,6 +5,8 @@ use std::net::Ipv6Addr;
 use pyzord_core::client::{Credentials, Remote};
 use pyzord_core::{UserFile, Warning};
 
+use crate::user_lines;
+
 /// Of a client's files, every line is a server or an account, says nothing, or has a warning with its number, in one
 /// line that shows no part of the file; a server's account is the last line of its host and port.
 ///
@@ -58,7 +60,7 @@ fn check_warnings(warnings: &[Warning], file: UserFile, text: &[u8], used: usize
         // A text that is part of the program has no part of the file.
         let fixed = matches!(warning.text, Cow::Borrowed(_));
         match warning.line {
-            None => assert!(file == UserFile::Servers && used == 0, "{told}"),
+            None => assert!(user_lines::marked(text) || file == UserFile::Servers && used == 0, "{told}"),
             Some(line) => {
                 assert!(fixed && said.contains_key(&line), "{told}");
                 assert!(told.contains(&format!(", line {line}: ")), "{told}");
@@ -75,10 +77,9 @@ fn check_warnings(warnings: &[Warning], file: UserFile, text: &[u8], used: usize
 }
 
 /// The lines that are neither empty nor comments, by their numbers.
-fn said(text: &[u8]) -> BTreeMap<usize, String> {
-    let text = String::from_utf8_lossy(text);
-    let lines = (1..).zip(text.split('\n')).map(|(number, line)| (number, line.trim().to_owned()));
-    lines.filter(|(_, line)| !matches!(line.chars().next(), None | Some('#'))).collect()
+fn said(file: &[u8]) -> BTreeMap<usize, String> {
+    let text = |line| String::from_utf8_lossy(line).trim().to_owned();
+    user_lines::content(file).into_iter().map(|(number, line)| (number, text(line))).collect()
 }
 
 /// A line's parts, the last ones cut off at their colons.

@@ -15,6 +15,7 @@ mod one_request;
 mod peer;
 mod record;
 mod told;
+mod user_lines;
 
 macro_rules! targets {
     ($($name:ident,)*) => {

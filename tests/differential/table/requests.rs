@@ -205,6 +205,13 @@ pub(super) const ACCESS: Section = Section {
             why: "keys do not belong in logs",
         },
         Row {
+            id: "indented-comment",
+            matter: "line whose first word begins with `#`, indented or behind a byte order mark",
+            python: "is a comment only if `#` is the file's or the line's first character; else it is a rule or an account",
+            pyzord: "is a comment; a byte order mark is no part of the line behind it, with a warning",
+            why: "a rule that is commented out grants nothing",
+        },
+        Row {
             id: "empty-part",
             matter: "line without user, key or operation",
             python: "is accepted",
