@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::cli::CommandLine;
 use crate::home::Home;
 use crate::logs::Logs;
+use crate::rules::Rules;
 use crate::settings::{Settings, Sources, shown};
 use crate::start::StartError;
 use crate::{engine, forward, rules, start};
@@ -44,7 +45,7 @@ pub(crate) fn create_table(options: &CommandLine) -> Result<ExitCode, StartError
 }
 
 fn check_rules(settings: &Settings) -> Result<(), StartError> {
-    let (policy, warnings) = rules::read(settings)?;
+    let Rules { policy, warnings, .. } = rules::read(settings)?;
     println!("accounts: {}", policy.accounts());
     warnings.iter().for_each(|warning| println!("warning: {warning}"));
     Ok(())

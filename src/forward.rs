@@ -1,6 +1,5 @@
 //! The client's home directory that `ForwardClientHomeDir` names: the servers to forward to, and the accounts there.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use thiserror::Error;
 
 use crate::home::{Home, HomeError};
 use crate::ini::{self, SyntaxCause};
+use crate::regular_file::{self, ReadError};
 use crate::rules::{RulesError, describe, read_file};
 use crate::settings::Settings;
 
@@ -43,7 +43,7 @@ pub(crate) enum ForwardError {
     Unreadable {
         file: PathBuf,
         #[source]
-        cause: io::Error,
+        cause: ReadError,
     },
     /// A line of the client's configuration file is malformed.
     #[error("client's configuration file {}, line {line}: {cause}", file.display())]
@@ -103,9 +103,8 @@ impl ClientConfig {
     fn read(directory: &Path) -> Result<Self, ForwardError> {
         let home = Home::new(Some(directory))?;
         let file = home.resolve("config");
-        let text = match fs::read(&file) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let text = match regular_file::read(&file) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned(),
             Err(cause) => return Err(ForwardError::Unreadable { file, cause }),
         };
         let entries = match ini::parse(&text, "client") {

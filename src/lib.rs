@@ -20,6 +20,7 @@ mod logs;
 mod migrate;
 mod pidfile;
 mod pyzorctl;
+mod regular_file;
 mod rules;
 mod settings;
 mod start;

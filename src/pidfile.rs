@@ -9,6 +9,8 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use thiserror::Error;
 
+use crate::regular_file::{self, ReadError};
+
 /// More bytes than a process id takes with its line feed and some blanks.
 const TOO_LONG: u64 = 64;
 
@@ -33,6 +35,13 @@ pub(crate) enum PidFileError {
         #[source]
         cause: io::Error,
     },
+    /// The file cannot be read.
+    #[error("pid file {}: {cause}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        cause: ReadError,
+    },
     /// The file is too long for a process id: taking it over would destroy other data.
     #[error("pid file {}: this file holds something else", path.display())]
     NotAPidFile { path: PathBuf },
@@ -45,9 +54,11 @@ impl Owner {
     /// Reads a pid file.
     pub(crate) fn of(path: &Path) -> Result<Self, PidFileError> {
         let mut text = String::new();
-        match fs::File::open(path).and_then(|file| file.take(TOO_LONG).read_to_string(&mut text)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::NoFile),
-            Err(cause) => return Err(PidFileError::Io { path: path.to_owned(), cause }),
+        let read =
+            |text| regular_file::open(path).and_then(|file| Ok(file.take(TOO_LONG).read_to_string(text)?));
+        match read(&mut text) {
+            Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::NoFile),
+            Err(cause) => return Err(PidFileError::Unreadable { path: path.to_owned(), cause }),
             Ok(_) if text.len() as u64 == TOO_LONG => {
                 return Err(PidFileError::NotAPidFile { path: path.to_owned() });
             }

@@ -1,13 +1,16 @@
 //! The accounts file and the access file, read from the disk.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use pyzord_core::{Policy, UserFile, Warning};
+use pyzord_core::{ANONYMOUS, Operation, Policy, UserFile, Warning};
 use thiserror::Error;
 
+use crate::regular_file::{self, ReadError};
 use crate::settings::Settings;
+
+/// Warnings about both files that are logged; further ones are only counted. A file that is no text has thousands.
+const MOST_WARNINGS: usize = 100;
 
 /// A file of accounts, access rules or servers cannot be read.
 #[derive(Debug, Error)]
@@ -16,30 +19,42 @@ pub(crate) struct RulesError {
     file: UserFile,
     path: PathBuf,
     #[source]
-    error: io::Error,
+    error: ReadError,
 }
 
 /// The content of a file; `None` if there is no such file.
 type Content = Option<Vec<u8>>;
 
-/// Reads both files and returns the policy and its warnings. A file may be absent, but not unreadable.
-pub(crate) fn read(settings: &Settings) -> Result<(Policy, Vec<String>), RulesError> {
+/// A policy, and what it was made of.
+pub(crate) struct Rules {
+    pub(crate) policy: Policy,
+    pub(crate) warnings: Vec<String>,
+    /// The files that exist.
+    files: Vec<UserFile>,
+}
+
+/// Reads both files. A file may be absent, but not unreadable.
+pub(crate) fn read(settings: &Settings) -> Result<Rules, RulesError> {
     let (accounts, access) = read_files(settings)?;
     let (policy, warnings) = Policy::parse(accounts.as_deref(), access.as_deref(), settings.access_order);
-    let message = |warning: Warning| {
-        let path = match warning.file {
-            UserFile::Accounts => &settings.passwd_file,
-            _ => &settings.access_file,
-        };
-        describe(&warning, path.as_deref())
-    };
-    let mut messages: Vec<String> = warnings.into_iter().map(message).collect();
+    let mut warnings: Vec<String> =
+        warnings.into_iter().map(|warning| describe(&warning, path(settings, warning.file))).collect();
     if settings.access_file.is_some() && access.is_none() && accounts.is_some() {
-        messages.push(
+        warnings.push(
             "there is no access file: accounts may do nothing, anonymous may check and report".to_owned(),
         );
     }
-    Ok((policy, messages))
+    let files = [(UserFile::Accounts, accounts), (UserFile::Access, access)];
+    let files = files.into_iter().filter(|(_, content)| content.is_some()).map(|(file, _)| file).collect();
+    Ok(Rules { policy, warnings, files })
+}
+
+/// Returns the path of the accounts file or of the access file.
+fn path(settings: &Settings, file: UserFile) -> Option<&Path> {
+    match file {
+        UserFile::Accounts => settings.passwd_file.as_deref(),
+        _ => settings.access_file.as_deref(),
+    }
 }
 
 /// Returns the content of the accounts file and of the access file.
@@ -60,35 +75,79 @@ pub(crate) fn describe(warning: &Warning, path: Option<&Path>) -> String {
 /// Returns the content of a file; `None` if there is no such file, or no path.
 pub(crate) fn read_file(file: UserFile, path: Option<&Path>) -> Result<Content, RulesError> {
     let Some(path) = path else { return Ok(None) };
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(RulesError { file, path: path.to_owned(), error }),
+    regular_file::read(path).map_err(|error| RulesError { file, path: path.to_owned(), error })
+}
+
+/// What the rules that are in effect were made of.
+pub(crate) struct RulesInEffect {
+    files: Vec<UserFile>,
+    /// The operations that the anonymous user may ask for.
+    anonymous: Vec<Operation>,
+}
+
+impl RulesInEffect {
+    /// Reads both files at the start and logs the warnings and what is in effect.
+    pub(crate) fn load(settings: &Settings) -> Result<(Policy, Self), RulesError> {
+        let rules = read(settings)?;
+        let in_effect = Self { files: rules.files.clone(), anonymous: anonymous(&rules.policy) };
+        Ok((rules.log(), in_effect))
+    }
+
+    /// Reads both files again. Returns `None` if one cannot be read or has vanished: the present rules stay, since an
+    /// accident changes no rights.
+    pub(crate) fn reload(&mut self, settings: &Settings) -> Option<Policy> {
+        let rules = read(settings).and_then(|rules| self.has_all(settings, rules));
+        let rules = rules.inspect_err(|error| log::error!("{error}; the old rules still hold")).ok()?;
+        let anonymous = anonymous(&rules.policy);
+        let more: Vec<&str> = anonymous
+            .iter()
+            .filter(|operation| !self.anonymous.contains(operation))
+            .map(|operation| operation.name())
+            .collect();
+        if !more.is_empty() {
+            log::warn!("this reload lets anonymous users {}, which was denied before", more.join(", "));
+        }
+        *self = Self { files: rules.files.clone(), anonymous };
+        Some(rules.log())
+    }
+
+    /// Returns an error if a file has vanished: without an access file the default rules would hold.
+    fn has_all(&self, settings: &Settings, rules: Rules) -> Result<Rules, RulesError> {
+        let Some(&file) = self.files.iter().find(|file| !rules.files.contains(file)) else {
+            return Ok(rules);
+        };
+        let path = path(settings, file).unwrap_or(Path::new("")).to_owned();
+        let text = "it has vanished; restore it, or restart the server to serve without it";
+        Err(RulesError { file, path, error: io::Error::new(io::ErrorKind::NotFound, text).into() })
     }
 }
 
-/// Reads both files and logs the warnings and what is in effect.
-pub(crate) fn load(settings: &Settings) -> Result<Policy, RulesError> {
-    let (policy, warnings) = read(settings)?;
-    for warning in warnings {
-        log::warn!("{warning}");
+impl Rules {
+    /// Logs the warnings and what is in effect.
+    fn log(self) -> Policy {
+        let Self { policy, warnings, files } = self;
+        for warning in warnings.iter().take(MOST_WARNINGS) {
+            log::warn!("{warning}");
+        }
+        if let Some(more @ 1..) = warnings.len().checked_sub(MOST_WARNINGS) {
+            log::warn!(
+                "{more} more warnings about the accounts and access files; pyzord --check-config shows all"
+            );
+        }
+        if files.contains(&UserFile::Accounts) {
+            log::info!("Accounts: {}.", policy.accounts());
+        } else {
+            log::info!("Accounts file does not exist - only the anonymous user will be available.");
+        }
+        if !files.contains(&UserFile::Access) {
+            log::info!(
+                "Using default ACL: the anonymous user may use the check, report, ping, pong and info commands."
+            );
+        }
+        policy
     }
-    let exists = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.exists());
-    if exists(&settings.passwd_file) {
-        log::info!("Accounts: {}.", policy.accounts());
-    } else {
-        log::info!("Accounts file does not exist - only the anonymous user will be available.");
-    }
-    if !exists(&settings.access_file) {
-        log::info!(
-            "Using default ACL: the anonymous user may use the check, report, ping, pong and info commands."
-        );
-    }
-    Ok(policy)
 }
 
-/// Reads both files again. Returns `None` if one cannot be read: the present rules stay, since an accident changes no
-/// rights.
-pub(crate) fn reload(settings: &Settings) -> Option<Policy> {
-    load(settings).inspect_err(|error| log::error!("{error}; the old rules still hold")).ok()
+fn anonymous(policy: &Policy) -> Vec<Operation> {
+    Operation::ALL.into_iter().filter(|operation| policy.allows(ANONYMOUS, *operation)).collect()
 }

@@ -14,7 +14,7 @@ use crate::rules;
 /// Sends a whitelisting of each digest to the server.
 pub(crate) fn run(context: &Context, options: &Whitelist, out: &mut dyn Write) -> Outcome {
     let digests = digests::read(&options.digests.digests)?;
-    let (policy, _) = rules::read(&context.settings)?;
+    let policy = rules::read(&context.settings)?.policy;
     let user = options.user.as_str();
     let sender = match policy.key(user.as_bytes()) {
         _ if user == "anonymous" => Sender::Anonymous,

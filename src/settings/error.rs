@@ -1,7 +1,6 @@
 //! The errors of the settings, and their messages.
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -9,6 +8,7 @@ use thiserror::Error;
 use super::names::Setting;
 use super::runtime::Runtime;
 use crate::ini::SyntaxCause;
+use crate::regular_file::ReadError;
 
 /// Why the settings cannot be used.
 #[derive(Debug, Error)]
@@ -18,9 +18,9 @@ pub(crate) enum SettingsError {
     Unreadable {
         /// The configuration file.
         file: PathBuf,
-        /// The system's error.
+        /// The reason.
         #[source]
-        cause: io::Error,
+        cause: ReadError,
     },
     /// A line of the configuration file is malformed.
     #[error("configuration file {}, line {line}: {cause}", file.display())]

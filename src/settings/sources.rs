@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use super::error::{Expected, Origin, SettingsError};
 use super::names::Setting;
 use super::notes::{ConfigWarning, WarningCause};
 use crate::home::Home;
-use crate::ini;
+use crate::{ini, regular_file};
 
 /// The text of all settings.
 pub(crate) struct Sources {
@@ -38,9 +36,8 @@ impl Sources {
         options: impl IntoIterator<Item = (Setting, &'static str, &'a str)>,
     ) -> Result<Self, SettingsError> {
         let file = home.resolve("config");
-        let bytes = match fs::read(&file) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        let bytes = match regular_file::read(&file) {
+            Ok(bytes) => bytes.unwrap_or_default(),
             Err(cause) => return Err(SettingsError::Unreadable { file, cause }),
         };
         let mut sources = Self::of_file(file, &String::from_utf8_lossy(&bytes))?;

@@ -15,10 +15,11 @@ use crate::driver::RuntimeDriver;
 use crate::home::Home;
 use crate::logs::Logs;
 use crate::pidfile::PidFile;
+use crate::rules::RulesInEffect;
 use crate::settings::{Settings, Sources};
 use crate::status::StatusServer;
 use crate::systemd::Manager;
-use crate::{detach, engine, forward, rules, systemd};
+use crate::{detach, engine, forward, systemd};
 
 pub(crate) use error::StartError;
 use serve::Resources;
@@ -115,7 +116,7 @@ fn start(
     let pid_file = settings.pid_file.clone().filter(|_| options.detach.is_some());
     pid_file.as_deref().map_or(Ok(()), PidFile::check)?;
     let manager = Manager::from_env()?;
-    let policy = rules::load(settings)?;
+    let (policy, rules) = RulesInEffect::load(settings)?;
     let targets = forward::read(settings)?;
     // The socket before the database: a second server that is started by mistake reports that the port is in use.
     let BoundSockets { sockets, passed } = bound?;
@@ -134,7 +135,7 @@ fn start(
     }
     manager.ready(&listening);
     let page = status.map(|status| (status, sources.rows().collect()));
-    let resources = Resources { sockets, policy, engine, control, forwarding, page, manager };
+    let resources = Resources { sockets, policy, rules, engine, control, forwarding, page, manager };
     let served = resources.serve(settings, logs, driver);
     log::info!("Server shutdown.");
     pid_file.into_iter().for_each(PidFile::remove);

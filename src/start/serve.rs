@@ -11,7 +11,7 @@ use crate::control::ControlServer;
 use crate::driver::RuntimeDriver;
 use crate::engine::EngineStores;
 use crate::logs::Logs;
-use crate::rules;
+use crate::rules::RulesInEffect;
 use crate::settings::{SettingRow, Settings};
 use crate::status::{Facts, StatusServer};
 use crate::systemd::Manager;
@@ -20,6 +20,7 @@ use crate::systemd::Manager;
 pub(super) struct Resources {
     pub(super) sockets: Sockets,
     pub(super) policy: Policy,
+    pub(super) rules: RulesInEffect,
     pub(super) engine: EngineStores,
     /// The socket for `pyzorctl`.
     pub(super) control: Option<ControlServer>,
@@ -37,7 +38,7 @@ impl Resources {
         logs: &Logs,
         driver: RuntimeDriver,
     ) -> Result<(), StartError> {
-        let Self { sockets, policy, engine, control, forwarding, page, manager } = self;
+        let Self { sockets, policy, mut rules, engine, control, forwarding, page, manager } = self;
         let EngineStores { stores, upkeep, probe, .. } = engine;
         let counters = match page {
             Some(_) => Counters::detailed(settings.workers + settings.connections),
@@ -56,7 +57,7 @@ impl Resources {
                 logs.reopen();
                 log::info!("{counters}");
                 forwarding.iter().flat_map(Forwarding::report).for_each(|line| log::info!("{line}"));
-                rules::reload(settings)
+                rules.reload(settings)
             },
             on_answered: &|answered| {
                 logs.usage(answered);

@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Display;
 
 use crate::policy::accounts::Accounts;
 use crate::policy::op_set::{OpSet, Words};
@@ -18,6 +19,9 @@ const DEFAULT: &[u8] = b"check report ping pong info : anonymous : allow";
 
 /// Users whose differences between the two orders are explained; those of further users are only counted.
 const MAX_DIFFERENCES: usize = 10;
+
+/// The bytes of a word that a warning shows.
+const MOST_SHOWN: usize = 64;
 
 /// Which line of an access file decides when several match: the setting `AccessOrder`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -90,7 +94,7 @@ impl Rules {
             b"all" => set.with(OpSet::ALL),
             word => {
                 if Operation::parse(word).is_none() {
-                    warn(format!("there is no operation `{}`", word.escape_ascii()));
+                    warn(format!("there is no operation `{}`", shown(word)));
                 }
                 set.with(self.words.intern(word))
             }
@@ -156,11 +160,16 @@ impl Rules {
                 "this line {now} {} to `{}` and line {last} {then} it: first-match takes line {first}, \
                  last-match (what Python's pyzord 1.x does) line {last}",
                 names.join(" "),
-                user.escape_ascii()
+                shown(user)
             );
             warnings.push(Warning::on_line(UserFile::Access, first, text));
         }
     }
+}
+
+/// Returns a word for a warning; a long one, of a file that is no text, is cut off.
+fn shown(word: &[u8]) -> impl Display {
+    word.get(..MOST_SHOWN).unwrap_or(word).escape_ascii()
 }
 
 /// Whether `all` is one of several words; Python takes it for the keyword only where it stands alone.

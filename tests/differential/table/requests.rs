@@ -254,6 +254,20 @@ pub(super) const ACCESS: Section = Section {
             why: "keys do not belong in logs",
         },
         Row {
+            id: "vanished-file",
+            matter: "accounts or access file that is gone at a reload",
+            python: "the defaults hold: anonymous users may report",
+            pyzord: "the old accounts and rules stay, with an error in the log; at a start the defaults hold",
+            why: "an accident changes no rights",
+        },
+        Row {
+            id: "irregular-file",
+            matter: "FIFO or device in place of the configuration, accounts, access or a client's file",
+            python: "is read",
+            pyzord: "is an error, apart from `/dev/null`; so is a file of more than 64 MiB",
+            why: "a FIFO without a writer stops the server",
+        },
+        Row {
             id: "failed-reload",
             matter: "file that cannot be read at a reload",
             python: "the reload's thread ends; accounts may be new and rules old",
