@@ -15,7 +15,7 @@ pub(super) enum FileError {
     Rewrite(#[from] RewriteError),
     #[error("syncing it failed: {0}")]
     Sync(io::Error),
-    #[error("it is being rewritten; try again later")]
+    #[error("it is being rewritten, or its disk does not answer; try again later")]
     Busy,
     #[error("it is damaged, and not recovered yet")]
     NotRecovered,

@@ -25,6 +25,7 @@ mod rewrite;
 mod room;
 mod shared;
 mod store;
+mod timed_lock;
 mod upkeep;
 mod walk;
 

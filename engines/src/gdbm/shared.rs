@@ -1,28 +1,27 @@
-//! One engine for all workers: a lock for short work, a loan for long work.
+//! One engine for all workers, behind one lock.
 
-use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyzord_core::StoreFailure;
 
 use super::engine::FileEngine;
 use super::error::FileError;
+use super::timed_lock::{TimedGuard, TimedLock};
 use crate::failure::failure;
 
 /// How long a call waits for the engine; then it is answered without it.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// The engine, or nothing while a long task has it.
+/// The engine and its lock.
 ///
-/// Rewriting a large file takes seconds. Such a task takes the engine out and releases the lock, so that
-/// calls that wait for the engine can give up. A thread that panics with the lock held poisons it; the others
-/// go on, as libgdbm and the file's checks keep the database itself consistent.
+/// Rewriting a large file takes seconds, and so may one read of a disk that fails: calls that wait for the lock give up.
+/// A thread that panics with the lock held does not keep the others out, as libgdbm and the file's checks keep the
+/// database itself consistent.
 #[derive(Debug)]
 pub(super) struct SharedEngine {
-    slot: Mutex<Option<FileEngine>>,
-    returned: Condvar,
-    /// How failures name the database while the engine is lent.
+    engine: TimedLock<FileEngine>,
+    /// How failures name the database while the engine is not to be had.
     name: String,
     /// Held while the file is synced.
     syncing: Mutex<()>,
@@ -31,85 +30,26 @@ pub(super) struct SharedEngine {
 impl SharedEngine {
     pub(super) fn new(engine: FileEngine) -> Self {
         let name = format!("database {}", engine.file.name());
-        Self { slot: Mutex::new(Some(engine)), returned: Condvar::new(), name, syncing: Mutex::new(()) }
+        Self { engine: TimedLock::new(engine, PATIENCE), name, syncing: Mutex::new(()) }
     }
 
-    /// Returns the engine; `None` if a long task kept it for longer than a request can wait.
-    pub(super) fn lock(&self) -> Option<Borrowed<'_>> {
-        let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let (slot, _) = self
-            .returned
-            .wait_timeout_while(slot, PATIENCE, |slot| slot.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        slot.is_some().then_some(Borrowed(slot))
+    /// Returns the engine; `None` if another call kept it for longer than a request can wait.
+    pub(super) fn lock(&self) -> Option<TimedGuard<'_, FileEngine>> {
+        self.engine.lock()
     }
 
-    /// Does something short with the engine.
+    /// Does something with the engine.
     pub(super) fn with<T>(
         &self,
         work: impl FnOnce(&mut FileEngine) -> Result<T, StoreFailure>,
     ) -> Result<T, StoreFailure> {
-        let mut engine = self.lock().ok_or_else(|| self.busy())?;
+        let mut engine = self.lock().ok_or_else(|| failure(&self.name, FileError::Busy))?;
         work(&mut engine)
-    }
-
-    /// Does something long with the engine, without the lock.
-    pub(super) fn alone<T>(
-        &self,
-        work: impl FnOnce(&mut FileEngine) -> Result<T, StoreFailure>,
-    ) -> Result<T, StoreFailure> {
-        let taken = self.lock().and_then(|mut borrowed| borrowed.0.take());
-        let mut loan = Loan { shared: self, engine: taken };
-        work(loan.engine.as_mut().ok_or_else(|| self.busy())?)
     }
 
     /// Waits for a sync that is under way and keeps others from starting. A sync that finds nothing to write
     /// must not succeed before the one that writes it has ended.
     pub(super) fn lock_sync(&self) -> MutexGuard<'_, ()> {
         self.syncing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn busy(&self) -> StoreFailure {
-        failure(&self.name, FileError::Busy)
-    }
-}
-
-/// The lock, held while the engine is there.
-pub(super) struct Borrowed<'a>(MutexGuard<'a, Option<FileEngine>>);
-
-impl Deref for Borrowed<'_> {
-    type Target = FileEngine;
-
-    #[expect(
-        clippy::expect_used,
-        reason = "`lock` makes it only of a slot with the engine, and `alone` drops it when it takes the engine"
-    )]
-    fn deref(&self) -> &FileEngine {
-        self.0.as_ref().expect("the slot holds the engine")
-    }
-}
-
-impl DerefMut for Borrowed<'_> {
-    #[expect(
-        clippy::expect_used,
-        reason = "`lock` makes it only of a slot with the engine, and `alone` drops it when it takes the engine"
-    )]
-    fn deref_mut(&mut self) -> &mut FileEngine {
-        self.0.as_mut().expect("the slot holds the engine")
-    }
-}
-
-/// The engine while it is out of its slot. Dropping the loan puts it back, even if the task panics.
-struct Loan<'a> {
-    shared: &'a SharedEngine,
-    engine: Option<FileEngine>,
-}
-
-impl Drop for Loan<'_> {
-    fn drop(&mut self) {
-        if let Some(engine) = self.engine.take() {
-            *self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
-            self.shared.returned.notify_all();
-        }
     }
 }

@@ -36,12 +36,12 @@ impl SharedEngine {
 
     /// Replaces the file by a smaller one.
     pub(super) fn reorganize(&self) -> Result<(), StoreFailure> {
-        self.alone(|engine| engine.with_file(RecordFile::reorganize))
+        self.with(|engine| engine.with_file(RecordFile::reorganize))
     }
 
     /// Recovers the database if an error while serving made that necessary.
     pub(super) fn recover_once(&self) -> Result<(), StoreFailure> {
-        if self.with(FileEngine::must_recover)? { self.alone(FileEngine::recover) } else { Ok(()) }
+        if self.with(FileEngine::must_recover)? { self.with(FileEngine::recover) } else { Ok(()) }
     }
 
     /// Maps the file, or removes its mapping, as is best now.
@@ -56,7 +56,7 @@ impl SharedEngine {
         let syncing = self.lock_sync();
         self.write_out(&syncing)?;
         self.write_out(&syncing)?;
-        self.alone(|engine| {
+        self.with(|engine| {
             let removing = engine.round.is_removing();
             engine.with_file(|file| file.change_mapping(removing))
         })
