@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pyzord_core::{
     AccessOrder, Batch, Guard, HashedKey, HeaderBlock, Ignored, Limits, MemoryStore, Now, Peer, Policy, Rate,
-    Store, StoreError, Tick, UnixTime,
+    Record, Store, StoreError, Tick, UnixTime,
 };
 
 const NOW: i64 = 1_700_000_000;
@@ -307,6 +307,30 @@ fn a_request_costs_as_much_as_it_has_digests() {
         assert_eq!([ask(9, 1), ask(2, 1), ask(0, 1)], [Ok(answer), over, over], "one was taken");
         assert_eq!([ask(150, 99), ask(0, 99), ask(1, 104)], [Ok(answer), over, over], "more than a burst");
         assert_eq!(ask(1, 105), Ok(answer));
+    }
+}
+
+/// A store that takes too long may count what its client was told had failed; counted again, a repeat would count twice.
+#[test]
+fn a_report_that_was_given_up_is_known_by_what_the_store_did_in_the_end() {
+    let mut server = Server::new(|_| ());
+    for (thread, late, counted) in [
+        (1, vec![Ok(Record::default())], true),
+        (2, vec![Err(StoreError::Unavailable)], false),
+        (3, Vec::new(), false),
+    ] {
+        let report = signed("report", thread, b"abcdef");
+        let mut batch = Batch::new();
+        server.accept(&mut batch, (), &report, 0).unwrap();
+        let answered = batch.ask().give_up(StoreError::Unavailable);
+        assert!(answered.replies().all(|(_, reply)| reply.starts_with(b"Code: 500\n")));
+        assert_eq!(answered.counted().count(), 0);
+        let mut copy = Batch::new();
+        assert_eq!(server.accept(&mut copy, (), &report, 1), Err(Ignored::InFlight), "nothing is known yet");
+        answered.settle(&server.server, &late);
+        let before = server.reports();
+        assert_eq!(server.ask("192.0.2.1", &report, 2), Ok(200));
+        assert_eq!(server.reports() - before, u64::from(!counted));
     }
 }
 

@@ -240,6 +240,13 @@ impl<P> Asked<P> {
         self.answer(Cell::new(0))
     }
 
+    /// Refuses all requests that wait for the store, which takes too long and may still count them. Their signed counts
+    /// stay in flight until [`Answered::settle`].
+    pub fn give_up(mut self, error: StoreError) -> Answered<P> {
+        self.waiting.refuse(Refusal::Store(error), |_| ());
+        self.answer(Cell::new(0))
+    }
+
     fn answer(mut self, bugs: Cell<u64>) -> Answered<P> {
         self.ready.write(&bugs);
         self.waiting.write(&bugs);
@@ -265,6 +272,12 @@ impl<P> Answered<P> {
         P: Peer,
     {
         self.waiting.counted(&self.bugs)
+    }
+
+    /// Records which signed counts of a batch that was [given up](Asked::give_up) were counted all the same. `answers` are
+    /// the store's late answers to all calls; without them, no count is.
+    pub fn settle<L: Lock<GuardMemory>>(&self, server: &Server<L>, answers: &[StoreAnswer]) {
+        self.waiting.settle(answers, |signature, counted| server.guard.settle(signature, counted));
     }
 
     /// Returns the number of internal errors so far. Read it after the other methods, which find some of them. Any is a

@@ -179,6 +179,16 @@ impl<P> Requests<P> {
         }
     }
 
+    /// Calls `settle` for each signed count with whether the store has counted it, whatever its request was answered.
+    pub(super) fn settle(&self, answers: &[StoreAnswer], mut settle: impl FnMut(Digest, bool)) {
+        for Fate { signature, calls, .. } in self.entries.iter().map(|entry| entry.fate) {
+            if let Some(signature) = signature {
+                let counted = answers.get(calls.range()).is_some_and(|all| all.iter().all(Result::is_ok));
+                settle(signature, counted);
+            }
+        }
+    }
+
     /// Writes the replies.
     pub(super) fn write(&mut self, bugs: &Cell<u64>) {
         for entry in &mut self.entries {
