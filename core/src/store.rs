@@ -113,6 +113,15 @@ pub trait Store: Send {
     /// The slice failed. The records that it did not reach are unchanged.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure>;
 
+    /// Checks that a new count would be accepted now, within half a second, and changes no record that a client could
+    /// see. The default does nothing.
+    ///
+    /// # Errors
+    /// Why counts are refused.
+    fn probe(&mut self, _now: Now) -> Result<(), StoreFailure> {
+        Ok(())
+    }
+
     /// Returns the approximate number of records; `None` unless the store knows it, or finds it within half a second
     /// without reading all records.
     fn record_count(&mut self, _now: Now) -> Option<u64> {
@@ -127,6 +136,10 @@ impl<S: Store + ?Sized> Store for Box<S> {
 
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
         (**self).upkeep(now, task)
+    }
+
+    fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {
+        (**self).probe(now)
     }
 
     fn record_count(&mut self, now: Now) -> Option<u64> {

@@ -72,6 +72,11 @@ impl RecordFile {
         self.database.fetch(key)
     }
 
+    /// Checks that there is room for a new record. Writes nothing.
+    pub(super) fn probe(&mut self) -> Result<(), GdbmError> {
+        self.room.check(&self.descriptor).map_err(GdbmError::no_room)
+    }
+
     /// Decodes a value.
     pub(super) fn decode(&self, value: &[u8]) -> Result<Record, Unreadable> {
         decode(value, &self.zone)

@@ -49,11 +49,17 @@ impl Room {
             self.writes -= 1;
             return Ok(());
         }
+        self.check(file)?;
+        self.writes = WRITES - 1;
+        Ok(())
+    }
+
+    /// Ensures the room now.
+    pub(super) fn check(&mut self, file: &File) -> io::Result<()> {
         let length = file.metadata()?.len();
         if self.end < length + LEAST + length / LEAST_SHARE {
             self.end = self.extend(file, length)?;
         }
-        self.writes = WRITES - 1;
         Ok(())
     }
 

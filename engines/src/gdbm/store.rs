@@ -10,6 +10,7 @@ use pyzord_core::{
 
 use super::engine::FileEngine;
 use super::open::{OpenError, open};
+use super::record_file::RecordFile;
 use super::shared::SharedEngine;
 use super::walk::{Entries, Scan};
 use crate::access::Access;
@@ -86,6 +87,13 @@ impl Store for Gdbm {
             None => self.merged_answers.resize(merged.len(), Err(StoreError::Unavailable)),
         }
         self.merger.answers(&self.merged_answers, answers);
+    }
+
+    fn probe(&mut self, _now: Now) -> Result<(), StoreFailure> {
+        self.shared.with(|engine| {
+            engine.check_damage()?;
+            engine.with_file(RecordFile::probe)
+        })
     }
 
     fn record_count(&mut self, _now: Now) -> Option<u64> {

@@ -190,6 +190,19 @@ impl Store for Mysql {
         result.answers(calls, now.wall, |record| self.codec.rounded(record), answers);
     }
 
+    fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {
+        let probed = match self.session(now.tick) {
+            Some(session) => session.probe(),
+            None => return Err(failure(self.connection.name(), "there is no connection")),
+        };
+        probed.map_err(|error| {
+            if let StatementError::Lost(_) = error {
+                self.connection.lost(now.tick, &error);
+            }
+            self.failure(error)
+        })
+    }
+
     /// Returns the server's own estimate.
     fn record_count(&mut self, now: Now) -> Option<u64> {
         let parameters = estimate::parameters(&self.dsn);

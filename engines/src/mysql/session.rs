@@ -152,6 +152,12 @@ impl Session {
         Ok(())
     }
 
+    /// Runs an update that changes no row.
+    pub(super) fn probe(&mut self) -> Result<(), StatementError> {
+        let update = self.sql.probe();
+        self.run(&update, Vec::new).map(drop)
+    }
+
     /// Stores at most [`MOST_ROWS`] whole records.
     pub(super) fn put(&mut self, records: &[(Digest, Record)]) -> Result<(), StatementError> {
         let rows = sql::padded(records.len());

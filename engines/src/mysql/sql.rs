@@ -57,6 +57,11 @@ impl Sql {
         )
     }
 
+    /// Changes no row, and is refused where a count is: by a server that is read-only, or without the right.
+    pub(super) fn probe(&self) -> String {
+        format!("UPDATE {} SET r_count = r_count WHERE digest = ''", self.table)
+    }
+
     /// Stores `rows` whole rows.
     pub(super) fn put(&self, rows: usize) -> String {
         let columns: Vec<&str> = FIELDS.split(", ").skip(1).collect();

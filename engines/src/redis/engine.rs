@@ -21,6 +21,7 @@ use super::request::Request;
 use super::scan::{Cursor, Page};
 use crate::connection_manager::ConnectionManager;
 use crate::connector::{AttemptError, Connector, Waits};
+use crate::failure::failure;
 use crate::log_limiter::LogLimiter;
 use crate::merge::{MergedCall, Merger};
 
@@ -226,6 +227,19 @@ impl Store for Redis {
         if self.batch(now, calls, answers).is_err() {
             answers.extend(calls.iter().map(|_| Err(StoreError::Unavailable)));
         }
+    }
+
+    fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {
+        self.request.clear();
+        self.layout.probe(&mut self.request);
+        let name = self.connection.name().to_owned();
+        self.trip(now, self.deadline()).map_err(|NoConnection| failure(&name, "there is no connection"))?;
+        let refused = self.replies.iter().find(|reply| matches!(reply, Value::ServerError(_)));
+        let Some(error) = refused.map(reply::error) else { return Ok(()) };
+        if let ReplyError::Away(_) = error {
+            self.connection.lost(now.tick, &error);
+        }
+        Err(failure(&name, error))
     }
 
     /// Counts all keys of the database, which redis knows; as a rule they are all records.

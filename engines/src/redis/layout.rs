@@ -11,11 +11,14 @@ use crate::codec;
 use crate::codec::number::push_number;
 use crate::codec::redis::FIELDS;
 
+/// Within the rights that a user needs, and not among the keys of either layout.
+const PROBE_KEY: &[u8] = b"pyzord.digest_probe";
+
 /// How records are stored.
 #[derive(Debug)]
 pub(super) enum Form {
     /// A hash of six fields.
-    Hash { put: Script },
+    Hash { put: Script, probe: Script },
     /// A text with dates in local time, as the first Pyzor servers wrote it.
     Text { zone: TimeZone },
 }
@@ -36,7 +39,10 @@ pub(super) struct Layout {
 impl Layout {
     /// Returns the layout `redis`.
     pub(super) fn hash(age: Option<CleanupAge>) -> Self {
-        let form = Form::Hash { put: Script::new(include_str!("put.lua")) };
+        let form = Form::Hash {
+            put: Script::new(include_str!("put.lua")),
+            probe: Script::new(include_str!("probe.lua")),
+        };
         Self::new(form, include_str!("count.lua"), age)
     }
 
@@ -106,11 +112,20 @@ impl Layout {
         request.script(&self.count, &self.key, &[kind.as_bytes(), &self.stamp, &self.age, &self.times]);
     }
 
+    /// Adds a command that fails where a count would. Its key is none of a record, and gone at once.
+    pub(super) fn probe(&self, request: &mut Request) {
+        match &self.form {
+            Form::Hash { probe, .. } => request.script(probe, PROBE_KEY, &[]),
+            // The rights for this layout have no command that removes a key.
+            Form::Text { .. } => request.command(&[b"SET", PROBE_KEY, b"", b"PX", b"1"]),
+        }
+    }
+
     /// Adds the command that stores a whole record.
     pub(super) fn put(&mut self, digest: Digest, record: &Record, request: &mut Request) {
         self.key(digest);
         match &self.form {
-            Form::Hash { put } => {
+            Form::Hash { put, .. } => {
                 let values = codec::redis::encode(record).map(|value| value.to_string());
                 let mut arguments = vec![&*self.age];
                 for (name, value) in FIELDS.iter().zip(&values) {
