@@ -16,7 +16,7 @@ pub(crate) struct EngineStores {
     pub(crate) stores: Stores<Box<dyn Store>>,
     /// The store for syncs and expiry.
     pub(crate) upkeep: Box<dyn Store>,
-    /// The store that tells the health check whether the database answers.
+    /// The store that the health check asks.
     pub(crate) probe: Box<dyn Store>,
     /// Gives `pyzorctl` access to a file that it cannot open while this process has it open.
     pub(crate) lend: Option<OpenHandle>,

@@ -14,6 +14,7 @@ mod driver;
 mod engine;
 mod forward;
 pub mod fuzzing;
+mod health;
 mod home;
 mod ini;
 mod logs;

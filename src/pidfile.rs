@@ -98,7 +98,7 @@ impl PidFile {
     }
 
     /// Removes the file.
-    pub(crate) fn remove(self) {
+    pub(crate) fn remove(&self) {
         if let Err(error) = fs::remove_file(&self.0) {
             log::warn!("pid file {}: {error}", self.0.display());
         }

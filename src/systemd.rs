@@ -78,8 +78,20 @@ impl Manager {
             StatusChange::Stopping => {
                 self.send("STOPPING=1\nSTATUS=Answering the requests received so far\n");
             }
+            StatusChange::StopOverdue => self.send("STATUS=The stop has not ended in time\n"),
             StatusChange::Alive => self.send("WATCHDOG=1\n"),
         }
+    }
+
+    /// Tells how the server is, in one line.
+    pub(crate) fn status(&self, status: &str) {
+        // A line break would begin another assignment.
+        self.send(&format!("STATUS={}\n", status.replace(['\r', '\n'], " ")));
+    }
+
+    /// Whether a manager listens.
+    pub(crate) fn is_present(&self) -> bool {
+        self.to.is_some()
     }
 
     fn send(&self, state: &str) {

@@ -1,7 +1,7 @@
 //! Drives [`pyzord_core`] with smol: signals as a stream, and timers.
 //!
 //! [`serve`] runs the workers of [`pyzord_runtime`], and drives a task in the calling thread that waits for
-//! [`Command`]s and timers, and does the store's upkeep between them. The commands are any stream: [`Signals`] is one,
+//! [`Command`]s and timers. The commands are any stream: [`Signals`] is one,
 //! an embedding program merges in its own.
 //!
 //! ```no_run

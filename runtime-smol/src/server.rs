@@ -9,7 +9,7 @@ use pyzord_core::Store;
 use pyzord_runtime::{Command, Service};
 
 /// Serves until a command says stop, or until the stream of commands ends. All requests that were received by then are
-/// answered, and the store is synced. The reload is called, and upkeep done, in the calling thread.
+/// answered, and the store is synced. The reload is called in the calling thread.
 ///
 /// That thread alone waits in the reactor. Workers wait in the system call that receives: it takes two calls for a
 /// request, and a wait in the reactor nine.

@@ -1,7 +1,6 @@
 //! Drives [`pyzord_core`] with blocking threads only.
 //!
-//! [`serve`] runs the workers of [`pyzord_runtime`]. The calling thread waits for [`Command`]s in a channel and does the
-//! store's upkeep between them.
+//! [`serve`] runs the workers of [`pyzord_runtime`]. The calling thread waits for [`Command`]s in a channel.
 //!
 //! ```no_run
 //! use std::sync::mpsc;

@@ -6,7 +6,7 @@ use pyzord_core::Store;
 use pyzord_runtime::{Command, Service};
 
 /// Serves until a command says stop, or until all senders of commands are gone. All requests that were received by then
-/// are answered, and the store is synced. The reload is called, and upkeep done, in the calling thread.
+/// are answered, and the store is synced. The reload is called in the calling thread.
 pub fn serve<S: Store>(service: Service<'_, S>, commands: &Receiver<Command>) {
     pyzord_runtime::serve(service, |timeout| commands.recv_timeout(timeout));
 }

@@ -5,19 +5,21 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyzord_core::{Policy, Schedule, Store};
+use pyzord_core::{Policy, Schedule, Store, Tick};
 
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::datagrams::Outbox;
 use crate::guard::SharedServer;
-use crate::heartbeat::Heartbeats;
+use crate::liveness::{Liveness, WatchedWorker};
 use crate::maintenance::Maintenance;
 use crate::pool::Pool;
 use crate::reloadable::Reloadable;
 use crate::responder::{OnAnswered, Responder};
 use crate::service::{Service, Stores};
 use crate::socket::Sockets;
+use crate::stand_in::StandIn;
+use crate::upkeep::Upkeep;
 use crate::worker::{Backend, Worker};
 
 /// What the threads of a running server share, and the parts that a runtime drives.
@@ -33,8 +35,11 @@ pub(crate) struct WorkerContext<'a> {
     on_answered: OnAnswered<'a>,
     policy: Reloadable<Policy>,
     pool: Pool,
-    heartbeats: Heartbeats,
+    /// Requests that need the store wait for a remote one.
+    is_remote: bool,
     stop: AtomicBool,
+    workers_ended: AtomicBool,
+    end_upkeep: AtomicBool,
 }
 
 /// The parts of a server that a runtime drives.
@@ -45,7 +50,9 @@ pub(crate) struct ServiceParts<'c, 'a, S> {
     /// Stores that need a thread of their own, for [`WorkerContext::serve_remote`].
     pub(crate) remote_stores: Vec<S>,
     /// The work of the thread that waits for commands.
-    pub(crate) maintenance: Maintenance<'c, 'a, S>,
+    pub(crate) maintenance: Maintenance<'c, 'a>,
+    /// The work of a thread that may wait for the store as long as it takes.
+    pub(crate) upkeep: Upkeep<'c, S>,
 }
 
 impl<'a> WorkerContext<'a> {
@@ -65,8 +72,10 @@ impl<'a> WorkerContext<'a> {
             on_answered,
             policy: Reloadable::new(Arc::clone(service.server.policy())),
             pool: Pool::new(remote_stores),
-            heartbeats: Heartbeats::default(),
+            is_remote: matches!(service.stores, Stores::Remote { .. }),
             stop: AtomicBool::new(false),
+            workers_ended: AtomicBool::new(false),
+            end_upkeep: AtomicBool::new(false),
         }
     }
 
@@ -77,30 +86,62 @@ impl<'a> WorkerContext<'a> {
         let (backends, remote_stores) = match stores {
             Stores::Local(stores) => {
                 let backends = stores.into_iter().zip(sockets);
-                let local = |(store, socket)| Backend::local(socket, store, self.heartbeats.add());
+                let local = |(store, socket)| Backend::local(socket, store, self.liveness().add());
                 (backends.map(local).collect(), Vec::new())
             }
             Stores::Remote { workers, stores } => {
-                let remote = |socket| Backend::remote(socket, &self.pool, self.heartbeats.add());
+                let remote = |socket| Backend::remote(socket, &self.pool, self.liveness().add());
                 (sockets.take(workers).map(remote).collect(), stores)
             }
+        };
+        let upkeep = Upkeep {
+            clock: self.clock,
+            schedule: Schedule::new(cleanup, self.clock.tick()),
+            store: upkeep,
+            liveness: self.liveness(),
+            end: &self.end_upkeep,
         };
         let maintenance = Maintenance {
             clock: self.clock,
             policy: &self.policy,
-            heartbeats: &self.heartbeats,
-            schedule: Schedule::new(cleanup, self.clock.tick()),
-            store: upkeep,
+            liveness: self.liveness(),
             reload,
+            alive_at: supervisor
+                .as_ref()
+                .and_then(|supervisor| supervisor.period)
+                .map_or_else(Tick::default, |period| self.clock.tick().after(period)),
             supervisor,
-            alive_at: self.clock.tick(),
         };
-        ServiceParts { backends, remote_stores, maintenance }
+        ServiceParts { backends, remote_stores, maintenance, upkeep }
     }
 
     /// Returns a worker, which stays in the thread that calls this.
     pub(crate) fn worker<'c, S: Store>(&'c self, backend: Backend<'c, S>) -> Worker<'c, S> {
         Worker::new(self.responder(backend.socket()), backend, &self.stop)
+    }
+
+    /// Returns a worker for a socket whose own workers are stuck.
+    pub(crate) fn substitute<'c, S: Store>(&'c self, socket: &'c UdpSocket) -> Worker<'c, S> {
+        let pool = self.is_remote.then_some(&self.pool);
+        Worker::new(self.responder(socket), Backend::standing_in(socket, pool), &self.stop)
+    }
+
+    /// Returns the thread that watches the workers. Call it after [`parts`](Self::parts).
+    pub(crate) fn stand_in<S: Store>(&self) -> StandIn<'_, S> {
+        StandIn::new(self, self.responder(self.sockets.first()))
+    }
+
+    /// Returns the workers and their sockets.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = (Arc<WatchedWorker>, &UdpSocket)> {
+        self.liveness().workers().into_iter().zip(self.sockets.for_workers())
+    }
+
+    pub(crate) fn liveness(&self) -> &Liveness {
+        self.counters.liveness()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Answers the batches that wait for a remote store. It blocks until [`close_pool`](Self::close_pool).
@@ -121,6 +162,21 @@ impl<'a> WorkerContext<'a> {
     /// Lets the threads of remote stores end, after all workers have: each answers what waits first.
     pub(crate) fn close_pool(&self) {
         self.pool.close();
+    }
+
+    /// Lets the thread that watches the workers end, after all of them have.
+    pub(crate) fn end_watch(&self) {
+        self.workers_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all workers have ended.
+    pub(crate) fn have_workers_ended(&self) -> bool {
+        self.workers_ended.load(Ordering::Relaxed)
+    }
+
+    /// Lets the upkeep end, after all requests are answered.
+    pub(crate) fn end_upkeep(&self) {
+        self.end_upkeep.store(true, Ordering::Release);
     }
 
     fn responder<'c>(&'c self, socket: &'c UdpSocket) -> Responder<'c> {

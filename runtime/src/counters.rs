@@ -7,7 +7,9 @@ use pyzord_core::Ignored;
 
 use crate::clock::Clock;
 use crate::datagrams::Sent;
+use crate::liveness::{Liveness, StuckThread};
 use crate::metrics::{Details, Metrics, Running, Shard};
+use crate::outcomes::{FailingCalls, Outcomes};
 
 /// Counts since the start of the server. Each error that a client can provoke is counted here, and the server goes on.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub struct Counters {
     send_errors: AtomicU64,
     internal_errors: AtomicU64,
     clock: Clock,
+    liveness: Liveness,
+    outcomes: Outcomes,
     /// `None` unless a status page needs them: they cost a little for each batch.
     metrics: Option<Metrics>,
 }
@@ -108,8 +112,34 @@ impl Counters {
     /// [kept](Self::detailed).
     #[must_use]
     pub fn details(&self, top: usize) -> Details {
-        let details = |metrics: &Metrics| metrics.details(self.clock.tick(), top);
+        let details = |metrics: &Metrics| metrics.details(top);
         self.metrics.as_ref().map(details).unwrap_or_default()
+    }
+
+    /// Returns a thread of the server that does not get on, if there is one.
+    #[must_use]
+    pub fn stuck(&self) -> Option<StuckThread> {
+        self.liveness.stuck(self.clock.tick())
+    }
+
+    /// Returns since when reads of the store fail, if the last one did.
+    #[must_use]
+    pub fn failing_reads(&self) -> Option<FailingCalls> {
+        self.outcomes.failing_reads()
+    }
+
+    /// Returns since when the store refuses counts, if it refused the last one.
+    #[must_use]
+    pub fn failing_counts(&self) -> Option<FailingCalls> {
+        self.outcomes.failing_counts()
+    }
+
+    pub(crate) const fn liveness(&self) -> &Liveness {
+        &self.liveness
+    }
+
+    pub(crate) const fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
     }
 
     /// Returns the place for the details of one more serving thread, if details are kept.

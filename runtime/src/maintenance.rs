@@ -3,37 +3,38 @@
 use std::fmt;
 use std::time::Duration;
 
-use pyzord_core::{Policy, Schedule, Store, Task, Tick};
+use pyzord_core::{Policy, Tick};
 
 use crate::clock::Clock;
-use crate::heartbeat::Heartbeats;
+use crate::liveness::Liveness;
 use crate::reloadable::Reloadable;
 use crate::supervisor::{StatusChange, Supervisor};
 
 /// Called for a reload: returns the policy that replaces the current one, or `None` to keep it.
 pub(crate) type Reload<'a> = &'a mut (dyn FnMut() -> Option<Policy> + Send);
 
-/// What the thread that waits for commands does between them: the store's upkeep, reloads, the service manager.
-pub(crate) struct Maintenance<'c, 'a, S> {
+/// The longest wait for a command: replaced policies are freed then.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The time between two looks at threads that are stuck: the service manager is to know soon that they are not.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the thread that waits for commands does between them: reloads, and reports to the service manager. It never
+/// waits for the store.
+pub(crate) struct Maintenance<'c, 'a> {
     pub(crate) clock: Clock,
     pub(crate) policy: &'c Reloadable<Policy>,
-    pub(crate) heartbeats: &'c Heartbeats,
-    pub(crate) schedule: Schedule,
-    pub(crate) store: S,
+    pub(crate) liveness: &'c Liveness,
     pub(crate) reload: Reload<'a>,
     pub(crate) supervisor: Option<Supervisor<'a>>,
-    /// When [`StatusChange::Alive`] was last due.
+    /// When [`StatusChange::Alive`] is due.
     pub(crate) alive_at: Tick,
 }
 
-impl<S: Store> Maintenance<'_, '_, S> {
-    /// Does what is due, and returns the time until something is due again, at most. It blocks as long as the store
-    /// does.
+impl Maintenance<'_, '_> {
+    /// Does what is due, and returns the time until something is due again, at most.
     pub(crate) fn run(&mut self) -> Duration {
         self.policy.release();
-        self.upkeep();
-        let upkeep = self.schedule.next_deadline().since(self.clock.tick());
-        self.report_alive().min(upkeep)
+        self.report_alive().min(LONGEST_WAIT)
     }
 
     /// Replaces the policy.
@@ -50,21 +51,9 @@ impl<S: Store> Maintenance<'_, '_, S> {
         self.notify(StatusChange::Stopping);
     }
 
-    /// Syncs the store for the last time.
-    pub(crate) fn finish(mut self) {
-        if let Err(failure) = self.store.upkeep(self.clock.now(), Task::Sync) {
-            log::error!("the last sync of the database failed, recent counts may be lost: {failure}");
-        }
-    }
-
-    fn upkeep(&mut self) {
-        let began = self.clock.now();
-        let Some(task) = self.schedule.poll(began) else { return };
-        let progress = self.store.upkeep(began, task);
-        if let Err(failure) = &progress {
-            log::error!("upkeep of the database failed, next attempt in a minute: {failure}");
-        }
-        self.schedule.done(task, progress.ok(), began.tick, self.clock.tick());
+    /// Tells that the server has not stopped in time.
+    pub(crate) fn stop_overdue(&mut self) {
+        self.notify(StatusChange::StopOverdue);
     }
 
     /// Tells the service manager that the server is alive, if that is due and true. Returns the time until it is due
@@ -74,13 +63,16 @@ impl<S: Store> Maintenance<'_, '_, S> {
             return Duration::MAX;
         };
         let now = self.clock.tick();
-        if now.since(self.alive_at) >= period {
-            self.alive_at = now;
-            if self.heartbeats.all_beat() {
+        if self.alive_at <= now {
+            let stuck = self.liveness.stuck(now).filter(|stuck| stuck.is_mended_by_restart());
+            if stuck.is_none() {
+                self.alive_at = now.after(period);
                 self.notify(StatusChange::Alive);
+            } else {
+                self.alive_at = now.after(period.min(RETRY));
             }
         }
-        self.alive_at.after(period).since(now)
+        self.alive_at.since(now)
     }
 
     fn notify(&mut self, change: StatusChange) {
@@ -90,8 +82,8 @@ impl<S: Store> Maintenance<'_, '_, S> {
     }
 }
 
-impl<S> fmt::Debug for Maintenance<'_, '_, S> {
+impl fmt::Debug for Maintenance<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Maintenance").field("schedule", &self.schedule).finish_non_exhaustive()
+        f.debug_struct("Maintenance").field("alive_at", &self.alive_at).finish_non_exhaustive()
     }
 }

@@ -67,7 +67,9 @@ impl Pool {
             // A panic must not end the thread: its connection would be gone, unnoticed.
             let answered = catch_unwind(AssertUnwindSafe(|| {
                 responder.refresh_policy();
-                let answered = responder.execute(&mut store, responder.clock.now(), asked, &mut answers);
+                let executed =
+                    responder.execute(&mut store, responder.clock.now(), asked.calls(), &mut answers);
+                let answered = responder.conclude(asked, executed, &answers);
                 responder.send(&answered);
                 answered.clear()
             }));

@@ -37,37 +37,54 @@ impl Responder<'_> {
         }
     }
 
-    /// Has the store execute the calls of a batch, and makes the replies.
+    /// Has the store execute calls. Returns whether it has given its answers.
     ///
     /// A panic of the store fails the batch: its clients get 500, and no signed count stays in flight.
+    #[must_use = "without answers the requests have failed"]
     pub(crate) fn execute(
         &self,
         store: &mut impl Store,
         now: Now,
-        asked: Asked<Path>,
+        calls: &[StoreCall],
         answers: &mut Vec<StoreAnswer>,
-    ) -> Answered<Path> {
+    ) -> bool {
         answers.clear();
-        let executed = catch_unwind(AssertUnwindSafe(|| self.ask(store, now, asked.calls(), answers)));
-        if executed.is_ok() {
-            return asked.resolve(&self.server, answers);
+        let executed = catch_unwind(AssertUnwindSafe(|| self.ask(store, now, calls, answers)));
+        if executed.is_err() {
+            answers.clear();
+            self.counters.internal_errors(1);
+            log::error!(
+                "the database engine has failed with an internal error; the requests of {} calls get 500",
+                calls.len()
+            );
         }
-        self.counters.internal_errors(1);
-        log::error!(
-            "the database engine has failed with an internal error; {} requests get 500",
-            asked.waiting()
-        );
-        asked.fail(&self.server, StoreError::Unavailable)
+        executed.is_ok()
+    }
+
+    /// Makes the replies of a batch whose calls were executed, if they were.
+    pub(crate) fn conclude(
+        &self,
+        asked: Asked<Path>,
+        executed: bool,
+        answers: &[StoreAnswer],
+    ) -> Answered<Path> {
+        if executed {
+            asked.resolve(&self.server, answers)
+        } else {
+            asked.fail(&self.server, StoreError::Unavailable)
+        }
     }
 
     fn ask(&self, store: &mut impl Store, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
         if calls.is_empty() {
             return;
         }
-        let Some(shard) = self.shard else { return store.execute(now, calls, answers) };
-        let began = self.clock.tick();
+        let began = self.shard.map(|_| self.clock.tick());
         store.execute(now, calls, answers);
-        shard.executed(self.clock.tick().since(began), answers);
+        self.counters.outcomes().executed(calls, answers, || self.clock.tick());
+        if let (Some(shard), Some(began)) = (self.shard, began) {
+            shard.executed(self.clock.tick().since(began), answers);
+        }
     }
 
     /// Sends the replies, then logs the requests.

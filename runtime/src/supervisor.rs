@@ -12,14 +12,17 @@ pub enum StatusChange {
     Reloaded,
     /// The server receives no more and answers what it has received.
     Stopping,
-    /// The main thread and every worker have had a turn since the last time.
+    /// The server has not stopped in time: a thread waits for a disk, say. All that can still be done is to end the
+    /// process; without that, the stop goes on.
+    StopOverdue,
+    /// The main thread and every worker get on. A disk or a database that does not is not told here: a new start would
+    /// find the same.
     Alive,
 }
 
 /// A service manager, told of status changes in the thread that waits for commands.
 pub struct Supervisor<'a> {
-    /// The period of [`StatusChange::Alive`] while it is true; `None` for never. At least 20 ms: an idle worker's
-    /// heartbeat beats twice in this time, but at most every 10 ms.
+    /// The period of [`StatusChange::Alive`] while it is true; `None` for never.
     pub period: Option<Duration>,
     /// Called for each change.
     pub notify: &'a mut (dyn FnMut(StatusChange) + Send),

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreError};
+use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreCall, StoreError};
 
 use crate::counters::BatchCounts;
 use crate::datagrams::{Inbox, Path, ReceiveMode};
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{Heartbeat, Returned};
 use crate::metrics::Running;
 use crate::pool::Pool;
 use crate::responder::Responder;
@@ -29,23 +29,43 @@ pub(crate) struct Backend<'a, S> {
     socket: &'a UdpSocket,
     store: WorkerStore<'a, S>,
     heartbeat: Heartbeat,
+    /// The worker is one of those that the settings ask for.
+    counts: bool,
 }
 
 #[derive(Debug)]
 enum WorkerStore<'a, S> {
     /// The worker asks the store, which answers at once.
-    Local { store: S, answers: Vec<StoreAnswer> },
+    Local(LocalStore<S>),
     /// A thread of the pool asks a store, which may keep it waiting.
     Remote(&'a Pool),
+    /// There is none for this worker, and requests that need it are refused.
+    Away,
+}
+
+#[derive(Debug)]
+struct LocalStore<S> {
+    store: S,
+    /// The calls of the batch that the store executes: the batch itself may be given up meanwhile.
+    calls: Vec<StoreCall>,
+    answers: Vec<StoreAnswer>,
 }
 
 impl<'a, S> Backend<'a, S> {
     pub(crate) fn local(socket: &'a UdpSocket, store: S, heartbeat: Heartbeat) -> Self {
-        Self { socket, store: WorkerStore::Local { store, answers: Vec::new() }, heartbeat }
+        let local = LocalStore { store, calls: Vec::new(), answers: Vec::new() };
+        Self { socket, store: WorkerStore::Local(local), heartbeat, counts: true }
     }
 
     pub(crate) fn remote(socket: &'a UdpSocket, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
-        Self { socket, store: WorkerStore::Remote(pool), heartbeat }
+        Self { socket, store: WorkerStore::Remote(pool), heartbeat, counts: true }
+    }
+
+    /// For a worker that serves the socket of others that are stuck, and needs nothing of what they may be stuck in.
+    pub(crate) fn standing_in(socket: &'a UdpSocket, pool: Option<&'a Pool>) -> Self {
+        let (heartbeat, _) = Heartbeat::new();
+        let store = pool.map_or(WorkerStore::Away, WorkerStore::Remote);
+        Self { socket, store, heartbeat, counts: false }
     }
 
     pub(crate) fn socket(&self) -> &'a UdpSocket {
@@ -75,9 +95,9 @@ impl<S> fmt::Debug for Worker<'_, S> {
 
 impl<'a, S: Store> Worker<'a, S> {
     pub(crate) fn new(responder: Responder<'a>, backend: Backend<'a, S>, stop: &'a AtomicBool) -> Self {
-        let Backend { store, heartbeat, .. } = backend;
+        let Backend { store, heartbeat, counts, .. } = backend;
         let (now, inbox, batch) = (responder.clock.now(), Inbox::new(), Batch::new());
-        let running = responder.counters.worker();
+        let running = if counts { responder.counters.worker() } else { None };
         Self { responder, store, stop, heartbeat, _running: running, now, inbox, batch }
     }
 
@@ -93,7 +113,7 @@ impl<'a, S: Store> Worker<'a, S> {
     ///
     /// An error that a peer can provoke is counted and survived, and so is a panic.
     pub(crate) fn serve(&mut self, mode: ReceiveMode) -> bool {
-        self.heartbeat.beat();
+        self.heartbeat.wait();
         // A panic must not end a worker: the server would go on with fewer of them, unnoticed. It costs its batch, and
         // no half-done state is used again.
         let served = catch_unwind(AssertUnwindSafe(|| {
@@ -103,9 +123,6 @@ impl<'a, S: Store> Worker<'a, S> {
             }
             received
         }));
-        if let Some(shard) = self.responder.shard {
-            shard.idle();
-        }
         served.unwrap_or_else(|_| {
             self.batch = Batch::new();
             self.responder.batch_lost();
@@ -115,7 +132,7 @@ impl<'a, S: Store> Worker<'a, S> {
 
     fn receive(&mut self, mode: ReceiveMode) -> bool {
         let mut counts = BatchCounts::default();
-        let Self { responder, batch, inbox, stop, .. } = self;
+        let Self { responder, batch, inbox, stop, heartbeat, .. } = self;
         let (socket, clock, shard) = (responder.socket, responder.clock, responder.shard);
         // The clock is read when the first datagram is there, and the policy is the one of that moment, not of the
         // moment at which the wait began.
@@ -127,6 +144,7 @@ impl<'a, S: Store> Worker<'a, S> {
             }
             counts.received += 1;
             let now = *moment.get_or_insert_with(|| {
+                heartbeat.work();
                 responder.refresh_policy();
                 clock.now()
             });
@@ -140,7 +158,7 @@ impl<'a, S: Store> Worker<'a, S> {
         self.now = moment.unwrap_or(self.now);
         self.responder.counters.add(&counts);
         if let Some(shard) = shard.filter(|_| counts.received > 0) {
-            shard.received(counts.received, self.now.tick);
+            shard.received(counts.received);
         }
         if counts.over_limit > 0 {
             self.responder.server.guard().take_exceeded().iter().for_each(|limit| log::warn!("{limit}"));
@@ -154,25 +172,30 @@ impl<'a, S: Store> Worker<'a, S> {
     fn answer(&mut self) {
         let mut batch = mem::take(&mut self.batch);
         let answered = match &mut self.store {
-            WorkerStore::Local { store, answers } => {
-                self.responder.execute(store, self.now, batch.ask(), answers)
+            WorkerStore::Local(local) if !batch.calls().is_empty() => {
+                match local.ask(&self.responder, &self.heartbeat, self.now, batch) {
+                    Some(answered) => answered,
+                    None => return,
+                }
             }
+            WorkerStore::Local(_) => batch.ask().resolve(&self.responder.server, &[]),
             // Handed over first: the database works on these while the others are answered.
             WorkerStore::Remote(pool) if pool.submit(&mut batch) => {
                 batch.ask().resolve(&self.responder.server, &[])
             }
-            WorkerStore::Remote(_) => self.refuse(batch),
+            WorkerStore::Remote(_) => {
+                self.responder.shard.inspect(|shard| shard.overloaded(batch.waiting()));
+                refuse(&self.responder, batch)
+            }
+            WorkerStore::Away => {
+                self.responder.shard.inspect(|shard| shard.unavailable(batch.calls().len()));
+                refuse(&self.responder, batch)
+            }
         };
         if answered.replies().next().is_some() {
             self.responder.send(&answered);
         }
         self.batch = answered.clear();
-    }
-
-    /// Refuses the requests that wait for a store, because too many others do.
-    fn refuse(&self, batch: Batch<Path>) -> Answered<Path> {
-        self.responder.shard.inspect(|shard| shard.overloaded(batch.waiting()));
-        batch.ask().fail(&self.responder.server, StoreError::Unavailable)
     }
 
     /// Handles an error of the receive. A time-out is none; after any other the server goes on.
@@ -184,4 +207,40 @@ impl<'a, S: Store> Worker<'a, S> {
             thread::sleep(PAUSE);
         }
     }
+}
+
+impl<S: Store> LocalStore<S> {
+    /// Has the store execute the calls of a batch, and makes the replies. Returns `None` if the store took so long that
+    /// another thread has sent them.
+    fn ask(
+        &mut self,
+        responder: &Responder<'_>,
+        heartbeat: &Heartbeat,
+        now: Now,
+        batch: Batch<Path>,
+    ) -> Option<Answered<Path>> {
+        let Self { store, calls, answers } = self;
+        let asked = batch.ask();
+        calls.clear();
+        calls.extend_from_slice(asked.calls());
+        heartbeat.hand_in(asked);
+        let executed = responder.execute(store, now, calls, answers);
+        match heartbeat.take_back() {
+            Returned::Asked(asked) => Some(responder.conclude(asked, executed, answers)),
+            Returned::GivenUp(answered) => {
+                // Copies that come from now on are answered as it turned out.
+                answered.settle(&responder.server, answers);
+                None
+            }
+            Returned::Lost => {
+                responder.batch_lost();
+                None
+            }
+        }
+    }
+}
+
+/// Refuses the requests that wait for a store, which has no time for them.
+fn refuse(responder: &Responder<'_>, batch: Batch<Path>) -> Answered<Path> {
+    batch.ask().fail(&responder.server, StoreError::Unavailable)
 }

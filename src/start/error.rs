@@ -49,6 +49,9 @@ pub(crate) enum StartError {
     Socket(#[source] io::Error),
     #[error("{0}")]
     Status(#[from] StatusError),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] io::Error),
     #[error("a pair of sockets: {0}")]
     SocketPair(#[source] io::Error),
     #[error("{0}")]

@@ -5,6 +5,7 @@ mod serve;
 
 use std::net::UdpSocket;
 use std::num::NonZero;
+use std::sync::Arc;
 use std::thread;
 
 use pyzord_runtime::Sockets;
@@ -130,15 +131,17 @@ fn start(
     let listening = announce(settings, &sockets)?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     if let Err(error) = options.detach.as_deref().map_or(Ok(()), detach::announce) {
-        pid_file.into_iter().for_each(PidFile::remove);
+        pid_file.iter().for_each(PidFile::remove);
         return Err(error.into());
     }
     manager.ready(&listening);
+    let manager = Arc::new(manager);
     let page = status.map(|status| (status, sources.rows().collect()));
-    let resources = Resources { sockets, policy, rules, engine, control, forwarding, page, manager };
-    let served = resources.serve(settings, logs, driver);
+    let resources =
+        Resources { sockets, policy, rules, engine, control, forwarding, page, manager, status_line: listening };
+    let served = resources.serve(settings, logs, driver, pid_file.as_ref());
     log::info!("Server shutdown.");
-    pid_file.into_iter().for_each(PidFile::remove);
+    pid_file.iter().for_each(PidFile::remove);
     served
 }
 

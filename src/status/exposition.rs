@@ -29,6 +29,8 @@ pub(super) fn write(snapshot: &Snapshot<'_>) -> String {
     let started = unix_seconds(facts.started);
     out.one("process_start_time_seconds", "gauge", "Start of the server, in seconds since 1970.", started);
     out.one("pyzord_workers", "gauge", "Running workers.", details.workers);
+    let healthy = u8::from(snapshot.trouble.is_none());
+    out.one("pyzord_healthy", "gauge", "1 if the server does all that it is for, else 0.", healthy);
     let up = u8::from(snapshot.store_answers);
     out.one("pyzord_store_up", "gauge", "1 if the database answers, else 0.", up);
     if let Some(records) = snapshot.records {

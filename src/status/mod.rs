@@ -5,7 +5,6 @@
 mod connections;
 mod document;
 mod exposition;
-mod health;
 mod http;
 mod page;
 mod routes;

@@ -1,12 +1,12 @@
 //! The paths of the status page and their responses.
 
-use pyzord_core::{Store, Tick};
+use pyzord_core::Tick;
 use pyzord_runtime::{Clock, Counters};
 
-use super::health::HealthCheck;
 use super::http::{HttpResponse, StatusCode};
 use super::snapshot::{Facts, Snapshot};
 use super::{document, exposition, page};
+use crate::health::Health;
 
 /// How many of the networks with the most datagrams are listed.
 const TOP_CLIENTS: usize = 20;
@@ -16,23 +16,21 @@ pub(super) struct Routes<'a> {
     facts: &'a Facts,
     counters: &'a Counters,
     clock: Clock,
-    health: HealthCheck,
+    health: &'a Health,
 }
 
 impl<'a> Routes<'a> {
-    /// `store` is for the health check alone.
-    pub(super) fn new(facts: &'a Facts, counters: &'a Counters, store: Box<dyn Store>) -> Self {
-        let clock = counters.clock();
-        Self { facts, counters, clock, health: HealthCheck::new(store, clock) }
+    pub(super) fn new(facts: &'a Facts, counters: &'a Counters, health: &'a Health) -> Self {
+        Self { facts, counters, clock: counters.clock(), health }
     }
 
     /// Returns the response for a path.
-    pub(super) fn answer(&mut self, path: &str) -> HttpResponse {
+    pub(super) fn answer(&self, path: &str) -> HttpResponse {
         match path {
             "/" => page::response().unwrap_or_else(|error| internal_error(path, &error)),
-            "/healthz" => match self.health.trouble(&self.counters.details(0)) {
+            "/healthz" => match self.health.trouble() {
                 None => HttpResponse::text(StatusCode::Ok, "ok"),
-                Some(trouble) => HttpResponse::text(StatusCode::Unavailable, trouble),
+                Some(trouble) => HttpResponse::text(StatusCode::Unavailable, &trouble.at(self.clock.now())),
             },
             "/metrics" => {
                 let metrics = exposition::write(&self.snapshot());
@@ -46,16 +44,18 @@ impl<'a> Routes<'a> {
         }
     }
 
-    fn snapshot(&mut self) -> Snapshot<'_> {
-        let details = self.counters.details(TOP_CLIENTS);
+    fn snapshot(&self) -> Snapshot<'_> {
+        let now = self.clock.now();
+        let trouble = self.health.trouble();
         Snapshot {
             facts: self.facts,
-            uptime: self.clock.tick().since(Tick::default()),
-            trouble: self.health.trouble(&details),
-            store_answers: self.health.store().is_ok(),
+            uptime: now.tick.since(Tick::default()),
+            trouble_since: trouble.as_ref().and_then(|trouble| trouble.since_time(now)),
+            trouble: trouble.map(|trouble| trouble.cause),
+            store_answers: self.health.store_answers(),
             records: self.health.records(),
             counts: self.counters.counts(),
-            details,
+            details: self.counters.details(TOP_CLIENTS),
         }
     }
 }

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyzord_core::Store;
 use pyzord_runtime::Counters;
 use thiserror::Error;
 
@@ -13,6 +12,7 @@ use super::connections;
 use super::http::{HttpResponse, StatusCode};
 use super::routes::Routes;
 use super::snapshot::Facts;
+use crate::health::Health;
 
 /// An open listener.
 #[derive(Debug)]
@@ -51,10 +51,10 @@ impl StatusServer {
         Ok(Self { listener, address, host })
     }
 
-    /// Serves until the peer of `end` is closed. The health check asks `store` whether the database answers.
-    pub(crate) fn serve(&self, end: &UnixStream, facts: &Facts, counters: &Counters, store: Box<dyn Store>) {
+    /// Serves until the peer of `end` is closed.
+    pub(crate) fn serve(&self, end: &UnixStream, facts: &Facts, counters: &Counters, health: &Health) {
         let clock = counters.clock();
-        let mut routes = Routes::new(facts, counters, store);
+        let routes = Routes::new(facts, counters, health);
         connections::serve(&self.listener, end, clock, &mut |request| {
             if !self.is_own_name(request.host) {
                 return HttpResponse::bare(StatusCode::Misdirected);

@@ -26,7 +26,9 @@ pub(super) struct Snapshot<'a> {
     pub(super) facts: &'a Facts,
     pub(super) uptime: Duration,
     /// Why requests are not answered, if they are not.
-    pub(super) trouble: Option<&'static str>,
+    pub(super) trouble: Option<String>,
+    /// Since when, if that is known.
+    pub(super) trouble_since: Option<UnixTime>,
     pub(super) store_answers: bool,
     /// The approximate number of records, if the database tells it cheaply.
     pub(super) records: Option<u64>,

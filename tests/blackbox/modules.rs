@@ -9,6 +9,7 @@ mod explain;
 mod forward;
 mod genkey;
 mod harness;
+mod health;
 mod hostile;
 mod http;
 mod interop;

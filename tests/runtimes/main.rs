@@ -3,6 +3,7 @@
 
 mod parity;
 mod stop;
+mod stuck;
 mod suite;
 mod supervisor;
 

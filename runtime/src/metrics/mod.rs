@@ -44,8 +44,6 @@ pub(crate) struct Shard {
     unavailable: AtomicU64,
     unreadable: AtomicU64,
     overloaded: AtomicU64,
-    /// When the batch that the worker is at was received, in nanoseconds from 1; 0 when it waits for one.
-    busy_since: AtomicU64,
     top_clients: TopClients,
 }
 
@@ -69,8 +67,6 @@ pub struct Details {
     pub overloaded: u64,
     /// Workers that run.
     pub workers: usize,
-    /// How long each worker that is busy has been at its batch.
-    pub busy: Vec<Duration>,
     /// The networks that sent most, from the one with most.
     pub top_clients: Vec<TopClient>,
 }
@@ -93,8 +89,8 @@ impl Metrics {
         Running(&self.workers)
     }
 
-    /// Adds up what all threads have seen until `now`, with the `most` networks that sent most.
-    pub(crate) fn details(&self, now: Tick, most: usize) -> Details {
+    /// Adds up what all threads have seen, with the `most` networks that sent most.
+    pub(crate) fn details(&self, most: usize) -> Details {
         let mut details = Details { workers: self.workers.load(Ordering::Relaxed), ..Details::default() };
         for (index, operation) in operations().enumerate() {
             for (place, code) in CODES.into_iter().enumerate() {
@@ -112,9 +108,6 @@ impl Metrics {
             details.unavailable += read(&shard.unavailable);
             details.unreadable += read(&shard.unreadable);
             details.overloaded += read(&shard.overloaded);
-            if let Some(since) = read(&shard.busy_since).checked_sub(1) {
-                details.busy.push(now.since(Tick::new(Duration::from_nanos(since))));
-            }
             shard.top_clients.all().for_each(|client| merge(&mut details.top_clients, client));
         }
         details.top_clients.sort_by_key(|client| (std::cmp::Reverse(client.datagrams), client.network));
@@ -143,7 +136,6 @@ impl Shard {
             unavailable: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
             overloaded: AtomicU64::new(0),
-            busy_since: AtomicU64::new(0),
             top_clients: TopClients::new(),
         }
     }
@@ -154,14 +146,8 @@ impl Shard {
     }
 
     /// So many datagrams were received together.
-    pub(crate) fn received(&self, datagrams: u64, at: Tick) {
-        self.busy_since.store(nanos(at.since(Tick::default())) + 1, Ordering::Relaxed);
+    pub(crate) fn received(&self, datagrams: u64) {
         self.batches.record(datagrams, 1);
-    }
-
-    /// The worker waits for the next batch.
-    pub(crate) fn idle(&self) {
-        self.busy_since.store(0, Ordering::Relaxed);
     }
 
     /// The store took this long for these answers.
@@ -174,6 +160,11 @@ impl Shard {
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// So many calls were not made, because the store is stuck.
+    pub(crate) fn unavailable(&self, calls: usize) {
+        self.unavailable.fetch_add(calls as u64, Ordering::Relaxed);
     }
 
     /// So many requests were refused because the queue for the store was full.
@@ -270,7 +261,7 @@ mod tests {
         let answered = batch.ask().resolve(&server(), &[]);
         first.answered(&answered, tick(10));
         second.answered(&answered, tick(10));
-        let details = metrics.details(tick(10), 5);
+        let details = metrics.details(5);
         assert_eq!(details.requests, [("ping", 200, 8), ("pong", 200, 2), ("other", 403, 2)]);
         let found: Vec<_> = details.latency.buckets().collect();
         assert_eq!(found, [(5_000_000, 8), (10_000_000, 4)]);
@@ -292,18 +283,13 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_is_busy_from_its_receipt_on() {
+    fn workers_are_counted_while_they_run() {
         let metrics = Metrics::new(1);
-        let shard = metrics.shard().unwrap();
-        assert_eq!(metrics.details(tick(9), 5), Details { ..metrics.details(tick(0), 5) });
         let running = metrics.worker();
-        shard.received(3, tick(0));
-        let details = metrics.details(tick(7), 5);
-        assert_eq!((details.workers, details.busy), (1, vec![Duration::from_millis(7)]));
-        shard.idle();
+        metrics.shard().unwrap().received(3);
+        assert_eq!((metrics.details(5).workers, metrics.details(5).batches.sum()), (1, 3));
         drop(running);
-        let details = metrics.details(tick(7), 5);
-        assert_eq!((details.workers, details.busy, details.batches.sum()), (0, vec![], 3));
+        assert_eq!(metrics.details(5).workers, 0);
     }
 
     #[test]
@@ -313,7 +299,7 @@ mod tests {
             let shards = [metrics.shard().unwrap(), metrics.shard().unwrap()];
             (0..times).for_each(|_| shards.iter().for_each(|shard| shard.heard(address.parse().unwrap())));
         }
-        let found = metrics.details(tick(0), 2).top_clients;
+        let found = metrics.details(2).top_clients;
         let found: Vec<_> =
             found.iter().map(|client| (client.network.to_string(), client.datagrams)).collect();
         assert_eq!(found, [("192.0.2.2/32".to_owned(), 10), ("192.0.2.1/32".to_owned(), 4)]);
@@ -325,7 +311,7 @@ mod tests {
         let shard = metrics.shard().unwrap();
         let answers = [StoreError::Unavailable, StoreError::Unreadable, StoreError::Unavailable].map(Err);
         shard.executed(Duration::from_micros(250), &answers);
-        let details = metrics.details(tick(0), 1);
+        let details = metrics.details(1);
         assert_eq!((details.unavailable, details.unreadable), (2, 1));
         assert_eq!(details.store.quantile(1, 2), Some(250_000));
     }

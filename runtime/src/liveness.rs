@@ -1,0 +1,176 @@
+//! Whether the server's threads get on.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyzord_core::Tick;
+
+use crate::heartbeat::{Heartbeat, State, Vitals};
+
+/// A worker that has been stuck for longer than this is a trouble. Until then, a disk is slow.
+const STUCK: Duration = Duration::from_secs(2);
+/// The thread that watches the workers looks ten times a second.
+const WATCH_STUCK: Duration = Duration::from_secs(5);
+/// A task of upkeep that takes longer than this is a trouble. Rewriting a file of a gigabyte takes a minute.
+const UPKEEP_STUCK: Duration = Duration::from_secs(300);
+
+/// A thread of the server that does not get on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum StuckThread {
+    /// There is no worker.
+    NoWorker,
+    /// The worker with this number, counted from 1, has ended.
+    WorkerEnded(usize),
+    /// The worker with this number has not moved since then.
+    Worker(usize, Tick),
+    /// The thread that watches the workers has not moved since then.
+    Watch(Tick),
+    /// A task of the store's upkeep has not ended since then.
+    Upkeep(Tick),
+}
+
+impl StuckThread {
+    /// Whether a new start of the server helps: another process finds the same disk.
+    pub(crate) const fn is_mended_by_restart(self) -> bool {
+        !matches!(self, Self::Upkeep(_))
+    }
+}
+
+/// The words for `/healthz` and the log; the time is the caller's to add.
+impl fmt::Display for StuckThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoWorker => f.write_str("no worker is running"),
+            Self::WorkerEnded(number) => write!(f, "worker {number} has ended"),
+            Self::Worker(number, _) => write!(f, "worker {number} is stuck"),
+            Self::Watch(_) => f.write_str("the thread that watches the workers is stuck"),
+            Self::Upkeep(_) => f.write_str("a sync or a cleanup of the database does not end"),
+        }
+    }
+}
+
+/// What the threads of a server show of themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Liveness {
+    workers: Mutex<Vec<Arc<WatchedWorker>>>,
+    /// When the watching thread last looked.
+    looked: AtomicU64,
+    /// Since when a task of upkeep is under way; 0 for none.
+    upkeep_since: AtomicU64,
+}
+
+/// A worker, and what the watching thread has found.
+#[derive(Debug)]
+pub(crate) struct WatchedWorker {
+    pub(crate) vitals: Arc<Vitals>,
+    /// Since when it is stuck; 0 if it gets on.
+    stuck_since: AtomicU64,
+}
+
+impl Liveness {
+    /// Returns the heartbeat of one more worker.
+    pub(crate) fn add(&self) -> Heartbeat {
+        let (heartbeat, vitals) = Heartbeat::new();
+        self.lock().push(Arc::new(WatchedWorker { vitals, stuck_since: AtomicU64::new(0) }));
+        heartbeat
+    }
+
+    /// Returns all workers.
+    pub(crate) fn workers(&self) -> Vec<Arc<WatchedWorker>> {
+        self.lock().clone()
+    }
+
+    /// The watching thread looks.
+    pub(crate) fn looked(&self, now: Tick) {
+        self.looked.store(encode(now), Ordering::Relaxed);
+    }
+
+    /// A task of upkeep begins, or ends with `None`.
+    pub(crate) fn upkeep(&self, since: Option<Tick>) {
+        self.upkeep_since.store(since.map_or(0, encode), Ordering::Relaxed);
+    }
+
+    /// Returns a thread that does not get on, if there is one.
+    pub(crate) fn stuck(&self, now: Tick) -> Option<StuckThread> {
+        let overdue = |since: Tick, limit| now.since(since) > limit;
+        let workers = self.lock();
+        if workers.is_empty() {
+            return Some(StuckThread::NoWorker);
+        }
+        let worker = workers.iter().zip(1..).find_map(|(worker, number)| {
+            if Vitals::state(worker.vitals.beat()) == State::Ended {
+                return Some(StuckThread::WorkerEnded(number));
+            }
+            let since = worker.stuck_since().filter(|since| overdue(*since, STUCK))?;
+            Some(StuckThread::Worker(number, since))
+        });
+        let watch = || decode(&self.looked).filter(|at| overdue(*at, WATCH_STUCK)).map(StuckThread::Watch);
+        let upkeep = || {
+            let since = decode(&self.upkeep_since).filter(|since| overdue(*since, UPKEEP_STUCK));
+            since.map(StuckThread::Upkeep)
+        };
+        worker.or_else(watch).or_else(upkeep)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<WatchedWorker>>> {
+        // No code panics while it holds this lock, and the list stays whole if it did.
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WatchedWorker {
+    /// Returns since when the worker is stuck.
+    pub(crate) fn stuck_since(&self) -> Option<Tick> {
+        decode(&self.stuck_since)
+    }
+
+    /// Records since when the worker is stuck; `None` if it gets on.
+    pub(crate) fn set_stuck(&self, since: Option<Tick>) {
+        self.stuck_since.store(since.map_or(0, encode), Ordering::Relaxed);
+    }
+}
+
+/// A tick in nanoseconds, from 1 on.
+fn encode(tick: Tick) -> u64 {
+    u64::try_from(tick.since(Tick::default()).as_nanos()).unwrap_or(u64::MAX - 1) + 1
+}
+
+fn decode(cell: &AtomicU64) -> Option<Tick> {
+    let nanos = cell.load(Ordering::Relaxed).checked_sub(1)?;
+    Some(Tick::new(Duration::from_nanos(nanos)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Tick {
+        Tick::new(Duration::from_millis(millis))
+    }
+
+    /// A server with half of its workers stuck or gone was called healthy.
+    #[test]
+    fn one_worker_that_does_not_get_on_is_named() {
+        let liveness = Liveness::default();
+        assert_eq!(liveness.stuck(at(0)), Some(StuckThread::NoWorker));
+        let (_quick, other) = (liveness.add(), liveness.add());
+        let second = &liveness.workers()[1];
+        liveness.looked(at(1000));
+        second.set_stuck(Some(at(1000)));
+        assert_eq!(liveness.stuck(at(3000)), None, "slow is not stuck");
+        assert_eq!(liveness.stuck(at(3001)), Some(StuckThread::Worker(2, at(1000))));
+        second.set_stuck(None);
+        assert_eq!(liveness.stuck(at(6000)), None);
+        assert_eq!(liveness.stuck(at(6001)), Some(StuckThread::Watch(at(1000))));
+        liveness.looked(at(400_000));
+        liveness.upkeep(Some(at(99_999)));
+        assert_eq!(liveness.stuck(at(400_000)), Some(StuckThread::Upkeep(at(99_999))));
+        liveness.upkeep(None);
+        assert_eq!(liveness.stuck(at(400_000)), None);
+        drop(other);
+        assert_eq!(liveness.stuck(at(400_000)), Some(StuckThread::WorkerEnded(2)));
+    }
+}

@@ -1,0 +1,177 @@
+//! Serves in place of workers that are stuck.
+//!
+//! A worker asks the gdbm file itself: no other way is as fast. But one read of a disk that fails takes seconds, and
+//! datagrams wait in the worker's socket meanwhile. One thread looks ten times a second whether each worker gets on. It
+//! answers the batch of a worker that does not, and the datagrams that come to its socket, until the worker returns:
+//! pings as ever, and requests that need the gdbm file with 500.
+
+use std::net::UdpSocket;
+use std::os::fd::AsFd as _;
+use std::ptr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pyzord_core::{Store, StoreError, Tick};
+
+use crate::context::WorkerContext;
+use crate::datagrams::ReceiveMode;
+use crate::heartbeat::{State, Vitals};
+use crate::liveness::WatchedWorker;
+use crate::responder::Responder;
+use crate::worker::Worker;
+
+/// The time between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// A worker whose batch is seen this often is stuck: one more than the looks in the 0.4 s that a call waits for the gdbm
+/// file. Looks are counted, not time: a machine that was stopped for a while has no stuck workers.
+const LOOKS_AT_BATCH: u32 = 5;
+/// A worker that is seen waiting this often is stuck: a receive ends after a second.
+const LOOKS_AT_WAIT: u32 = 25;
+/// The shortest time between two warnings.
+const WARN_PERIOD: Duration = Duration::from_secs(60);
+/// Batches of one socket before the next one's turn.
+const BATCHES: usize = 16;
+
+/// Watches all workers, and stands in for those that are stuck.
+pub(crate) struct StandIn<'c, S> {
+    context: &'c WorkerContext<'c>,
+    posts: Vec<Post<'c, S>>,
+    /// Answers batches that their workers have given up.
+    responder: Responder<'c>,
+    looked: Tick,
+    /// When the log was last told of requests that were refused.
+    warned: Option<Tick>,
+}
+
+/// A worker and its socket.
+struct Post<'c, S> {
+    watched: Arc<WatchedWorker>,
+    socket: &'c UdpSocket,
+    /// What was seen at the last look, and how often.
+    beat: u64,
+    looks: u32,
+    /// Serves the socket while its workers are stuck.
+    substitute: Option<Worker<'c, S>>,
+}
+
+impl<'c, S: Store> StandIn<'c, S> {
+    pub(crate) fn new(context: &'c WorkerContext<'c>, responder: Responder<'c>) -> Self {
+        let posts = context.workers().map(|(watched, socket)| {
+            let (beat, looks) = (watched.vitals.beat(), 0);
+            Post { watched, socket, beat, looks, substitute: None }
+        });
+        Self { context, posts: posts.collect(), responder, looked: Tick::default(), warned: None }
+    }
+
+    /// Watches until all workers have ended.
+    pub(crate) fn run(mut self) {
+        while !self.context.have_workers_ended() {
+            let now = self.context.clock().tick();
+            if self.looked == Tick::default() || now.since(self.looked) >= LOOK {
+                self.look(now);
+            }
+            if self.serve() {
+                continue;
+            }
+            thread::park_timeout(LOOK);
+        }
+    }
+
+    fn look(&mut self, now: Tick) {
+        self.looked = now;
+        self.context.liveness().looked(now);
+        self.responder.refresh_policy();
+        for (post, number) in self.posts.iter_mut().zip(1..) {
+            let refused = post.look(now, self.context.is_stopping(), &mut self.responder);
+            if refused > 0 && self.warned.is_none_or(|warned| now.since(warned) >= WARN_PERIOD) {
+                self.warned = Some(now);
+                log::warn!(
+                    "worker {number} waits for the database for too long; {refused} of its requests get 500, and may be \
+                     counted all the same (more of this is not said for a minute)"
+                );
+            }
+        }
+        self.substitute();
+    }
+
+    /// Gives each socket whose workers are all stuck a substitute, and takes it from the others.
+    fn substitute(&mut self) {
+        let stuck: Vec<_> = self.posts.iter().map(|post| (post.socket, post.is_stuck())).collect();
+        let any = stuck.iter().any(|(_, stuck)| *stuck);
+        for (index, post) in self.posts.iter_mut().enumerate() {
+            let mut same = stuck.iter().enumerate().filter(|(_, (socket, _))| ptr::eq(*socket, post.socket));
+            // Workers that share a socket have one substitute, with the first of them.
+            let needed = any
+                && same.clone().all(|(_, (_, stuck))| *stuck)
+                && same.next().is_some_and(|(first, _)| first == index);
+            if !needed {
+                post.substitute = None;
+            } else if post.substitute.is_none() {
+                post.substitute = Some(self.context.substitute(post.socket));
+            }
+        }
+    }
+
+    /// Answers what has come to the sockets without a worker; waits for the first datagram until the next look. `false`
+    /// if there is no such socket.
+    fn serve(&mut self) -> bool {
+        let sockets = self.posts.iter().filter(|post| post.substitute.is_some());
+        let mut polled: Vec<_> =
+            sockets.map(|post| PollFd::new(post.socket.as_fd(), PollFlags::POLLIN)).collect();
+        if polled.is_empty() {
+            return false;
+        }
+        let ready = PollTimeout::try_from(LOOK).is_ok_and(|timeout| poll(&mut polled, timeout).is_ok());
+        for substitute in self.posts.iter_mut().filter_map(|post| post.substitute.as_mut()) {
+            let mut left = BATCHES;
+            while left > 0 && substitute.serve(ReceiveMode::NonBlocking) {
+                left -= 1;
+            }
+        }
+        // A poll that fails at once must not make this loop run hot.
+        ready
+    }
+}
+
+impl<S> Post<'_, S> {
+    fn is_stuck(&self) -> bool {
+        self.watched.stuck_since().is_some()
+    }
+
+    /// Looks whether the worker gets on. Returns how many requests were refused because it does not.
+    fn look(&mut self, now: Tick, stopping: bool, responder: &mut Responder<'_>) -> usize {
+        let vitals = &self.watched.vitals;
+        let beat = vitals.beat();
+        let limit = match Vitals::state(beat) {
+            // With the server.
+            State::Ended if stopping => return 0,
+            State::Ended => 0,
+            State::Working => LOOKS_AT_BATCH,
+            State::Waiting => LOOKS_AT_WAIT,
+        };
+        self.looks = if beat == self.beat { self.looks.saturating_add(1) } else { 1 };
+        self.beat = beat;
+        if self.looks <= limit {
+            self.watched.set_stuck(None);
+            return 0;
+        }
+        if !self.is_stuck() {
+            self.watched.set_stuck(Some(now));
+        }
+        let mut refused = 0;
+        vitals.give_up(beat, |asked| {
+            refused = asked.waiting();
+            let answered = asked.give_up(unknown());
+            responder.send(&answered);
+            answered
+        });
+        refused
+    }
+}
+
+/// The error of a call that the store may execute later.
+const fn unknown() -> StoreError {
+    StoreError::Unavailable
+}

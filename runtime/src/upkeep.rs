@@ -1,0 +1,54 @@
+//! The thread that does the store's upkeep.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use pyzord_core::{Schedule, Store, Task};
+
+use crate::clock::Clock;
+use crate::liveness::Liveness;
+
+/// The longest sleep: nothing depends on it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// Does the store's upkeep. A task takes as long as the disk does: no other thread waits for it, but the end of the
+/// server.
+#[derive(Debug)]
+pub(crate) struct Upkeep<'c, S> {
+    pub(crate) clock: Clock,
+    pub(crate) schedule: Schedule,
+    pub(crate) store: S,
+    pub(crate) liveness: &'c Liveness,
+    /// Set when all requests are answered. Unpark the thread after it.
+    pub(crate) end: &'c AtomicBool,
+}
+
+impl<S: Store> Upkeep<'_, S> {
+    /// Does what is due until the end, and then the last sync.
+    pub(crate) fn run(mut self) {
+        while !self.end.load(Ordering::Acquire) {
+            let wait = self.schedule.next_deadline().since(self.clock.tick());
+            if wait > Duration::ZERO {
+                thread::park_timeout(wait.min(LONGEST_SLEEP));
+                continue;
+            }
+            self.work();
+        }
+        if let Err(failure) = self.store.upkeep(self.clock.now(), Task::Sync) {
+            log::error!("the last sync of the database failed, recent counts may be lost: {failure}");
+        }
+    }
+
+    fn work(&mut self) {
+        let began = self.clock.now();
+        let Some(task) = self.schedule.poll(began) else { return };
+        self.liveness.upkeep(Some(began.tick));
+        let progress = self.store.upkeep(began, task);
+        self.liveness.upkeep(None);
+        if let Err(failure) = &progress {
+            log::error!("upkeep of the database failed, next attempt in a minute: {failure}");
+        }
+        self.schedule.done(task, progress.ok(), began.tick, self.clock.tick());
+    }
+}
