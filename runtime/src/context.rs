@@ -151,6 +151,7 @@ impl<'a> WorkerContext<'a> {
 
     /// Lets the workers end: each answers what is in its receive buffer first.
     pub(crate) fn stop(&self) {
+        self.liveness().stop();
         self.stop.store(true, Ordering::Relaxed);
     }
 

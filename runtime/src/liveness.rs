@@ -1,7 +1,7 @@
 //! Whether the server's threads get on.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub(crate) struct Liveness {
     looked: AtomicU64,
     /// Since when a task of upkeep is under way; 0 for none.
     upkeep_since: AtomicU64,
+    /// The server stops: a worker may end.
+    stopping: AtomicBool,
 }
 
 /// A worker, and what the watching thread has found.
@@ -88,6 +90,11 @@ impl Liveness {
         self.looked.store(encode(now), Ordering::Relaxed);
     }
 
+    /// The server stops.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
     /// A task of upkeep begins, or ends with `None`.
     pub(crate) fn upkeep(&self, since: Option<Tick>) {
         self.upkeep_since.store(since.map_or(0, encode), Ordering::Relaxed);
@@ -102,7 +109,7 @@ impl Liveness {
         }
         let worker = workers.iter().zip(1..).find_map(|(worker, number)| {
             if Vitals::state(worker.vitals.beat()) == State::Ended {
-                return Some(StuckThread::WorkerEnded(number));
+                return (!self.stopping.load(Ordering::Relaxed)).then_some(StuckThread::WorkerEnded(number));
             }
             let since = worker.stuck_since().filter(|since| overdue(*since, STUCK))?;
             Some(StuckThread::Worker(number, since))
@@ -172,5 +179,7 @@ mod tests {
         assert_eq!(liveness.stuck(at(400_000)), None);
         drop(other);
         assert_eq!(liveness.stuck(at(400_000)), Some(StuckThread::WorkerEnded(2)));
+        liveness.stop();
+        assert_eq!(liveness.stuck(at(400_000)), None, "it is meant to end");
     }
 }

@@ -62,7 +62,7 @@ pub fn serve<S: Store>(
         maintenance.stopping();
         context.stop();
         let mut stop = Stop::begin(context.clock(), maintenance);
-        stop.wait_for(&workers, "a worker answers requests", || wake(sockets, workers.len()));
+        stop.wait_for(&workers, "a worker has not ended", || wake(sockets, workers.len()));
         context.end_watch();
         stand_in.thread().unpark();
         context.close_pool();

@@ -137,8 +137,17 @@ fn start(
     manager.ready(&listening);
     let manager = Arc::new(manager);
     let page = status.map(|status| (status, sources.rows().collect()));
-    let resources =
-        Resources { sockets, policy, rules, engine, control, forwarding, page, manager, status_line: listening };
+    let resources = Resources {
+        sockets,
+        policy,
+        rules,
+        engine,
+        control,
+        forwarding,
+        page,
+        manager,
+        status_line: listening,
+    };
     let served = resources.serve(settings, logs, driver, pid_file.as_ref());
     log::info!("Server shutdown.");
     pid_file.iter().for_each(PidFile::remove);

@@ -45,7 +45,8 @@ impl Resources {
         driver: RuntimeDriver,
         pid_file: Option<&PidFile>,
     ) -> Result<(), StartError> {
-        let Self { sockets, policy, mut rules, engine, control, forwarding, page, manager, status_line } = self;
+        let Self { sockets, policy, mut rules, engine, control, forwarding, page, manager, status_line } =
+            self;
         let EngineStores { stores, upkeep, probe, .. } = engine;
         let counters = Arc::new(match page {
             Some(_) => Counters::detailed(settings.workers + settings.connections),
