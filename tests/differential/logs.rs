@@ -66,6 +66,16 @@ pub(crate) fn predicted(
 
 /// Returns a name as this server logs it: escaped and truncated.
 fn shown(name: &[u8]) -> String {
-    let text = name[..name.len().min(64)].escape_ascii().to_string();
+    let cut = &name[..name.len().min(64)];
+    let mut text: String = cut.escape_ascii().map(char::from).collect();
+    for special in [',', '(', ')', '[', ']'] {
+        text = text.replace(special, &format!("\\x{:02x}", u32::from(special)));
+    }
+    if let Some(rest) = text.strip_prefix(' ') {
+        text = format!("\\x20{rest}");
+    }
+    if let Some(rest) = text.strip_suffix(' ') {
+        text = format!("{rest}\\x20");
+    }
     if name.len() > 64 { text + "..." } else { text }
 }

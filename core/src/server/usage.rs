@@ -13,8 +13,12 @@ const MAX_NAME: usize = 64;
 /// One request, as the usage log has it.
 ///
 /// The line is the Python server's: `user,address,operation,['digest', ...],200`, with `None` for no digests, and
-/// `code: diag` for a refusal, with ` (user,address,operation)` added. It is one line: the texts of a peer are escaped and
-/// cut. The address of a peer without one is `local`.
+/// `code: diag` for a refusal, with ` (user,address,operation)` added. The address of a peer without one is `local`.
+///
+/// The line has one reading. In the texts of a peer, a comma, a parenthesis, a bracket, a space at either end and all
+/// bytes that are not printable ASCII are `\xHH` (a tab, carriage return and line feed are `\t`, `\r` and `\n`); a quote
+/// and a backslash have a backslash in front. A text of more than 64 bytes is cut and followed by `...`. So the commas
+/// outside the list of digests separate fields, and a line that ends with `)` ends with the three of a refusal.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Usage<'a, P> {
@@ -48,13 +52,21 @@ impl<P: Peer> fmt::Display for Usage<'_, P> {
     }
 }
 
-/// A text from a peer, escaped and cut: it cannot begin a line of its own in the log.
+/// A text from a peer, escaped and cut: it can neither begin a line nor a field of its own in the log.
 struct Escaped<'a>(&'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.0.get(..MAX_NAME).unwrap_or(self.0);
-        shown.escape_ascii().fmt(f)?;
+        let last = shown.len().saturating_sub(1);
+        for (at, byte) in shown.iter().enumerate() {
+            let is_edge = at == 0 || at == last;
+            match byte {
+                b',' | b'(' | b')' | b'[' | b']' => write!(f, "\\x{byte:02x}")?,
+                b' ' if is_edge => f.write_str("\\x20")?,
+                _ => core::ascii::escape_default(*byte).fmt(f)?,
+            }
+        }
         if shown.len() < self.0.len() { f.write_str("...") } else { Ok(()) }
     }
 }
@@ -74,8 +86,10 @@ impl fmt::Display for Digests<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
+    use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
     use core::net::SocketAddr;
+    use proptest::prelude::*;
 
     #[test]
     fn a_peer_without_an_address_is_local() {
@@ -115,5 +129,85 @@ mod tests {
             "...)",
         ];
         assert_eq!(refused.to_string(), line.concat());
+    }
+
+    /// `User: root,203.0.113.66` made a line whose second field was an address that the sender had chosen; a tool that
+    /// bans addresses then banned that one.
+    #[test]
+    fn a_name_cannot_pass_for_other_fields() {
+        let peer: SocketAddr = "192.0.2.7:5".parse().unwrap();
+        let line = |user: &[u8], op: &[u8], refusal| {
+            let received = Tick::default();
+            Usage { peer: &peer, received, user, op, digests: &[], refusal }.to_string()
+        };
+        assert_eq!(
+            line(b"root,203.0.113.66", b"ping", None),
+            "root\\x2c203.0.113.66,192.0.2.7,ping,None,200"
+        );
+        let forged = line(b"x) (root,203.0.113.66,ping)", b" ping,['a'] ", Some(Refusal::Forbidden));
+        let expected = "403: Forbidden: User is not authorized to request the operation. \
+                        (x\\x29 \\x28root\\x2c203.0.113.66\\x2cping\\x29,192.0.2.7,\\x20ping\\x2c\\x5b\\'a\\'\\x5d\\x20)";
+        assert_eq!(forged, expected);
+        let ordinary = "bob.o-neil+x@example.org: 50% #1 /a;b=c";
+        assert_eq!(line(ordinary.as_bytes(), b"ping", None), [ordinary, ",192.0.2.7,ping,None,200"].concat());
+    }
+
+    /// A name as the log shows it, read by the rule of the documentation.
+    fn unescape(shown: &str) -> Vec<u8> {
+        let (mut name, mut rest) = (Vec::new(), shown.chars());
+        while let Some(c) = rest.next() {
+            if c != '\\' {
+                name.push(u8::try_from(c).unwrap());
+                continue;
+            }
+            name.push(match rest.next().unwrap() {
+                'x' => u8::from_str_radix(&rest.by_ref().take(2).collect::<String>(), 16).unwrap(),
+                't' => b'\t',
+                'r' => b'\r',
+                'n' => b'\n',
+                quoted => u8::try_from(quoted).unwrap(),
+            });
+        }
+        name
+    }
+
+    /// Splits a line by the rule of the documentation: user, address and operation.
+    fn fields(line: &str) -> [&str; 3] {
+        match line.strip_suffix(')') {
+            Some(refused) => {
+                refused.split_once(" (").unwrap().1.split(',').collect::<Vec<_>>().try_into().unwrap()
+            }
+            None => line.split(',').take(3).collect::<Vec<_>>().try_into().unwrap(),
+        }
+    }
+
+    /// Texts in which what the line is made of is frequent.
+    fn name() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![any::<u8>(), prop::sample::select(b",()[]'\"\\ \n\r\tNone200.x".to_vec()),];
+        prop::collection::vec(byte, 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_has_one_reading(
+            user in name(), op in name(), address: core::net::IpAddr, digests in 0_usize..3, refused: bool,
+        ) {
+            let (peer, digests) = (SocketAddr::new(address, 1), &[Digest::new([7; 20]); 2][..digests.min(2)]);
+            let refusal = refused.then_some(Refusal::Version);
+            let usage = Usage { peer: &peer, received: Tick::default(), user: &user, op: &op, digests, refusal };
+            let line = usage.to_string();
+            prop_assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{}", line);
+            let [shown_user, shown_address, shown_op] = fields(&line);
+            prop_assert_eq!(shown_address, address.to_canonical().to_string());
+            for (shown, name) in [(shown_user, &user), (shown_op, &op)] {
+                prop_assert!(!shown.starts_with(' ') && !shown.ends_with(' '), "{}", line);
+                let read = unescape(shown);
+                if name.len() > MAX_NAME {
+                    prop_assert_eq!(read, [&name[..MAX_NAME], b"..."].concat());
+                } else {
+                    prop_assert_eq!(&read, name);
+                }
+            }
+        }
     }
 }

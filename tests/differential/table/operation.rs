@@ -204,9 +204,16 @@ pub(super) const LOGS: Section = Section {
             id: "refused-in-usage-log",
             matter: "refused request in the usage log",
             python: "`403: Forbidden: ...`",
-            pyzord: "the same, followed by ` (user,ip,op)`, with control characters escaped and names cut \
+            pyzord: "the same, followed by ` (user,ip,op)`",
+            why: "the line shows the client",
+        },
+        Row {
+            id: "names-in-usage-log",
+            matter: "user and operation in the usage log",
+            python: "as they were sent",
+            pyzord: "commas, brackets, quotes, control characters and spaces at an end are escaped, and names cut \
                 after 64 bytes",
-            why: "the line shows the client, and no client can forge lines",
+            why: "no client can forge lines or fields",
         },
         Row {
             id: "mapped-address",
