@@ -84,6 +84,8 @@ pub(crate) fn announce(path: &Path) -> Result<(), DetachError> {
     let failed = |cause: io::Error| DetachError::Output { path: path.to_owned(), cause };
     let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
     env::set_current_dir("/").map_err(failed)?;
+    // What was logged so far belongs to the parent's terminal.
+    log::logger().flush();
     // If the parent has ended, no process waits for this line.
     let _ = io::stdout().write_all(SERVING).and_then(|()| io::stdout().flush());
     dup2_stdout(&file).and_then(|()| dup2_stderr(&file)).map_err(|error| failed(error.into()))

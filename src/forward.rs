@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::home::{Home, HomeError};
 use crate::ini::{self, SyntaxCause};
+use crate::logs;
 use crate::regular_file::{self, ReadError};
 use crate::rules::{RulesError, describe, read_file};
 use crate::settings::Settings;
@@ -81,7 +82,7 @@ pub(crate) fn read(settings: &Settings) -> Result<Option<Targets>, ForwardError>
 /// Starts to forward. Call it after the signals are blocked: the thread inherits the mask.
 pub(crate) fn start(targets: Option<Targets>) -> Result<Option<Forwarding>, ForwardError> {
     let Some(Targets { servers, timeout, warnings }) = targets else { return Ok(None) };
-    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    warnings.iter().for_each(|warning| log::warn!(target: logs::FILES, "{warning}"));
     servers.iter().for_each(|server| log::info!("Forwarding to {}.", shown(server)));
     Forwarding::start(servers, timeout).map(Some).map_err(ForwardError::Start)
 }

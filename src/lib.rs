@@ -58,6 +58,7 @@ pub fn setting_names() -> impl Iterator<Item = &'static str> {
 #[must_use]
 pub fn run() -> ExitCode {
     restrict_file_mode();
+    let _flush = logs::FlushOnDrop;
     let options = cli::CommandLine::parse();
     let result = if options.create_table {
         check::create_table(&options)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use pyzord_core::{ANONYMOUS, Operation, Policy, UserFile, Warning};
 use thiserror::Error;
 
+use crate::logs;
 use crate::regular_file::{self, ReadError};
 use crate::settings::Settings;
 
@@ -127,7 +128,7 @@ impl Rules {
     fn log(self) -> Policy {
         let Self { policy, warnings, files } = self;
         for warning in warnings.iter().take(MOST_WARNINGS) {
-            log::warn!("{warning}");
+            log::warn!(target: logs::FILES, "{warning}");
         }
         if let Some(more @ 1..) = warnings.len().checked_sub(MOST_WARNINGS) {
             log::warn!(

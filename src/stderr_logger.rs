@@ -4,6 +4,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record, SetLoggerError};
 
+use crate::logs::OneLine;
+
 /// Writes each message with the name of the program in front. A message that repeats the one before it is not written:
 /// an engine can give the same warning at every attempt to open a file.
 struct StderrLogger {
@@ -30,7 +32,7 @@ impl Log for StderrLogger {
         let line = record.args().to_string();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != line {
-            eprintln!("{}: {line}", self.program);
+            eprintln!("{}: {}", self.program, OneLine(&line));
             *last = line;
         }
     }

@@ -33,8 +33,8 @@ pub(super) struct Stamp {
 
 impl Stamp {
     #[expect(clippy::disallowed_methods, reason = "the time of a log line decides nothing")]
-    pub(super) fn now() -> Self {
-        Self { time: Zoned::now(), pid: std::process::id() }
+    pub(super) fn now(pid: u32) -> Self {
+        Self { time: Zoned::now(), pid }
     }
 }
 
@@ -47,26 +47,52 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// A message with its control characters escaped, so that it stays one line.
-pub(super) struct OneLine<'a>(pub(super) &'a fmt::Arguments<'a>);
+/// The longest message that is shown, in bytes; what a database says can have any length.
+const LONGEST: usize = 8 << 10;
 
-impl fmt::Display for OneLine<'_> {
+/// A message as one line: its control characters are escaped, and so are those that end a line or turn the direction of
+/// text elsewhere. A very long one is cut.
+pub(crate) struct OneLine<T>(pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for OneLine<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
-        impl fmt::Write for Escape<'_, '_> {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                let escape = |c: char| {
-                    if c.is_control() {
-                        c.escape_default().try_for_each(|c| self.0.write_char(c))
-                    } else {
-                        self.0.write_char(c)
-                    }
-                };
-                text.chars().try_for_each(escape)
+        let mut line = LineWriter { out: f, room: LONGEST };
+        match write!(line, "{}", self.0) {
+            Err(fmt::Error) if line.room == 0 => line.out.write_str("..."),
+            written => written,
+        }
+    }
+}
+
+/// Writes one line, and fails without room for a character.
+struct LineWriter<'a, 'b> {
+    out: &'a mut fmt::Formatter<'b>,
+    room: usize,
+}
+
+impl fmt::Write for LineWriter<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            let Some(room) = self.room.checked_sub(c.len_utf8()) else {
+                self.room = 0;
+                return Err(fmt::Error);
+            };
+            self.room = room;
+            if is_shown(c) {
+                self.out.write_char(c)?;
+            } else {
+                c.escape_default().try_for_each(|c| self.out.write_char(c))?;
             }
         }
-        write!(Escape(f), "{}", self.0)
+        Ok(())
     }
+}
+
+/// Returns whether a terminal and a reader of lines take this character as text.
+fn is_shown(c: char) -> bool {
+    let separates = matches!(c, '\u{2028}' | '\u{2029}');
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !(c.is_control() || separates || turns)
 }
 
 #[cfg(test)]
@@ -75,7 +101,15 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line() {
-        assert_eq!(OneLine(&format_args!("a\nb\r\x1bc é")).to_string(), "a\\nb\\r\\u{1b}c é");
+        assert_eq!(OneLine("a\nb\r\x1bc é").to_string(), "a\\nb\\r\\u{1b}c é");
+        assert_eq!(OneLine("a\u{2028}b\u{85}\u{202e}c").to_string(), "a\\u{2028}b\\u{85}\\u{202e}c");
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        assert_eq!(OneLine("x".repeat(LONGEST)).to_string().len(), LONGEST);
+        let cut = OneLine("é".repeat(LONGEST)).to_string();
+        assert!(cut.ends_with("é...") && cut.len() == LONGEST + 3, "{}", cut.len());
     }
 
     #[test]

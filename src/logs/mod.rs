@@ -1,33 +1,65 @@
 //! The log and the usage log, in the line format of Python's server.
 //!
-//! fern and tracing know neither one write per batch of usage lines nor reopening both files at a signal; the format
-//! would stay ours.
+//! The log file, the usage log and standard error are each a [`Sink`]: a bounded queue, and a thread that writes. No
+//! other thread waits for them, and a target that hangs stops no other. What finds no room is lost and counted; a file
+//! holds whole lines only.
+//!
+//! fern and tracing know neither one write per batch of usage lines nor reopening both files at a signal, and tracing's
+//! writer without waiting takes memory for each line; the format would stay ours.
 
-mod file;
+mod flood;
 mod format;
+mod queue;
+mod sink;
+mod target;
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::panic::{self, PanicHookInfo};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyzord_core::Answered;
+use pyzord_runtime::Clock;
 
-pub(crate) use file::LogError;
-use file::LogFile;
-use format::{OneLine, Stamp, level_name, priority};
+use flood::{Flood, LeftOut, Verdict};
+pub(crate) use format::OneLine;
+use format::{Stamp, level_name, priority};
+use sink::Sink;
+use target::Target;
+pub(crate) use target::{LogError, check};
+
+/// The target of warnings about the operator's files: each of them is logged, however many there are.
+pub(crate) const FILES: &str = "pyzord::files";
+/// The target of summaries of lines that were left out.
+const SUMMARY: &str = "pyzord::summary";
+
+/// How many bytes of lines wait for a writer: of the log and of standard error, and of the usage log.
+const LOG_ROOM: usize = 256 << 10;
+const USAGE_ROOM: usize = 4 << 20;
+/// How long a flush waits for the usage log, which may have most to write, and for each of the others.
+const USAGE_PATIENCE: Duration = Duration::from_millis(600);
+const LOG_PATIENCE: Duration = Duration::from_millis(200);
+/// How often summaries are looked for while one is to come.
+const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
 
 /// Both logs of this process; the macros of the crate `log` write to it.
 #[derive(Debug)]
 pub(crate) struct Logs {
-    main: Option<LogFile>,
-    usage: Option<LogFile>,
+    main: Option<Sink>,
+    usage: Option<Sink>,
+    terminal: Sink,
     /// The least important level that standard error gets.
-    terminal: LevelFilter,
+    terminal_level: LevelFilter,
     /// Standard error is the journal.
     journal: bool,
     debug: bool,
+    pid: u32,
+    flood: Flood,
+    clock: Clock,
 }
 
 impl Logs {
@@ -39,43 +71,65 @@ impl Logs {
         debug: bool,
         journal: bool,
     ) -> Result<&'static Self, LogError> {
-        let terminal = match (debug, main) {
+        let terminal_level = match (debug, main) {
             (true, _) => LevelFilter::Debug,
             // A terminal, a container or a journal shows where the server listens.
             (false, None) => LevelFilter::Info,
             (false, Some(_)) => LevelFilter::Error,
         };
-        let open = |path: Option<&Path>| path.map(LogFile::open).transpose();
-        let logs: &'static Self =
-            Box::leak(Box::new(Self { main: open(main)?, usage: open(usage)?, terminal, journal, debug }));
+        let sink = |kind: &str, room: usize, path: Option<&Path>| {
+            path.map(|path| Sink::new(format!("{kind} {}", path.display()), room))
+        };
+        let targets = [main, usage].map(|path| path.map(Target::open).transpose());
+        let logs: &'static Self = Box::leak(Box::new(Self {
+            main: sink("log file", LOG_ROOM, main),
+            usage: sink("usage log", USAGE_ROOM, usage),
+            terminal: Sink::new("standard error".to_owned(), LOG_ROOM),
+            terminal_level,
+            journal,
+            debug,
+            pid: std::process::id(),
+            flood: Flood::default(),
+            clock: Clock::start(),
+        }));
+        for (sink, target) in [&logs.main, &logs.usage].into_iter().zip(targets) {
+            if let (Some(sink), Some(target)) = (sink, target?) {
+                sink.start(target, Box::new(|| None))?;
+            }
+        }
+        logs.terminal.start(Target::standard_error(), Box::new(|| logs.summarize()))?;
         log::set_logger(logs).map_err(LogError::Installed)?;
         log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
+        panic::set_hook(Box::new(log_panic));
         Ok(logs)
     }
 
-    /// Opens the files again by their names, after logrotate has moved them. A file that cannot be opened stays as it
-    /// is.
+    /// Makes the writers open the files again by their names, after logrotate has moved them. A file that cannot be
+    /// opened stays as it is.
     pub(crate) fn reopen(&self) {
-        for file in [&self.main, &self.usage].into_iter().flatten() {
-            if let Err(error) = file.reopen() {
-                log::error!("{error}; still writing to the old file");
-            }
-        }
+        [&self.main, &self.usage].into_iter().flatten().for_each(Sink::reopen);
     }
 
-    /// Logs one line per request of a batch, in one write.
+    /// Returns how many lines of each log were lost since the start.
+    pub(crate) fn lost(&self) -> [(&'static str, u64); 3] {
+        let lost = |sink: &Option<Sink>| sink.as_ref().map_or(0, Sink::lost);
+        [("log", lost(&self.main)), ("usage", lost(&self.usage)), ("stderr", self.terminal.lost())]
+    }
+
+    /// Logs one line per request of a batch, all of them in one step.
     pub(crate) fn usage(&self, answered: &Answered<pyzord_runtime::Path>) {
         if self.usage.is_none() && !self.debug {
             return;
         }
         with_buffer(|lines| {
-            let stamp = Stamp::now();
+            let (stamp, mut count) = (Stamp::now(self.pid), 0);
             for usage in answered.usage() {
                 let level = if usage.refusal.is_some() { "ERROR" } else { "INFO" };
                 let _ = writeln!(lines, "{stamp} {level} {usage}");
+                count += 1;
             }
-            if let Some(file) = &self.usage {
-                file.write(lines);
+            if let Some(usage) = &self.usage {
+                usage.push(lines, count);
             }
             if self.debug && self.journal {
                 lines.clear();
@@ -85,9 +139,34 @@ impl Logs {
                 }
             }
             if self.debug {
-                to_terminal(lines);
+                self.terminal.push(lines, count);
             }
         });
+    }
+
+    /// Whether a line is logged: warnings and errors have a bound.
+    fn admits(&self, record: &Record<'_>) -> bool {
+        if record.level() > Level::Warn || [FILES, SUMMARY].contains(&record.target()) {
+            return true;
+        }
+        match self.flood.judge(record, self.clock.tick()) {
+            Verdict::Log => true,
+            Verdict::LeaveOut { first } => {
+                if first {
+                    self.flood.keep_example(record);
+                    // Its thread reports later how many there were.
+                    self.terminal.nudge();
+                }
+                false
+            }
+        }
+    }
+
+    /// Reports the lines that were left out in periods that have ended. Returns when to look again, if there are more.
+    fn summarize(&self) -> Option<Duration> {
+        let (left_out, more) = self.flood.take(Some(self.clock.tick()));
+        left_out.iter().for_each(log_summary);
+        more.then_some(SUMMARY_PERIOD)
     }
 }
 
@@ -98,31 +177,66 @@ impl Log for Logs {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
+        if !self.enabled(record.metadata()) || !self.admits(record) {
             return;
         }
         with_buffer(|line| {
-            let _ =
-                writeln!(line, "{} {} {}", Stamp::now(), level_name(record.level()), OneLine(record.args()));
-            if let Some(file) = &self.main {
-                file.write(line);
+            let (stamp, level) = (Stamp::now(self.pid), record.level());
+            let _ = writeln!(line, "{stamp} {} {}", level_name(level), OneLine(record.args()));
+            if let Some(main) = &self.main {
+                main.push(line, 1);
             }
-            if record.level() <= self.terminal {
+            if level <= self.terminal_level {
                 if self.journal {
                     line.clear();
-                    let _ = writeln!(line, "<{}>{}", priority(record.level()), OneLine(record.args()));
+                    let _ = writeln!(line, "<{}>{}", priority(level), OneLine(record.args()));
                 }
-                to_terminal(line);
+                self.terminal.push(line, 1);
             }
         });
     }
 
-    fn flush(&self) {}
+    /// Waits until all lines are written, about a second at most. What one target does not take is said in the others.
+    fn flush(&self) {
+        self.flood.take(None).0.iter().for_each(log_summary);
+        if let Some(usage) = &self.usage {
+            usage.flush(USAGE_PATIENCE);
+        }
+        self.terminal.flush(LOG_PATIENCE);
+        // The log may have to say that the others are not written, and standard error that the log is not.
+        if !self.main.as_ref().is_none_or(|main| main.flush(LOG_PATIENCE)) {
+            self.terminal.flush(LOG_PATIENCE);
+        }
+    }
 }
 
-fn to_terminal(text: &str) {
-    // If standard error is closed, there is no other place for the message.
-    let _ = io::stderr().write_all(text.as_bytes());
+/// Flushes the log at the end of its scope, also after a panic.
+#[derive(Debug)]
+pub(crate) struct FlushOnDrop;
+
+impl Drop for FlushOnDrop {
+    fn drop(&mut self) {
+        log::logger().flush();
+    }
+}
+
+fn log_summary(LeftOut { level, lines, example, .. }: &LeftOut) {
+    log::log!(target: SUMMARY, *level, "left out after ten in a minute: {lines} more like this one: {example}");
+}
+
+/// Logs a panic. The message of the standard library would wait for a standard error that is not read.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let (name, message) = (thread.name().unwrap_or("unnamed"), panic_message(panic.payload()));
+    match panic.location() {
+        Some(location) => log::error!("thread '{name}' panicked at {location}: {message}"),
+        None => log::error!("thread '{name}' panicked: {message}"),
+    }
+}
+
+fn panic_message(payload: &dyn Any) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// Gives `write` an empty buffer that the thread uses again for each line.
@@ -133,7 +247,7 @@ fn with_buffer(write: impl FnOnce(&mut String)) {
             buffer.clear();
             write(&mut buffer);
         }
-        // The `Display` of a message's argument logs a message itself.
+        // The `Display` of a message's argument logs a message itself, or a queue is full.
         Err(_) => write(&mut String::new()),
     });
 }

@@ -15,6 +15,7 @@ use self::error::MigrateError;
 use self::migration::{Migration, Totals};
 use self::options::MigrateOptions;
 use self::progress::ProgressDisplay;
+use crate::logs::OneLine;
 use crate::stderr_logger;
 
 /// Returns the definition of the command line.
@@ -28,7 +29,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(Totals { failed: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("pyzor-migrate: {error}");
+            eprintln!("pyzor-migrate: {}", OneLine(error));
             ExitCode::FAILURE
         }
     }

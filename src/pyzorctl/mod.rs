@@ -33,6 +33,7 @@ use clap::{CommandFactory as _, Parser as _};
 use self::context::Context;
 use self::error::{CommandError, Outcome};
 use self::options::{Command, PyzorctlOptions};
+use crate::logs::OneLine;
 use crate::stderr_logger;
 
 /// Returns the definition of the command line.
@@ -52,7 +53,7 @@ pub(crate) fn run() -> ExitCode {
         // A reader such as `head` has all that it wants.
         Err(CommandError::OutputClosed) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pyzorctl: {error}");
+            eprintln!("pyzorctl: {}", OneLine(error));
             ExitCode::FAILURE
         }
     }

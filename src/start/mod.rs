@@ -3,6 +3,7 @@
 mod error;
 mod serve;
 
+use std::io::{self, Write as _};
 use std::net::UdpSocket;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::cli::CommandLine;
 use crate::control::ControlServer;
 use crate::driver::RuntimeDriver;
 use crate::home::Home;
-use crate::logs::Logs;
+use crate::logs::{FILES, Logs, OneLine};
 use crate::pidfile::PidFile;
 use crate::rules::RulesInEffect;
 use crate::settings::{Settings, Sources};
@@ -51,7 +52,8 @@ pub(crate) fn run(options: &CommandLine) -> Result<(), StartError> {
 pub(crate) fn report(error: &StartError) {
     if log::max_level() == log::LevelFilter::Off {
         let mark = if systemd::logs_to_journal() { "<3>" } else { "pyzord: " };
-        eprintln!("{mark}{error}");
+        // No log is open, and a standard error that is closed leaves no place for the message.
+        let _ = writeln!(io::stderr(), "{mark}{}", OneLine(error));
     } else {
         log::error!("{error}");
     }
@@ -111,7 +113,7 @@ fn start(
     // Before any thread exists: a signal that comes from here on is not lost.
     let driver = RuntimeDriver::new(settings.runtime)?;
     log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
-    sources.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+    sources.warnings().iter().for_each(|warning| log::warn!(target: FILES, "{warning}"));
     settings.notes.iter().for_each(|note| log::info!("{note}"));
 
     let pid_file = settings.pid_file.clone().filter(|_| options.detach.is_some());

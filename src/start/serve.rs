@@ -41,7 +41,7 @@ impl Resources {
     pub(super) fn serve(
         self,
         settings: &Settings,
-        logs: &Logs,
+        logs: &'static Logs,
         driver: RuntimeDriver,
         pid_file: Option<&PidFile>,
     ) -> Result<(), StartError> {
@@ -79,7 +79,7 @@ impl Resources {
             }),
         };
         let page = match page {
-            Some((status, rows)) => Some((status, facts(settings, &sockets, &counters, rows)?)),
+            Some((status, rows)) => Some((status, facts(settings, &sockets, &counters, rows, logs)?)),
             None => None,
         };
         let monitor = if page.is_some() || manager.is_present() {
@@ -151,6 +151,7 @@ fn facts(
     sockets: &Sockets,
     counters: &Counters,
     rows: Vec<SettingRow>,
+    logs: &'static Logs,
 ) -> Result<Facts, StartError> {
     let now = counters.clock().now();
     Ok(Facts {
@@ -160,5 +161,6 @@ fn facts(
         listen: sockets.address().map_err(StartError::Socket)?.to_string(),
         started: now.wall.before(now.tick.since(Tick::default())),
         settings: rows,
+        logs,
     })
 }

@@ -30,6 +30,7 @@ struct Document<'a> {
     send_errors: u64,
     internal_errors: u64,
     overloaded: u64,
+    log_lines_lost: u64,
     #[serde(serialize_with = "as_map")]
     dropped: &'a [(&'static str, u64)],
     requests: Vec<RequestCount<'a>>,
@@ -93,6 +94,7 @@ impl<'a> Document<'a> {
             send_errors: counts.send_errors,
             internal_errors: counts.internal_errors,
             overloaded: details.overloaded,
+            log_lines_lost: facts.logs.lost().iter().map(|(_, count)| count).sum(),
             dropped: &counts.dropped,
             requests: requests
                 .map(|&(operation, code, count)| RequestCount { operation, code, count })

@@ -64,6 +64,10 @@ pub(super) fn write(snapshot: &Snapshot<'_>) -> String {
     });
     let help = "Internal errors: a batch that was dropped or got 500, or a wrong reply or log line.";
     out.one("pyzord_internal_errors_total", "counter", help, counts.internal_errors);
+    out.head("pyzord_log_lines_lost_total", "counter", "Log lines that could not be written, by log.");
+    for (log, count) in facts.logs.lost() {
+        out.sample("pyzord_log_lines_lost_total", &[("log", log)], count);
+    }
     out.0
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pyzord_core::UnixTime;
 use pyzord_runtime::{Counts, Details};
 
+use crate::logs::Logs;
 use crate::settings::SettingRow;
 
 /// The facts about a server that do not change while it runs.
@@ -18,6 +19,7 @@ pub(crate) struct Facts {
     pub(crate) started: UnixTime,
     /// All settings, passwords hidden.
     pub(crate) settings: Vec<SettingRow>,
+    pub(crate) logs: &'static Logs,
 }
 
 /// The server at one moment. All counts are since its start.

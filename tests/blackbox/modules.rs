@@ -14,6 +14,7 @@ mod hostile;
 mod http;
 mod interop;
 mod limits;
+mod log_targets;
 mod logging;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod migrate;

@@ -223,7 +223,7 @@ fn a_running_server_counts_a_whitelisting_in_an_accounts_name() {
         assert_eq!(said, format!("{}: 200 OK\n{}: 200 OK\n", digest(1), digest(2)));
     }
     assert_eq!(server.client().check(&digest(1)), (0, 2));
-    assert!(server.home.read("usage.log").contains("alice,127.0.0.1,whitelist,"));
+    wait_for("a line", || server.home.read("usage.log").contains("alice,127.0.0.1,whitelist,").then_some(()));
     let refused = ask(&server, &["whitelist", &digest(1)]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(stdout(&refused).contains(": 403 Forbidden"), "{refused:?}");
