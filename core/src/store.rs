@@ -107,6 +107,15 @@ pub trait Store: Send {
     /// [`StoreError::Unavailable`] within half a second; it never stalls and never panics.
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>);
 
+    /// Makes a connection if the store needs one and has none, and returns whether it has what it needs. Waits a
+    /// few milliseconds at most: a later call looks at the attempt that this one has begun.
+    ///
+    /// A runtime with several stores lets those execute that are prepared, and calls this for the others now and
+    /// then.
+    fn prepare(&mut self, _now: Now) -> bool {
+        true
+    }
+
     /// Executes one slice of a task: a few milliseconds at most if requests may wait for it.
     ///
     /// # Errors
@@ -132,6 +141,10 @@ pub trait Store: Send {
 impl<S: Store + ?Sized> Store for Box<S> {
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
         (**self).execute(now, calls, answers);
+    }
+
+    fn prepare(&mut self, now: Now) -> bool {
+        (**self).prepare(now)
     }
 
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {

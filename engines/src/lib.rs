@@ -44,15 +44,19 @@ mod log_limiter;
 mod merge;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+mod outcome;
 mod record_store;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
 #[cfg(any(feature = "redis", feature = "mysql"))]
 mod tls;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+mod wire;
 
 pub use access::Access;
-pub use connection_manager::ConnectionManager;
+pub use connection_manager::{ConnectionManager, Wait};
 pub use record_store::{EntryError, RecordStore, StoredEntry};
 
 #[cfg(feature = "gdbm")]

@@ -6,14 +6,18 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
     clippy::missing_panics_doc,
     reason = "test code fails by panicking"
 )]
 
 mod mysql;
 mod process;
+mod proxy;
 mod redis;
 
 pub use mysql::MariadbServer;
 pub use process::{Server, free_port, wait_for};
+pub use proxy::{Fault, TcpProxy};
 pub use redis::RedisServer;

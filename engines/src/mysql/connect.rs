@@ -1,108 +1,86 @@
 //! Connects to the server.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
-use mysql::{Conn, Opts, OptsBuilder, SslOpts};
+use mysql::Error;
+use rustls::ClientConfig;
 
-use super::dsn::{Dsn, Host, PORT, Tls, Verify};
+use super::client::Client;
+use super::dsn::{Dsn, Host, PORT};
 use super::error::ClientError;
+use super::handshake::log_in;
 use super::table::TableError;
 use super::timeouts::Timeouts;
-use crate::tls;
+use super::trust;
+use crate::wire::{Deadline, Limits, Socket, addresses, connect_tcp, connect_unix};
 
-/// How long one address may take. The engine's connector waits for less.
-const ONE_ADDRESS: Duration = Duration::from_secs(1);
-/// How many addresses of one name are tried.
-const MOST_ADDRESSES: usize = 4;
 /// Where servers put their unix socket: Debian and Fedora, and the server's own default.
 const SOCKETS: [&str; 3] = ["/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock"];
-/// How many prepared statements a connection keeps: more than there are kinds and numbers of rows.
-const STATEMENTS: usize = 64;
-/// The largest packet in bytes, larger than any statement of the engine.
-const LARGEST_PACKET: usize = 1 << 20;
+/// The largest reply in bytes: many times that of the longest list of records.
+const LARGEST_REPLY: usize = 16 << 20;
 
 /// Why there is no connection to the table.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error("{0}")]
-    Lookup(io::Error),
-    #[error("its name has no address")]
-    NoAddress,
+    Socket(io::Error),
+    #[error("{0}")]
+    Tls(trust::TrustError),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
     Table(#[from] TableError),
 }
 
-/// Connects to the first address that accepts.
-pub(super) fn connect(dsn: &Dsn, timeouts: Timeouts) -> Result<Conn, ConnectError> {
-    if dsn.tls.is_some() {
-        tls::choose_provider();
-    }
-    let mut last = ConnectError::NoAddress;
-    for address in addresses(dsn)? {
-        match Conn::new(opts(dsn, address, timeouts)).map_err(ClientError::from) {
-            Ok(conn) => return Ok(conn),
-            // The server is there and refuses the client; it does so at its other addresses, too.
-            Err(error) if error.is_refusal() => return Err(error.into()),
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last)
-}
-
-/// Where a server may listen.
-enum Address {
-    Socket(PathBuf),
-    Tcp(String, u16),
-}
-
-/// Returns the addresses to try, in this order. The client library stops at the first address of a name that
-/// refuses.
-fn addresses(dsn: &Dsn) -> Result<Vec<Address>, ConnectError> {
+/// Connects to the first address that accepts, and logs in. Each address has an equal share of the time.
+pub(super) fn connect(dsn: &Dsn, timeouts: Timeouts) -> Result<Client, ConnectError> {
+    // A busy server is slow to greet.
+    let timeouts = timeouts.for_handshake();
     let (name, port, socket) = match &dsn.host {
-        Host::Socket(path) => return Ok(vec![Address::Socket(path.clone())]),
+        Host::Socket(path) => return local(path, dsn, limits(Deadline::after(timeouts.handshake), timeouts)),
         Host::Tcp(name, port) => (name.as_str(), *port, None),
         Host::Local => ("localhost", PORT, SOCKETS.map(Path::new).into_iter().find(|path| path.exists())),
     };
-    if dsn.tls.is_some() {
-        // The certificate is for the name.
-        return Ok(vec![Address::Tcp(name.to_owned(), port)]);
+    let tls = dsn.tls.as_ref().map(trust::config).transpose().map_err(ConnectError::Tls)?;
+    let addresses = addresses(name, port).map_err(ConnectError::Socket)?;
+    let share = timeouts.handshake / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
+    let over_tcp = addresses.into_iter().map(|address| {
+        let limits = limits(Deadline::after(share), timeouts);
+        over(connect_tcp(address, limits), dsn, tls.clone().map(|config| (config, name)), limits)
+    });
+    let over_socket = socket.filter(|_| tls.is_none()).map(|path| {
+        let limits = limits(Deadline::after(share), timeouts);
+        local(path, dsn, limits)
+    });
+    let mut last = None;
+    for connected in over_socket.into_iter().chain(over_tcp) {
+        match connected {
+            // The server is there and refuses the client; it does so at its other addresses, too.
+            Err(ConnectError::Client(error)) if error.is_refusal() => return Err(error.into()),
+            Err(error) => last = Some(error),
+            connected => return connected,
+        }
     }
-    let addresses = (name, port).to_socket_addrs().map_err(ConnectError::Lookup)?;
-    let tcp = |address: SocketAddr| Address::Tcp(address.ip().to_string(), port);
-    let socket = socket.map(|path| Address::Socket(path.to_owned()));
-    Ok(socket.into_iter().chain(addresses.take(MOST_ADDRESSES).map(tcp)).collect())
+    Err(last.unwrap_or_else(|| ConnectError::Socket(io::ErrorKind::NotFound.into())))
 }
 
-/// Returns the library's options. Every read and write of the connection has a time-out, also those that
-/// close it.
-fn opts(dsn: &Dsn, address: Address, timeouts: Timeouts) -> Opts {
-    let builder = OptsBuilder::new()
-        .user(Some(&dsn.user))
-        .pass(Some(&dsn.password))
-        .db_name(Some(&dsn.database))
-        .prefer_socket(false)
-        .tcp_nodelay(true)
-        .tcp_connect_timeout(Some(ONE_ADDRESS))
-        .read_timeout(Some(timeouts.answer))
-        .write_timeout(Some(timeouts.answer))
-        .stmt_cache_size(STATEMENTS)
-        .max_allowed_packet(Some(LARGEST_PACKET))
-        .ssl_opts(dsn.tls.as_ref().map(ssl_opts));
-    match address {
-        Address::Socket(path) => builder.socket(Some(path.to_string_lossy())),
-        Address::Tcp(name, port) => builder.ip_or_hostname(Some(name)).tcp_port(port),
-    }
-    .into()
+/// Returns the limits of an exchange with this deadline.
+pub(super) fn limits(deadline: Deadline, timeouts: Timeouts) -> Limits {
+    Limits { deadline, pause: timeouts.pause, reply: LARGEST_REPLY }
 }
 
-fn ssl_opts(tls: &Tls) -> SslOpts {
-    SslOpts::default()
-        .with_root_cert_path(tls.authorities.clone())
-        .with_danger_accept_invalid_certs(tls.verify == Verify::Nothing)
-        .with_danger_skip_domain_validation(tls.verify != Verify::Identity)
+fn local(path: &Path, dsn: &Dsn, limits: Limits) -> Result<Client, ConnectError> {
+    over(connect_unix(path, limits), dsn, None, limits)
+}
+
+fn over(
+    socket: io::Result<Socket>,
+    dsn: &Dsn,
+    tls: Option<(Arc<ClientConfig>, &str)>,
+    limits: Limits,
+) -> Result<Client, ConnectError> {
+    let socket = socket.map_err(ConnectError::Socket)?;
+    log_in(socket, dsn, tls, limits).map_err(|error: Error| ClientError::from(error).into())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, Task, Tick};
 
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, connect, limits};
 use super::dsn::Dsn;
 use super::error::StatementError;
 use super::estimate;
@@ -19,13 +19,17 @@ use super::session::Session;
 use super::sql::Sql;
 use super::table;
 use super::timeouts::Timeouts;
-use crate::connection_manager::ConnectionManager;
-use crate::connector::{AttemptError, Connector, Waits};
+use crate::connection_manager::{ConnectionManager, Wait};
+use crate::connector::Connector;
 use crate::failure::failure;
 use crate::log_limiter::LogLimiter;
+use crate::wire::Deadline;
 
 /// Tables with fewer rows are counted; for larger ones the server's estimate is used.
 const COUNTED: usize = 100_000;
+
+/// How long a call without a batch waits for a connection that is being made.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// A table, used through one connection. Each worker has an engine of its own.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct Mysql {
     timeouts: Timeouts,
     connection: ConnectionManager<Session>,
     connector: Connector<Session, ConnectError>,
+    /// The call that made the last connection.
+    fresh: Option<Tick>,
     /// With the schema of the last connection.
     pub(super) codec: Codec,
     round: ExpiryRound,
@@ -57,13 +63,12 @@ impl Mysql {
     /// connection was lost.
     #[must_use]
     pub fn new(dsn: &Dsn, timeouts: Timeouts) -> Self {
-        // An attempt that an earlier call has started is not waited for: that call has waited already.
-        let waits = Waits { new: timeouts.connect, pending: Duration::ZERO };
         Self {
             dsn: Arc::new(dsn.clone()),
             timeouts,
             connection: ConnectionManager::new(format!("database {}", dsn.name())),
-            connector: Connector::new("mysql-connect", waits),
+            connector: Connector::new("mysql-connect", timeouts.connect),
+            fresh: None,
             codec: Codec { zone: TimeZone::system(), schema: Schema::default() },
             round: ExpiryRound::default(),
             scanned: None,
@@ -79,7 +84,9 @@ impl Mysql {
     pub fn create_table(&mut self) -> Result<(), StoreFailure> {
         let sql = Sql { table: self.dsn.table.quoted() };
         let create = || -> Result<(), ConnectError> {
-            Ok(table::create(&mut connect(&self.dsn, self.timeouts)?, &sql)?)
+            let mut client = connect(&self.dsn, self.timeouts)?;
+            client.begin(limits(Deadline::after(self.timeouts.answer), self.timeouts));
+            Ok(table::create(&mut client, &sql)?)
         };
         create().map_err(|error| self.failure(error))
     }
@@ -98,11 +105,11 @@ impl Mysql {
     pub(super) fn row_estimate(&mut self) -> Option<u64> {
         let parameters = estimate::parameters(&self.dsn);
         let estimated = self.with(|session| {
-            let counted = estimate::number(&session.run(&session.sql.count(COUNTED), Vec::new)?);
+            let counted = estimate::number(&session.run(&session.sql.count(COUNTED), &[])?);
             if counted.is_some_and(|rows| rows < COUNTED as u64) {
                 return Ok(counted);
             }
-            let estimated = session.run(estimate::ESTIMATE, || parameters.clone())?;
+            let estimated = session.run(estimate::ESTIMATE, &parameters)?;
             Ok(counted.max(estimate::number(&estimated)))
         });
         estimated.inspect_err(|failure| log::debug!("{failure}")).ok().flatten()
@@ -113,9 +120,9 @@ impl Mysql {
         &mut self,
         work: impl FnOnce(&mut Session) -> Result<T, StatementError>,
     ) -> Result<T, StoreFailure> {
-        let (dsn, zone) = (&self.dsn, &self.codec.zone);
-        let open = || open(&mut self.connector, dsn, self.timeouts, zone);
-        let result = match self.connection.wait(open) {
+        self.connection.refresh(Tick::default(), |session| session.is_open(Tick::default()));
+        let Self { connector, dsn, timeouts, codec, .. } = self;
+        let result = match self.connection.wait(|| connector.connect(open(dsn, *timeouts, codec))) {
             Ok(session) => {
                 self.codec.schema = session.codec.schema;
                 work(session)
@@ -135,33 +142,63 @@ impl Mysql {
         failure(self.connection.name(), cause)
     }
 
-    /// Returns the connection for a batch or a task: `None` at once while the server is away.
-    fn session(&mut self, now: Tick) -> Option<&mut Session> {
-        self.connection.refresh(now, |session| session.is_open(now));
-        let (dsn, zone) = (&self.dsn, &self.codec.zone);
-        let open = || open(&mut self.connector, dsn, self.timeouts, zone);
-        let session = self.connection.connection(now, open)?;
+    /// Returns the connection for a batch or a task: `None` at once while the server is away. Waits for a new
+    /// one until the deadline.
+    fn session(&mut self, now: Tick, deadline: Deadline) -> Option<&mut Session> {
+        self.connection.refresh(now, |session| {
+            session.finish_by(Some(deadline));
+            session.is_open(now)
+        });
+        let Self { connector, dsn, timeouts, codec, fresh, .. } = self;
+        let session = self.connection.connection(now, |wait| {
+            let left = if wait == Wait::Nothing { None } else { deadline.left() };
+            let connected = connector.poll(left.unwrap_or_default(), open(dsn, *timeouts, codec));
+            if matches!(connected, Ok(Some(_))) {
+                *fresh = Some(now);
+            }
+            connected
+        })?;
         session.used = now;
+        session.finish_by(None);
         self.codec.schema = session.codec.schema;
         Some(session)
     }
 
+    /// Returns the time by which a call that begins now must be done.
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeouts.answer)
+    }
+
+    /// Executes a batch. What the server has certainly not executed, because it had closed the connection, is
+    /// sent once more on a fresh one.
     fn execute_plan(&mut self, now: Now, plan: &BatchPlan) -> BatchResult {
         let mut batch = BatchResult::default();
-        let executed = match self.session(now.tick) {
-            Some(session) => session.execute(plan, now.wall, &mut batch),
-            None => Ok(()),
-        };
-        if let Err(error) = executed {
-            self.log(now.tick, &error);
+        let deadline = self.deadline();
+        loop {
+            let Some(session) = self.session(now.tick, deadline) else { break };
+            session.finish_by(Some(deadline));
+            let executed = session.execute(plan, now.wall, &mut batch);
+            session.finish_by(None);
+            match executed {
+                Ok(()) => break,
+                Err(StatementError::Lost(error)) if error.is_closed() && self.fresh != Some(now.tick) => {
+                    log::debug!("{}: {error}; the connection is made again", self.connection.name());
+                    self.connection.close();
+                }
+                Err(error) => {
+                    self.log(now.tick, &error);
+                    break;
+                }
+            }
         }
         batch
     }
 
-    /// Logs why a request's statement failed, and drops a connection that is of no more use.
+    /// Logs why a request's statement failed, and drops or doubts a connection that is of no more use.
     fn log(&mut self, began: Tick, error: &StatementError) {
         match error {
             StatementError::Lost(_) => self.connection.lost(began, error),
+            StatementError::ReadOnly(_) => self.connection.doubt(began, error),
             StatementError::Contention(_) | StatementError::Refused(_) => {
                 if let Some(more) = self.refused.due(began) {
                     log::error!("{}: {error}{more}", self.connection.name());
@@ -172,14 +209,24 @@ impl Mysql {
 
     /// Returns the failure of a slice of expiry, and drops a connection that is of no more use.
     fn expiry_failure(&mut self, began: Tick, error: ExpiryError) -> StoreFailure {
-        if let ExpiryError::Statement(StatementError::Lost(_)) = error {
-            self.connection.lost(began, &error);
+        match error {
+            ExpiryError::Statement(StatementError::Lost(_)) => self.connection.lost(began, &error),
+            ExpiryError::Statement(StatementError::ReadOnly(_)) => self.connection.doubt(began, &error),
+            _ => (),
         }
         self.failure(error)
     }
 }
 
 impl Store for Mysql {
+    fn prepare(&mut self, now: Now) -> bool {
+        let Self { connector, dsn, timeouts, codec, .. } = self;
+        self.connection.prepare(now.tick, |wait| {
+            let wait = if wait == Wait::Nothing { Duration::ZERO } else { MOMENT };
+            connector.poll(wait, open(dsn, *timeouts, codec))
+        })
+    }
+
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
         let result = self.execute_plan(now, &BatchPlan::new(calls));
         if let Some((digest, why)) = result.unreadable
@@ -206,7 +253,7 @@ impl Store for Mysql {
     /// Returns the server's own estimate.
     fn record_count(&mut self, now: Now) -> Option<u64> {
         let parameters = estimate::parameters(&self.dsn);
-        match self.session(now.tick)?.run(estimate::ESTIMATE, || parameters.clone()) {
+        match self.session(now.tick, self.deadline())?.run(estimate::ESTIMATE, &parameters) {
             Ok(rows) => estimate::number(&rows),
             Err(error) => {
                 self.log(now.tick, &error);
@@ -219,7 +266,7 @@ impl Store for Mysql {
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
         let Task::Expire(limit) = task else { return Ok(Progress::Done) };
         let mut round = mem::take(&mut self.round);
-        let slice = match self.session(now.tick) {
+        let slice = match self.session(now.tick, self.deadline()) {
             Some(session) => round.slice(session, limit).map_err(ExpiryError::Statement),
             None => Err(ExpiryError::Away),
         };
@@ -228,6 +275,8 @@ impl Store for Mysql {
                 let name = self.connection.name();
                 log::info!("{name}: {} records have expired and were removed", round.removed);
             }
+            // The next round is hours away. A server may allow few connections, and requests need them.
+            self.connection.close();
             return Ok(Progress::Done);
         }
         self.round = round;
@@ -235,13 +284,12 @@ impl Store for Mysql {
     }
 }
 
-/// Connects, on the connector's thread.
+/// Returns what makes a connection, on the connector's thread.
 fn open(
-    connector: &mut Connector<Session, ConnectError>,
     dsn: &Arc<Dsn>,
     timeouts: Timeouts,
-    zone: &TimeZone,
-) -> Result<Session, AttemptError<ConnectError>> {
-    let (dsn, zone) = (Arc::clone(dsn), zone.clone());
-    connector.connect(move || Session::new(connect(&dsn, timeouts)?, &dsn, zone))
+    codec: &Codec,
+) -> impl FnOnce() -> Result<Session, ConnectError> + Send + 'static {
+    let (dsn, zone) = (Arc::clone(dsn), codec.zone.clone());
+    move || Session::new(connect(&dsn, timeouts)?, &dsn, timeouts, zone)
 }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::io;
 
-use mysql::Error;
+use mysql::{Error, MySqlError};
 
 /// Two transactions waited for each other, and the server ended this one.
 const DEADLOCK: u16 = 1213;
@@ -12,10 +12,16 @@ const DEADLOCK: u16 = 1213;
 const LOCK_WAIT: u16 = 1205;
 /// The table does not exist.
 const NO_SUCH_TABLE: u16 = 1146;
+/// The server is read-only, by a setting or within its cluster, and refuses what writes: the master of yesterday,
+/// whose name may lead to another server by now.
+const READ_ONLY: [u16; 4] = [1290, 1792, 1836, 3100];
 /// The codes after which this connection, or what is known of the table, is of no more use: unknown database,
 /// a cluster that is not ready, shutdown, no such column, no such table, unknown statement, statement to be
 /// prepared again, a killed connection, a server that is not available, an idle connection.
 const ENDED: [u16; 10] = [1049, 1047, 1053, 1054, NO_SUCH_TABLE, 1243, 1615, 1927, 3168, 4031];
+
+/// The codes with which a server says that it ends the connection: shutdown, killed, idle for too long.
+const LAST_WORDS: [u16; 3] = [1053, 1927, 4031];
 
 /// An error of the client library, displayed as one line.
 #[derive(Debug)]
@@ -24,14 +30,34 @@ pub(super) struct ClientError(Error);
 impl ClientError {
     /// Returns whether the server did not answer in time.
     pub(super) fn is_timeout(&self) -> bool {
-        // Unix systems name the time-out of a socket so.
-        let is_timeout = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        // Unix systems name the time-out of a socket WouldBlock.
+        let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        self.io().is_some_and(|error| kinds.contains(&error.kind()))
+    }
+
+    /// Returns whether the server closed the connection, or the network did.
+    pub(super) fn is_closed(&self) -> bool {
+        let kinds = [
+            io::ErrorKind::UnexpectedEof,
+            io::ErrorKind::BrokenPipe,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::ConnectionAborted,
+            io::ErrorKind::NotConnected,
+            io::ErrorKind::WriteZero,
+        ];
+        // The server's last words: it shuts down, ends this connection, or thinks that it was idle for too long.
+        let last_words = |error: &MySqlError| LAST_WORDS.contains(&error.code);
         match &self.0 {
-            Error::IoError(error) => is_timeout(error),
-            Error::CodecError(error) => {
-                error.source().and_then(|source| source.downcast_ref()).is_some_and(is_timeout)
-            }
-            _ => false,
+            Error::MySqlError(error) => last_words(error),
+            _ => self.io().is_some_and(|error| kinds.contains(&error.kind())),
+        }
+    }
+
+    fn io(&self) -> Option<&io::Error> {
+        match &self.0 {
+            Error::IoError(error) => Some(error),
+            Error::CodecError(error) => error.source().and_then(|source| source.downcast_ref()),
+            _ => None,
         }
     }
 
@@ -62,7 +88,7 @@ impl fmt::Display for ClientError {
         let text = match &self.0 {
             Error::MySqlError(error) => format!("{} (error {})", error.message, error.code),
             Error::IoError(error) => error.to_string(),
-            Error::CodecError(error) => error.to_string(),
+            Error::CodecError(error) => self.io().map_or_else(|| error.to_string(), ToString::to_string),
             Error::DriverError(error) => error.to_string(),
             Error::UrlError(error) => error.to_string(),
             Error::TlsError(error) => format!("TLS: {error}"),
@@ -82,6 +108,9 @@ pub(super) enum StatementError {
     /// The server undid the statement because of another transaction: it can be tried again.
     #[error(transparent)]
     Contention(ClientError),
+    /// The server refused to write, now and later. It still reads.
+    #[error(transparent)]
+    ReadOnly(ClientError),
     /// The server refused the statement; the next one may work.
     #[error(transparent)]
     Refused(ClientError),
@@ -92,6 +121,7 @@ impl From<Error> for StatementError {
         let code = if let Error::MySqlError(error) = &error { Some(error.code) } else { None };
         match code {
             Some(DEADLOCK | LOCK_WAIT) => Self::Contention(error.into()),
+            Some(code) if READ_ONLY.contains(&code) => Self::ReadOnly(error.into()),
             Some(code) if !ENDED.contains(&code) => Self::Refused(error.into()),
             _ => Self::Lost(error.into()),
         }
@@ -100,8 +130,6 @@ impl From<Error> for StatementError {
 
 #[cfg(test)]
 mod tests {
-    use mysql::MySqlError;
-
     use super::*;
 
     fn refusal(code: u16, message: &str) -> Error {
@@ -114,6 +142,7 @@ mod tests {
             (refusal(1213, "Deadlock"), "Contention", "Deadlock (error 1213)"),
             (refusal(1205, "Lock wait"), "Contention", "Lock wait (error 1205)"),
             (refusal(1114, "full\nFAKE"), "Refused", "full FAKE (error 1114)"),
+            (refusal(1290, "read-only"), "ReadOnly", "read-only (error 1290)"),
             (refusal(1146, "no table"), "Lost", "no table (error 1146)"),
             (Error::IoError(io::Error::from_raw_os_error(11)), "Lost", "it does not answer in time"),
             (
@@ -128,6 +157,7 @@ mod tests {
             let kind = match &error {
                 StatementError::Lost(_) => "Lost",
                 StatementError::Contention(_) => "Contention",
+                StatementError::ReadOnly(_) => "ReadOnly",
                 StatementError::Refused(_) => "Refused",
             };
             assert_eq!((kind, error.to_string().as_str()), (expected, text));

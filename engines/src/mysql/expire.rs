@@ -29,20 +29,20 @@ impl ExpiryRound {
     /// Removes the expired rows of the next slice, and returns whether it was the last.
     pub(super) fn slice(&mut self, session: &mut Session, limit: UnixTime) -> Result<bool, StatementError> {
         let bound = session.sql.bound(SLICE);
-        let found = session.run(&bound, || vec![Value::Bytes(self.after.clone())])?;
+        let found = session.run(&bound, &[Value::Bytes(self.after.clone())])?;
         let mut last_key = found.first().and_then(|row| row.as_ref(0)).cloned();
         let values = |after: &[u8], last_key: &Option<Value>, limit: Value| {
             [Some(Value::Bytes(after.to_vec())), last_key.clone(), Some(limit)]
                 .into_iter()
                 .flatten()
-                .collect()
+                .collect::<Vec<Value>>()
         };
         let (text, limit) = (session.sql.expired(last_key.is_some(), REMOVED), session.codec.date(limit));
-        let many = session.run(&text, || values(&self.after, &last_key, limit.clone()))?;
+        let many = session.run(&text, &values(&self.after, &last_key, limit.clone()))?;
         // With so many expired rows the slice ends at the last of them, where the next one begins.
         last_key = many.first().and_then(|row| row.as_ref(0)).cloned().or(last_key);
         let text = session.sql.expire(last_key.is_some());
-        session.run(&text, || values(&self.after, &last_key, limit.clone()))?;
+        session.run(&text, &values(&self.after, &last_key, limit.clone()))?;
         self.after = last_key.as_ref().map_or_else(Vec::new, |key| row::text(key).to_vec());
         self.removed += session.changed();
         Ok(last_key.is_none())

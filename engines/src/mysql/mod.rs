@@ -7,12 +7,14 @@
 //! The server does each addition in one statement, so any number of workers and servers may share a table,
 //! Python's server, too.
 
+mod client;
 mod connect;
 mod dsn;
 mod engine;
 mod error;
 mod estimate;
 mod expire;
+mod handshake;
 mod plan;
 mod record_store;
 #[doc(hidden)]
@@ -22,6 +24,7 @@ mod session;
 mod sql;
 mod table;
 mod timeouts;
+mod trust;
 
 pub use dsn::{Dsn, DsnError};
 pub use engine::Mysql;

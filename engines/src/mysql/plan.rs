@@ -36,13 +36,14 @@ impl BatchPlan {
     }
 }
 
-/// The result of a plan. What is missing has failed.
+/// The result of a plan. What is missing was not executed.
 #[derive(Debug, Default)]
 pub(super) struct BatchResult {
     /// One for each digest that was read, with or without a row.
     pub(super) found: BTreeMap<Digest, Result<Record, StoreError>>,
-    pub(super) reported: BTreeSet<Digest>,
-    pub(super) whitelisted: BTreeSet<Digest>,
+    /// The outcome of each count that was executed, refused, or sent.
+    pub(super) reported: BTreeMap<Digest, Result<(), StoreError>>,
+    pub(super) whitelisted: BTreeMap<Digest, Result<(), StoreError>>,
     /// The first record that cannot be read.
     pub(super) unreadable: Option<(Digest, Unreadable)>,
 }
@@ -74,10 +75,10 @@ impl BatchResult {
         rounded: impl Fn(&Record) -> Record,
     ) -> StoreAnswer {
         let done = if call.op == StoreOp::Report { &self.reported } else { &self.whitelisted };
-        let done = done.contains(&call.digest);
+        let done = done.get(&call.digest).copied().unwrap_or(Err(StoreError::Unavailable));
         if let Some(found) = self.found.get_mut(&call.digest) {
             match found {
-                Ok(_) if !done => *found = Err(StoreError::Unavailable),
+                Ok(_) if done.is_err() => *found = Err(StoreError::Unavailable),
                 Ok(record) => {
                     call.op.apply(record, now);
                     *record = rounded(record);
@@ -86,7 +87,7 @@ impl BatchResult {
             }
         }
         // The answer to a count needs no record.
-        if done { Ok(Record::default()) } else { Err(StoreError::Unavailable) }
+        done.map(|()| Record::default())
     }
 }
 
@@ -122,8 +123,8 @@ mod tests {
         record.reports.count = 5;
         let outcome = BatchResult {
             found: [(one, Ok(record)), (Digest::new([2; 20]), Ok(Record::default()))].into(),
-            reported: [one, Digest::new([3; 20])].into(),
-            whitelisted: [one].into(),
+            reported: [(one, Ok(())), (Digest::new([3; 20]), Ok(()))].into(),
+            whitelisted: [(one, Ok(()))].into(),
             unreadable: None,
         };
         let mut answers = Vec::new();

@@ -21,7 +21,7 @@ impl RecordStore for Mysql {
         let after = self.scanned.clone().unwrap_or_default();
         let rows = self.with(|session| {
             let text = session.sql.scan(first, SCAN);
-            let rows = session.run(&text, || vec![Value::Bytes(after.clone())])?;
+            let rows = session.run(&text, &[Value::Bytes(after.clone())])?;
             Ok(rows.into_iter().map(|row| entry(session, row)).collect::<Vec<_>>())
         })?;
         let full = rows.len() == SCAN;

@@ -1,22 +1,26 @@
 //! A connection to a table that was checked, and the statements on it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use mysql::prelude::{AsStatement, Queryable};
-use mysql::{Conn, Error, Params, Row, Statement, Value};
+use mysql::{Error, Row, Value};
 use pyzord_core::{Digest, Record, StoreError, Tick, UnixTime};
 
-use super::connect::ConnectError;
+use super::client::{Client, Statement};
+use super::connect::{ConnectError, limits};
 use super::dsn::Dsn;
 use super::error::{ClientError, StatementError};
 use super::plan::{BatchPlan, BatchResult};
 use super::row::{self, Codec, Unreadable};
 use super::sql::{self, MOST_ROWS, Sql};
 use super::table;
+use super::timeouts::Timeouts;
+use crate::outcome::MAYBE_COUNTED;
+use crate::wire::{Deadline, Limits};
 
-/// The server or a firewall may have closed a connection that was idle for longer than this.
+/// A firewall may have dropped a connection that was idle for longer than this, without a word: the server is
+/// asked before a batch could be lost on it.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How often a statement is tried that waits for the locks of another one.
@@ -44,31 +48,46 @@ enum Kind {
     Remove,
 }
 
-/// A connection with its prepared statements.
-///
-/// Dropping it sends a few small packets. The socket's buffer has room for them even if the server hangs, as
+/// How long the last word to a server may take: the socket's buffer has room for it even if the server hangs, as
 /// every statement waits for its answer before the next is sent.
+const GOODBYE: Duration = Duration::from_millis(10);
+
+/// A connection with its prepared statements.
 pub(super) struct Session {
-    conn: Conn,
+    client: Client,
+    timeouts: Timeouts,
+    /// When the batch at hand must be done; every other statement has a deadline of its own.
+    deadline: Option<Deadline>,
     pub(super) sql: Sql,
     pub(super) codec: Codec,
     /// The prepared statements, by kind and number of rows.
     statements: BTreeMap<(Kind, usize), Statement>,
+    /// The other prepared statements, of which there are a few.
+    texts: BTreeMap<String, Statement>,
     /// When it last served a batch.
     pub(super) used: Tick,
 }
 
 impl Session {
     /// Sets up a new connection, and checks the table.
-    pub(super) fn new(mut conn: Conn, dsn: &Dsn, zone: TimeZone) -> Result<Self, ConnectError> {
+    pub(super) fn new(
+        mut client: Client,
+        dsn: &Dsn,
+        timeouts: Timeouts,
+        zone: TimeZone,
+    ) -> Result<Self, ConnectError> {
         let sql = Sql { table: dsn.table.quoted() };
-        setup(&mut conn).map_err(ClientError::from)?;
-        let schema = table::schema(&mut conn, &sql)?;
+        client.begin(limits(Deadline::after(timeouts.handshake), timeouts.for_handshake()));
+        setup(&mut client).map_err(ClientError::from)?;
+        let schema = table::schema(&mut client, &sql)?;
         Ok(Self {
-            conn,
+            client,
+            timeouts,
+            deadline: None,
             sql,
             codec: Codec { zone, schema },
             statements: BTreeMap::new(),
+            texts: BTreeMap::new(),
             used: Tick::default(),
         })
     }
@@ -76,24 +95,40 @@ impl Session {
     /// Returns whether the server still has the connection open; asks it only if the connection was idle.
     /// Fails if the server does not answer in time.
     pub(super) fn is_open(&mut self, now: Tick) -> Result<bool, ClientError> {
+        if !self.client.is_idle() {
+            return Ok(false);
+        }
         if now.since(self.used) < IDLE {
             return Ok(true);
         }
-        match self.conn.ping().map_err(ClientError::from) {
+        self.begin();
+        match self.client.ping().map_err(ClientError::from) {
             Ok(()) => Ok(true),
             Err(error) if error.is_timeout() => Err(error),
             Err(_) => Ok(false),
         }
     }
 
-    /// Executes a batch. If it fails, the result has what was done before.
+    /// Sets the time by which the statements that follow must be done; `None` gives each its own.
+    pub(super) fn finish_by(&mut self, deadline: Option<Deadline>) {
+        self.deadline = deadline;
+    }
+
+    fn begin(&mut self) {
+        let deadline = self.deadline.unwrap_or_else(|| Deadline::after(self.timeouts.answer));
+        self.client.begin(limits(deadline, self.timeouts));
+    }
+
+    /// Executes what the result of a batch is missing. If it fails, the result has what was done before, and the
+    /// next call goes on there.
     pub(super) fn execute(
         &mut self,
         plan: &BatchPlan,
         now: UnixTime,
         result: &mut BatchResult,
     ) -> Result<(), StatementError> {
-        let digests: Vec<Digest> = plan.reads.iter().copied().collect();
+        let missing = |digest: &&Digest| !result.found.contains_key(*digest);
+        let digests: Vec<Digest> = plan.reads.iter().filter(missing).copied().collect();
         for digests in digests.chunks(MOST_ROWS) {
             for (digest, reading) in self.read(digests)? {
                 result.unreadable = result.unreadable.or(reading.err().map(|why| (digest, why)));
@@ -107,7 +142,7 @@ impl Session {
     /// Reads the records of at most [`MOST_ROWS`] digests; one without a row has the default record.
     pub(super) fn read(&mut self, digests: &[Digest]) -> Result<BTreeMap<Digest, Reading>, StatementError> {
         let statement = self.prepared(Kind::Read, sql::padded(digests.len()))?;
-        let rows = self.run(&statement, || keys(digests))?;
+        let rows = self.execute_statement(&statement, &keys(digests))?;
         let mut readings: BTreeMap<Digest, Reading> =
             digests.iter().map(|digest| (*digest, Ok(Record::default()))).collect();
         for row in rows {
@@ -121,33 +156,48 @@ impl Session {
         Ok(readings)
     }
 
-    /// Adds to one kind of count. The digests of each statement are added to `done` when it has succeeded.
+    /// Adds to one kind of count. The digests of each statement are added to `done` with its outcome: also if it
+    /// failed after it was sent, as it must not be sent again then.
     fn add(
         &mut self,
         kind: Kind,
         counts: &BTreeMap<Digest, u64>,
         now: UnixTime,
-        done: &mut BTreeSet<Digest>,
+        done: &mut BTreeMap<Digest, Result<(), StoreError>>,
     ) -> Result<(), StatementError> {
         let schema = self.codec.schema;
         let most = if kind == Kind::Whitelist { schema.most_whitelists } else { schema.most_reports };
         let date = self.codec.date(now);
-        let counts: Vec<(Digest, u64)> = counts.iter().map(|(digest, count)| (*digest, *count)).collect();
+        let missing = counts.iter().filter(|(digest, _)| !done.contains_key(*digest));
+        let counts: Vec<(Digest, u64)> = missing.map(|(digest, count)| (*digest, *count)).collect();
         for counts in counts.chunks(MOST_ROWS) {
             let rows = sql::padded(counts.len());
             let statement = self.prepared(kind, rows)?;
             // The rows that fill the statement up add 0 to the last digest.
             let fill = counts.last().map(|(digest, _)| (*digest, 0));
-            let values = || {
-                let counts_and_fill = counts.iter().copied().chain(fill.into_iter().cycle()).take(rows);
-                counts_and_fill
-                    .flat_map(|(digest, count)| {
-                        [row::key(digest), Value::UInt(count.min(most)), date.clone(), date.clone()]
-                    })
-                    .collect()
+            let values: Vec<Value> = counts
+                .iter()
+                .copied()
+                .chain(fill.into_iter().cycle())
+                .take(rows)
+                .flat_map(|(digest, count)| {
+                    [row::key(digest), Value::UInt(count.min(most)), date.clone(), date.clone()]
+                })
+                .collect();
+            let counted = self.execute_statement(&statement, &values);
+            let outcome = match &counted {
+                Ok(_) => Some(Ok(())),
+                // The server undid it, or did not begin it.
+                Err(
+                    StatementError::Refused(_) | StatementError::ReadOnly(_) | StatementError::Contention(_),
+                ) => Some(Err(StoreError::Unavailable)),
+                Err(StatementError::Lost(error)) if error.is_refusal() => None,
+                Err(StatementError::Lost(_)) => self.client.has_sent().then_some(Err(MAYBE_COUNTED)),
             };
-            self.run(&statement, values)?;
-            done.extend(counts.iter().map(|(digest, _)| *digest));
+            if let Some(outcome) = outcome {
+                done.extend(counts.iter().map(|(digest, _)| (*digest, outcome)));
+            }
+            counted?;
         }
         Ok(())
     }
@@ -163,21 +213,18 @@ impl Session {
         let rows = sql::padded(records.len());
         let statement = self.prepared(Kind::Put, rows)?;
         let codec = self.codec.clone();
-        let values = || {
-            let padded = records.iter().chain(records.last().into_iter().cycle()).take(rows);
-            padded.flat_map(|(digest, record)| codec.row(*digest, record)).collect()
-        };
-        self.run(&statement, values).map(drop)
+        let padded = records.iter().chain(records.last().into_iter().cycle()).take(rows);
+        let values: Vec<Value> = padded.flat_map(|(digest, record)| codec.row(*digest, record)).collect();
+        self.execute_statement(&statement, &values).map(drop)
     }
 
     /// Removes the rows of at most [`MOST_ROWS`] digests.
     pub(super) fn remove(&mut self, digests: &[Digest]) -> Result<(), StatementError> {
         let statement = self.prepared(Kind::Remove, sql::padded(digests.len()))?;
-        self.run(&statement, || keys(digests)).map(drop)
+        self.execute_statement(&statement, &keys(digests)).map(drop)
     }
 
-    /// Returns the statement for a number of rows. The connection keeps more statements than there are kinds
-    /// and numbers, so it closes none that is kept here.
+    /// Returns the statement for a number of rows.
     fn prepared(&mut self, kind: Kind, rows: usize) -> Result<Statement, StatementError> {
         if let Some(statement) = self.statements.get(&(kind, rows)) {
             return Ok(statement.clone());
@@ -189,20 +236,35 @@ impl Session {
             Kind::Put => self.sql.put(rows),
             Kind::Remove => self.sql.remove(rows),
         };
-        let statement = self.conn.prep(text)?;
+        self.begin();
+        let statement = self.client.prepare(&text)?;
         self.statements.insert((kind, rows), statement.clone());
         Ok(statement)
     }
 
     /// Runs a statement, and tries it again if another transaction was in its way.
-    pub(super) fn run(
+    pub(super) fn run(&mut self, text: &str, values: &[Value]) -> Result<Vec<Row>, StatementError> {
+        let statement = match self.texts.get(text) {
+            Some(statement) => statement.clone(),
+            None => {
+                self.begin();
+                let statement = self.client.prepare(text)?;
+                self.texts.insert(text.to_owned(), statement.clone());
+                statement
+            }
+        };
+        self.execute_statement(&statement, values)
+    }
+
+    fn execute_statement(
         &mut self,
-        statement: impl AsStatement + Copy,
-        values: impl Fn() -> Vec<Value>,
+        statement: &Statement,
+        values: &[Value],
     ) -> Result<Vec<Row>, StatementError> {
         let mut tries = 1;
         loop {
-            match self.conn.exec(statement, Params::Positional(values())).map_err(StatementError::from) {
+            self.begin();
+            match self.client.execute(statement, values).map_err(StatementError::from) {
                 Err(StatementError::Contention(_)) if tries < TRIES => tries += 1,
                 result => return result,
             }
@@ -211,13 +273,14 @@ impl Session {
 
     /// Returns the server's version, as the server names it.
     pub(super) fn version(&mut self) -> Result<String, StatementError> {
-        let version: Option<String> = self.conn.query_first("SELECT VERSION()")?;
-        Ok(version.unwrap_or_else(|| "of unknown version".to_owned()))
+        self.begin();
+        let rows = self.client.query("SELECT VERSION()")?;
+        Ok(rows.first().map_or_else(|| "of unknown version".to_owned(), |row| text(row, 0)))
     }
 
     /// Returns how many rows the last statement changed.
     pub(super) fn changed(&self) -> u64 {
-        self.conn.affected_rows()
+        self.client.changed()
     }
 }
 
@@ -228,15 +291,27 @@ impl std::fmt::Debug for Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (deadline, pause) = (Deadline::after(GOODBYE), GOODBYE);
+        self.client.quit(Limits { deadline, pause, reply: 0 });
+    }
+}
+
 /// Applies [`SETUP`] and [`ISOLATION`].
-fn setup(conn: &mut Conn) -> Result<(), Error> {
-    conn.query_drop(SETUP)?;
+fn setup(client: &mut Client) -> Result<(), Error> {
+    client.query(SETUP)?;
     // A server that replicates statements instead of rows refuses to write at this isolation level.
-    let format: Option<(String, String)> = conn.query_first("SHOW VARIABLES LIKE 'binlog_format'")?;
-    if format.is_some_and(|(_, format)| format.eq_ignore_ascii_case("STATEMENT")) {
+    let format = client.query("SHOW VARIABLES LIKE 'binlog_format'")?;
+    if format.first().is_some_and(|row| text(row, 1).eq_ignore_ascii_case("STATEMENT")) {
         return Ok(());
     }
-    conn.query_drop(ISOLATION)
+    client.query(ISOLATION).map(drop)
+}
+
+/// Returns a text of a row; empty if there is none.
+fn text(row: &Row, index: usize) -> String {
+    row.as_ref(index).map_or_else(String::new, |value| String::from_utf8_lossy(row::text(value)).into_owned())
 }
 
 /// Returns the keys for a statement on these digests; the last one fills it up.

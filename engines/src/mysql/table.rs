@@ -1,8 +1,8 @@
 //! Looks at the table, and creates it.
 
-use mysql::prelude::Queryable;
-use mysql::{Conn, Error, Row, Value};
+use mysql::{Row, Value};
 
+use super::client::Client;
 use super::error::ClientError;
 use super::schema::{Column, Schema, SchemaError};
 use super::sql::Sql;
@@ -19,9 +19,9 @@ pub(super) enum TableError {
 }
 
 /// Reads what the columns of the table have room for.
-pub(super) fn schema(conn: &mut Conn, sql: &Sql) -> Result<Schema, TableError> {
+pub(super) fn schema(client: &mut Client, sql: &Sql) -> Result<Schema, TableError> {
     let table = || sql.table.clone();
-    let rows: Vec<Row> = conn.query(sql.columns()).map_err(ClientError::from).map_err(|error| {
+    let rows: Vec<Row> = client.query(&sql.columns()).map_err(ClientError::from).map_err(|error| {
         if error.is_missing_table() { TableError::Missing { table: table() } } else { error.into() }
     })?;
     let columns: Vec<Column> = rows.iter().map(column).collect();
@@ -29,9 +29,9 @@ pub(super) fn schema(conn: &mut Conn, sql: &Sql) -> Result<Schema, TableError> {
 }
 
 /// Creates the table if there is none, and checks the one that exists.
-pub(super) fn create(conn: &mut Conn, sql: &Sql) -> Result<(), TableError> {
-    conn.query_drop(sql.create()).map_err(|error: Error| ClientError::from(error))?;
-    schema(conn, sql).map(drop)
+pub(super) fn create(client: &mut Client, sql: &Sql) -> Result<(), TableError> {
+    client.query(&sql.create()).map_err(ClientError::from)?;
+    schema(client, sql).map(drop)
 }
 
 /// Reads a row of `SHOW FULL COLUMNS`. A field that is missing or NULL is empty, which the schema refuses or

@@ -6,12 +6,11 @@ use std::time::Duration;
 use ::redis::{ConnectionInfo, Value};
 use jiff::tz::TimeZone;
 use pyzord_core::{
-    Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
-    Tick,
+    Digest, Now, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, Task, Tick,
 };
 
-use super::connection::{Connection, ConnectionError};
-use super::deadline::Deadline;
+use super::batch::CallBatch;
+use super::connection::{Connection, ConnectionError, ExchangeError};
 use super::dsn::Dsn;
 use super::layout::Layout;
 use super::old::OldRecords;
@@ -19,18 +18,26 @@ use super::options::Options;
 use super::reply::{self, ReplyError};
 use super::request::Request;
 use super::scan::{Cursor, Page};
-use crate::connection_manager::ConnectionManager;
-use crate::connector::{AttemptError, Connector, Waits};
+use crate::connection_manager::{ConnectionManager, Wait};
+use crate::connector::{AttemptError, Connector};
 use crate::failure::failure;
 use crate::log_limiter::LogLimiter;
-use crate::merge::{MergedCall, Merger};
+use crate::outcome::MAYBE_COUNTED;
+use crate::wire::{Deadline, Limits};
 
 /// How many slices of the search for old records a sync does. Without expiry a sync is the only task.
 const SLICES_OF_SYNC: usize = 100;
 
-/// The server or a firewall may have closed a connection that was idle for longer than this; it is checked
-/// before a batch could be lost on it.
+/// A firewall may have dropped a connection that was idle for longer than this, without a word: the server is
+/// asked before a batch could be lost on it.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// How often a batch is sent at most: as usual; again because the connection was closed; again because the
+/// server does not know the script.
+const ROUNDS: usize = 3;
+
+/// How long a call without a batch waits for a connection that is being made.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// A redis database. Each worker has an engine of its own, with a connection of its own.
 #[derive(Debug)]
@@ -41,10 +48,11 @@ pub struct Redis {
     connector: Connector<Connection, ConnectionError>,
     /// When the connection was last used.
     used: Tick,
+    /// The call that made the last connection.
+    fresh: Option<Tick>,
     pub(super) layout: Layout,
     /// The last batch, its request and its replies; kept for their memory.
-    merger: Merger,
-    merged_answers: Vec<StoreAnswer>,
+    batch: CallBatch,
     pub(super) request: Request,
     pub(super) replies: Vec<Value>,
     unreadable: LogLimiter,
@@ -60,11 +68,16 @@ pub(super) enum TripError {
     #[error(transparent)]
     Connect(#[from] AttemptError<ConnectionError>),
     #[error(transparent)]
-    Exchange(#[from] ConnectionError),
+    Exchange(#[from] ExchangeError),
 }
 
-/// There is no connection, or it was lost; the connection manager has logged why.
-struct NoConnection;
+/// Why a request of a server was not answered completely; the connection manager has logged the cause.
+pub(super) struct Lost {
+    /// The server may have received commands.
+    pub(super) sent: bool,
+    /// A fresh connection may do better at once.
+    pub(super) closed: bool,
+}
 
 impl Redis {
     /// Returns an engine for the layout `redis`, a hash for each record. It connects at the first use, and
@@ -84,16 +97,15 @@ impl Redis {
     }
 
     fn with(dsn: &Dsn, options: Options, layout: Layout, old: OldRecords) -> Self {
-        let waits = Waits { new: options.connect, pending: options.connect };
         Self {
             info: dsn.info.clone(),
             options,
             connection: ConnectionManager::new(dsn.name()),
-            connector: Connector::new("redis-connect", waits),
+            connector: Connector::new("redis-connect", options.connect),
             used: Tick::default(),
+            fresh: None,
             layout,
-            merger: Merger::default(),
-            merged_answers: Vec::new(),
+            batch: CallBatch::default(),
             request: Request::default(),
             replies: Vec::new(),
             unreadable: LogLimiter::default(),
@@ -107,106 +119,147 @@ impl Redis {
     /// can wait.
     pub(super) fn wait_for_trip(&mut self) -> Result<(), TripError> {
         self.replies.clear();
-        let connection = self.connection.wait(|| connect(&mut self.connector, &self.info, self.options))?;
-        let deadline = Deadline::after(self.options.exchange);
-        Ok(connection.exchange(&self.request, deadline, &mut self.replies)?)
+        self.connection.refresh(Tick::default(), |connection| Ok::<_, ConnectionError>(connection.is_idle()));
+        let limits = self.limits();
+        let connection = self.connection.wait(|| {
+            let (info, limit) = (self.info.clone(), self.options.handshake);
+            self.connector.connect(move || Connection::open(&info, limit))
+        })?;
+        Ok(connection.exchange(&self.request, limits, &mut self.replies)?)
     }
 
-    /// Returns the time by which a round trip that begins now must end.
-    fn deadline(&self) -> Deadline {
-        Deadline::after(self.options.exchange)
+    /// Returns the limits of a round trip that begins now.
+    fn limits(&self) -> Limits {
+        let Options { exchange, pause, reply, .. } = self.options;
+        Limits { deadline: Deadline::after(exchange), pause, reply }
     }
 
-    /// Sends the calls to the server and appends their answers; none of them if the connection is lost.
-    fn batch(
-        &mut self,
-        now: Now,
-        calls: &[StoreCall],
-        answers: &mut Vec<StoreAnswer>,
-    ) -> Result<(), NoConnection> {
-        let deadline = self.deadline();
-        self.request.clear();
+    /// Sends the calls to the server and answers them. What the server has certainly not executed, because it
+    /// had closed the connection, is sent once more on a fresh one.
+    fn execute_batch(&mut self, now: Now, batch: &mut CallBatch) {
+        let limits = self.limits();
         self.layout.stamp(now.wall);
-        for MergedCall { digest, op, times } in self.merger.merge(calls) {
-            match op {
-                StoreOp::Read => self.layout.read(*digest, &mut self.request),
-                StoreOp::Report => self.layout.count("r", *digest, *times, &mut self.request),
-                StoreOp::Whitelist => self.layout.count("wl", *digest, *times, &mut self.request),
+        for _ in 0..ROUNDS {
+            let Some(connection) = self.connection(now.tick, limits) else { break };
+            let spelled = !connection.knows_scripts;
+            self.request.clear();
+            self.request.spell_scripts(spelled);
+            batch.request(&mut self.layout, &mut self.request);
+            let trip = self.trip(now, limits);
+            self.read_replies(now, batch);
+            let again = match trip {
+                Ok(()) => true,
+                Err(lost) => {
+                    if lost.sent {
+                        batch.may_have_counted();
+                    }
+                    lost.closed
+                }
+            };
+            if !again || batch.is_answered() {
+                break;
             }
         }
-        self.trip(now, deadline)?;
-        self.merged_answers.clear();
-        let (merger, replies) = (mem::take(&mut self.merger), mem::take(&mut self.replies));
-        let answered = merger.merged().iter().zip(&replies).try_for_each(|(call, reply)| {
-            let answer = match self.answer(*call, reply) {
-                Ok(record) => Ok(record),
-                Err(error) => Err(self.store_error(now, call.digest, &error)?),
-            };
-            self.merged_answers.push(answer);
-            Ok(())
-        });
-        if answered.is_ok() {
-            merger.answers(&self.merged_answers, answers);
-        }
-        (self.merger, self.replies) = (merger, replies);
-        answered
     }
 
-    /// Sends the request and reads its replies.
-    fn trip(&mut self, now: Now, deadline: Deadline) -> Result<(), NoConnection> {
-        self.replies.clear();
-        if now.tick.since(mem::replace(&mut self.used, now.tick)) >= IDLE {
-            self.connection.refresh(now.tick, |connection| connection.is_open(deadline));
+    /// Answers the calls whose replies have arrived.
+    fn read_replies(&mut self, now: Now, batch: &mut CallBatch) {
+        let replies = mem::take(&mut self.replies);
+        for reply in &replies {
+            let Some(call) = batch.next() else { break };
+            let answer = match call.read(&self.layout, reply) {
+                Ok(record) => Some(Ok(record)),
+                Err(error) => self.store_error(now, call.digest(), &error).map(Err),
+            };
+            if let Some(answer) = answer {
+                batch.answer(answer);
+            }
         }
-        let connect = || connect(&mut self.connector, &self.info, self.options);
-        let connection = self.connection.connection(now.tick, connect).ok_or(NoConnection)?;
-        connection.exchange(&self.request, deadline, &mut self.replies).map_err(|error| {
-            self.connection.lost(now.tick, &error);
-            NoConnection
+        self.replies = replies;
+    }
+
+    /// Connects, sends the request and reads its replies.
+    fn ask_once(&mut self, now: Now) -> Option<()> {
+        let limits = self.limits();
+        self.connection(now.tick, limits)?;
+        self.trip(now, limits).ok()
+    }
+
+    /// Sends the request on the connection and reads its replies: all of them, or some if it fails.
+    fn trip(&mut self, now: Now, limits: Limits) -> Result<(), Lost> {
+        self.replies.clear();
+        let Some(connection) = self.connection.current() else {
+            return Err(Lost { sent: false, closed: false });
+        };
+        let result = connection.exchange(&self.request, limits, &mut self.replies);
+        result.map_err(|error| {
+            let ExchangeError { cause, sent } = &error;
+            let closed = matches!(cause, ConnectionError::Closed(_));
+            if closed && self.fresh != Some(now.tick) {
+                log::debug!("{}: {error}; it is made again", self.connection.name());
+                self.connection.close();
+            } else {
+                self.connection.lost(now.tick, &error);
+            }
+            Lost { sent: *sent, closed }
         })
     }
 
-    fn answer(&self, call: MergedCall, reply: &Value) -> Result<Record, ReplyError> {
-        match call.op {
-            StoreOp::Read => Ok(self.layout.record(reply)?.unwrap_or_default()),
-            StoreOp::Report | StoreOp::Whitelist => reply::counted(reply).map(|()| Record::default()),
+    /// Returns the connection, if there is one or one can be made in time.
+    fn connection(&mut self, now: Tick, limits: Limits) -> Option<&mut Connection> {
+        if now.since(mem::replace(&mut self.used, now)) >= IDLE {
+            self.connection.refresh(now, |connection| connection.answers(limits));
+        } else {
+            self.connection.refresh(now, |connection| Ok::<_, ConnectionError>(connection.is_idle()));
         }
+        let wait = limits.deadline.left().unwrap_or_default();
+        let Self { connector, info, options, fresh, .. } = self;
+        self.connection.connection(now, |patience| {
+            let connected =
+                poll(connector, info, *options, if patience == Wait::Batch { wait } else { Duration::ZERO });
+            if matches!(connected, Ok(Some(_))) {
+                *fresh = Some(now);
+            }
+            connected
+        })
     }
 
-    /// Logs an error in a reply, and returns the error that the client gets, or drops a connection that is of
-    /// no use.
-    fn store_error(
-        &mut self,
-        now: Now,
-        digest: Digest,
-        error: &ReplyError,
-    ) -> Result<StoreError, NoConnection> {
+    /// Logs an error in a reply, and returns the error that the client gets; `None` if the call is to be sent
+    /// again.
+    fn store_error(&mut self, now: Now, digest: Digest, error: &ReplyError) -> Option<StoreError> {
         let name = self.connection.name();
         match error {
             ReplyError::Unreadable(why) => {
                 if let Some(more) = self.unreadable.due(now.tick) {
                     log::warn!("{name}: the record of {digest} is left as it is, unreadable: {why}{more}");
                 }
-                Ok(StoreError::Unreadable)
+                return Some(StoreError::Unreadable);
             }
             ReplyError::Refused(why) => {
                 if let Some(more) = self.refused.due(now.tick) {
                     log::error!("{name}: {why}{more}");
                 }
-                Ok(StoreError::Unavailable)
             }
-            ReplyError::Away(_) | ReplyError::Unexpected => {
+            ReplyError::NoScript(_) => {
+                if let Some(connection) = self.connection.current() {
+                    connection.knows_scripts = false;
+                }
+                return None;
+            }
+            ReplyError::Away(_) => self.connection.doubt(now.tick, error),
+            ReplyError::Unexpected => {
                 self.connection.lost(now.tick, error);
-                Err(NoConnection)
+                return Some(MAYBE_COUNTED);
             }
         }
+        Some(StoreError::Unavailable)
     }
 
     /// Looks at one slice of all keys for old records. If the server is away, the search goes on another
     /// time.
     fn look_for_old_records(&mut self, now: Now) -> Progress {
         self.request.clear();
-        if !self.old.look(&mut self.request) || self.trip(now, self.deadline()).is_err() {
+        if !self.old.look(&mut self.request) || self.ask_once(now).is_none() {
             return Progress::Done;
         }
         match Page::read(self.replies.pop()) {
@@ -220,24 +273,33 @@ impl Redis {
 }
 
 impl Store for Redis {
+    fn prepare(&mut self, now: Now) -> bool {
+        let Self { connector, info, options, .. } = self;
+        self.connection.prepare(now.tick, |wait| {
+            poll(connector, info, *options, if wait == Wait::Nothing { Duration::ZERO } else { MOMENT })
+        })
+    }
+
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
         if calls.is_empty() {
             return;
         }
-        if self.batch(now, calls, answers).is_err() {
-            answers.extend(calls.iter().map(|_| Err(StoreError::Unavailable)));
-        }
+        let mut batch = mem::take(&mut self.batch);
+        batch.begin(calls);
+        self.execute_batch(now, &mut batch);
+        batch.answers(answers);
+        self.batch = batch;
     }
 
     fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {
         self.request.clear();
         self.layout.probe(&mut self.request);
         let name = self.connection.name().to_owned();
-        self.trip(now, self.deadline()).map_err(|NoConnection| failure(&name, "there is no connection"))?;
+        self.ask_once(now).ok_or_else(|| failure(&name, "there is no connection"))?;
         let refused = self.replies.iter().find(|reply| matches!(reply, Value::ServerError(_)));
         let Some(error) = refused.map(reply::error) else { return Ok(()) };
         if let ReplyError::Away(_) = error {
-            self.connection.lost(now.tick, &error);
+            self.connection.doubt(now.tick, &error);
         }
         Err(failure(&name, error))
     }
@@ -246,7 +308,7 @@ impl Store for Redis {
     fn record_count(&mut self, now: Now) -> Option<u64> {
         self.request.clear();
         self.request.command(&[b"DBSIZE"]);
-        self.trip(now, self.deadline()).ok()?;
+        self.ask_once(now)?;
         let counted = reply::number(self.replies.first());
         counted.inspect_err(|error| log::debug!("{}: DBSIZE: {error}", self.connection.name())).ok()
     }
@@ -261,11 +323,13 @@ impl Store for Redis {
     }
 }
 
-fn connect(
+/// Waits for a connection, which is made on the connector's thread.
+fn poll(
     connector: &mut Connector<Connection, ConnectionError>,
     info: &ConnectionInfo,
     options: Options,
-) -> Result<Connection, AttemptError<ConnectionError>> {
+    wait: Duration,
+) -> Result<Option<Connection>, AttemptError<ConnectionError>> {
     let info = info.clone();
-    connector.connect(move || Connection::open(info, options.connect))
+    connector.poll(wait, move || Connection::open(&info, options.handshake))
 }

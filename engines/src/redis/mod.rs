@@ -18,13 +18,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 mod connection;
-mod deadline;
 mod dsn;
 mod engine;
 mod layout;
 mod old;
 mod options;
+mod reader;
 mod record_store;
 mod reply;
 mod request;

@@ -9,10 +9,16 @@ use pyzord_core::CleanupAge;
 pub struct Options {
     /// Redis itself removes records to which nothing was written for this time.
     pub cleanup_age: Option<CleanupAge>,
-    /// How long making a connection may take.
+    /// How long a call waits for a connection that is being made.
     pub connect: Duration,
-    /// How long all replies of one round trip may take together, within 20 milliseconds.
+    /// How long making a connection may take. It goes on while calls fail, and serves later ones.
+    pub handshake: Duration,
+    /// How long one round trip may take, from its first byte to its last, within 20 milliseconds.
     pub exchange: Duration,
+    /// The longest wait for the next bytes of a reply.
+    pub pause: Duration,
+    /// The largest size of the replies of one round trip, in bytes.
+    pub reply: usize,
     /// Whether upkeep looks for records of the old layout, and warns of them.
     pub search_old: bool,
 }
@@ -24,7 +30,10 @@ impl Options {
         Self {
             cleanup_age,
             connect: Duration::from_millis(300),
+            handshake: Duration::from_secs(10),
             exchange: Duration::from_millis(400),
+            pause: Duration::from_millis(400),
+            reply: 4 << 20,
             search_old: true,
         }
     }
@@ -35,7 +44,10 @@ impl Options {
         Self {
             cleanup_age,
             connect: Duration::from_secs(10),
-            exchange: Duration::from_secs(60),
+            handshake: Duration::from_secs(10),
+            exchange: Duration::from_secs(600),
+            pause: Duration::from_secs(60),
+            reply: 64 << 20,
             search_old: false,
         }
     }

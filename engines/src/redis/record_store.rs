@@ -102,6 +102,8 @@ impl RecordStore for Redis {
     fn put(&mut self, records: &[(Digest, Record)], results: &mut Vec<Result<(), StoreFailure>>) {
         for slice in records.chunks(SLICE) {
             self.request.clear();
+            // The script is short, and a proxy may send each key to another server.
+            self.request.spell_scripts(true);
             slice.iter().for_each(|(digest, record)| self.layout.put(*digest, record, &mut self.request));
             self.slice(slice.len(), results, |_, reply| stored(reply));
         }

@@ -15,9 +15,13 @@ pub(super) enum ReplyError {
     /// The server refused this command; others may work.
     #[error(transparent)]
     Refused(Refusal),
-    /// The server can do nothing for now, or is not the server to ask: the connection is of no more use.
+    /// The server refused this command, as it can do nothing for now or is not the server to ask. Another
+    /// connection may lead to the right one.
     #[error(transparent)]
     Away(Refusal),
+    /// The server does not know the script by its hash, and has not executed it.
+    #[error(transparent)]
+    NoScript(Refusal),
     /// The reply is not of a kind that the command has: the connection is out of step.
     #[error("the server's reply is of an unexpected kind")]
     Unexpected,
@@ -50,6 +54,13 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+impl Refusal {
+    /// Returns whether the command has a number of arguments that the server does not know.
+    pub(super) fn is_wrong_arity(&self) -> bool {
+        self.0.code() == "ERR" && self.0.details().is_some_and(|details| details.contains("wrong number"))
+    }
+}
+
 /// Returns why a reply is not the one that the command has.
 pub(super) fn error(reply: &Value) -> ReplyError {
     let Value::ServerError(error) = reply else { return ReplyError::Unexpected };
@@ -59,6 +70,7 @@ pub(super) fn error(reply: &Value) -> ReplyError {
         // READONLY above all: a replica that was the master until a failover. The address may lead to the new
         // master now.
         "READONLY" | "MASTERDOWN" | "LOADING" | "BUSY" | "NOAUTH" => ReplyError::Away(refusal),
+        "NOSCRIPT" => ReplyError::NoScript(refusal),
         _ => ReplyError::Refused(refusal),
     }
 }
@@ -104,7 +116,7 @@ mod tests {
             ("OOM command not allowed when used memory > 'maxmemory'.", "refused"),
             ("MISCONF Redis is configured to save RDB snapshots", "refused"),
             ("NOPERM this user has no permissions", "refused"),
-            ("NOSCRIPT No matching script.", "refused"),
+            ("NOSCRIPT No matching script.", "no script"),
             ("ERR unknown command", "refused"),
         ];
         for (text, expected) in table {
@@ -119,6 +131,7 @@ mod tests {
                     assert_eq!(cause.to_string(), text);
                     "away"
                 }
+                ReplyError::NoScript(_) => "no script",
                 ReplyError::Unexpected => "unexpected",
             };
             assert_eq!(sorted, expected, "{text}");

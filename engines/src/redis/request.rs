@@ -11,13 +11,20 @@ pub(super) struct Request {
     replies: usize,
     /// The request has the text of a script.
     scripted: bool,
+    /// Every call of a script has its text.
+    spelled: bool,
 }
 
 impl Request {
     /// Removes the commands, and keeps the memory.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        (self.replies, self.scripted) = (0, false);
+        (self.replies, self.scripted, self.spelled) = (0, false, false);
+    }
+
+    /// Gives every call of a script its text, for a server that does not know its hash.
+    pub(super) fn spell_scripts(&mut self, spelled: bool) {
+        self.spelled = spelled;
     }
 
     /// Returns the bytes to send.
@@ -43,7 +50,7 @@ impl Request {
     /// one script.
     pub(super) fn script(&mut self, script: &Script, key: &[u8], arguments: &[&[u8]]) {
         self.head(4 + arguments.len());
-        if self.scripted {
+        if self.scripted && !self.spelled {
             self.command_name(b"EVALSHA", &script.name);
         } else {
             self.command_name(b"EVAL", script.text.as_bytes());

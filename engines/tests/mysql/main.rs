@@ -5,6 +5,7 @@
 mod bulk;
 #[path = "../common/mod.rs"]
 mod common;
+mod faults;
 mod outage;
 mod python;
 mod serving;
@@ -17,7 +18,7 @@ use pyzord_testkit::MariadbServer;
 #[test]
 fn on_one_server() {
     let server = MariadbServer::start();
-    for (name, case) in [serving::CASES, table::CASES, bulk::CASES, python::CASES].concat() {
+    for (name, case) in [serving::CASES, table::CASES, bulk::CASES, python::CASES, faults::CASES].concat() {
         println!("{name}");
         case(&server);
     }

@@ -12,8 +12,7 @@ pub(crate) use crate::common::{at, call, digest, execute, expire};
 pub(crate) type Case = (&'static str, fn(&MariadbServer));
 
 /// Time-outs that a slow machine does not reach.
-pub(crate) const CALM: Timeouts =
-    Timeouts { connect: Duration::from_secs(30), answer: Duration::from_secs(30) };
+pub(crate) const CALM: Timeouts = Timeouts { connect: Duration::from_secs(30), ..Timeouts::MIGRATING };
 
 pub(crate) fn mysql(dsn: &str, timeouts: Timeouts) -> Mysql {
     Mysql::new(&Dsn::parse(dsn).unwrap(), timeouts)

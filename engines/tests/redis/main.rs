@@ -7,6 +7,7 @@ mod bulk;
 mod common;
 mod connection;
 mod counting;
+mod faults;
 mod python;
 mod support;
 mod tls;

@@ -11,7 +11,7 @@ use crate::common::{digest, successes};
 use crate::subject::{Odd, Stored, Subject};
 
 /// Time-outs that a slow machine does not reach.
-const CALM: Timeouts = Timeouts { connect: Duration::from_secs(60), answer: Duration::from_secs(60) };
+const CALM: Timeouts = Timeouts { connect: Duration::from_secs(60), ..Timeouts::MIGRATING };
 
 pub(crate) struct Table<'a> {
     server: &'a MariadbServer,

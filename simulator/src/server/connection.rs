@@ -193,11 +193,11 @@ impl Connection {
             return Ok((None, delay));
         }
         let mut checked = Ok(());
-        let session = self.link.connection(now, || {
+        let session = self.link.connection(now, |_| {
             checked = context.checker.connects(index, now);
             let connected = database.connect(context);
             context.note(|| format!("link {index} connects: {connected:?}"));
-            connected.map_err(|took| {
+            connected.map(Some).map_err(|took| {
                 delay += took;
                 "refused".to_owned()
             })

@@ -1,0 +1,101 @@
+//! A stream to a server, plain or in TLS.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::socket::{Limits, Socket};
+
+/// A stream to a server.
+pub(crate) enum Stream {
+    Plain(Socket),
+    Tls(Box<StreamOwned<ClientConnection, Socket>>),
+}
+
+impl Stream {
+    /// Begins TLS; the handshake is done by the first exchange.
+    pub(crate) fn tls(socket: Socket, host: &str, config: Arc<ClientConfig>) -> io::Result<Self> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(Self::Tls(Box::new(StreamOwned::new(connection, socket))))
+    }
+
+    /// Begins an exchange.
+    pub(crate) fn begin(&mut self, limits: Limits) {
+        match self {
+            Self::Plain(socket) => socket.begin(limits),
+            Self::Tls(stream) => stream.sock.begin(limits),
+        }
+    }
+
+    /// Returns the socket.
+    pub(crate) fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+
+    /// Returns whether the connection is open and in step between two exchanges: the server has neither closed it
+    /// nor sent anything that was not asked for.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.socket().set_nonblocking(true).is_ok()
+            && self.nothing_arrived()
+            && self.socket().set_nonblocking(false).is_ok()
+    }
+
+    fn nothing_arrived(&mut self) -> bool {
+        let mut byte = [0];
+        loop {
+            let read = match self {
+                Self::Plain(socket) => socket.read_now(&mut byte),
+                // A server may renew keys at any time, which is no data.
+                Self::Tls(stream) => match stream.conn.read_tls(&mut stream.sock.now()) {
+                    Ok(0) => Ok(0),
+                    Ok(_) => match stream.conn.process_new_packets() {
+                        Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {
+                            continue;
+                        }
+                        _ => Ok(0),
+                    },
+                    Err(error) => Err(error),
+                },
+            };
+            return matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock);
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Stream").field(self.socket()).finish()
+    }
+}
