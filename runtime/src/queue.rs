@@ -77,6 +77,12 @@ impl<P> Queue<P> {
         self.free.push(batch);
     }
 
+    /// Returns whether no more batches come.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Closes the queue: no more batches come.
     pub fn close(&mut self) {
         self.closed = true;

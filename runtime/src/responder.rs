@@ -104,6 +104,12 @@ impl Responder<'_> {
         }
     }
 
+    /// Counts and logs a panic of the store outside of a batch.
+    pub(crate) fn store_failed(&self) {
+        self.counters.internal_errors(1);
+        log::error!("the database engine has failed with an internal error while it connected");
+    }
+
     /// Counts and logs a batch whose requests are not answered because of a panic.
     pub(crate) fn batch_lost(&self) {
         self.counters.internal_errors(1);
