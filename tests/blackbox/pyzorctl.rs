@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use pyzord_core::{Digest, Record, Tally, UnixTime};
 use pyzord_engines::Gdbm;
 
-use crate::harness::{Guarded, Home, Server, digest, field, request, run_python};
+use crate::harness::{Guarded, Home, Server, digest, field, request, run_python, wait_for};
 
 fn command(home: &Home, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pyzorctl"));

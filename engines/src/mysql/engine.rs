@@ -238,14 +238,12 @@ impl Store for Mysql {
     }
 
     fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {
-        let probed = match self.session(now.tick) {
+        let probed = match self.session(now.tick, self.deadline()) {
             Some(session) => session.probe(),
             None => return Err(failure(self.connection.name(), "there is no connection")),
         };
         probed.map_err(|error| {
-            if let StatementError::Lost(_) = error {
-                self.connection.lost(now.tick, &error);
-            }
+            self.log(now.tick, &error);
             self.failure(error)
         })
     }

@@ -205,7 +205,7 @@ impl Session {
     /// Runs an update that changes no row.
     pub(super) fn probe(&mut self) -> Result<(), StatementError> {
         let update = self.sql.probe();
-        self.run(&update, Vec::new).map(drop)
+        self.run(&update, &[]).map(drop)
     }
 
     /// Stores at most [`MOST_ROWS`] whole records.
