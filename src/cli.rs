@@ -56,6 +56,12 @@ struct SettingOptions {
     /// Seconds from the latest activity of a record until it expires; 0 is never [default: 10368000]
     #[arg(long, value_name = "SECONDS")]
     cleanup_age: Option<String>,
+    /// Longest time between the clock and the newest record for records to expire; 0 is any [default: 2592000]
+    #[arg(long, value_name = "SECONDS")]
+    cleanup_max_offset: Option<String>,
+    /// Largest share of at least 1000 records that expires at once; 100 is any [default: 50]
+    #[arg(long, value_name = "PERCENT")]
+    cleanup_max_share: Option<String>,
     /// Runtime that drives the server, if this build has it: std or smol [default: std]
     #[arg(long)]
     runtime: Option<String>,
@@ -192,6 +198,8 @@ impl CommandLine {
             database_engine,
             dsn,
             cleanup_age,
+            cleanup_max_offset,
+            cleanup_max_share,
             runtime,
             workers,
             access_order,
@@ -218,6 +226,8 @@ impl CommandLine {
             (Setting::Engine, "--database-engine", database_engine),
             (Setting::DigestDB, "--dsn", dsn),
             (Setting::CleanupAge, "--cleanup-age", cleanup_age),
+            (Setting::CleanupMaxOffset, "--cleanup-max-offset", cleanup_max_offset),
+            (Setting::CleanupMaxShare, "--cleanup-max-share", cleanup_max_share),
             (Setting::Runtime, "--runtime", runtime),
             (Setting::Workers, "--workers", workers),
             (Setting::AccessOrder, "--access-order", access_order),

@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
+use crate::expiry::Survey;
 use crate::protocol::digest::Digest;
 use crate::record::Record;
 use crate::store::{Progress, Store, StoreAnswer, StoreCall, StoreFailure, StoreOp, Task};
@@ -15,6 +16,8 @@ pub struct MemoryStore {
     records: BTreeMap<Digest, Record>,
     /// Where the next slice of expiry begins.
     cursor: Option<Digest>,
+    /// The survey that has begun: its limit, what it has found, and where its next slice begins.
+    survey: Option<(UnixTime, Survey, Digest)>,
 }
 
 impl MemoryStore {
@@ -37,6 +40,24 @@ impl MemoryStore {
         self.records.insert(digest, record);
     }
 
+    /// Examines one slice.
+    fn survey(&mut self, limit: UnixTime) -> Progress {
+        let begun = self.survey.take().filter(|(of, ..)| *of == limit);
+        let (mut survey, from) = match begun {
+            Some((_, survey, last)) => (survey, Bound::Excluded(last)),
+            None => (Survey::default(), Bound::Unbounded),
+        };
+        let (mut seen, mut last) = (0, None);
+        for (digest, record) in self.records.range((from, Bound::Unbounded)).take(Self::SLICE) {
+            survey.add(record, limit);
+            seen += 1;
+            last = Some(*digest);
+        }
+        let Some(last) = last.filter(|_| seen == Self::SLICE) else { return Progress::Surveyed(survey) };
+        self.survey = Some((limit, survey, last));
+        Progress::More
+    }
+
     fn call(&mut self, now: UnixTime, call: StoreCall) -> Record {
         match call.op {
             StoreOp::Read => self.records.get(&call.digest).copied().unwrap_or_default(),
@@ -55,7 +76,11 @@ impl Store for MemoryStore {
     }
 
     fn upkeep(&mut self, _now: Now, task: Task) -> Result<Progress, StoreFailure> {
-        let Task::Expire(limit) = task else { return Ok(Progress::Done) };
+        let limit = match task {
+            Task::Sync => return Ok(Progress::Done),
+            Task::Survey(limit) => return Ok(self.survey(limit)),
+            Task::Expire(limit) => limit,
+        };
         let from = self.cursor.take().map_or(Bound::Unbounded, Bound::Excluded);
         let slice: Vec<Digest> = self
             .records

@@ -19,11 +19,11 @@ impl Tally {
     /// The largest count, 9223372036854775807, as in the Python server.
     pub const MAX: u64 = i64::MAX.cast_unsigned();
 
-    /// Adds one at `now`. A count of [`Tally::MAX`] stays.
+    /// Adds one at `now`. A count of [`Tally::MAX`] stays, and dates do not go back, see [`UnixTime::or_later`].
     pub fn add(&mut self, now: UnixTime) {
         self.count = self.count.saturating_add(1).min(Self::MAX);
         self.entered.get_or_insert(now);
-        self.updated = Some(now);
+        self.updated = Some(now.or_later(self.updated));
     }
 }
 

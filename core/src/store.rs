@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::expiry::Survey;
 use crate::protocol::digest::Digest;
 use crate::record::Record;
 use crate::time::{Now, UnixTime};
@@ -59,6 +60,9 @@ impl core::error::Error for StoreError {}
 pub enum Task {
     /// Write acknowledged counts to stable storage.
     Sync,
+    /// Examine one slice of the records, to learn how many have their latest activity before this time; the last slice
+    /// gives [`Progress::Surveyed`]. Another time begins anew. A store that cannot tell returns [`Progress::Done`].
+    Survey(UnixTime),
     /// Remove one slice of the records whose latest activity is before this time.
     Expire(UnixTime),
 }
@@ -68,6 +72,8 @@ pub enum Task {
 pub enum Progress {
     /// It is complete.
     Done,
+    /// A survey is complete.
+    Surveyed(Survey),
     /// A slice is complete, and more are left.
     More,
 }

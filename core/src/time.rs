@@ -13,6 +13,20 @@ const MICROS: i64 = 1_000_000;
 pub struct UnixTime(i64);
 
 impl UnixTime {
+    /// The date of this build, in whole seconds: no correct clock shows an earlier time. It is the later of the first
+    /// day of 2026 and `SOURCE_DATE_EPOCH`, if that was set when this crate was built, so a build can be reproduced.
+    pub const BUILT: Self = Self::from_seconds({
+        const YEAR_2026: i64 = 1_767_225_600;
+        let epoch = match option_env!("SOURCE_DATE_EPOCH") {
+            Some(text) => i64::from_str_radix(text, 10),
+            None => Ok(YEAR_2026),
+        };
+        match epoch {
+            Ok(epoch) if epoch > YEAR_2026 => epoch,
+            _ => YEAR_2026,
+        }
+    });
+
     /// Returns the time `micros` microseconds after the epoch; negative before it.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
@@ -42,6 +56,28 @@ impl UnixTime {
     #[must_use]
     pub const fn seconds(self) -> i64 {
         self.0.div_euclid(MICROS)
+    }
+
+    /// Returns the time `delay` later, saturating.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Self {
+        Self(self.0.saturating_add_unsigned(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// Returns the date of a record that is active now, by this clock, if its date was `stands`: dates never go back
+    /// with a clock.
+    ///
+    /// A date after the [`horizon`](Self::horizon) was set by a clock that was wrong, and is replaced.
+    #[must_use]
+    pub fn or_later(self, stands: Option<Self>) -> Self {
+        stands.filter(|stands| *stands > self && *stands <= self.horizon()).unwrap_or(self)
+    }
+
+    /// Returns the latest date of a record that is believed at this time: a day ahead. A clock that shows a time before
+    /// [`BUILT`](Self::BUILT) is wrong itself, so any date is believed then.
+    #[must_use]
+    pub fn horizon(self) -> Self {
+        if self < Self::BUILT { Self(i64::MAX) } else { self.after(Duration::from_secs(24 * 3600)) }
     }
 
     /// Returns the time `age` earlier, saturating.
@@ -101,6 +137,28 @@ mod tests {
         }
         assert_eq!(UnixTime::from_seconds(i64::MAX).micros(), i64::MAX);
         assert_eq!(UnixTime::from_micros(i64::MIN).before(Duration::MAX).micros(), i64::MIN);
+    }
+
+    /// A clock at 1980 for a moment dated a record to 1980, and it expired when the clock was right again.
+    #[test]
+    fn a_date_goes_back_only_if_it_is_ahead_of_a_plausible_clock() {
+        let built = UnixTime::BUILT.seconds();
+        let day = 24 * 3600;
+        for (stands, clock, expected) in [
+            (built, built + 5, built + 5),
+            (built + 5, built, built + 5),
+            (built + day, built, built + day),
+            (built + day + 1, built, built),
+            (built + 1000 * day, 0, built + 1000 * day),
+            (built + 1000 * day, built - 1, built + 1000 * day),
+            (i64::MAX, built, built),
+        ] {
+            let [stands, clock, expected] = [stands, clock, expected].map(UnixTime::from_seconds);
+            assert_eq!(clock.or_later(Some(stands)), expected, "{stands:?} at {clock:?}");
+        }
+        assert_eq!(UnixTime::BUILT.or_later(None), UnixTime::BUILT);
+        assert!(UnixTime::BUILT >= UnixTime::from_seconds(1_767_225_600));
+        assert_eq!(UnixTime::from_micros(i64::MAX).horizon().micros(), i64::MAX);
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn seconds(time: Option<UnixTime>) -> i128 {
 
 proptest! {
     #[test]
-    fn counts_stop_at_the_largest_count_and_dates_follow_any_clock(
+    fn counts_stop_at_the_largest_count_and_dates_do_not_go_back(
         record in record(),
         counts in prop::collection::vec((any::<bool>(), time()), 0..6),
     ) {
@@ -74,10 +74,14 @@ proptest! {
             let op = if whitelist { StoreOp::Whitelist } else { StoreOp::Report };
             let mut answers = Vec::new();
             store.execute(at(wall), &[pyzord_core::StoreCall { digest, op }], &mut answers);
-            let Tally { count, entered, .. } = tallies[usize::from(whitelist)];
+            let Tally { count, entered, updated } = tallies[usize::from(whitelist)];
             let count = if count < MAX { count + 1 } else { MAX };
+            let believed = |stands: &UnixTime| {
+                let ahead = i128::from(stands.micros()) - i128::from(wall.micros());
+                ahead > 0 && (ahead <= 86_400_000_000 || wall < UnixTime::BUILT)
+            };
             tallies[usize::from(whitelist)] =
-                Tally { count, entered: entered.or(Some(wall)), updated: Some(wall) };
+                Tally { count, entered: entered.or(Some(wall)), updated: updated.filter(believed).or(Some(wall)) };
             let [reports, whitelists] = tallies;
             prop_assert_eq!(answers, [Ok(Record { reports, whitelists })]);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use pyzord_core::{Backoff, CleanupAge, Now, Progress, Schedule, Task, Tick, UnixTime};
+use pyzord_core::{Backoff, CleanupAge, Expiry, Now, Progress, Schedule, Task, Tick, UnixTime};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -35,6 +35,16 @@ fn earlier(tick: Tick) -> Tick {
     Tick::new(tick.since(Tick::default()).saturating_sub(Duration::from_nanos(1)))
 }
 
+/// A clock, mostly right.
+fn wall() -> impl Strategy<Value = i64> {
+    let built = UnixTime::BUILT.micros();
+    prop_oneof![1 => any::<i64>(), 2 => built..2 * built]
+}
+
+fn schedule(age: u64, start: Tick) -> Schedule {
+    Schedule::new(CleanupAge::from_seconds(age).map(Expiry::from), start)
+}
+
 fn now(tick: Tick, wall: i64) -> Now {
     Now { wall: UnixTime::from_micros(wall), tick }
 }
@@ -45,11 +55,11 @@ proptest! {
         age in prop_oneof![Just(0), 1..=u64::MAX],
         start in start(),
         turns in prop::collection::vec(turn(), 1..60),
-        wall: i64,
+        wall in wall(),
     ) {
-        let mut schedule = Schedule::new(CleanupAge::from_seconds(age), start);
+        let mut schedule = schedule(age, start);
         // When the last task of each kind ended; whether there was one; what lateness and tasks of the other kind cost.
-        let mut ended: [Option<(Tick, Option<Progress>)>; 2] = [None; 2];
+        let mut ended: [Option<(Tick, Task, Option<Progress>)>; 2] = [None; 2];
         let mut held_up = Duration::ZERO;
         let (mut clock, mut slices) = (start, Duration::ZERO);
         for (late, took, end) in turns {
@@ -62,18 +72,21 @@ proptest! {
             let task = schedule.poll(now(clock, wall));
             let task = task.expect("a task is due at the deadline");
             let kind = usize::from(task != Task::Sync);
-            let waited = ended[kind].map_or(DAY, |(ended, _)| clock.since(ended));
+            let waited = ended[kind].map_or(DAY, |(ended, ..)| clock.since(ended));
             match (task, ended[kind]) {
                 (_, None) => (),
                 // Never a busy loop, and what was acknowledged is synced every minute.
                 (Task::Sync, Some(_)) => {
                     prop_assert!(waited >= MINUTE && waited <= MINUTE + held_up, "{:?}", waited);
                 }
-                (Task::Expire(_), Some((_, Some(Progress::More)))) => prop_assert!(waited >= Duration::from_millis(1)),
-                (Task::Expire(_), Some((_, Some(Progress::Done)))) => prop_assert!(waited >= DAY),
-                (Task::Expire(_), Some((_, None))) => prop_assert!(waited >= MINUTE),
+                (_, Some((_, _, None))) => prop_assert!(waited >= MINUTE),
+                (Task::Survey(_), Some((_, Task::Expire(_), Some(Progress::Done)))) => prop_assert!(waited >= DAY),
+                (Task::Survey(_) | Task::Expire(_), Some(_)) => prop_assert!(waited >= Duration::from_millis(1)),
             }
-            if let Task::Expire(limit) = task {
+            let waits = schedule.waiting().is_some();
+            prop_assert!(!waits || !matches!(task, Task::Expire(_)), "expiry waits");
+            prop_assert!(!matches!(task, Task::Expire(_)) || wall >= UnixTime::BUILT.micros() || age > 1 << 40);
+            if let Task::Survey(limit) | Task::Expire(limit) = task {
                 prop_assert!(age != 0);
                 let exact = (i128::from(wall) - i128::from(age) * 1_000_000).max(i64::MIN.into());
                 prop_assert_eq!(i128::from(limit.micros()), exact);
@@ -84,7 +97,7 @@ proptest! {
             let began = clock;
             clock = clock.after(took);
             held_up = if task == Task::Sync { Duration::ZERO } else { held_up + took };
-            ended[kind] = Some((clock, end));
+            ended[kind] = Some((clock, task, end));
             schedule.done(task, end, began, clock);
         }
         prop_assert!(ended[0].is_some(), "the first task of all is a sync");
@@ -97,7 +110,7 @@ proptest! {
         expiry in prop::sample::select(vec![Some(Progress::More), None]),
         took in span(),
     ) {
-        let mut schedule = Schedule::new(CleanupAge::from_seconds(1), Tick::default());
+        let mut schedule = schedule(1, Tick::default());
         let (mut clock, mut counts) = (Tick::default(), [0; 2]);
         while clock < Tick::default().after(DAY) && counts[0].min(counts[1]) < 3 {
             clock = clock.max(schedule.next_deadline());
@@ -117,10 +130,10 @@ proptest! {
         age in prop_oneof![Just(0), any::<u64>()],
         from_end in span(),
         turns in prop::collection::vec(turn(), 1..20),
-        wall: i64,
+        wall in wall(),
     ) {
         let mut clock = Tick::new(Duration::MAX - from_end);
-        let mut schedule = Schedule::new(CleanupAge::from_seconds(age), clock);
+        let mut schedule = schedule(age, clock);
         let mut backoff = Backoff::new();
         for (late, took, end) in turns {
             clock = clock.max(schedule.next_deadline()).after(late);

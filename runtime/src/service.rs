@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pyzord_core::{Answered, CleanupAge, Policy};
+use pyzord_core::{Answered, Expiry, Policy};
 
 use crate::counters::Counters;
 use crate::datagrams::Path;
@@ -69,7 +69,7 @@ pub struct Service<'a, S> {
     /// The store for upkeep.
     pub upkeep: S,
     /// When records expire; `None` for never.
-    pub cleanup: Option<CleanupAge>,
+    pub cleanup: Option<Expiry>,
     /// Called for a reload while requests are served: returns the new policy, or `None` to keep the current one.
     pub reload: &'a mut (dyn FnMut() -> Option<Policy> + Send),
     /// Called for each answered batch, after its replies were sent: logs its usage, and forwards what it counted.

@@ -21,6 +21,11 @@ impl Clock {
         Now { wall: UnixTime::from_micros(self.truth().saturating_add(self.error)), tick: self.tick() }
     }
 
+    /// Returns the true civil time.
+    pub(crate) fn true_wall(&self) -> UnixTime {
+        UnixTime::from_micros(self.truth())
+    }
+
     pub(crate) fn tick(&self) -> Tick {
         Tick::new(self.elapsed)
     }

@@ -151,8 +151,27 @@ impl Database {
             let executed = applied.iter().filter(|applied| **applied).count();
             format!("the store executes {executed} of {} calls", calls.len())
         });
+        if context.has(Sabotage::DatesFollowTheClock) {
+            self.date_by_the_clock(now, calls);
+        }
+        context.checker.records.true_time = context.clock.true_wall();
         context.checker.applied(now.wall, asked, calls, applied, |call| self.read(now, call))?;
         Ok(answers)
+    }
+
+    fn date_by_the_clock(&mut self, now: Now, calls: &[StoreCall]) {
+        for call in calls {
+            let mut record = self.read(now, *call);
+            let tally = match call.op {
+                StoreOp::Report => &mut record.reports,
+                _ => &mut record.whitelists,
+            };
+            if call.op == StoreOp::Read || tally.count == 0 {
+                continue;
+            }
+            tally.updated = Some(now.wall);
+            self.records.put(call.digest, record);
+        }
     }
 
     #[expect(clippy::expect_used, reason = "`MemoryStore` answers every call, and never with an error")]
@@ -184,15 +203,21 @@ impl Database {
                     begins.then(|| (self.records.clone(), context.checker.records.records().clone()));
                 if succeeds { Ok(Progress::Done) } else { failed() }
             }
+            Task::Survey(limit) => {
+                context.checker.upkeep.survey_began(limit, now.wall);
+                if succeeds { self.records.upkeep(now, task) } else { failed() }
+            }
             Task::Expire(limit) => {
+                let clock = context.checker.upkeep.surveyed(limit)?;
                 context.checker.upkeep.slice_began(limit);
                 let progress = if succeeds { self.expire(context, now, limit) } else { failed() };
                 let stored: BTreeSet<Digest> = self.records.records().map(|(digest, _)| digest).collect();
                 // Without an age no record may be removed.
                 let age = context.config.cleanup.map_or(u64::MAX, CleanupAge::seconds);
                 let age = i64::try_from(age).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-                let limit = UnixTime::from_micros(now.wall.micros().saturating_sub(age));
-                context.checker.records.expired(limit, &stored)?;
+                let before = |clock: UnixTime| UnixTime::from_micros(clock.micros().saturating_sub(age));
+                let truth = before(context.clock.true_wall());
+                context.checker.records.expired(before(clock), truth, &stored)?;
                 progress
             }
         };

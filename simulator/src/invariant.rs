@@ -59,6 +59,11 @@ pub enum Invariant {
     RoundsAreComplete,
     /// A record younger than the limit is never removed.
     FreshRecordsStay,
+    /// A record that was truly active within the age is not removed, however wrong the clock is: but for the 30 days that
+    /// it may be wrong, and after it dated records into a far future.
+    ActiveRecordsStay,
+    /// The date of a record does not go back, unless it is more than a day ahead of a plausible clock.
+    DatesNeverGoBack,
     /// A stop answers all requests that were received before it.
     StopsAnswerAll,
     /// A stop syncs all records.

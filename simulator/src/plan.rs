@@ -151,6 +151,10 @@ pub enum Sabotage {
     SkipsSync,
     /// No round of expiry begins.
     SkipsExpiry,
+    /// Expiry believes a clock that is far from the records' dates.
+    BelievesAnyClock,
+    /// A date goes back with the clock.
+    DatesFollowTheClock,
     /// A round of expiry removes no record.
     ExpiresNothing,
     /// A round of expiry removes records that have not expired.

@@ -58,6 +58,8 @@ sensitivity! {
     upkeep_that_spins: UpkeepSpins breaks UpkeepIsSpaced;
     a_server_that_skips_syncs: SkipsSync breaks SyncsInTime;
     a_server_that_skips_expiry: SkipsExpiry breaks ExpiresInTime;
+    expiry_that_believes_any_clock: BelievesAnyClock breaks ActiveRecordsStay;
+    dates_that_follow_the_clock: DatesFollowTheClock breaks DatesNeverGoBack or EachCallCountsOnce;
     expiry_that_removes_nothing: ExpiresNothing breaks RoundsAreComplete;
     expiry_that_removes_fresh_records: ExpiresFresh breaks FreshRecordsStay;
     a_stop_without_replies: StopsAtOnce breaks StopsAnswerAll;

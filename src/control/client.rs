@@ -88,12 +88,15 @@ impl Store for ControlClient {
         }));
     }
 
-    /// The server expires records itself.
     fn upkeep(&mut self, _: Now, task: Task) -> Result<Progress, StoreFailure> {
-        if task == Task::Sync {
-            self.call(&ControlRequest::Sync).map_err(store_failure)?;
-        }
-        Ok(Progress::Done)
+        let request = match task {
+            Task::Sync => ControlRequest::Sync,
+            // The server surveys its records itself.
+            Task::Survey(_) => return Ok(Progress::Done),
+            Task::Expire(limit) => ControlRequest::Expire(limit),
+        };
+        let reply = self.call(&request).map_err(store_failure)?;
+        Ok(if reply == "more" { Progress::More } else { Progress::Done })
     }
 }
 

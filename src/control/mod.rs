@@ -16,6 +16,7 @@
 //! | `scan` | lines `found RECORD` or `unreadable KEY CAUSE`, with a tab before the cause, then `ok more` or `ok done` |
 //! | `estimate` | `ok NUMBER` |
 //! | `sync` | `ok` |
+//! | `expire MICROSECONDS` | `ok more` or `ok done`, after one slice of records older than this Unix time |
 //!
 //! A record is a line of [`csv`](crate::csv). Instead of any reply, or after some lines of a scan, the server can send
 //! `failed CAUSE`. The server sends the first line of a connection: [`GREETING`](protocol::GREETING) or `failed CAUSE`.

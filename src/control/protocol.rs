@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use pyzord_core::{Digest, Record};
+use pyzord_core::{Digest, Record, UnixTime};
 use thiserror::Error;
 
 use crate::csv::{self, RecordError, RecordLine};
@@ -45,6 +45,7 @@ pub(super) enum ControlRequest {
     Whitelist(Digest),
     Estimate,
     Sync,
+    Expire(UnixTime),
 }
 
 impl ControlRequest {
@@ -62,6 +63,10 @@ impl ControlRequest {
             "whitelist" => digest().map(Self::Whitelist),
             "estimate" => Ok(Self::Estimate),
             "sync" => Ok(Self::Sync),
+            "expire" => rest
+                .parse()
+                .map(|micros| Self::Expire(UnixTime::from_micros(micros)))
+                .map_err(|_| ControlRequestError::Time),
             _ => Err(ControlRequestError::Verb),
         }
     }
@@ -79,6 +84,7 @@ impl fmt::Display for ControlRequest {
             Self::Whitelist(digest) => write!(f, "whitelist {digest}"),
             Self::Estimate => f.write_str("estimate"),
             Self::Sync => f.write_str("sync"),
+            Self::Expire(limit) => write!(f, "expire {}", limit.micros()),
         }
     }
 }
@@ -90,13 +96,15 @@ pub(super) enum ControlRequestError {
     Verb,
     #[error("a digest is 40 hex digits")]
     Digest,
+    #[error("a time is a number of microseconds")]
+    Time,
     #[error(transparent)]
     Record(#[from] RecordError),
 }
 
 #[cfg(test)]
 mod tests {
-    use pyzord_core::{Tally, UnixTime};
+    use pyzord_core::Tally;
 
     use super::*;
 
@@ -116,6 +124,7 @@ mod tests {
             ControlRequest::Whitelist(digest),
             ControlRequest::Estimate,
             ControlRequest::Sync,
+            ControlRequest::Expire(UnixTime::from_micros(-5)),
         ] {
             let line = request.to_string();
             assert!((line.len() as u64) < MAX_REQUEST, "{line}");

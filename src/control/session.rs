@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write};
 use std::os::unix::net::UnixStream;
 
-use pyzord_core::{Digest, Progress, Record, StoreCall, StoreError, StoreFailure, StoreOp, Task};
+use pyzord_core::{Digest, Progress, Record, StoreCall, StoreError, StoreFailure, StoreOp, Task, UnixTime};
 use pyzord_engines::{RecordStore, StoredEntry};
 use pyzord_runtime::Clock;
 use thiserror::Error;
@@ -100,6 +100,7 @@ impl Session {
             ControlRequest::Whitelist(digest) => self.count(digest, StoreOp::Whitelist),
             ControlRequest::Estimate => self.estimate(),
             ControlRequest::Sync => self.sync(),
+            ControlRequest::Expire(limit) => self.expire(limit),
         })
     }
 
@@ -116,7 +117,7 @@ impl Session {
         }
         Ok(match progress {
             Ok(Progress::More) => Ok("more".to_owned()),
-            Ok(Progress::Done) => Ok("done".to_owned()),
+            Ok(Progress::Done | Progress::Surveyed(_)) => Ok("done".to_owned()),
             Err(failure) => Err(failure.into()),
         })
     }
@@ -153,6 +154,14 @@ impl Session {
         count.map(|count| count.to_string()).ok_or(RequestFailure::NoEstimate)
     }
 
+    /// Removes one slice of the records whose latest activity is before `limit`.
+    fn expire(&mut self, limit: UnixTime) -> Answer {
+        Ok(match self.database.upkeep(self.clock.now(), Task::Expire(limit))? {
+            Progress::More => "more".to_owned(),
+            Progress::Done | Progress::Surveyed(_) => "done".to_owned(),
+        })
+    }
+
     fn sync(&mut self) -> Answer {
         self.database.upkeep(self.clock.now(), Task::Sync)?;
         Ok(String::new())
@@ -170,7 +179,7 @@ mod tests {
 
     /// A request, or a line that resembles one.
     fn request() -> impl Strategy<Value = String> {
-        let verb = "scan|fetch|put|remove|report|whitelist|round|estimate|sync|[a-z]{0,9}";
+        let verb = "scan|fetch|put|remove|report|whitelist|round|estimate|sync|expire|[a-z]{0,9}";
         let record = "[0-9a-fA-F]{40}(,-?[0-9]{0,20}(\\.[0-9]{0,7})?){5,7}";
         let rest = prop_oneof!["[0-9a-fA-F]{40}", record, "\\PC{0,60}"];
         (verb, rest).prop_map(|(verb, rest)| format!("{verb} {rest}"))

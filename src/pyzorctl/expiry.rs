@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use pyzord_core::{CleanupAge, Record, UnixTime};
+use pyzord_core::{CleanupAge, Progress, Record, Task, UnixTime};
 use pyzord_engines::registry::Access;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -13,7 +13,7 @@ use super::database::for_each_entry;
 use super::error::{CommandError, Outcome, exit_code};
 use super::format::Format;
 use super::json;
-use super::options::{Expiry, READ_ADVICE};
+use super::options::{CHANGE_ADVICE, Expiry, READ_ADVICE};
 use crate::times;
 
 const DAY: u64 = 24 * 3600;
@@ -33,11 +33,13 @@ struct Ages {
     unreadable: u64,
 }
 
-/// Reads all records and counts them, or lists those that have expired.
+/// Reads all records and counts them, lists those that have expired, or removes them.
 pub(crate) fn run(context: &Context, options: &Expiry, out: &mut dyn Write) -> Outcome {
+    let (access, advice) =
+        if options.now { (Access::Change, CHANGE_ADVICE) } else { (Access::Read, READ_ADVICE) };
     let mut database = context
-        .open_within(Access::Read, options.waiting.wait)
-        .map_err(|error| CommandError::open(error, READ_ADVICE))?;
+        .open_within(access, options.waiting.wait)
+        .map_err(|error| CommandError::open(error, advice))?;
     let now = context.clock.now().wall;
     let limit = context.settings.cleanup.map(|age| age.limit(now));
     let mut ages = Ages::new(context.settings.cleanup.map_or(0, CleanupAge::seconds));
@@ -58,10 +60,17 @@ pub(crate) fn run(context: &Context, options: &Expiry, out: &mut dyn Write) -> O
         }
         Ok::<(), CommandError>(())
     })?;
+    if let Some(limit) = limit.filter(|_| options.now) {
+        while database.upkeep(context.clock.now(), Task::Expire(limit))? == Progress::More {}
+        context.sync(&mut *database)?;
+    }
     match (options.list, options.json) {
         (true, _) => (),
         (false, true) => json::write_line(out, &ages)?,
         (false, false) => ages.write(out)?,
+    }
+    if options.now && !options.json {
+        writeln!(out, "the expired records were removed")?;
     }
     Ok(exit_code(true))
 }

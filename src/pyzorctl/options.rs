@@ -224,6 +224,9 @@ pub(crate) struct Expiry {
     /// List the expired records instead of the numbers
     #[arg(long)]
     pub(crate) list: bool,
+    /// Remove the expired records now, even if the server does not believe the clock
+    #[arg(long, conflicts_with = "list")]
+    pub(crate) now: bool,
     /// Write a JSON object; with `--list`, one per line
     #[arg(long)]
     pub(crate) json: bool,

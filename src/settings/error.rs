@@ -89,12 +89,16 @@ pub(crate) enum Expected {
     Number,
     /// A whole number, at most this.
     NumberUpTo(u64),
+    /// A share.
+    Percent,
     /// A UDP port.
     Port,
     /// A runtime of this build.
     Runtime,
-    /// A number of seconds.
+    /// A number of seconds, 0 for never.
     Seconds,
+    /// A number of seconds, 0 for any.
+    SecondsForAny,
     /// Host and port of the status page.
     StatusAddress,
     /// A user of this system.
@@ -110,12 +114,14 @@ impl fmt::Display for Expected {
             Self::Networks => f.write_str("a list of networks such as 192.0.2.0/24, 2001:db8::/32"),
             Self::Number => f.write_str("a whole number from 0"),
             Self::NumberUpTo(most) => write!(f, "a whole number from 0 to {most}"),
+            Self::Percent => f.write_str("a number of percent from 0 to 100"),
             Self::Port => f.write_str("a port from 0 to 65535"),
             Self::Runtime => {
                 let names: Vec<String> = Runtime::ALL.iter().map(ToString::to_string).collect();
                 write!(f, "a runtime of this build: {}", names.join(", "))
             }
             Self::Seconds => f.write_str("a whole number of seconds, 0 for never"),
+            Self::SecondsForAny => f.write_str("a whole number of seconds, 0 for any"),
             Self::StatusAddress => f.write_str("a host and a port, as in 127.0.0.1:24480"),
             Self::User => f.write_str("a user of this system"),
         }

@@ -28,6 +28,8 @@ settings! {
     Engine = "gdbm",
     DigestDB = "pyzord.db",
     CleanupAge = "10368000",
+    CleanupMaxOffset = "2592000",
+    CleanupMaxShare = "50",
     Runtime = "",
     Workers = "0",
     Threads = "False",

@@ -36,7 +36,10 @@ fn every_setting_but_those_of_sentry_has_an_option() {
 fn value(name: Setting) -> BoxedStrategy<String> {
     match name {
         Setting::Port => any::<u16>().prop_map(|port| port.to_string()).boxed(),
-        Setting::CleanupAge => any::<u64>().prop_map(|age| age.to_string()).boxed(),
+        Setting::CleanupMaxShare => (0..=100_u8).prop_map(|percent| percent.to_string()).boxed(),
+        Setting::CleanupAge | Setting::CleanupMaxOffset => {
+            any::<u64>().prop_map(|age| age.to_string()).boxed()
+        }
         Setting::Workers | Setting::DBConnections => {
             (0..=1024_u16).prop_map(|count| count.to_string()).boxed()
         }

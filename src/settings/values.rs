@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use pyzord_core::{AccessOrder, CleanupAge, Limits};
+use pyzord_core::{AccessOrder, CleanupAge, Expiry, ExpiryGuard, Limits};
 
 use super::error::{Expected, SettingsError};
 use super::names::Setting;
@@ -28,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) database: PathBuf,
     /// Age at which a record expires.
     pub(crate) cleanup: Option<CleanupAge>,
+    /// When expiry does not believe the clock.
+    pub(crate) expiry_guard: ExpiryGuard,
     /// The runtime that drives the server.
     pub(crate) runtime: Runtime,
     /// Number of workers, from 1 to 1024.
@@ -78,6 +81,7 @@ impl Settings {
             dsn: sources.text(Setting::DigestDB).to_owned(),
             database: home.resolve(sources.text(Setting::DigestDB)),
             cleanup: sources.parse(Setting::CleanupAge, Expected::Seconds, seconds)?,
+            expiry_guard: expiry_guard(sources)?,
             runtime: sources.parse(Setting::Runtime, Expected::Runtime, Runtime::parse)?,
             workers,
             connections: concurrency::connections(sources, workers)?,
@@ -93,6 +97,11 @@ impl Settings {
             status: sources.parse(Setting::StatusAddress, Expected::StatusAddress, status_address)?,
             notes,
         })
+    }
+
+    /// Returns when records expire; `None` for never.
+    pub(crate) fn expiry(&self) -> Option<Expiry> {
+        self.cleanup.map(|age| Expiry { age, guard: self.expiry_guard })
     }
 }
 
@@ -128,6 +137,17 @@ fn account(sources: &Sources) -> Result<Option<SystemAccount>, SettingsError> {
     let in_group = |text: &str| SystemAccount::in_group(user.clone(), text);
     let both = find(Setting::Group, Expected::Group, &in_group)?;
     Ok(both.or(user))
+}
+
+fn expiry_guard(sources: &Sources) -> Result<ExpiryGuard, SettingsError> {
+    let offset = |text: &str| text.parse().ok().map(Duration::from_secs);
+    let share = |text: &str| text.parse().ok().filter(|share| *share <= 100);
+    let max_offset = sources.parse(Setting::CleanupMaxOffset, Expected::SecondsForAny, offset)?;
+    Ok(ExpiryGuard {
+        // The setting writes 0 for any.
+        max_offset: Some(max_offset).filter(|offset| !offset.is_zero()),
+        max_share: sources.parse(Setting::CleanupMaxShare, Expected::Percent, share)?,
+    })
 }
 
 fn access_order(text: &str) -> Option<AccessOrder> {

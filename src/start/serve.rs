@@ -60,7 +60,7 @@ impl Resources {
             counters: &counters,
             stores,
             upkeep,
-            cleanup: settings.cleanup,
+            cleanup: settings.expiry(),
             reload: &mut || {
                 logs.reopen();
                 log::info!("{counters}");

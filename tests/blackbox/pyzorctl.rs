@@ -375,6 +375,45 @@ fn expiry_is_what_a_server_would_remove() {
     assert_eq!(printed(&ctl(&home, &["expiry", "--list"])), "");
 }
 
+/// Returns a home directory with records, by their numbers and ages in days.
+fn with_ages(ages: impl IntoIterator<Item = (u32, i64)>) -> Home {
+    let home = Home::new();
+    let now = run_python("import time; print(int(time.time()))", &[]).trim().parse::<i64>().unwrap();
+    let line = |(number, days)| format!("{},1,5,{},0,,\n", digest(number), now - days * 24 * 3600 - 60);
+    let text: String = ages.into_iter().map(line).collect();
+    assert!(feed(&home, &["import"], &text).status.success());
+    home
+}
+
+/// A clock that was a year ahead at the boot removed 5000 of 5000 records 10 ms after the start.
+#[test]
+fn expiry_waits_for_a_clock_that_is_near_the_records() {
+    let server = Server::on(with_ages([(1, 40), (2, 130)]), &[]);
+    server.wait_for_log("expiry waits, no record is removed: the clock is 40 days ahead of the newest record; set");
+    let client = server.client();
+    assert_eq!([1, 2].map(|number| client.check(&digest(number))), [(1, 0); 2]);
+    let told = printed(&ask(&server, &["expiry", "--now"]));
+    assert!(told.contains("\nexpired: 1\n") && told.ends_with("the expired records were removed\n"), "{told}");
+    assert_eq!([1, 2].map(|number| client.check(&digest(number))), [(1, 0), (0, 0)]);
+    // Without a server, by the file itself.
+    let home = server.stop();
+    printed(&ctl(&home, &["expiry", "--now", "--cleanup-age", "1000"]));
+    assert!(printed(&ctl(&home, &["export"])).lines().all(|line| !line.starts_with(&digest(1))));
+
+    let server = Server::on(with_ages([(1, 40), (2, 130)]), &["--cleanup-max-offset", "0"]);
+    server.wait_for_log("1 of 2 records have expired and were removed");
+}
+
+#[test]
+fn expiry_waits_before_it_removes_more_than_half_of_the_records() {
+    let ages = || (0..1200).map(|number| (number, if number < 700 { 130 } else { 1 }));
+    let server = Server::on(with_ages(ages()), &[]);
+    server.wait_for_log("expiry waits, no record is removed: 700 of 1200 records would be removed at once; set");
+    assert_eq!(server.client().check(&digest(1)), (1, 0));
+    let server = Server::on(server.stop(), &["--cleanup-max-share", "60"]);
+    server.wait_for_log("700 of 1200 records have expired and were removed");
+}
+
 #[test]
 fn errors_are_one_line_and_usage_is_status_2() {
     let home = Home::new();

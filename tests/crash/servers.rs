@@ -71,6 +71,10 @@ fn mysql() {
     kill_and_start_again(rounds(6), &arguments);
 }
 
+/// The options for records of these dates.
+const EXPIRING: [&str; 6] =
+    ["--cleanup-age", "1000000", "--cleanup-max-offset", "0", "--cleanup-max-share", "100"];
+
 /// Records that have expired at the start.
 const OLD: u32 = 4000;
 /// Records that do not expire.
@@ -102,7 +106,7 @@ fn gdbm_in_expiry() {
         }
         drop(store);
         for _ in 0..2 {
-            let server = Server::on(home, &["--cleanup-age", "1000000"]);
+            let server = Server::on(home, &EXPIRING);
             ledger.load(server.address, &mut random.fork(), |_| {
                 random.pause(Duration::from_millis(150));
                 server.signal(Signal::SIGKILL);
@@ -110,7 +114,7 @@ fn gdbm_in_expiry() {
             killed_in_expiry += u32::from(!server.log().contains("have expired"));
             home = server.kill();
         }
-        let server = Server::on(home, &["--cleanup-age", "1000000"]);
+        let server = Server::on(home, &EXPIRING);
         ledger.verify(&server);
         let client = server.client();
         wait_for("the end of the round", || {

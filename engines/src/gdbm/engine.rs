@@ -1,11 +1,12 @@
 //! The engine behind the lock: answers requests from the file, and does its upkeep.
 
-use pyzord_core::{Digest, Now, Record, StoreAnswer, StoreError, StoreFailure, StoreOp, UnixTime};
+use pyzord_core::{Digest, Now, Progress, Record, StoreAnswer, StoreError, StoreFailure, StoreOp, UnixTime};
 
 use super::error::FileError;
 use super::expire::{ExpiryRound, Slice};
 use super::ffi::GdbmError;
 use super::record_file::RecordFile;
+use super::survey::SurveyRound;
 use crate::codec::gdbm::Unreadable;
 use crate::failure::failure;
 use crate::log_limiter::LogLimiter;
@@ -16,6 +17,7 @@ use crate::merge::MergedCall;
 pub(super) struct FileEngine {
     pub(super) file: RecordFile,
     pub(super) round: ExpiryRound,
+    survey: Option<SurveyRound>,
     /// libgdbm refuses every call until the database is recovered.
     damaged: bool,
     /// A recovery while serving has made a backup. It is done only once, as a disk that breaks
@@ -31,6 +33,7 @@ impl FileEngine {
         Self {
             file,
             round: ExpiryRound::default(),
+            survey: None,
             damaged: false,
             recovered: false,
             unreadable: LogLimiter::default(),
@@ -79,7 +82,17 @@ impl FileEngine {
         self.damaged = false;
         self.recovered = recovery.backup.is_some();
         self.round = ExpiryRound::default();
+        self.survey = None;
         Ok(())
+    }
+
+    /// Examines one slice of a survey.
+    pub(super) fn survey(&mut self, limit: UnixTime) -> Result<Progress, StoreFailure> {
+        let begun = self.survey.take().filter(|survey| survey.limit == limit);
+        let mut survey = begun.unwrap_or_else(|| SurveyRound::new(limit));
+        let progress = survey.slice(&mut self.file).map_err(|error| self.failure(error))?;
+        self.survey = (progress == Progress::More).then_some(survey);
+        Ok(progress)
     }
 
     /// Removes the expired records of one slice.

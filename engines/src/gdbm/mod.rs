@@ -25,7 +25,11 @@ mod rewrite;
 mod room;
 mod shared;
 mod store;
+<<<<<<< HEAD
 mod timed_lock;
+=======
+mod survey;
+>>>>>>> f139061 (Keep dates and records from a wrong clock)
 mod upkeep;
 mod walk;
 

@@ -104,6 +104,7 @@ impl Store for Gdbm {
         self.shared.recover_once()?;
         match task {
             Task::Sync => self.shared.sync().map(|()| Progress::Done),
+            Task::Survey(limit) => self.shared.with(|engine| engine.survey(limit)),
             Task::Expire(limit) => self.shared.expire(limit),
         }
     }

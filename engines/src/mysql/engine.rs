@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, Task, Tick};
+use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, Task, Tick, UnixTime};
 
 use super::connect::{ConnectError, connect, limits};
 use super::dsn::Dsn;
 use super::error::StatementError;
 use super::estimate;
-use super::expire::ExpiryRound;
+use super::expire::{ExpiryRound, SurveyRound};
 use super::plan::{BatchPlan, BatchResult};
 use super::row::Codec;
 use super::schema::Schema;
@@ -43,6 +43,7 @@ pub struct Mysql {
     /// With the schema of the last connection.
     pub(super) codec: Codec,
     round: ExpiryRound,
+    survey: Option<SurveyRound>,
     /// The last key that a scan found.
     pub(super) scanned: Option<Vec<u8>>,
     unreadable: LogLimiter,
@@ -71,6 +72,7 @@ impl Mysql {
             fresh: None,
             codec: Codec { zone: TimeZone::system(), schema: Schema::default() },
             round: ExpiryRound::default(),
+            survey: None,
             scanned: None,
             unreadable: LogLimiter::default(),
             refused: LogLimiter::default(),
@@ -207,6 +209,21 @@ impl Mysql {
         }
     }
 
+    /// Examines the next slice of a survey.
+    fn survey(&mut self, now: Now, limit: UnixTime) -> Result<Progress, StoreFailure> {
+        let begun = self.survey.take().filter(|survey| survey.limit == limit);
+        let mut survey = begun.unwrap_or_else(|| SurveyRound::new(limit));
+        let slice = match self.session(now.tick) {
+            Some(session) => survey.slice(session).map_err(ExpiryError::Statement),
+            None => Err(ExpiryError::Away),
+        };
+        if let Ok(true) = slice {
+            return Ok(Progress::Surveyed(survey.found));
+        }
+        self.survey = Some(survey);
+        slice.map(|_| Progress::More).map_err(|error| self.expiry_failure(now.tick, error))
+    }
+
     /// Returns the failure of a slice of expiry, and drops a connection that is of no more use.
     fn expiry_failure(&mut self, began: Tick, error: ExpiryError) -> StoreFailure {
         match error {
@@ -262,7 +279,11 @@ impl Store for Mysql {
 
     /// Removes expired records. The server syncs by itself, as it is configured.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
-        let Task::Expire(limit) = task else { return Ok(Progress::Done) };
+        let limit = match task {
+            Task::Sync => return Ok(Progress::Done),
+            Task::Survey(limit) => return self.survey(now, limit),
+            Task::Expire(limit) => limit,
+        };
         let mut round = mem::take(&mut self.round);
         let slice = match self.session(now.tick, self.deadline()) {
             Some(session) => round.slice(session, limit).map_err(ExpiryError::Statement),

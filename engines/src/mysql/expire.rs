@@ -4,7 +4,8 @@
 //! range of the primary key is read in milliseconds, however large the table is.
 
 use mysql::Value;
-use pyzord_core::UnixTime;
+use mysql::prelude::FromValue as _;
+use pyzord_core::{Survey, UnixTime};
 
 use super::error::StatementError;
 use super::row;
@@ -23,6 +24,43 @@ pub(super) struct ExpiryRound {
     after: Vec<u8>,
     /// How many rows were removed.
     pub(super) removed: u64,
+}
+
+/// The state of a survey.
+#[derive(Clone, Debug)]
+pub(super) struct SurveyRound {
+    pub(super) limit: UnixTime,
+    /// The last key of the slice before.
+    after: Vec<u8>,
+    pub(super) found: Survey,
+}
+
+impl SurveyRound {
+    pub(super) fn new(limit: UnixTime) -> Self {
+        Self { limit, after: Vec::new(), found: Survey::default() }
+    }
+
+    /// Examines the next slice, and returns whether it was the last.
+    pub(super) fn slice(&mut self, session: &mut Session) -> Result<bool, StatementError> {
+        let bound = session.sql.bound(SLICE);
+        let found = session.run(&bound, || vec![Value::Bytes(self.after.clone())])?;
+        let last_key = found.first().and_then(|row| row.as_ref(0)).cloned();
+        let (text, limit) = (session.sql.survey(last_key.is_some()), session.codec.date(self.limit));
+        let values = || {
+            let after = Value::Bytes(self.after.clone());
+            [Some(limit.clone()), Some(after), last_key.clone()].into_iter().flatten().collect()
+        };
+        let rows = session.run(&text, values)?;
+        let number =
+            |column| rows.first().and_then(|row| u64::from_value_opt(row.as_ref(column)?.clone()).ok());
+        // A date that is not in the calendar is none.
+        let newest = rows.first().and_then(|row| session.codec.read(row.as_ref(2)?).ok().flatten());
+        self.found.records += number(0).unwrap_or(0);
+        self.found.expired += number(1).unwrap_or(0);
+        self.found.newest = self.found.newest.max(newest);
+        self.after = last_key.as_ref().map_or_else(Vec::new, |key| row::text(key).to_vec());
+        Ok(last_key.is_none())
+    }
 }
 
 impl ExpiryRound {

@@ -109,7 +109,7 @@ impl Codec {
         date.map_or(Value::NULL, |date| self.date(date))
     }
 
-    fn read(&self, value: &Value) -> Result<Option<UnixTime>, Unreadable> {
+    pub(super) fn read(&self, value: &Value) -> Result<Option<UnixTime>, Unreadable> {
         let (year, [month, day, hour, minute, second], micros) = match *value {
             Value::NULL | Value::Date(0, 0, 0, ..) => return Ok(None),
             Value::Date(y, m, d, h, min, s, micros) => (y, [m, d, h, min, s], micros),

@@ -3,6 +3,10 @@
 //! In an update, `VALUES(column)` is the only way to name the row to be inserted that MariaDB and MySQL
 //! share. MySQL 8 keeps it as deprecated.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pyzord_core::UnixTime;
+
 use super::row::FIELDS;
 use super::schema::Schema;
 
@@ -43,16 +47,18 @@ impl Sql {
     }
 
     /// Adds to a count, up to `most`. A zero date, which some servers accept, has the year 0 and counts as
-    /// missing.
+    /// missing. A date does not go back, as [`UnixTime::or_later`] says.
     fn add(&self, rows: usize, kind: &str, other: &str, most: u64) -> String {
         let rows = list("(?,?,?,?,0,NULL,NULL)", rows);
+        let built = built();
         format!(
             "INSERT INTO {table} (digest, {kind}_count, {kind}_entered, {kind}_updated, {other}_count, \
              {other}_entered, {other}_updated) VALUES {rows} ON DUPLICATE KEY UPDATE \
              {kind}_count = IF(COALESCE({kind}_count, 0) > {most} - VALUES({kind}_count), {most}, \
              COALESCE({kind}_count, 0) + VALUES({kind}_count)), \
              {kind}_entered = IF(YEAR({kind}_entered) > 0, {kind}_entered, VALUES({kind}_entered)), \
-             {kind}_updated = VALUES({kind}_updated)",
+             {kind}_updated = IF({kind}_updated > VALUES({kind}_updated) AND (VALUES({kind}_updated) < '{built}' OR \
+             {kind}_updated <= VALUES({kind}_updated) + INTERVAL 1 DAY), {kind}_updated, VALUES({kind}_updated))",
             table = self.table
         )
     }
@@ -100,11 +106,21 @@ impl Sql {
         format!("DELETE FROM {} WHERE {}", self.table, Self::has_expired(bounded))
     }
 
+    /// Counts the rows and the expired rows after a key, and up to another one if `bounded`, and reads their latest
+    /// date. Parameters: limit, key, key if bounded.
+    pub(super) fn survey(&self, bounded: bool) -> String {
+        let bound = if bounded { " AND digest <= ?" } else { "" };
+        format!(
+            "SELECT COUNT(*), COUNT(IF({LATEST} < ? AND YEAR({LATEST}) > 0, 1, NULL)), \
+             MAX(IF(YEAR({LATEST}) > 0, {LATEST}, NULL)) FROM {} WHERE digest > ?{bound}",
+            self.table
+        )
+    }
+
     /// Returns the condition for expired rows. A row whose dates are all missing or zero does not expire.
     fn has_expired(bounded: bool) -> String {
-        let latest = "GREATEST(COALESCE(r_updated, wl_updated), COALESCE(wl_updated, r_updated))";
         let bound = if bounded { " AND digest <= ?" } else { "" };
-        format!("digest > ?{bound} AND {latest} < ? AND YEAR({latest}) > 0")
+        format!("digest > ?{bound} AND {LATEST} < ? AND YEAR({LATEST}) > 0")
     }
 
     /// Counts the rows, up to `most`.
@@ -126,6 +142,15 @@ impl Sql {
             self.table
         )
     }
+}
+
+/// The latest activity of a row.
+const LATEST: &str = "GREATEST(COALESCE(r_updated, wl_updated), COALESCE(wl_updated, r_updated))";
+
+/// Returns the local date of this build.
+fn built() -> String {
+    let built = Timestamp::from_second(UnixTime::BUILT.seconds()).unwrap_or(Timestamp::MIN);
+    TimeZone::system().to_datetime(built).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 fn list(item: &str, count: usize) -> String {
@@ -153,6 +178,8 @@ mod tests {
             (sql.put(2), 14),
             (sql.remove(8), 8),
             (sql.expired(true, 5), 3),
+            (sql.survey(true), 3),
+            (sql.survey(false), 2),
             (sql.expire(true), 3),
             (sql.expire(false), 2),
             (sql.scan(true, 5), 1),

@@ -1,5 +1,6 @@
 -- Counts reports or whitelistings in a hash. Leaves a record that cannot be read as it is.
--- KEYS: the record. ARGV: r or wl, the time in Unix seconds, the time to live in seconds (0: for ever), how many to add.
+-- KEYS: the record. ARGV: r or wl, the time in Unix seconds, the time to live in seconds (0: for ever), how many to add,
+-- the latest stored time that is believed. A date goes back only if it is later than that.
 -- Returns 1 if it has counted, 0 if the record cannot be read.
 local MOST = '9223372036854775807'
 local record = redis.pcall('HMGET', KEYS[1],
@@ -49,11 +50,12 @@ for i = 1, 6 do
 end
 
 local kind, now, age, times = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local count, entered = record[1], record[3]
-if kind == 'wl' then count, entered = record[2], record[5] end
+local count, entered, updated = record[1], record[3], tonumber(record[4] or 0)
+if kind == 'wl' then count, entered, updated = record[2], record[5], tonumber(record[6] or 0) end
 if not entered or entered == '0' or entered == '-0' then entered = now end
-local stored = redis.pcall('HSET', KEYS[1],
-  kind .. '_count', add(count or '0', times), kind .. '_entered', entered, kind .. '_updated', now)
+if updated <= tonumber(now) or updated > tonumber(ARGV[5]) then updated = tonumber(now) end
+local stored = redis.pcall('HSET', KEYS[1], kind .. '_count', add(count or '0', times),
+  kind .. '_entered', entered, kind .. '_updated', string.format('%.0f', updated))
 if type(stored) == 'table' then return stored end
 if age ~= '0' then redis.call('EXPIRE', KEYS[1], age) end
 return 1

@@ -1,5 +1,6 @@
 -- Counts reports or whitelistings in a text. Leaves a record that cannot be read as it is.
--- KEYS: the record. ARGV: r or wl, the time as YYYY-MM-DD HH:MM:SS, the time to live in seconds (0: for ever), how many to add.
+-- KEYS: the record. ARGV: r or wl, the time as YYYY-MM-DD HH:MM:SS, the time to live in seconds (0: for ever), how many to add,
+-- the latest stored time that is believed. A date goes back only if it is later than that.
 -- Returns 1 if it has counted, 0 if the record cannot be read.
 local MOST = '9223372036854775807'
 local DATE = '^%d%d%d%d%-[01]%d%-[0-3]%d [0-2]%d:[0-5]%d:[0-5]%d$'
@@ -41,7 +42,7 @@ local first = 1
 if kind == 'wl' then first = 4 end
 fields[first] = add(fields[first], times)
 if fields[first + 1] == '' then fields[first + 1] = now end
-fields[first + 2] = now
+if fields[first + 2] <= now or fields[first + 2] > ARGV[5] then fields[first + 2] = now end
 local stored
 if age == '0' then
   stored = redis.pcall('SET', KEYS[1], table.concat(fields, ','))

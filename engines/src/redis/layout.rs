@@ -33,6 +33,7 @@ pub(super) struct Layout {
     /// Parts of the command at hand; kept for their memory.
     key: Vec<u8>,
     stamp: Vec<u8>,
+    horizon: Vec<u8>,
     times: Vec<u8>,
 }
 
@@ -61,6 +62,7 @@ impl Layout {
             age: text,
             key: Vec::new(),
             stamp: Vec::new(),
+            horizon: Vec::new(),
             times: Vec::new(),
         }
     }
@@ -97,10 +99,12 @@ impl Layout {
 
     /// Sets the time of the counts that follow.
     pub(super) fn stamp(&mut self, now: UnixTime) {
-        self.stamp.clear();
-        match &self.form {
-            Form::Hash { .. } => push_number(now.seconds().max(0).cast_unsigned(), &mut self.stamp),
-            Form::Text { zone } => codec::redis_v0::push_date(now, zone, &mut self.stamp),
+        for (time, text) in [(now, &mut self.stamp), (now.horizon(), &mut self.horizon)] {
+            text.clear();
+            match &self.form {
+                Form::Hash { .. } => push_number(time.seconds().max(0).cast_unsigned(), text),
+                Form::Text { zone } => codec::redis_v0::push_date(time, zone, text),
+            }
         }
     }
 
@@ -109,7 +113,8 @@ impl Layout {
         self.key(digest);
         self.times.clear();
         push_number(times.into(), &mut self.times);
-        request.script(&self.count, &self.key, &[kind.as_bytes(), &self.stamp, &self.age, &self.times]);
+        let arguments = [kind.as_bytes(), &self.stamp, &self.age, &self.times, &self.horizon];
+        request.script(&self.count, &self.key, &arguments);
     }
 
     /// Adds a command that fails where a count would. Its key is none of a record, and gone at once.

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use pyzord_core::{
-    MemoryStore, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreOp, Tally, Task,
-    Tick, UnixTime,
+    MemoryStore, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreOp, Survey, Tally,
+    Task, Tick, UnixTime,
 };
 
 use crate::common::{at, call, digest, execute, expire, report};
@@ -23,7 +23,7 @@ const NEW: i64 = NOW + 1000;
 /// Enough records for several slices of expiry.
 const MANY: u64 = 5000;
 
-pub(crate) fn cases<S: Subject>() -> [Case<S>; 6] {
+pub(crate) fn cases<S: Subject>() -> [Case<S>; 8] {
     [
         ("random histories are as the model's", as_the_model),
         ("reads of unknown digests create nothing", reads_create_nothing),
@@ -31,6 +31,8 @@ pub(crate) fn cases<S: Subject>() -> [Case<S>; 6] {
         ("the number of records is known", record_count),
         ("records expire by their latest activity", expiry),
         ("what is reported while others expire stays", expiry_among_requests),
+        ("dates never go back", dates_never_go_back),
+        ("a survey tells what would expire", survey),
     ]
 }
 
@@ -169,6 +171,40 @@ fn saturation<S: Subject>(new: &dyn Fn() -> S) {
     assert_eq!(execute(&mut store, first, &[call(Read, 9)]), [Ok(full(first.wall, first.wall))]);
 }
 
+/// A clock that was at 1980 for a moment dated records to 1980, and they expired when it was right again.
+fn dates_never_go_back<S: Subject>(new: &dyn Fn() -> S) {
+    const HOUR: i64 = 3600;
+    const YEAR: i64 = 365 * 24 * HOUR;
+    let database = new();
+    let mut store = database.store();
+    let now = UnixTime::BUILT.seconds() + 10 * 24 * HOUR;
+    for (op, tally) in [
+        (StoreOp::Report, (|record| record.reports) as fn(Record) -> Tally),
+        (StoreOp::Whitelist, |record| record.whitelists),
+    ] {
+        let mut counted = |clock, expected: i64, count| {
+            assert!(execute(&mut store, at(clock), &[call(op, 1)]).iter().all(Result::is_ok));
+            let mut read = execute(&mut store, at(clock), &[call(StoreOp::Read, 1)]);
+            let read = tally(read.remove(0).unwrap());
+            let entered = Some(UnixTime::from_seconds(now));
+            assert_eq!(
+                read,
+                Tally { count, entered, updated: Some(UnixTime::from_seconds(expected)) },
+                "at {clock}"
+            );
+        };
+        counted(now, now, 1);
+        for (clock, count) in [315_532_800, 5, now - HOUR, now - 24 * HOUR].into_iter().zip(2..) {
+            counted(clock, now, count);
+        }
+        // A clock that is a year ahead for a moment leaves no date in the future.
+        counted(now + YEAR, now + YEAR, 6);
+        counted(5, now + YEAR, 7);
+        counted(now + 60, now + 60, 8);
+        counted(now + 30, now + 60, 9);
+    }
+}
+
 /// Returns the calls on a digest of the expiry cases and their times, which depend on the digest's number.
 fn activities(n: u64) -> Vec<(i64, StoreOp)> {
     use StoreOp::{Report, Whitelist};
@@ -231,6 +267,29 @@ fn expiry<S: Subject>(new: &dyn Fn() -> S) {
     expire(&mut store, NEW + 1).unwrap();
     assert_eq!(database.count(&store), 1);
     assert_eq!(execute(&mut store, at(NEW), &[call(StoreOp::Read, MANY)]), [Ok(dateless)]);
+}
+
+/// A round of expiry is judged by what it would remove.
+fn survey<S: Subject>(new: &dyn Fn() -> S) {
+    let database = new();
+    let mut store = database.store();
+    let survey = |store: &mut S::Store, limit: i64| {
+        let mut slices =
+            (0..1000).map(|_| store.upkeep(at(NEW), Task::Survey(UnixTime::from_seconds(limit))).unwrap());
+        slices.find(|progress| *progress != Progress::More).unwrap()
+    };
+    let newest = |seconds: Option<i64>| seconds.map(UnixTime::from_seconds);
+    let expected = |survey| if S::EXPIRES { Progress::Surveyed(survey) } else { Progress::Done };
+    assert_eq!(survey(&mut store, LIMIT), expected(Survey::default()));
+    fill(&mut store);
+    let old = (0..MANY).filter(|n| !stays(*n)).count() as u64;
+    let found = Survey { records: MANY, expired: old, newest: newest(Some(NEW)) };
+    assert_eq!(survey(&mut store, LIMIT), expected(found));
+    // Another limit begins anew.
+    let _ = store.upkeep(at(NEW), Task::Survey(UnixTime::from_seconds(OLD))).unwrap();
+    let found = Survey { records: MANY, expired: MANY, newest: newest(Some(NEW)) };
+    assert_eq!(survey(&mut store, NEW + 1), expected(found));
+    assert_eq!(present(&mut store).len() as u64, MANY);
 }
 
 /// Requests come between the slices; a record that is reported then must stay.

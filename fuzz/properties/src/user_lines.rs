@@ -14,21 +14,15 @@ pub(crate) fn marked(text: &[u8]) -> bool {
         || text.split(|byte| matches!(byte, b'\n' | b'\r')).any(|line| line.starts_with(b"\xef\xbb\xbf"))
 }
 
-fn lines(text: &[u8]) -> Vec<(usize, &[u8])> {
-    let (mut lines, mut begin, mut at) = (Vec::new(), 0, 0);
-    while let Some(byte) = text.get(at) {
-        let end = at;
-        at += 1;
-        if !matches!(byte, b'\n' | b'\r') {
-            continue;
-        }
-        if text[end..].starts_with(b"\r\n") {
-            at += 1;
-        }
-        lines.push(&text[begin..end]);
-        begin = at;
+fn lines(mut text: &[u8]) -> Vec<(usize, &[u8])> {
+    let mut lines = Vec::new();
+    while let Some(end) = text.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        let (line, rest) = text.split_at(end);
+        lines.push(line);
+        let ends: [&[u8]; 3] = [b"\r\n", b"\n", b"\r"];
+        text = ends.into_iter().find_map(|end| rest.strip_prefix(end)).unwrap_or_default();
     }
-    lines.push(&text[begin..]);
+    lines.push(text);
     (1..).zip(lines.into_iter().map(|line| line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line))).collect()
 }
 
@@ -40,9 +34,10 @@ fn first_visible(mut line: &[u8]) -> Option<u8> {
         text.chars().all(|c| c.is_whitespace() || c.is_control() || odd(c))
     };
     while let Some(first) = line.first() {
-        let width = (1..=line.len().min(4)).find(|width| blank(&line[..*width]));
-        let Some(width) = width else { return Some(*first) };
-        line = &line[width..];
+        let rest =
+            (1..=4).find_map(|width| line.split_at_checked(width).filter(|(character, _)| blank(character)));
+        let Some((_, rest)) = rest else { return Some(*first) };
+        line = rest;
     }
     None
 }

@@ -6,7 +6,10 @@ use pyzord_core::{Digest, Record, StoreCall, StoreOp, Tally, UnixTime};
 
 use crate::invariant::{Checked, Invariant};
 
-#[derive(Debug, Default)]
+/// A day in microseconds.
+const DAY: i64 = 86_400_000_000;
+
+#[derive(Debug)]
 pub(crate) struct RecordModel {
     /// The records that the store must have.
     records: BTreeMap<Digest, Record>,
@@ -14,6 +17,12 @@ pub(crate) struct RecordModel {
     synced: BTreeMap<Digest, Record>,
     /// By digest, and whether the call is a report.
     totals: BTreeMap<(Digest, bool), CallTotals>,
+    /// The true time, for the calls that are applied.
+    pub(crate) true_time: UnixTime,
+    /// When records were truly active.
+    active: BTreeMap<Digest, UnixTime>,
+    /// A record was dated far into the future.
+    misdated: bool,
 }
 
 /// The counting calls of one digest and one kind, those of removed records included.
@@ -29,11 +38,25 @@ struct CallTotals {
     counted: u64,
 }
 
+impl Default for RecordModel {
+    fn default() -> Self {
+        Self {
+            records: BTreeMap::new(),
+            synced: BTreeMap::new(),
+            totals: BTreeMap::new(),
+            true_time: UnixTime::from_micros(0),
+            active: BTreeMap::new(),
+            misdated: false,
+        }
+    }
+}
+
 impl RecordModel {
     /// Adds a record from before the run.
     pub(crate) fn stored(&mut self, digest: Digest, record: Record) {
         self.records.insert(digest, record);
         self.synced.insert(digest, record);
+        self.active.extend(record.reports.updated.max(record.whitelists.updated).map(|date| (digest, date)));
     }
 
     /// Records that a call was granted.
@@ -79,6 +102,15 @@ impl RecordModel {
         }
         for call in calls {
             let (model, stored) = (self.record(call.digest), stored(*call));
+            let went_back = [(model.reports, stored.reports), (model.whitelists, stored.whitelists)]
+                .into_iter()
+                .any(|(model, stored)| stored.updated < model.updated && model.count == stored.count);
+            Invariant::DatesNeverGoBack.holds(!went_back, || {
+                format!(
+                    "the clock is at {now:?}, the record of {} was {model:?} and is {stored:?}",
+                    call.digest
+                )
+            })?;
             Invariant::EachCallCountsOnce.holds(model == stored, || {
                 format!("the record of {} must be {model:?} and is {stored:?}", call.digest)
             })?;
@@ -95,7 +127,17 @@ impl RecordModel {
         let record = self.records.entry(call.digest).or_default();
         let tally = if call.op == StoreOp::Report { &mut record.reports } else { &mut record.whitelists };
         let entered = tally.entered.unwrap_or(now);
-        *tally = Tally { count: tally.count + 1, entered: Some(entered), updated: Some(now) };
+        let later = tally.updated.filter(|stands| {
+            let ahead = stands.micros().saturating_sub(now.micros());
+            ahead > 0 && (ahead <= DAY || now < UnixTime::BUILT)
+        });
+        let updated = later.unwrap_or(now);
+        *tally = Tally { count: tally.count + 1, entered: Some(entered), updated: Some(updated) };
+        // A record that is new while the clock is far behind has no better date.
+        if self.true_time.micros().saturating_sub(updated.micros()) <= 30 * DAY {
+            self.active.insert(call.digest, self.true_time);
+        }
+        self.misdated |= now.micros().saturating_sub(self.true_time.micros()) > 30 * DAY;
         Ok(())
     }
 
@@ -110,12 +152,18 @@ impl RecordModel {
         counts.then(|| self.totals.entry((call.digest, call.op == StoreOp::Report)).or_default())
     }
 
-    /// Checks that a slice of expiry removed only records older than `limit`. `stored` are the digests that are left.
-    pub(crate) fn expired(&mut self, limit: UnixTime, stored: &BTreeSet<Digest>) -> Checked {
+    /// Checks that a slice of expiry removed only records older than `limit`, by the clock, and not much younger than
+    /// `truth`, the limit by the true time. `stored` are the digests that are left.
+    pub(crate) fn expired(&mut self, limit: UnixTime, truth: UnixTime, stored: &BTreeSet<Digest>) -> Checked {
         for (digest, record) in &self.records {
             let gone = !stored.contains(digest);
             Invariant::FreshRecordsStay.holds(!gone || older(record, limit), || {
                 format!("{digest} was removed with the limit {limit:?}: {record:?}")
+            })?;
+            let active = self.active.get(digest);
+            let fresh = active.is_some_and(|date| date.micros() > truth.micros().saturating_add(30 * DAY));
+            Invariant::ActiveRecordsStay.holds(!gone || !fresh || self.misdated, || {
+                format!("{digest} was removed, and was active at {active:?}, after {truth:?}")
             })?;
         }
         self.records.retain(|digest, _| stored.contains(digest));

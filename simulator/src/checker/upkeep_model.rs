@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pyzord_core::{Digest, StoreCall, Task, Tick, UnixTime};
+use pyzord_core::{Digest, ExpiryWait, StoreCall, Task, Tick, UnixTime};
 
 use crate::invariant::{Checked, Invariant};
 
 /// A task waits for the task before it, a few seconds at most.
 const SLACK: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The most wake-ups per millisecond: for a sync, for a slice of expiry, and one without a task.
 const WAKES: u32 = 3;
@@ -25,6 +26,8 @@ pub(crate) struct UpkeepModel {
     /// The earliest start of the next task.
     sync_from: Tick,
     expire_from: Tick,
+    /// The limit of the last survey, and the clock at its beginning.
+    surveyed: Option<(UnixTime, UnixTime)>,
     /// The earliest limit of the round's slices.
     limit: Option<UnixTime>,
     /// The records that were accessed since the round began.
@@ -67,6 +70,42 @@ impl UpkeepModel {
     pub(crate) fn sync_ended(&mut self, now: Tick) {
         self.sync_from = now.after(MINUTE);
         self.sync_by = Some(now.after(MINUTE + SLACK));
+    }
+
+    /// Records the beginning of a slice of a survey, by this clock.
+    pub(crate) fn survey_began(&mut self, limit: UnixTime, clock: UnixTime) {
+        if self.surveyed.is_none_or(|(surveyed, _)| surveyed != limit) {
+            self.surveyed = Some((limit, clock));
+        }
+    }
+
+    /// Returns the clock at the beginning of the survey before the expiry with this limit.
+    pub(crate) fn surveyed(&self, limit: UnixTime) -> Checked<UnixTime> {
+        match self.surveyed {
+            Some((surveyed, clock)) if surveyed == limit => Ok(clock),
+            _ => Err(Invariant::ActiveRecordsStay.broken(format!("no survey had the limit {limit:?}"))),
+        }
+    }
+
+    /// Records the end of a slice of a survey, after which expiry may wait.
+    pub(crate) fn survey_ended(
+        &mut self,
+        began: Tick,
+        now: Tick,
+        succeeded: bool,
+        waiting: Option<ExpiryWait>,
+    ) -> Checked {
+        let pause = match waiting {
+            None if succeeded => now.since(began),
+            None | Some(ExpiryWait::ClockBeforeBuild) => MINUTE,
+            Some(_) => HOUR,
+        };
+        // A later slice of a survey can run while the result of an earlier survey still holds.
+        (self.expire_from, self.expire_by) =
+            (now.after(pause.min(now.since(began))), Some(now.after(pause + SLACK)));
+        self.slices += u32::from(succeeded && waiting.is_none());
+        let detail = || "a survey has more slices than there are records for".to_owned();
+        Invariant::RoundsAreComplete.holds(self.slices <= SLICES, detail)
     }
 
     /// Records the beginning of a slice of expiry.

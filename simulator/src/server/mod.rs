@@ -46,7 +46,7 @@ impl ServerProcess {
             shared: Shared::new(context, generation, rules),
             workers: (0..config.workers).map(|_| Worker::default()).collect(),
             connections: Connections::new(config.connections),
-            upkeep: Upkeep::new(config.cleanup, now),
+            upkeep: Upkeep::new(context, now),
         }
     }
 

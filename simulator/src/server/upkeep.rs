@@ -1,6 +1,6 @@
 //! The steps of the upkeep of the store.
 
-use pyzord_core::{CleanupAge, Progress, Schedule, Task, Tick};
+use pyzord_core::{Expiry, ExpiryGuard, Progress, Schedule, Task, Tick};
 
 use crate::context::Context;
 use crate::database::Database;
@@ -23,8 +23,14 @@ struct RunningTask {
 }
 
 impl Upkeep {
-    pub(super) fn new(cleanup: Option<CleanupAge>, now: Tick) -> Self {
-        Self { schedule: Schedule::new(cleanup, now), running: None }
+    pub(super) fn new(context: &Context, now: Tick) -> Self {
+        let guard = if context.has(Sabotage::BelievesAnyClock) {
+            ExpiryGuard { max_offset: None, max_share: 100 }
+        } else {
+            ExpiryGuard::default()
+        };
+        let expiry = context.config.cleanup.map(|age| Expiry { age, guard });
+        Self { schedule: Schedule::new(expiry, now), running: None }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -80,6 +86,7 @@ impl Upkeep {
                     database.synced(context);
                 }
             }
+            Task::Survey(_) => (),
             Task::Expire(_) => {
                 let complete = progress.map(|progress| progress == Progress::Done);
                 if let Some((limit, touched)) = context.checker.upkeep.slice_ended(began, now, complete)? {
@@ -89,6 +96,10 @@ impl Upkeep {
         }
         if !context.has(Sabotage::UpkeepSpins) {
             self.schedule.done(task, progress, began, now);
+        }
+        if let Task::Survey(_) = task {
+            let waiting = self.schedule.waiting().filter(|_| progress.is_some());
+            context.checker.upkeep.survey_ended(began, now, progress.is_some(), waiting)?;
         }
         Ok(())
     }

@@ -67,6 +67,21 @@ pub(super) const DATABASES: Section = Section {
             why: "Python's server writes the first form when it changes its oldest records",
         },
         Row {
+            id: "dates-go-on",
+            matter: "report while the clock is behind the date of the record",
+            python: "sets the earlier date; the record expires when the clock is right again",
+            pyzord: "keeps the later date, unless it is more than a day ahead of a plausible clock",
+            why: "a wrong clock must not remove records",
+        },
+        Row {
+            id: "guarded-expiry",
+            matter: "expiry with a clock that is 30 days from the newest record, or of more than half of at least 1000 records",
+            python: "removes them",
+            pyzord: "waits, with a warning; `CleanupMaxOffset` and `CleanupMaxShare` set the limits, \
+                `pyzorctl expiry --now` overrides them",
+            why: "a wrong clock must not remove records",
+        },
+        Row {
             id: "absent-server",
             matter: "database server away at the start",
             python: "the start fails, except with mysql and `CleanupAge = 0`",
