@@ -45,6 +45,16 @@ pub(crate) fn read(settings: &Settings) -> Result<Rules, RulesError> {
             "there is no access file: accounts may do nothing, anonymous may check and report".to_owned(),
         );
     }
+    if let (Some(path), Some(text)) = (&settings.access_file, &access)
+        && text.trim_ascii().is_empty()
+    {
+        warnings.push(format!("access file {} is empty: every request is refused", path.display()));
+    }
+    for file in [UserFile::Accounts, UserFile::Access] {
+        if let Some(path) = path(settings, file).filter(|path| path.is_symlink() && !path.exists()) {
+            warnings.push(format!("{file} {}: the link points to no file, so there is none", path.display()));
+        }
+    }
     let files = [(UserFile::Accounts, accounts), (UserFile::Access, access)];
     let files = files.into_iter().filter(|(_, content)| content.is_some()).map(|(file, _)| file).collect();
     Ok(Rules { policy, warnings, files })

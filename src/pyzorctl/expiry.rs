@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use pyzord_core::{CleanupAge, Progress, Record, Task, UnixTime};
+use pyzord_core::{CleanupAge, Progress, Record, Survey, Task, UnixTime};
 use pyzord_engines::registry::Access;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -31,6 +31,8 @@ struct Ages {
     /// Records without a date. They have no age and never expire.
     undated: u64,
     unreadable: u64,
+    /// Why a server removes no record now.
+    waits: Option<String>,
 }
 
 /// Reads all records and counts them, lists those that have expired, or removes them.
@@ -43,12 +45,14 @@ pub(crate) fn run(context: &Context, options: &Expiry, out: &mut dyn Write) -> O
     let now = context.clock.now().wall;
     let limit = context.settings.cleanup.map(|age| age.limit(now));
     let mut ages = Ages::new(context.settings.cleanup.map_or(0, CleanupAge::seconds));
+    let mut survey = Survey::default();
     for_each_entry(&mut *database, |entry| {
         let Ok((digest, record)) = entry.record else {
             ages.unreadable += 1;
             return Ok(());
         };
         let expired = limit.is_some_and(|limit| record.expired(limit));
+        survey.add(&record, limit.unwrap_or(UnixTime::BUILT));
         ages.add(&record, expired, now);
         // A record without a date does not expire.
         if let Some(latest) = record.latest_activity().filter(|_| options.list && expired) {
@@ -60,6 +64,10 @@ pub(crate) fn run(context: &Context, options: &Expiry, out: &mut dyn Write) -> O
         }
         Ok::<(), CommandError>(())
     })?;
+    // Redis expires records itself, each by its own age.
+    let by_server = !context.settings.engine.starts_with("redis");
+    let judged = context.settings.expiry_guard.judge(now, &survey);
+    ages.waits = judged.filter(|_| by_server && limit.is_some() && !options.now).map(|wait| wait.to_string());
     if let Some(limit) = limit.filter(|_| options.now) {
         while database.upkeep(context.clock.now(), Task::Expire(limit))? == Progress::More {}
         context.sync(&mut *database)?;
@@ -69,7 +77,7 @@ pub(crate) fn run(context: &Context, options: &Expiry, out: &mut dyn Write) -> O
         (false, true) => json::write_line(out, &ages)?,
         (false, false) => ages.write(out)?,
     }
-    if options.now && !options.json {
+    if by_server && options.now && !options.json {
         writeln!(out, "the expired records were removed")?;
     }
     Ok(exit_code(true))
@@ -77,7 +85,8 @@ pub(crate) fn run(context: &Context, options: &Expiry, out: &mut dyn Write) -> O
 
 impl Ages {
     const fn new(cleanup_age: u64) -> Self {
-        Self { cleanup_age, expired: 0, classes: [0; CLASSES.len()], older: 0, undated: 0, unreadable: 0 }
+        let classes = [0; CLASSES.len()];
+        Self { cleanup_age, expired: 0, classes, older: 0, undated: 0, unreadable: 0, waits: None }
     }
 
     fn add(&mut self, record: &Record, expired: bool, now: UnixTime) {
@@ -105,13 +114,17 @@ impl Ages {
             writeln!(out, "younger than {days} days: {count}")?;
         }
         writeln!(out, "older: {}\nwithout a date: {}", self.older, self.undated)?;
-        writeln!(out, "unreadable: {}", self.unreadable)
+        writeln!(out, "unreadable: {}", self.unreadable)?;
+        match &self.waits {
+            Some(wait) => writeln!(out, "expiry waits: {wait}"),
+            None => Ok(()),
+        }
     }
 }
 
 impl Serialize for Ages {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { cleanup_age, expired, classes, older, undated, unreadable } = self;
+        let Self { cleanup_age, expired, classes, older, undated, unreadable, waits } = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("cleanup_age", cleanup_age)?;
         map.serialize_entry("expired", expired)?;
@@ -121,6 +134,7 @@ impl Serialize for Ages {
         map.serialize_entry("older", older)?;
         map.serialize_entry("undated", undated)?;
         map.serialize_entry("unreadable", unreadable)?;
+        map.serialize_entry("waits", waits)?;
         map.end()
     }
 }

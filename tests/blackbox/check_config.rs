@@ -46,6 +46,22 @@ fn warnings_name_the_file_the_line_and_the_cause() {
 }
 
 #[test]
+fn files_that_are_empty_or_marked_or_links_to_nothing_yield_warnings() {
+    let home = Home::new();
+    home.write("pyzord.access", " \n");
+    std::os::unix::fs::symlink(home.path("none"), home.path("pyzord.passwd")).unwrap();
+    let text = stdout(&home.run(&["--check-config"]));
+    assert!(text.contains("pyzord.access is empty: every request is refused"), "{text}");
+    assert!(text.contains("pyzord.passwd: the link points to no file, so there is none"), "{text}");
+    let home = Home::new();
+    home.write("pyzord.passwd", "\u{feff}alice : 1234\n");
+    home.write("config", "\u{feff}[server]\nPort = 25001\n");
+    let text = stdout(&home.run(&["--check-config"]));
+    assert!(text.contains("Port = 25001 (line 2)") && text.contains("accounts: 1"), "{text}");
+    assert!(text.contains("pyzord.passwd: it has a byte order mark"), "{text}");
+}
+
+#[test]
 fn errors_end_with_status_1_and_name_their_source() {
     for (config, arguments, cause) in [
         ("[server]\nPort = many\n", &[][..], "config, line 2: Port: `many` is not a port from 0 to 65535"),

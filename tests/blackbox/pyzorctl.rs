@@ -392,6 +392,8 @@ fn expiry_waits_for_a_clock_that_is_near_the_records() {
     server.wait_for_log("expiry waits, no record is removed: the clock is 40 days ahead of the newest record; set");
     let client = server.client();
     assert_eq!([1, 2].map(|number| client.check(&digest(number))), [(1, 0); 2]);
+    let told = printed(&ask(&server, &["expiry"]));
+    assert!(told.ends_with("expiry waits: the clock is 40 days ahead of the newest record\n"), "{told}");
     let told = printed(&ask(&server, &["expiry", "--now"]));
     assert!(told.contains("\nexpired: 1\n") && told.ends_with("the expired records were removed\n"), "{told}");
     assert_eq!([1, 2].map(|number| client.check(&digest(number))), [(1, 0), (0, 0)]);
