@@ -3,11 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-<<<<<<< HEAD
 use pyzord_core::{Policy, Tick};
-=======
-use pyzord_core::{ExpiryWait, Policy, Schedule, Store, Task, Tick};
->>>>>>> f139061 (Keep dates and records from a wrong clock)
 
 use crate::clock::Clock;
 use crate::liveness::Liveness;
@@ -55,29 +51,9 @@ impl Maintenance<'_, '_> {
         self.notify(StatusChange::Stopping);
     }
 
-<<<<<<< HEAD
     /// Tells that the server has not stopped in time.
     pub(crate) fn stop_overdue(&mut self) {
         self.notify(StatusChange::StopOverdue);
-=======
-    /// Syncs the store for the last time.
-    pub(crate) fn finish(mut self) {
-        if let Err(failure) = self.store.upkeep(self.clock.now(), Task::Sync) {
-            log::error!("the last sync of the database failed, recent counts may be lost: {failure}");
-        }
-    }
-
-    fn upkeep(&mut self) {
-        let began = self.clock.now();
-        let Some(task) = self.schedule.poll(began) else { return };
-        let progress = self.store.upkeep(began, task);
-        if let Err(failure) = &progress {
-            log::error!("upkeep of the database failed, next attempt in a minute: {failure}");
-        }
-        let before = self.schedule.waiting();
-        self.schedule.done(task, progress.ok(), began.tick, self.clock.tick());
-        log_expiry(before, self.schedule.waiting());
->>>>>>> f139061 (Keep dates and records from a wrong clock)
     }
 
     /// Tells the service manager that the server is alive, if that is due and true. Returns the time until it is due
@@ -106,23 +82,7 @@ impl Maintenance<'_, '_> {
     }
 }
 
-<<<<<<< HEAD
 impl fmt::Debug for Maintenance<'_, '_> {
-=======
-/// Logs when expiry begins or ceases to wait.
-fn log_expiry(before: Option<ExpiryWait>, now: Option<ExpiryWait>) {
-    match (before, now) {
-        (Some(before), Some(now)) if before.is_like(&now) => (),
-        (_, Some(wait)) => log::warn!(
-            "expiry waits, no record is removed: {wait}; set the clock, or run `pyzorctl expiry --now` if all is right"
-        ),
-        (Some(_), None) => log::info!("expiry waits no more"),
-        (None, None) => (),
-    }
-}
-
-impl<S> fmt::Debug for Maintenance<'_, '_, S> {
->>>>>>> f139061 (Keep dates and records from a wrong clock)
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Maintenance").field("alive_at", &self.alive_at).finish_non_exhaustive()
     }

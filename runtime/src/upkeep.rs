@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pyzord_core::{Schedule, Store, Task};
+use pyzord_core::{ExpiryWait, Schedule, Store, Task};
 
 use crate::clock::Clock;
 use crate::liveness::Liveness;
@@ -49,6 +49,20 @@ impl<S: Store> Upkeep<'_, S> {
         if let Err(failure) = &progress {
             log::error!("upkeep of the database failed, next attempt in a minute: {failure}");
         }
+        let before = self.schedule.waiting();
         self.schedule.done(task, progress.ok(), began.tick, self.clock.tick());
+        log_expiry(before, self.schedule.waiting());
+    }
+}
+
+/// Logs when expiry begins or ceases to wait.
+fn log_expiry(before: Option<ExpiryWait>, now: Option<ExpiryWait>) {
+    match (before, now) {
+        (Some(before), Some(now)) if before.is_like(&now) => (),
+        (_, Some(wait)) => log::warn!(
+            "expiry waits, no record is removed: {wait}; set the clock, or run `pyzorctl expiry --now` if all is right"
+        ),
+        (Some(_), None) => log::info!("expiry waits no more"),
+        (None, None) => (),
     }
 }

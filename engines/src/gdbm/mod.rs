@@ -25,11 +25,8 @@ mod rewrite;
 mod room;
 mod shared;
 mod store;
-<<<<<<< HEAD
-mod timed_lock;
-=======
 mod survey;
->>>>>>> f139061 (Keep dates and records from a wrong clock)
+mod timed_lock;
 mod upkeep;
 mod walk;
 
