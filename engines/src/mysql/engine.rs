@@ -213,7 +213,7 @@ impl Mysql {
     fn survey(&mut self, now: Now, limit: UnixTime) -> Result<Progress, StoreFailure> {
         let begun = self.survey.take().filter(|survey| survey.limit == limit);
         let mut survey = begun.unwrap_or_else(|| SurveyRound::new(limit));
-        let slice = match self.session(now.tick) {
+        let slice = match self.session(now.tick, self.deadline()) {
             Some(session) => survey.slice(session).map_err(ExpiryError::Statement),
             None => Err(ExpiryError::Away),
         };

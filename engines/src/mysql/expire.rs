@@ -43,14 +43,12 @@ impl SurveyRound {
     /// Examines the next slice, and returns whether it was the last.
     pub(super) fn slice(&mut self, session: &mut Session) -> Result<bool, StatementError> {
         let bound = session.sql.bound(SLICE);
-        let found = session.run(&bound, || vec![Value::Bytes(self.after.clone())])?;
+        let found = session.run(&bound, &[Value::Bytes(self.after.clone())])?;
         let last_key = found.first().and_then(|row| row.as_ref(0)).cloned();
         let (text, limit) = (session.sql.survey(last_key.is_some()), session.codec.date(self.limit));
-        let values = || {
-            let after = Value::Bytes(self.after.clone());
-            [Some(limit.clone()), Some(after), last_key.clone()].into_iter().flatten().collect()
-        };
-        let rows = session.run(&text, values)?;
+        let after = Value::Bytes(self.after.clone());
+        let values: Vec<Value> = [Some(limit), Some(after), last_key.clone()].into_iter().flatten().collect();
+        let rows = session.run(&text, &values)?;
         let number =
             |column| rows.first().and_then(|row| u64::from_value_opt(row.as_ref(column)?.clone()).ok());
         // A date that is not in the calendar is none.
