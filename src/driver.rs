@@ -22,6 +22,9 @@ pub(crate) enum DriverError {
     /// The signals cannot be received.
     #[error("signals: {0}")]
     Signals(#[source] io::Error),
+    /// The system refuses a thread.
+    #[error("cannot start all threads (a limit of processes or memory?): {0}")]
+    Threads(#[source] io::Error),
 }
 
 impl RuntimeDriver {
@@ -38,16 +41,16 @@ impl RuntimeDriver {
     }
 
     /// Serves until a signal stops the server.
-    pub(crate) fn serve<S: Store>(self, service: Service<'_, S>) {
+    pub(crate) fn serve<S: Store>(self, service: Service<'_, S>) -> Result<(), DriverError> {
         match self {
             #[cfg(feature = "runtime-std")]
             Self::Std(signals) => {
                 let (commands, receiver) = std::sync::mpsc::channel();
-                signals.forward(commands);
-                pyzord_runtime_std::serve(service, &receiver);
+                signals.forward(commands).and_then(|()| pyzord_runtime_std::serve(service, &receiver))
             }
             #[cfg(feature = "runtime-smol")]
             Self::Smol(signals) => pyzord_runtime_smol::serve(service, signals.commands()),
         }
+        .map_err(DriverError::Threads)
     }
 }

@@ -71,6 +71,8 @@ impl Manager {
     /// Reports a change of the server's status.
     pub(crate) fn notify(&self, change: StatusChange) {
         match change {
+            // `ready` says it, with the address.
+            StatusChange::Started => (),
             StatusChange::Reloading => {
                 self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros()));
             }

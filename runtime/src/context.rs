@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyzord_core::{Policy, Schedule, Store};
 
@@ -18,6 +17,7 @@ use crate::reloadable::Reloadable;
 use crate::responder::{OnAnswered, Responder};
 use crate::service::{Service, Stores};
 use crate::socket::Sockets;
+use crate::stop::Stop;
 use crate::worker::{Backend, Worker};
 
 /// What the threads of a running server share, and the parts that a runtime drives.
@@ -34,7 +34,7 @@ pub(crate) struct WorkerContext<'a> {
     policy: Reloadable<Policy>,
     pool: Pool,
     heartbeats: Heartbeats,
-    stop: AtomicBool,
+    stop: Stop,
 }
 
 /// The parts of a server that a runtime drives.
@@ -66,7 +66,7 @@ impl<'a> WorkerContext<'a> {
             policy: Reloadable::new(Arc::clone(service.server.policy())),
             pool: Pool::new(remote_stores),
             heartbeats: Heartbeats::default(),
-            stop: AtomicBool::new(false),
+            stop: Stop::default(),
         }
     }
 
@@ -105,17 +105,17 @@ impl<'a> WorkerContext<'a> {
 
     /// Answers the batches that wait for a remote store. It blocks until [`close_pool`](Self::close_pool).
     pub(crate) fn serve_remote(&self, store: impl Store) {
-        self.pool.run(store, self.responder(self.sockets.first()));
+        self.pool.run(store, self.responder(self.sockets.first()), &self.stop);
     }
 
     /// Lets the workers end: each answers what is in its receive buffer first.
     pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.begin(self.clock.tick());
     }
 
     /// Whether the server stops.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.has_begun()
     }
 
     /// Lets the threads of remote stores end, after all workers have: each answers what waits first.

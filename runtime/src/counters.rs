@@ -19,8 +19,11 @@ pub struct Counters {
     denied: AtomicU64,
     over_limit: AtomicU64,
     in_flight: AtomicU64,
+    stale: AtomicU64,
+    left_at_stop: AtomicU64,
     receive_errors: AtomicU64,
     send_errors: AtomicU64,
+    replies_dropped: AtomicU64,
     internal_errors: AtomicU64,
     clock: Clock,
     /// `None` unless a status page needs them: they cost a little for each batch.
@@ -39,10 +42,14 @@ pub struct Counts {
     pub receive_errors: u64,
     /// Replies that could not be sent.
     pub send_errors: u64,
+    /// Replies that were dropped because a send buffer or a queue of the system was full.
+    pub replies_dropped: u64,
     /// Requests and log lines that are missing or wrong because of a bug.
     pub internal_errors: u64,
     /// Datagrams that are left without a reply on purpose, by reason.
-    pub dropped: [(&'static str, u64); 5],
+    pub dropped: [(&'static str, u64); 6],
+    /// Requests that were received and not executed, because a stop left no time for them.
+    pub left_at_stop: u64,
 }
 
 /// The counts of one received batch.
@@ -54,6 +61,7 @@ pub(crate) struct BatchCounts {
     pub(crate) denied: u64,
     pub(crate) over_limit: u64,
     pub(crate) in_flight: u64,
+    pub(crate) stale: u64,
 }
 
 impl BatchCounts {
@@ -89,6 +97,7 @@ impl Counters {
             answered: read(&self.answered),
             receive_errors: read(&self.receive_errors),
             send_errors: read(&self.send_errors),
+            replies_dropped: read(&self.replies_dropped),
             internal_errors: read(&self.internal_errors),
             dropped: [
                 ("not_a_request", read(&self.not_requests)),
@@ -96,7 +105,9 @@ impl Counters {
                 ("denied_network", read(&self.denied)),
                 ("over_limit", read(&self.over_limit)),
                 ("in_flight", read(&self.in_flight)),
+                ("stale", read(&self.stale)),
             ],
+            left_at_stop: read(&self.left_at_stop),
         }
     }
 
@@ -124,15 +135,21 @@ impl Counters {
         add(&self.denied, batch.denied);
         add(&self.over_limit, batch.over_limit);
         add(&self.in_flight, batch.in_flight);
+        add(&self.stale, batch.stale);
     }
 
     pub(crate) fn sent(&self, sent: Sent) {
         add(&self.answered, sent.accepted);
         add(&self.send_errors, sent.failed);
+        add(&self.replies_dropped, sent.no_room);
     }
 
     pub(crate) fn internal_errors(&self, count: u64) {
         add(&self.internal_errors, count);
+    }
+
+    pub(crate) fn left_at_stop(&self, count: u64) {
+        add(&self.left_at_stop, count);
     }
 
     pub(crate) fn receive_error(&self) {
@@ -145,17 +162,19 @@ impl fmt::Display for Counters {
         write!(
             f,
             "{} datagrams received, {} answered, {} malformed, {} came from port 0, \
-             {} receive errors, {} send errors, {} from denied networks, {} over a limit, \
-             {} copies of one in flight",
+             {} receive errors, {} send errors, {} replies dropped for a full send buffer, \
+             {} from denied networks, {} over a limit, {} copies of one in flight, {} too old",
             read(&self.received),
             read(&self.answered),
             read(&self.not_requests),
             read(&self.source_port_zero),
             read(&self.receive_errors),
             read(&self.send_errors),
+            read(&self.replies_dropped),
             read(&self.denied),
             read(&self.over_limit),
             read(&self.in_flight),
+            read(&self.stale),
         )?;
         match read(&self.internal_errors) {
             0 => Ok(()),

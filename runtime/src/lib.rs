@@ -25,6 +25,7 @@ mod responder;
 mod serve;
 mod service;
 mod socket;
+mod stop;
 mod supervisor;
 mod wake;
 mod worker;

@@ -36,6 +36,11 @@ impl<S: Store> Maintenance<'_, '_, S> {
         self.report_alive().min(upkeep)
     }
 
+    /// Tells the service manager that every worker runs.
+    pub(crate) fn started(&mut self) {
+        self.notify(StatusChange::Started);
+    }
+
     /// Replaces the policy.
     pub(crate) fn reload(&mut self) {
         self.notify(StatusChange::Reloading);

@@ -14,6 +14,7 @@ use pyzord_core::{Asked, Batch, Store};
 use crate::datagrams::Path;
 use crate::queue::{Next, Queue};
 use crate::responder::Responder;
+use crate::stop::Stop;
 
 /// Batches on their way from the workers to the threads of remote stores.
 pub(crate) struct Pool {
@@ -60,14 +61,19 @@ impl Pool {
         self.work.notify_all();
     }
 
-    /// Executes batches with a store until the pool is closed.
-    pub(crate) fn run(&self, mut store: impl Store, mut responder: Responder<'_>) {
+    /// Executes batches with a store until the pool is closed. A batch that is taken too late after a stop is refused.
+    pub(crate) fn run(&self, mut store: impl Store, mut responder: Responder<'_>, stop: &Stop) {
         let mut answers = Vec::new();
         while let Some(asked) = self.next() {
             // A panic must not end the thread: its connection would be gone, unnoticed.
             let answered = catch_unwind(AssertUnwindSafe(|| {
                 responder.refresh_policy();
-                let answered = responder.execute(&mut store, responder.clock.now(), asked, &mut answers);
+                let now = responder.clock.now();
+                let answered = if stop.is_overdue(now.tick) {
+                    responder.give_up(asked)
+                } else {
+                    responder.execute(&mut store, now, asked, &mut answers)
+                };
                 responder.send(&answered);
                 answered.clear()
             }));

@@ -12,8 +12,12 @@ use nix::sys::socket::{
 
 use crate::datagrams::request_local_addresses;
 
-/// The requested size of a receive buffer, in bytes: room for a burst of some 10,000 requests.
-const RECEIVE_BUFFER: usize = 8 << 20;
+/// The largest size that is requested for a receive or send buffer, in bytes: room for a burst of some 10,000 requests.
+const LARGEST_BUFFER: usize = 8 << 20;
+/// The smallest one. Linux doubles it, and a burst comes to many sockets if there are many.
+const SMALLEST_BUFFER: usize = 512 << 10;
+/// What the buffers of all sockets share: the system's memory is not to grow with the number of workers.
+const ALL_BUFFERS: usize = 32 << 20;
 
 /// The server cannot listen on an address.
 #[derive(Debug)]
@@ -70,7 +74,7 @@ impl Sockets {
         // A service manager passes it in either mode; workers wait in the receive.
         socket.set_nonblocking(false)?;
         request_local_addresses(&socket, socket.local_addr()?)?;
-        enlarge(&socket);
+        enlarge(&socket, 1);
         Self::new(socket, Vec::new())
     }
 
@@ -112,7 +116,7 @@ impl Sockets {
 fn open(address: &str, port: u16, workers: usize) -> io::Result<Sockets> {
     let address = resolve(address, port)?;
     // Without SO_REUSEPORT, so that this fails when another process has the port.
-    let first = create(address)?;
+    let first = create(address, workers)?;
     bind(first.as_raw_fd(), &SockaddrStorage::from(address))?;
     let others =
         if cfg!(target_os = "linux") { share(&first, workers.saturating_sub(1)) } else { Ok(Vec::new()) };
@@ -120,15 +124,15 @@ fn open(address: &str, port: u16, workers: usize) -> io::Result<Sockets> {
     Sockets::new(first, others.unwrap_or_default())
 }
 
-/// Creates a socket with the options for an address, and leaves it unbound.
-fn create(address: SocketAddr) -> io::Result<UdpSocket> {
+/// Creates one of `sockets` sockets with the options for an address, and leaves it unbound.
+fn create(address: SocketAddr, sockets: usize) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = UdpSocket::from(socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?);
     if address.is_ipv6() {
         setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
     }
     request_local_addresses(&socket, address)?;
-    enlarge(&socket);
+    enlarge(&socket, sockets);
     Ok(socket)
 }
 
@@ -140,7 +144,7 @@ fn share(first: &UdpSocket, more: usize) -> io::Result<Vec<UdpSocket>> {
     setsockopt(first, sockopt::ReusePort, &true)?;
     let address = first.local_addr()?;
     let open = || {
-        let socket = create(address)?;
+        let socket = create(address, more + 1)?;
         setsockopt(&socket, sockopt::ReusePort, &true)?;
         bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
         Ok(socket)
@@ -148,11 +152,21 @@ fn share(first: &UdpSocket, more: usize) -> io::Result<Vec<UdpSocket>> {
     (0..more).map(|_| open()).collect()
 }
 
-/// The first call may exceed the system's limit and wants a privilege; the second is cut to the limit. Without either,
-/// a smaller buffer serves as well, it only loses bursts.
-fn enlarge(socket: &UdpSocket) {
-    let _ = setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
-        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER));
+/// Requests large buffers for one of `sockets` sockets.
+///
+/// The first call of each may exceed the system's limit and wants a privilege; the second is cut to the limit. Without
+/// either, a smaller buffer serves as well: it only loses bursts, or replies while a slow client has filled it.
+fn enlarge(socket: &UdpSocket, sockets: usize) {
+    let size = buffer_size(sockets);
+    let _ = setsockopt(socket, sockopt::RcvBufForce, &size)
+        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &size));
+    let _ = setsockopt(socket, sockopt::SndBufForce, &size)
+        .or_else(|_| setsockopt(socket, sockopt::SndBuf, &size));
+}
+
+/// Returns the size that is requested for a buffer of one of `sockets` sockets, in bytes.
+fn buffer_size(sockets: usize) -> usize {
+    (ALL_BUFFERS / sockets.max(1)).clamp(SMALLEST_BUFFER, LARGEST_BUFFER)
 }
 
 fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {
@@ -173,6 +187,25 @@ mod tests {
             let error = Sockets::bind("127.0.0.1", sockets.address().unwrap().port(), workers).unwrap_err();
             assert!(error.to_string().contains("another pyzord"), "{error}");
         }
+    }
+
+    #[test]
+    fn buffers_are_divided_among_many_sockets() {
+        for (sockets, size) in [(0, 8 << 20), (1, 8 << 20), (4, 8 << 20), (16, 2 << 20), (64, 512 << 10), (1000, 512 << 10)] {
+            assert_eq!(buffer_size(sockets), size, "{sockets}");
+        }
+        let buffers = |workers: usize| {
+            let sockets = Sockets::bind("127.0.0.1", 0, workers).unwrap();
+            let sizes = |socket: &UdpSocket| {
+                [getsockopt(socket, sockopt::RcvBuf).unwrap(), getsockopt(socket, sockopt::SndBuf).unwrap()]
+            };
+            sockets.iter().map(sizes).collect::<Vec<_>>()
+        };
+        let (one, many) = (buffers(1), buffers(64));
+        // A limit of the system may make them equal; each socket of many is asked for the same.
+        assert!(many.iter().all(|sizes| sizes == &many[0] && sizes[0] <= one[0][0] && sizes[1] <= one[0][1]));
+        let all: usize = many.iter().map(|sizes| sizes[0]).sum();
+        assert!(all <= 4 * ALL_BUFFERS, "{all}");
     }
 
     #[cfg(target_os = "linux")]

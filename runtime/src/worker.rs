@@ -5,7 +5,6 @@ use std::io;
 use std::mem;
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::heartbeat::Heartbeat;
 use crate::metrics::Running;
 use crate::pool::Pool;
 use crate::responder::Responder;
+use crate::stop::Stop;
 
 /// The pause after an error of the socket itself, which would come again at once.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -53,11 +53,21 @@ impl<'a, S> Backend<'a, S> {
     }
 }
 
+/// What a receive has brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Received {
+    Nothing,
+    /// Only empty datagrams that wake the worker for a stop.
+    Wakes,
+    /// Datagrams that may be requests.
+    Requests,
+}
+
 /// Receives datagrams at one socket and answers them.
 pub(crate) struct Worker<'a, S> {
     responder: Responder<'a>,
     store: WorkerStore<'a, S>,
-    stop: &'a AtomicBool,
+    stop: &'a Stop,
     heartbeat: Heartbeat,
     /// Counts this worker as running.
     _running: Option<Running<'a>>,
@@ -74,22 +84,38 @@ impl<S> fmt::Debug for Worker<'_, S> {
 }
 
 impl<'a, S: Store> Worker<'a, S> {
-    pub(crate) fn new(responder: Responder<'a>, backend: Backend<'a, S>, stop: &'a AtomicBool) -> Self {
+    pub(crate) fn new(responder: Responder<'a>, backend: Backend<'a, S>, stop: &'a Stop) -> Self {
         let Backend { store, heartbeat, .. } = backend;
         let (now, inbox, batch) = (responder.clock.now(), Inbox::new(), Batch::new());
         let running = responder.counters.worker();
         Self { responder, store, stop, heartbeat, _running: running, now, inbox, batch }
     }
 
-    /// Answers what is in the receive buffer after a stop.
+    /// Answers what is in the receive buffer after a stop. What is left at the stop's deadline is counted alone.
     pub(crate) fn drain(&mut self) {
-        let mut left = LAST_BATCHES;
-        while left > 0 && self.serve(ReceiveMode::NonBlocking) {
-            left -= 1;
+        for _ in 0..LAST_BATCHES {
+            if self.stop.is_overdue(self.responder.clock.tick()) {
+                return self.discard();
+            }
+            if !self.serve(ReceiveMode::NonBlocking) {
+                return;
+            }
         }
     }
 
-    /// Receives, judges and answers one batch. Returns whether there was a datagram.
+    /// Counts what is in the receive buffer.
+    fn discard(&mut self) {
+        let mut left = 0;
+        for _ in 0..LAST_BATCHES {
+            let count = |_, datagram: &[u8]| left += u64::from(!datagram.is_empty());
+            if self.inbox.receive(self.responder.socket, ReceiveMode::NonBlocking, count).is_err() {
+                break;
+            }
+        }
+        self.responder.counters.left_at_stop(left);
+    }
+
+    /// Receives, judges and answers one batch. Returns whether there was a datagram, be it one that only wakes.
     ///
     /// An error that a peer can provoke is counted and survived, and so is a panic.
     pub(crate) fn serve(&mut self, mode: ReceiveMode) -> bool {
@@ -98,10 +124,10 @@ impl<'a, S: Store> Worker<'a, S> {
         // no half-done state is used again.
         let served = catch_unwind(AssertUnwindSafe(|| {
             let received = self.receive(mode);
-            if received {
+            if received == Received::Requests {
                 self.answer();
             }
-            received
+            received != Received::Nothing
         }));
         if let Some(shard) = self.responder.shard {
             shard.idle();
@@ -113,7 +139,8 @@ impl<'a, S: Store> Worker<'a, S> {
         })
     }
 
-    fn receive(&mut self, mode: ReceiveMode) -> bool {
+    fn receive(&mut self, mode: ReceiveMode) -> Received {
+        let mut woken = false;
         let mut counts = BatchCounts::default();
         let Self { responder, batch, inbox, stop, .. } = self;
         let (socket, clock, shard) = (responder.socket, responder.clock, responder.shard);
@@ -121,8 +148,9 @@ impl<'a, S: Store> Worker<'a, S> {
         // moment at which the wait began.
         let mut moment = None;
         let received = inbox.receive(socket, mode, |path, datagram| {
-            if datagram.is_empty() && stop.load(Ordering::Relaxed) {
-                // A stop sends empty datagrams to wake the workers.
+            if datagram.is_empty() && stop.has_begun() {
+                // A stop sends empty datagrams to wake the workers. Others may wait behind it.
+                woken = true;
                 return;
             }
             counts.received += 1;
@@ -148,7 +176,11 @@ impl<'a, S: Store> Worker<'a, S> {
         if let Err(error) = &received {
             self.survive(error);
         }
-        counts.received > 0
+        match counts.received {
+            0 if woken => Received::Wakes,
+            0 => Received::Nothing,
+            _ => Received::Requests,
+        }
     }
 
     fn answer(&mut self) {

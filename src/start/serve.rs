@@ -83,8 +83,8 @@ impl Resources {
             }
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
-            driver.serve(service);
-        });
+            driver.serve(service)
+        })?;
         log::info!("{counters}");
         forwarding.into_iter().flat_map(Forwarding::stop).for_each(|line| log::info!("{line}"));
         Ok(())

@@ -27,6 +27,7 @@ struct Document<'a> {
     answered: u64,
     receive_errors: u64,
     send_errors: u64,
+    replies_dropped: u64,
     internal_errors: u64,
     overloaded: u64,
     #[serde(serialize_with = "as_map")]
@@ -89,6 +90,7 @@ impl<'a> Document<'a> {
             answered: counts.answered,
             receive_errors: counts.receive_errors,
             send_errors: counts.send_errors,
+            replies_dropped: counts.replies_dropped,
             internal_errors: counts.internal_errors,
             overloaded: details.overloaded,
             dropped: &counts.dropped,

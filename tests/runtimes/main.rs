@@ -23,7 +23,7 @@ struct Std;
 #[cfg(feature = "runtime-std")]
 impl Drive for Std {
     fn serve<S: Store>(service: Service<'_, S>, commands: Receiver<Command>) {
-        pyzord_runtime_std::serve(service, &commands);
+        pyzord_runtime_std::serve(service, &commands).unwrap();
     }
 }
 
@@ -37,7 +37,7 @@ impl Drive for Smol {
         let (sender, receiver) = smol::channel::unbounded();
         std::thread::scope(|scope| {
             scope.spawn(move || commands.into_iter().try_for_each(|command| sender.send_blocking(command)));
-            pyzord_runtime_smol::serve(service, Box::pin(receiver));
+            pyzord_runtime_smol::serve(service, Box::pin(receiver)).unwrap();
         });
     }
 }

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
-use super::common::{BATCH, Buffer, ReceiveMode, Sent, to_std, wait_for_room};
+use super::common::{BATCH, Buffer, ReceiveMode, Sent, to_std};
 use super::packet_info::{PacketInfo, local_address, receive_space};
 use super::path::{LocalAddress, Path};
 
@@ -159,18 +159,22 @@ fn send_run(
     let mut done = 0;
     while let Some(peers @ [_, ..]) = peers.get(done..) {
         let rest = replies.iter().skip(done);
-        match sendmmsg(socket.as_raw_fd(), headers, rest, peers, control, MsgFlags::empty()) {
+        match sendmmsg(socket.as_raw_fd(), headers, rest, peers, control, MsgFlags::MSG_DONTWAIT) {
             Ok(accepted) => {
                 let accepted = accepted.count();
                 sent.accepted += accepted as u64;
                 done += accepted;
             }
             Err(Errno::EINTR) => (),
-            Err(Errno::EAGAIN) if wait_for_room(socket) => (),
+            // The send buffer is full, and no later reply finds room in it.
+            Err(Errno::EAGAIN) => {
+                sent.no_room += peers.len() as u64;
+                return;
+            }
             // The error of the first reply: its network is gone, a firewall forbids it, or its local address is not one
             // of this machine's.
-            Err(_) => {
-                sent.failed += 1;
+            Err(error) => {
+                sent.refused(error);
                 done += 1;
             }
         }

@@ -4,9 +4,10 @@ use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
-use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg, sendto};
 
-use super::common::{BATCH, Buffer, ReceiveMode, Sent, to_std, wait_for_room};
+use super::common::{BATCH, Buffer, ReceiveMode, Sent, to_std};
 use super::path::Path;
 
 /// Does nothing: no portable call tells local addresses.
@@ -78,20 +79,19 @@ impl Outbox {
             debug_assert!(path.local.is_none(), "the local address of a reply cannot be chosen here");
             match send_one(socket, path.peer, reply) {
                 Ok(()) => sent.accepted += 1,
-                Err(_) => sent.failed += 1,
+                Err(error) => sent.refused(error),
             }
         }
         sent
     }
 }
 
-fn send_one(socket: &UdpSocket, peer: SocketAddr, reply: &[u8]) -> io::Result<()> {
+fn send_one(socket: &UdpSocket, peer: SocketAddr, reply: &[u8]) -> nix::Result<()> {
+    let peer = SockaddrStorage::from(peer);
     loop {
-        match socket.send_to(reply, peer) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait_for_room(socket) => (),
-            Err(error) => return Err(error),
+        match sendto(socket.as_raw_fd(), reply, &peer, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EINTR) => (),
+            sent => return sent.map(drop),
         }
     }
 }

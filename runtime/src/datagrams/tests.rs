@@ -44,7 +44,7 @@ macro_rules! suite {
                         let replies =
                             received[before..].iter().map(|(path, datagram)| (*path, &datagram[..]));
                         let count = replies.len() as u64;
-                        assert_eq!(outbox.send(&server, replies), Sent { accepted: count, failed: 0 });
+                        assert_eq!(outbox.send(&server, replies), Sent { accepted: count, no_room: 0, failed: 0 });
                     }
                     // The socket has one address only.
                     assert!(received.iter().all(|(path, _)| *path == to(client_address)));
@@ -74,7 +74,7 @@ macro_rules! suite {
                 let replies =
                     [nowhere, address, nowhere, nowhere, address].map(|peer| (to(peer), &b"reply"[..]));
                 let sent = Outbox::new().send(&server, replies.into_iter());
-                assert_eq!(sent, Sent { accepted: 2, failed: 3 });
+                assert_eq!(sent, Sent { accepted: 2, no_room: 0, failed: 3 });
                 let mut reply = [0; 10];
                 assert_eq!((client.recv(&mut reply).unwrap(), client.recv(&mut reply).unwrap()), (5, 5));
             }
@@ -97,7 +97,7 @@ macro_rules! suite {
                     let (mut inbox, mut outbox) = (Inbox::new(), Outbox::new());
                     let answer = |path: Path, datagram: &[u8]| {
                         let sent = outbox.send(&server, [(path, datagram)].into_iter());
-                        assert_eq!(sent, Sent { accepted: 1, failed: 0 });
+                        assert_eq!(sent, Sent { accepted: 1, no_room: 0, failed: 0 });
                     };
                     inbox.receive(&server, ReceiveMode::WaitForFirst, answer).unwrap();
                     assert_eq!(client.recv(&mut [0; 10]).unwrap(), 7, "{wildcard} {local}");
@@ -175,7 +175,7 @@ mod local_addresses {
                 assert_eq!((path.peer.port(), &datagram[..]), (port, &number.to_be_bytes()[..]));
             }
             let count = clients.len() as u64;
-            assert_eq!(send(&server, &received), Sent { accepted: count, failed: 0 });
+            assert_eq!(send(&server, &received), Sent { accepted: count, no_room: 0, failed: 0 });
             for (number, (asked, client)) in clients.iter().enumerate() {
                 let mut reply = [0; 10];
                 let length = client.recv(&mut reply).unwrap();
@@ -202,7 +202,7 @@ mod local_addresses {
             request_local_addresses(&server, address).unwrap();
             let received = receive(&mut Inbox::new(), &server, 1);
             assert_eq!(received[0].0.local.map(|local| local.ip.to_canonical()), Some(asked));
-            assert_eq!(send(&server, &received), Sent { accepted: 1, failed: 0 });
+            assert_eq!(send(&server, &received), Sent { accepted: 1, no_room: 0, failed: 0 });
             assert_eq!(client.recv(&mut [0; 10]).unwrap(), 7);
         }
     }
@@ -215,7 +215,7 @@ mod local_addresses {
             client.send(b"request").unwrap();
             let received = receive(&mut Inbox::new(), &server, 1);
             assert_eq!(received[0].0.local, None);
-            assert_eq!(send(&server, &received), Sent { accepted: 1, failed: 0 });
+            assert_eq!(send(&server, &received), Sent { accepted: 1, no_room: 0, failed: 0 });
             assert_eq!(client.recv(&mut [0; 10]).unwrap(), 7);
         }
     }
@@ -231,7 +231,7 @@ mod local_addresses {
             let peer = client.local_addr().unwrap();
             let path = |ip: IpAddr| (Path { peer, local: local(ip) }, b"reply".to_vec());
             let replies = [bad, good, bad, good, good].map(path);
-            assert_eq!(send(&server, &replies), Sent { accepted: 3, failed: 2 });
+            assert_eq!(send(&server, &replies), Sent { accepted: 3, no_room: 0, failed: 2 });
             for _ in 0..3 {
                 assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
             }
@@ -247,7 +247,7 @@ mod local_addresses {
             client.send(b"request").unwrap();
             let received = receive(&mut inbox, &server, 1);
             assert_eq!((received[0].0.local, &received[0].1[..]), (expected, &b"request"[..]));
-            assert_eq!(send(&server, &received), Sent { accepted: 1, failed: 0 });
+            assert_eq!(send(&server, &received), Sent { accepted: 1, no_room: 0, failed: 0 });
             assert_eq!(client.recv(&mut [0; 10]).unwrap(), 7);
         }
     }
