@@ -45,6 +45,8 @@ pub(crate) enum StartError {
     Rules(#[from] RulesError),
     #[error("{0}")]
     Settings(#[from] SettingsError),
+    #[error("signals: {0}")]
+    Signals(#[source] io::Error),
     #[error("socket: {0}")]
     Socket(#[source] io::Error),
     #[error("{0}")]
@@ -53,6 +55,9 @@ pub(crate) enum StartError {
     SocketPair(#[source] io::Error),
     #[error("{0}")]
     Systemd(#[from] SystemdError),
+    /// The system refuses a thread.
+    #[error("cannot start all threads (a limit of processes or memory?): {0}")]
+    Threads(#[source] io::Error),
     /// The system has no random numbers.
     #[error("random numbers: {0}")]
     RandomNumbers(#[source] io::Error),

@@ -2,6 +2,7 @@
 
 mod error;
 mod serve;
+mod watch;
 
 use std::net::UdpSocket;
 use std::num::NonZero;
@@ -11,6 +12,7 @@ use pyzord_runtime::Sockets;
 
 use crate::cli::CommandLine;
 use crate::control::ControlServer;
+use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
 use crate::home::Home;
 use crate::logs::Logs;
@@ -22,6 +24,7 @@ use crate::{detach, engine, forward, rules, systemd};
 
 pub(crate) use error::StartError;
 use serve::Resources;
+use watch::StartWatch;
 
 /// The smallest receive buffer without a warning, in bytes: it has room for some hundred requests.
 const ENOUGH_BUFFER: usize = 1 << 20;
@@ -101,13 +104,14 @@ fn start(
     settings: &Settings,
     bound: Result<BoundSockets, StartError>,
 ) -> Result<(), StartError> {
+    watch::block_signals().map_err(StartError::Signals)?;
     home.create()?;
     // The standard error of a detached server becomes a file.
     let journal = options.detach.is_none() && systemd::logs_to_journal();
     let (log_file, usage_log_file) = (settings.log_file.as_deref(), settings.usage_log_file.as_deref());
     let logs = Logs::install(log_file, usage_log_file, options.debug, journal)?;
-    // Before any thread exists: a signal that comes from here on is not lost.
-    let driver = RuntimeDriver::new(settings.runtime)?;
+    let gdbm = (settings.engine == "gdbm").then_some(settings.database.as_path());
+    let watch = StartWatch::begin(gdbm).map_err(StartError::Threads)?;
     log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
     sources.warnings().iter().for_each(|warning| log::warn!("{warning}"));
     settings.notes.iter().for_each(|note| log::info!("{note}"));
@@ -124,17 +128,17 @@ fn start(
     }
     let status = settings.status.as_deref().map(StatusServer::bind).transpose()?;
     let mut engine = engine::open(settings)?;
+    // Files that a stop must remove are made from here on.
+    watch.end().map_err(StartError::Signals)?;
+    let driver = RuntimeDriver::new(settings.runtime)?;
     let control = engine.lend.take().and_then(|lend| ControlServer::bind(&settings.database, lend));
     let forwarding = forward::start(targets)?;
     let listening = announce(settings, &sockets)?;
+    let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
-    if let Err(error) = options.detach.as_deref().map_or(Ok(()), detach::announce) {
-        pid_file.into_iter().for_each(PidFile::remove);
-        return Err(error.into());
-    }
-    manager.ready(&listening);
     let page = status.map(|status| (status, sources.rows().collect()));
-    let resources = Resources { sockets, policy, engine, control, forwarding, page, manager };
+    let resources =
+        Resources { sockets, policy, engine, control, forwarding, page, manager, announcement, listening };
     let served = resources.serve(settings, logs, driver);
     log::info!("Server shutdown.");
     pid_file.into_iter().for_each(PidFile::remove);

@@ -3,11 +3,14 @@
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pyzord_core::{Policy, Server, Tick};
-use pyzord_runtime::{Counters, Forwarding, Service, Sockets, Supervisor, shared_guard};
+use pyzord_runtime::{Counters, Forwarding, Service, Sockets, StatusChange, Supervisor, shared_guard};
 
 use super::error::StartError;
 use crate::control::ControlServer;
+use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
 use crate::engine::EngineStores;
 use crate::logs::Logs;
@@ -27,6 +30,10 @@ pub(super) struct Resources {
     /// The status page, and the settings that it shows.
     pub(super) page: Option<(StatusServer, Vec<SettingRow>)>,
     pub(super) manager: Manager,
+    /// What tells the parent of a detached server that it serves.
+    pub(super) announcement: Option<Announcement>,
+    /// Where requests go, for the service manager.
+    pub(super) listening: String,
 }
 
 impl Resources {
@@ -37,7 +44,7 @@ impl Resources {
         logs: &Logs,
         driver: RuntimeDriver,
     ) -> Result<(), StartError> {
-        let Self { sockets, policy, engine, control, forwarding, page, manager } = self;
+        let Self { sockets, policy, engine, control, forwarding, page, manager, announcement, listening } = self;
         let EngineStores { stores, upkeep, probe, .. } = engine;
         let counters = match page {
             Some(_) => Counters::detailed(settings.workers + settings.connections),
@@ -66,7 +73,13 @@ impl Resources {
             },
             supervisor: Some(Supervisor {
                 period: manager.period(),
-                notify: &mut |change| manager.notify(change),
+                notify: &mut |change| {
+                    if change == StatusChange::Started {
+                        announcement.iter().for_each(announce);
+                        manager.ready(&listening);
+                    }
+                    manager.notify(change);
+                },
             }),
         };
         let page = match page {
@@ -74,20 +87,36 @@ impl Resources {
             None => None,
         };
         let (running, ended) = UnixStream::pair().map_err(StartError::SocketPair)?;
-        thread::scope(|scope| {
-            if let Some((status, facts)) = &page {
-                scope.spawn(|| status.serve(&ended, facts, &counters, probe));
-            }
-            if let Some(control) = &control {
-                scope.spawn(|| control.serve(&ended, clock));
-            }
+        let served = thread::scope(|scope| {
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
-            driver.serve(service)
-        })?;
+            let thread = |name: &str| thread::Builder::new().name(name.to_owned());
+            if let Some((status, facts)) = &page {
+                let serve = || status.serve(&ended, facts, &counters, probe);
+                thread("status").spawn_scoped(scope, serve).map_err(StartError::Threads)?;
+            }
+            if let Some(control) = &control {
+                let serve = || control.serve(&ended, clock);
+                thread("control").spawn_scoped(scope, serve).map_err(StartError::Threads)?;
+            }
+            Ok(driver.serve(service)?)
+        });
         log::info!("{counters}");
+        // Closed before the wait for other servers: a client that asks now is told at once that this one is gone.
+        drop(sockets);
         forwarding.into_iter().flat_map(Forwarding::stop).for_each(|line| log::info!("{line}"));
-        Ok(())
+        served
+    }
+}
+
+/// Tells the parent of a detached server that it serves. If the parent was ended meanwhile, so is the server: the
+/// operator has given up the start.
+fn announce(announcement: &Announcement) {
+    if !announcement.send() {
+        log::warn!("the process that started the server in the background was ended; the server ends, too");
+        if let Err(error) = kill(Pid::this(), Signal::SIGTERM) {
+            log::error!("the server cannot end itself: {error}");
+        }
     }
 }
 
