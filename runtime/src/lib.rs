@@ -34,7 +34,7 @@ pub use clock::Clock;
 pub use counters::{Counters, Counts};
 pub use datagrams::{LocalAddress, Path};
 pub use file_limits::outlive_file_limits;
-pub use forward::Forwarding;
+pub use forward::{Forwarding, Unsent};
 pub use guard::{SharedGuard, SharedLock, SharedServer, shared_guard};
 pub use metrics::{Details, Distribution, TopClient};
 pub use queue::{Next, Queue};

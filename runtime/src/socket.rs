@@ -10,7 +10,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
 };
 
-use crate::datagrams::request_local_addresses;
+use crate::datagrams::{request_local_addresses, request_times};
 
 /// The largest size that is requested for a receive or send buffer, in bytes: room for a burst of some 10,000 requests.
 const LARGEST_BUFFER: usize = 8 << 20;
@@ -74,6 +74,7 @@ impl Sockets {
         // A service manager passes it in either mode; workers wait in the receive.
         socket.set_nonblocking(false)?;
         request_local_addresses(&socket, socket.local_addr()?)?;
+        request_times(&socket)?;
         enlarge(&socket, 1);
         Self::new(socket, Vec::new())
     }
@@ -132,6 +133,7 @@ fn create(address: SocketAddr, sockets: usize) -> io::Result<UdpSocket> {
         setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
     }
     request_local_addresses(&socket, address)?;
+    request_times(&socket)?;
     enlarge(&socket, sockets);
     Ok(socket)
 }

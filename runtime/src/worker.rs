@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
-use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreError};
+use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreError, UnixTime};
 
 use crate::counters::BatchCounts;
-use crate::datagrams::{Inbox, Path, ReceiveMode};
+use crate::datagrams::{Arrival, Inbox, Path, ReceiveMode};
 use crate::heartbeat::Heartbeat;
 use crate::metrics::Running;
 use crate::pool::Pool;
@@ -51,6 +51,15 @@ impl<'a, S> Backend<'a, S> {
     pub(crate) fn socket(&self) -> &'a UdpSocket {
         self.socket
     }
+}
+
+/// How long a client waits for its reply: a request that has waited longer in the receive buffer is dropped, as its client
+/// is gone, and others wait behind it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether the client of a datagram that was received at `at` is gone. Civil time may go back: then it is not.
+fn is_stale(at: UnixTime, now: UnixTime) -> bool {
+    now.before(PATIENCE) > at
 }
 
 /// What a receive has brought.
@@ -147,7 +156,8 @@ impl<'a, S: Store> Worker<'a, S> {
         // The clock is read when the first datagram is there, and the policy is the one of that moment, not of the
         // moment at which the wait began.
         let mut moment = None;
-        let received = inbox.receive(socket, mode, |path, datagram| {
+        let received = inbox.receive(socket, mode, |arrival: Arrival, datagram| {
+            let path = arrival.path;
             if datagram.is_empty() && stop.has_begun() {
                 // A stop sends empty datagrams to wake the workers. Others may wait behind it.
                 woken = true;
@@ -160,6 +170,10 @@ impl<'a, S: Store> Worker<'a, S> {
             });
             if let Some(shard) = shard {
                 shard.heard(path.peer.ip());
+            }
+            if arrival.at.is_some_and(|at| is_stale(at, now.wall)) {
+                counts.stale += 1;
+                return;
             }
             if let Err(reason) = batch.accept(&responder.server, path, datagram, now) {
                 counts.ignored(reason);

@@ -20,7 +20,7 @@ use crate::pidfile::PidFile;
 use crate::settings::{Settings, Sources};
 use crate::status::StatusServer;
 use crate::systemd::Manager;
-use crate::{detach, engine, forward, rules, systemd};
+use crate::{detach, engine, forward, rules, systemd, unsent};
 
 pub(crate) use error::StartError;
 use serve::Resources;
@@ -133,12 +133,13 @@ fn start(
     let driver = RuntimeDriver::new(settings.runtime)?;
     let control = engine.lend.take().and_then(|lend| ControlServer::bind(&settings.database, lend));
     let forwarding = forward::start(targets)?;
+    let unsent = home.resolve(unsent::NAME);
     let listening = announce(settings, &sockets)?;
     let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     let page = status.map(|status| (status, sources.rows().collect()));
     let resources =
-        Resources { sockets, policy, engine, control, forwarding, page, manager, announcement, listening };
+        Resources { sockets, policy, engine, control, forwarding, unsent, page, manager, announcement, listening };
     let served = resources.serve(settings, logs, driver);
     log::info!("Server shutdown.");
     pid_file.into_iter().for_each(PidFile::remove);

@@ -1,6 +1,7 @@
 //! Serves with everything open, and closes it in order.
 
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::thread;
 
 use nix::sys::signal::{Signal, kill};
@@ -18,6 +19,7 @@ use crate::rules;
 use crate::settings::{SettingRow, Settings};
 use crate::status::{Facts, StatusServer};
 use crate::systemd::Manager;
+use crate::unsent;
 
 /// Everything that is open for serving.
 pub(super) struct Resources {
@@ -27,6 +29,8 @@ pub(super) struct Resources {
     /// The socket for `pyzorctl`.
     pub(super) control: Option<ControlServer>,
     pub(super) forwarding: Option<Forwarding>,
+    /// The file that keeps what a stop could not forward.
+    pub(super) unsent: PathBuf,
     /// The status page, and the settings that it shows.
     pub(super) page: Option<(StatusServer, Vec<SettingRow>)>,
     pub(super) manager: Manager,
@@ -44,7 +48,7 @@ impl Resources {
         logs: &Logs,
         driver: RuntimeDriver,
     ) -> Result<(), StartError> {
-        let Self { sockets, policy, engine, control, forwarding, page, manager, announcement, listening } = self;
+        let Self { sockets, policy, engine, control, forwarding, unsent, page, manager, announcement, listening } = self;
         let EngineStores { stores, upkeep, probe, .. } = engine;
         let counters = match page {
             Some(_) => Counters::detailed(settings.workers + settings.connections),
@@ -75,6 +79,8 @@ impl Resources {
                 period: manager.period(),
                 notify: &mut |change| {
                     if change == StatusChange::Started {
+                        // A start that fails keeps them for the next one.
+                        forwarding.iter().for_each(|forwarding| unsent::restore(&unsent, forwarding));
                         announcement.iter().for_each(announce);
                         manager.ready(&listening);
                     }
@@ -104,7 +110,12 @@ impl Resources {
         log::info!("{counters}");
         // Closed before the wait for other servers: a client that asks now is told at once that this one is gone.
         drop(sockets);
-        forwarding.into_iter().flat_map(Forwarding::stop).for_each(|line| log::info!("{line}"));
+        if let Some(forwarding) = forwarding {
+            let servers = forwarding.servers();
+            let (report, left) = forwarding.stop();
+            report.iter().for_each(|line| log::info!("{line}"));
+            unsent::keep(&unsent, &servers, &left);
+        }
         served
     }
 }

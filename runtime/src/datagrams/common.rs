@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 
 use nix::errno::Errno;
 use nix::sys::socket::SockaddrStorage;
+use pyzord_core::UnixTime;
+
+use super::path::Path;
 
 /// The most datagrams that are received or sent in one call.
 pub(super) const BATCH: usize = 64;
@@ -18,6 +21,14 @@ pub(crate) enum ReceiveMode {
     WaitForFirst,
     /// Never waits.
     NonBlocking,
+}
+
+/// Where a datagram came from, and when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) path: Path,
+    /// When the system received it; `None` if the system does not tell it.
+    pub(crate) at: Option<UnixTime>,
 }
 
 /// How many replies of a batch the system accepted and refused.

@@ -8,8 +8,8 @@ use arrayvec::ArrayVec;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
-use super::common::{BATCH, Buffer, ReceiveMode, Sent, to_std};
-use super::packet_info::{PacketInfo, local_address, receive_space};
+use super::common::{Arrival, BATCH, Buffer, ReceiveMode, Sent, to_std};
+use super::packet_info::{PacketInfo, read_messages, receive_space};
 use super::path::{LocalAddress, Path};
 
 type Headers = MultiHeaders<SockaddrStorage>;
@@ -32,12 +32,12 @@ impl Inbox {
         Self { buffers: buffers(), headers: MultiHeaders::preallocate(BATCH, Some(space)), warned: false }
     }
 
-    /// Receives the datagrams that are there, and hands over each of them with its path.
+    /// Receives the datagrams that are there, and hands over each of them with its path and time.
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,
         mode: ReceiveMode,
-        mut each: impl FnMut(Path, &[u8]),
+        mut each: impl FnMut(Arrival, &[u8]),
     ) -> io::Result<()> {
         let flags = match mode {
             ReceiveMode::WaitForFirst => MsgFlags::MSG_WAITFORONE,
@@ -52,16 +52,16 @@ impl Inbox {
                 log::error!("received a datagram without its sender's address: it gets no reply");
                 continue;
             };
-            let local = match message.cmsgs() {
-                Ok(messages) => local_address(messages),
+            let (local, at) = match message.cmsgs() {
+                Ok(messages) => read_messages(messages),
                 // Cut, since there was no room for all of them.
                 Err(_) => {
                     cut = true;
-                    None
+                    (None, None)
                 }
             };
             // No slice: the datagram is empty.
-            each(Path { peer, local }, message.iovs().next().unwrap_or_default());
+            each(Arrival { path: Path { peer, local }, at }, message.iovs().next().unwrap_or_default());
         }
         if cut {
             self.make_room();

@@ -13,10 +13,10 @@ mod tests;
 
 pub use path::{LocalAddress, Path};
 
-pub(crate) use common::{ReceiveMode, Sent};
+pub(crate) use common::{Arrival, ReceiveMode, Sent};
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Inbox, Outbox};
 #[cfg(target_os = "linux")]
-pub(crate) use packet_info::request_local_addresses;
+pub(crate) use packet_info::{request_local_addresses, request_times};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use portable::{Inbox, Outbox, request_local_addresses};
+pub(crate) use portable::{Inbox, Outbox, request_local_addresses, request_times};

@@ -7,12 +7,18 @@ use std::os::fd::AsRawFd as _;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg, sendto};
 
-use super::common::{BATCH, Buffer, ReceiveMode, Sent, to_std};
+use super::common::{Arrival, BATCH, Buffer, ReceiveMode, Sent, to_std};
 use super::path::Path;
 
 /// Does nothing: no portable call tells local addresses.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn request_local_addresses(_: &impl std::os::fd::AsFd, _: SocketAddr) -> io::Result<()> {
+    Ok(())
+}
+
+/// Does nothing: not every system tells when it received a datagram.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn request_times(_: &impl std::os::fd::AsFd) -> io::Result<()> {
     Ok(())
 }
 
@@ -32,7 +38,7 @@ impl Inbox {
         &mut self,
         socket: &UdpSocket,
         mode: ReceiveMode,
-        mut each: impl FnMut(Path, &[u8]),
+        mut each: impl FnMut(Arrival, &[u8]),
     ) -> io::Result<()> {
         for received in 0..BATCH {
             let flags = if mode == ReceiveMode::WaitForFirst && received == 0 {
@@ -49,7 +55,8 @@ impl Inbox {
                         continue;
                     };
                     // No slice: the datagram is empty.
-                    each(Path { peer, local: None }, message.iovs().next().unwrap_or_default());
+                    let arrival = Arrival { path: Path { peer, local: None }, at: None };
+                    each(arrival, message.iovs().next().unwrap_or_default());
                 }
                 Err(error) if received == 0 => return Err(error.into()),
                 Err(_) => break,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::common::{BATCH, ReceiveMode, Sent};
+use super::common::{Arrival, BATCH, ReceiveMode, Sent};
 use super::path::Path;
 
 fn socket(address: &str) -> (UdpSocket, SocketAddr) {
@@ -38,7 +38,9 @@ macro_rules! suite {
                     let (mut inbox, mut outbox, mut received) = (Inbox::new(), Outbox::new(), Vec::new());
                     while received.len() < expected.len() {
                         let before = received.len();
-                        let collect = |path: Path, datagram: &[u8]| received.push((path, datagram.to_vec()));
+                        let collect = |arrival: Arrival, datagram: &[u8]| {
+                            received.push((arrival.path, datagram.to_vec()));
+                        };
                         inbox.receive(&server, ReceiveMode::WaitForFirst, collect).unwrap();
                         assert!(received.len() - before <= BATCH);
                         let replies =
@@ -95,8 +97,8 @@ macro_rules! suite {
                     client.connect((local, address.port())).unwrap();
                     client.send(b"request").unwrap();
                     let (mut inbox, mut outbox) = (Inbox::new(), Outbox::new());
-                    let answer = |path: Path, datagram: &[u8]| {
-                        let sent = outbox.send(&server, [(path, datagram)].into_iter());
+                    let answer = |arrival: Arrival, datagram: &[u8]| {
+                        let sent = outbox.send(&server, [(arrival.path, datagram)].into_iter());
                         assert_eq!(sent, Sent { accepted: 1, no_room: 0, failed: 0 });
                     };
                     inbox.receive(&server, ReceiveMode::WaitForFirst, answer).unwrap();
@@ -139,7 +141,7 @@ mod local_addresses {
     fn receive(inbox: &mut Inbox, server: &UdpSocket, count: usize) -> Vec<(Path, Vec<u8>)> {
         let mut received = Vec::new();
         while received.len() < count {
-            let collect = |path, datagram: &[u8]| received.push((path, datagram.to_vec()));
+            let collect = |arrival: Arrival, datagram: &[u8]| received.push((arrival.path, datagram.to_vec()));
             inbox.receive(server, ReceiveMode::WaitForFirst, collect).unwrap();
         }
         received
