@@ -133,6 +133,17 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// An empty pid file stayed where the disk was full.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pid_file_that_cannot_be_written_is_not_left_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pyzord.pid");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        assert!(PidFile::write(path.clone()).is_err());
+        assert!(fs::symlink_metadata(&path).is_err());
+    }
+
     /// A process with the name pyzord.
     struct Pyzord(Child);
 

@@ -58,7 +58,9 @@ pub(crate) fn keep(path: &Path, servers: &[String], unsent: &[Unsent]) {
         Ok(()) => log::warn!(
             "{kept} digests could not be forwarded before the stop; the next start sends them, from {name}"
         ),
-        Err(error) => log::error!("{name}: {} digests that wait to be forwarded are lost: {error}", unsent.len()),
+        Err(error) => {
+            log::error!("{name}: {} digests that wait to be forwarded are lost: {error}", unsent.len());
+        }
     }
     if kept < unsent.len() {
         log::warn!("{name}: {} digests have no room and are lost", unsent.len() - kept);

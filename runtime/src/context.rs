@@ -98,6 +98,11 @@ impl<'a> WorkerContext<'a> {
         ServiceParts { backends, remote_stores, maintenance }
     }
 
+    #[cfg(test)]
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Returns a worker, which stays in the thread that calls this.
     pub(crate) fn worker<'c, S: Store>(&'c self, backend: Backend<'c, S>) -> Worker<'c, S> {
         Worker::new(self.responder(backend.socket()), backend, &self.stop)
@@ -132,7 +137,7 @@ impl<'a> WorkerContext<'a> {
             on_answered: self.on_answered,
             clock: self.clock,
             shard: self.counters.shard(),
-            outbox: Outbox::new(),
+            outbox: Outbox::new(self.sockets.lanes()),
         }
     }
 }

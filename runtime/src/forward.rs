@@ -139,7 +139,14 @@ struct Post {
 impl Post {
     fn new(forwarder: &Forwarder) -> Self {
         let totals = forwarder.totals().map(|(remote, totals)| (remote.to_string(), totals)).collect();
-        Self { counts: Vec::with_capacity(ROOM), dropped: 0, found: Vec::new(), stop: false, totals, unsent: Vec::new() }
+        Self {
+            counts: Vec::with_capacity(ROOM),
+            dropped: 0,
+            found: Vec::new(),
+            stop: false,
+            totals,
+            unsent: Vec::new(),
+        }
     }
 }
 

@@ -16,6 +16,8 @@ mod file_limits;
 mod forward;
 mod guard;
 mod heartbeat;
+#[cfg(test)]
+mod last_requests;
 mod maintenance;
 mod metrics;
 mod pool;

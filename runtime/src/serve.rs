@@ -1,7 +1,7 @@
 //! The threads of a server.
 //!
 //! - **Workers**, each with a socket of its own on Linux (`SO_REUSEPORT`): the kernel gives each sender's datagrams to one
-//!   of them. With gdbm they share one open file behind one lock, and ask it themselves.
+//!   of them. Spare sockets on the same port send only, for replies that find a worker's send buffer full. With gdbm they share one open file behind one lock, and ask it themselves.
 //! - **Threads with a remote store**, one for each connection: they take batches from the pool and send the replies. A
 //!   lost connection is made again on a thread of its own; until it is there, calls fail at once.
 //! - **The main thread**: it waits for commands, and does the store's upkeep between them: a sync at the start and every

@@ -231,3 +231,18 @@ impl<'a, S: Store> Worker<'a, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_goes_back_makes_no_request_old() {
+        for (received, now, stale) in
+            [(100, 100, false), (100, 105, false), (100, 106, true), (1000, 5, false)]
+        {
+            let time = UnixTime::from_seconds;
+            assert_eq!(is_stale(time(received), time(now)), stale, "{received} {now}");
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Opens everything that the settings name, in an order that keeps root's rights short, and serves.
 
 mod error;
+#[cfg(target_os = "linux")]
+mod port_watch;
 mod serve;
 mod watch;
 
@@ -23,7 +25,7 @@ use crate::systemd::Manager;
 use crate::{detach, engine, forward, rules, systemd, unsent};
 
 pub(crate) use error::StartError;
-use serve::Resources;
+use serve::{Readiness, Resources};
 use watch::StartWatch;
 
 /// The smallest receive buffer without a warning, in bytes: it has room for some hundred requests.
@@ -138,8 +140,8 @@ fn start(
     let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     let page = status.map(|status| (status, sources.rows().collect()));
-    let resources =
-        Resources { sockets, policy, engine, control, forwarding, unsent, page, manager, announcement, listening };
+    let readiness = Readiness { manager, announcement, listening };
+    let resources = Resources { sockets, policy, engine, control, forwarding, unsent, page, readiness };
     let served = resources.serve(settings, logs, driver);
     log::info!("Server shutdown.");
     pid_file.into_iter().for_each(PidFile::remove);

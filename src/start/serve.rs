@@ -1,8 +1,8 @@
 //! Serves with everything open, and closes it in order.
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::thread;
+use std::path::{Path, PathBuf};
+use std::thread::{self, Scope};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -33,11 +33,7 @@ pub(super) struct Resources {
     pub(super) unsent: PathBuf,
     /// The status page, and the settings that it shows.
     pub(super) page: Option<(StatusServer, Vec<SettingRow>)>,
-    pub(super) manager: Manager,
-    /// What tells the parent of a detached server that it serves.
-    pub(super) announcement: Option<Announcement>,
-    /// Where requests go, for the service manager.
-    pub(super) listening: String,
+    pub(super) readiness: Readiness,
 }
 
 impl Resources {
@@ -48,7 +44,7 @@ impl Resources {
         logs: &Logs,
         driver: RuntimeDriver,
     ) -> Result<(), StartError> {
-        let Self { sockets, policy, engine, control, forwarding, unsent, page, manager, announcement, listening } = self;
+        let Self { sockets, policy, engine, control, forwarding, unsent, page, readiness } = self;
         let EngineStores { stores, upkeep, probe, .. } = engine;
         let counters = match page {
             Some(_) => Counters::detailed(settings.workers + settings.connections),
@@ -76,15 +72,13 @@ impl Resources {
                 }
             },
             supervisor: Some(Supervisor {
-                period: manager.period(),
+                period: readiness.manager.period(),
                 notify: &mut |change| {
                     if change == StatusChange::Started {
                         // A start that fails keeps them for the next one.
                         forwarding.iter().for_each(|forwarding| unsent::restore(&unsent, forwarding));
-                        announcement.iter().for_each(announce);
-                        manager.ready(&listening);
                     }
-                    manager.notify(change);
+                    readiness.notify(change);
                 },
             }),
         };
@@ -96,27 +90,42 @@ impl Resources {
         let served = thread::scope(|scope| {
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
-            let thread = |name: &str| thread::Builder::new().name(name.to_owned());
             if let Some((status, facts)) = &page {
-                let serve = || status.serve(&ended, facts, &counters, probe);
-                thread("status").spawn_scoped(scope, serve).map_err(StartError::Threads)?;
+                spawn(scope, "status", || status.serve(&ended, facts, &counters, probe))?;
             }
             if let Some(control) = &control {
-                let serve = || control.serve(&ended, clock);
-                thread("control").spawn_scoped(scope, serve).map_err(StartError::Threads)?;
+                spawn(scope, "control", || control.serve(&ended, clock))?;
             }
+            #[cfg(target_os = "linux")]
+            spawn(scope, "port", || super::port_watch::watch(&sockets, &ended))?;
             Ok(driver.serve(service)?)
         });
         log::info!("{counters}");
         // Closed before the wait for other servers: a client that asks now is told at once that this one is gone.
         drop(sockets);
         if let Some(forwarding) = forwarding {
-            let servers = forwarding.servers();
-            let (report, left) = forwarding.stop();
-            report.iter().for_each(|line| log::info!("{line}"));
-            unsent::keep(&unsent, &servers, &left);
+            stop_forwarding(forwarding, &unsent);
         }
         served
+    }
+}
+
+/// The processes that wait for the end of the start.
+pub(super) struct Readiness {
+    pub(super) manager: Manager,
+    /// What tells the parent of a detached server that it serves.
+    pub(super) announcement: Option<Announcement>,
+    /// Where requests go, for the service manager.
+    pub(super) listening: String,
+}
+
+impl Readiness {
+    fn notify(&self, change: StatusChange) {
+        if change == StatusChange::Started {
+            self.announcement.iter().for_each(announce);
+            self.manager.ready(&self.listening);
+        }
+        self.manager.notify(change);
     }
 }
 
@@ -129,6 +138,23 @@ fn announce(announcement: &Announcement) {
             log::error!("the server cannot end itself: {error}");
         }
     }
+}
+
+/// Starts one of the threads that serve beside the workers.
+fn spawn<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    serve: impl FnOnce() + Send + 'scope,
+) -> Result<(), StartError> {
+    let thread = thread::Builder::new().name(name.to_owned());
+    thread.spawn_scoped(scope, serve).map(drop).map_err(StartError::Threads)
+}
+
+fn stop_forwarding(forwarding: Forwarding, unsent: &Path) {
+    let servers = forwarding.servers();
+    let (report, left) = forwarding.stop();
+    report.iter().for_each(|line| log::info!("{line}"));
+    unsent::keep(unsent, &servers, &left);
 }
 
 fn facts(

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod parity;
+#[cfg(target_os = "linux")]
+mod slow;
 mod stop;
 mod suite;
 mod supervisor;

@@ -213,8 +213,8 @@ impl Target {
     /// Returns the digests that were never sent, the oldest of each operation first.
     pub(super) fn unsent(&self) -> impl Iterator<Item = Counted> {
         let gathered = self.requests.iter().filter(|request| request.tries == 0);
-        let gathered = gathered
-            .flat_map(|request| request.digests.iter().map(|digest| (*digest, request.operation)));
+        let gathered =
+            gathered.flat_map(|request| request.digests.iter().map(|digest| (*digest, request.operation)));
         let waiting =
             self.queues.iter().flat_map(|queue| queue.iter().map(|digest| (digest, queue.operation)));
         gathered

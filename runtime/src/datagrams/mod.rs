@@ -1,6 +1,7 @@
 //! Datagrams in batches: those that have come in are received together, and their replies are sent together.
 
 mod common;
+mod lanes;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -14,6 +15,7 @@ mod tests;
 pub use path::{LocalAddress, Path};
 
 pub(crate) use common::{Arrival, ReceiveMode, Sent};
+pub(crate) use lanes::Lanes;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Inbox, Outbox};
 #[cfg(target_os = "linux")]

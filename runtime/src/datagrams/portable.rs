@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg, sendto};
 
 use super::common::{Arrival, BATCH, Buffer, ReceiveMode, Sent, to_std};
+use super::lanes::Lanes;
 use super::path::Path;
 
 /// Does nothing: no portable call tells local addresses.
@@ -71,7 +72,7 @@ impl Inbox {
 pub(crate) struct Outbox;
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(_: Lanes) -> Self {
         Self
     }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::common::{Arrival, BATCH, ReceiveMode, Sent};
+use super::lanes::Lanes;
 use super::path::Path;
 
 fn socket(address: &str) -> (UdpSocket, SocketAddr) {
@@ -35,7 +36,8 @@ macro_rules! suite {
                     expected
                         .iter()
                         .for_each(|datagram| assert!(client.send_to(datagram, server_address).is_ok()));
-                    let (mut inbox, mut outbox, mut received) = (Inbox::new(), Outbox::new(), Vec::new());
+                    let (mut inbox, mut outbox, mut received) =
+                        (Inbox::new(), Outbox::new(Lanes::default()), Vec::new());
                     while received.len() < expected.len() {
                         let before = received.len();
                         let collect = |arrival: Arrival, datagram: &[u8]| {
@@ -46,7 +48,10 @@ macro_rules! suite {
                         let replies =
                             received[before..].iter().map(|(path, datagram)| (*path, &datagram[..]));
                         let count = replies.len() as u64;
-                        assert_eq!(outbox.send(&server, replies), Sent { accepted: count, no_room: 0, failed: 0 });
+                        assert_eq!(
+                            outbox.send(&server, replies),
+                            Sent { accepted: count, no_room: 0, failed: 0 }
+                        );
                     }
                     // The socket has one address only.
                     assert!(received.iter().all(|(path, _)| *path == to(client_address)));
@@ -75,7 +80,7 @@ macro_rules! suite {
                 let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
                 let replies =
                     [nowhere, address, nowhere, nowhere, address].map(|peer| (to(peer), &b"reply"[..]));
-                let sent = Outbox::new().send(&server, replies.into_iter());
+                let sent = Outbox::new(Lanes::default()).send(&server, replies.into_iter());
                 assert_eq!(sent, Sent { accepted: 2, no_room: 0, failed: 3 });
                 let mut reply = [0; 10];
                 assert_eq!((client.recv(&mut reply).unwrap(), client.recv(&mut reply).unwrap()), (5, 5));
@@ -96,7 +101,7 @@ macro_rules! suite {
                     let ((server, address), (client, _)) = (socket(wildcard), socket(local));
                     client.connect((local, address.port())).unwrap();
                     client.send(b"request").unwrap();
-                    let (mut inbox, mut outbox) = (Inbox::new(), Outbox::new());
+                    let (mut inbox, mut outbox) = (Inbox::new(), Outbox::new(Lanes::default()));
                     let answer = |arrival: Arrival, datagram: &[u8]| {
                         let sent = outbox.send(&server, [(arrival.path, datagram)].into_iter());
                         assert_eq!(sent, Sent { accepted: 1, no_room: 0, failed: 0 });
@@ -141,14 +146,15 @@ mod local_addresses {
     fn receive(inbox: &mut Inbox, server: &UdpSocket, count: usize) -> Vec<(Path, Vec<u8>)> {
         let mut received = Vec::new();
         while received.len() < count {
-            let collect = |arrival: Arrival, datagram: &[u8]| received.push((arrival.path, datagram.to_vec()));
+            let collect =
+                |arrival: Arrival, datagram: &[u8]| received.push((arrival.path, datagram.to_vec()));
             inbox.receive(server, ReceiveMode::WaitForFirst, collect).unwrap();
         }
         received
     }
 
     fn send(server: &UdpSocket, replies: &[(Path, Vec<u8>)]) -> Sent {
-        Outbox::new().send(server, replies.iter().map(|(path, reply)| (*path, &reply[..])))
+        Outbox::new(Lanes::default()).send(server, replies.iter().map(|(path, reply)| (*path, &reply[..])))
     }
 
     fn local(ip: impl Into<IpAddr>) -> Option<LocalAddress> {
