@@ -1,19 +1,22 @@
 //! `--detach`: starts the server in the background and tells whether it serves.
 //!
 //! The parent starts the same program again, as a child in a session of its own, and waits. The child opens all files
-//! and sockets and then writes one line to its standard output, a pipe; only then the parent exits with 0. Until that
-//! moment the child's errors go to the parent's terminal. A new program instead of a fork inherits no locks and no
+//! and sockets and, once all its workers run, writes one line to its standard output, a pipe; only then the parent exits
+//! with 0. Until that moment the child's errors go to the parent's terminal, and a parent that is ended ends the child. A new program instead of a fork inherits no locks and no
 //! half-copied state, however many threads exist.
 
 use std::env;
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use nix::unistd::{dup2_stderr, dup2_stdout, getppid, setsid};
 use thiserror::Error;
+
+use crate::systemd;
 
 /// Marks the child with its parent's id: a value inherited from another process has no meaning.
 const MARK: &str = "PYZORD_DETACHED_BY";
@@ -48,6 +51,7 @@ pub(crate) fn is_child() -> bool {
 
 /// Starts the child and waits until it serves or ends.
 pub(crate) fn start_child() -> Result<ExitCode, DetachError> {
+    close_inherited().map_err(DetachError::Start)?;
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| "pyzord".into());
     let (mut reader, writer) = io::pipe().map_err(DetachError::Start)?;
@@ -74,19 +78,52 @@ pub(crate) fn start_child() -> Result<ExitCode, DetachError> {
     }
 }
 
+/// Closes the descriptors that the caller has left open, but for the standard ones and the sockets of a service manager:
+/// a server that runs on would hold the caller's lock or pipe. Call it before this process opens anything.
+fn close_inherited() -> io::Result<()> {
+    let directory = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok();
+    let open: Vec<RawFd> = match fs::read_dir(directory) {
+        Ok(entries) => entries.filter_map(number).collect(),
+        // A system without this directory, or a jail that has none mounted.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let first_inherited = systemd::FIRST_PASSED.saturating_add(systemd::passed_count());
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor >= first_inherited) {
+        // The one that read the directory is closed already.
+        let _ = nix::unistd::close(descriptor);
+    }
+    Ok(())
+}
+
 /// Leaves the terminal: no key that is typed there reaches this process.
 pub(crate) fn leave_terminal() -> Result<(), DetachError> {
     setsid().map(drop).map_err(|error| DetachError::LeaveTerminal(error.into()))
 }
 
-/// Tells the parent that the child serves, and sends all further output to `path`.
-pub(crate) fn announce(path: &Path) -> Result<(), DetachError> {
-    let failed = |cause: io::Error| DetachError::Output { path: path.to_owned(), cause };
-    let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
-    env::set_current_dir("/").map_err(failed)?;
-    // What was logged so far belongs to the parent's terminal.
-    log::logger().flush();
-    // If the parent has ended, no process waits for this line.
-    let _ = io::stdout().write_all(SERVING).and_then(|()| io::stdout().flush());
-    dup2_stdout(&file).and_then(|()| dup2_stderr(&file)).map_err(|error| failed(error.into()))
+/// A child that is ready to tell its parent that it serves.
+#[derive(Debug)]
+pub(crate) struct Announcement(File);
+
+impl Announcement {
+    /// Opens the file for all further output.
+    pub(crate) fn prepare(path: &Path) -> Result<Self, DetachError> {
+        let failed = |cause: io::Error| DetachError::Output { path: path.to_owned(), cause };
+        let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+        env::set_current_dir("/").map_err(failed)?;
+        Ok(Self(file))
+    }
+
+    /// Tells the parent that the child serves, and sends all further output to the file. Returns whether the parent has
+    /// heard it.
+    pub(crate) fn send(&self) -> bool {
+        // What was logged so far belongs to the parent's terminal.
+        log::logger().flush();
+        let told = io::stdout().write_all(SERVING).and_then(|()| io::stdout().flush());
+        if let Err(error) = dup2_stdout(&self.0).and_then(|()| dup2_stderr(&self.0)) {
+            log::error!("the output does not go to its file: {error}");
+        }
+        told.is_ok()
+    }
 }

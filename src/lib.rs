@@ -30,6 +30,7 @@ mod stderr_logger;
 mod system_account;
 mod systemd;
 mod times;
+mod unsent;
 
 use std::process::ExitCode;
 

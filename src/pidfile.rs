@@ -1,7 +1,7 @@
 //! The pid file of a detached server.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -89,9 +89,14 @@ impl PidFile {
         }
     }
 
-    /// Writes this process's id.
+    /// Writes this process's id. On a full disk no empty file is left.
     pub(crate) fn write(path: PathBuf) -> Result<Self, PidFileError> {
-        match fs::write(&path, format!("{}\n", std::process::id())) {
+        let written = fs::File::create(&path).and_then(|mut file| {
+            let written = file.write_all(format!("{}\n", std::process::id()).as_bytes());
+            // The first error is the one that counts; a stale id is gone already.
+            written.inspect_err(|_| drop(fs::remove_file(&path)))
+        });
+        match written {
             Ok(()) => Ok(Self(path)),
             Err(cause) => Err(PidFileError::Io { path, cause }),
         }
@@ -137,6 +142,17 @@ mod tests {
         }
         PidFile::write(path.clone()).unwrap().remove();
         assert!(!path.exists());
+    }
+
+    /// An empty pid file stayed where the disk was full.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pid_file_that_cannot_be_written_is_not_left_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pyzord.pid");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        assert!(PidFile::write(path.clone()).is_err());
+        assert!(fs::symlink_metadata(&path).is_err());
     }
 
     /// A process with the name pyzord.

@@ -71,6 +71,8 @@ impl Manager {
     /// Reports a change of the server's status.
     pub(crate) fn notify(&self, change: StatusChange) {
         match change {
+            // `ready` says it, with the address.
+            StatusChange::Started => (),
             StatusChange::Reloading => {
                 self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic_micros()));
             }
@@ -132,6 +134,16 @@ fn watchdog() -> Option<Duration> {
 fn monotonic_micros() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000)
+}
+
+/// The first descriptor that a manager passes.
+pub(crate) const FIRST_PASSED: i32 = 3;
+
+/// Returns the number of descriptors that the manager has passed to this process.
+pub(crate) fn passed_count() -> i32 {
+    let number = |name| env::var(name).ok()?.parse::<u32>().ok();
+    let ours = number("LISTEN_PID") == Some(std::process::id());
+    number("LISTEN_FDS").filter(|_| ours).and_then(|count| i32::try_from(count).ok()).unwrap_or(0)
 }
 
 /// Returns the socket that the manager has bound for this process, if any. Call it before any thread exists: it removes

@@ -188,7 +188,7 @@ fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
                 on_answered: &|_| (),
                 supervisor: None,
             };
-            pyzord_runtime_std::serve(service, &receiver);
+            pyzord_runtime_std::serve(service, &receiver).unwrap();
         });
         test(sockets.address().unwrap());
         drop(commands);

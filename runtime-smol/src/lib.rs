@@ -23,7 +23,7 @@
 //!     on_answered: &|_answered| (),
 //!     supervisor: None,
 //! };
-//! serve(service, signals.commands());
+//! serve(service, signals.commands())?;
 //! # Ok(())
 //! # }
 //! ```

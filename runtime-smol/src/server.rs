@@ -1,5 +1,6 @@
 //! Serving with commands from an asynchronous stream.
 
+use std::io;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -13,8 +14,14 @@ use pyzord_runtime::{Command, Service};
 ///
 /// That thread alone waits in the reactor. Workers wait in the system call that receives: it takes two calls for a
 /// request, and a wait in the reactor nine.
-pub fn serve<S: Store>(service: Service<'_, S>, mut commands: impl Stream<Item = Command> + Unpin) {
-    pyzord_runtime::serve(service, |timeout| block_on(next_command(&mut commands, timeout)));
+///
+/// # Errors
+/// When the system refuses a thread.
+pub fn serve<S: Store>(
+    service: Service<'_, S>,
+    mut commands: impl Stream<Item = Command> + Unpin,
+) -> io::Result<()> {
+    pyzord_runtime::serve(service, |timeout| block_on(next_command(&mut commands, timeout)))
 }
 
 async fn next_command(

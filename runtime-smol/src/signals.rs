@@ -7,8 +7,14 @@ use futures_lite::{Stream, StreamExt as _};
 use pyzord_runtime::Command;
 
 /// TERM, INT, USR1 and HUP, with handlers in place of their default effects.
+///
+/// A handler writes into a socket, which loses a signal if it is full: signals that stop have one of their own, which
+/// many reloads cannot fill.
 #[derive(Debug)]
-pub struct Signals(async_signal::Signals);
+pub struct Signals {
+    stops: async_signal::Signals,
+    reloads: async_signal::Signals,
+}
 
 impl Signals {
     /// Installs the handlers. A signal that comes before [`commands`](Self::commands) waits.
@@ -16,12 +22,15 @@ impl Signals {
     /// # Errors
     /// When a handler cannot be installed.
     pub fn install() -> io::Result<Self> {
-        async_signal::Signals::new([Signal::Term, Signal::Int, Signal::Usr1, Signal::Hup]).map(Self)
+        Ok(Self {
+            stops: async_signal::Signals::new([Signal::Term, Signal::Int])?,
+            reloads: async_signal::Signals::new([Signal::Usr1, Signal::Hup])?,
+        })
     }
 
-    /// Returns the signals as commands: TERM and INT stop, USR1 and HUP reload.
+    /// Returns the signals as commands: TERM and INT stop, USR1 and HUP reload. Stops come first.
     pub fn commands(self) -> impl Stream<Item = Command> + Unpin {
-        self.0.filter_map(|signal| match signal {
+        self.stops.or(self.reloads).filter_map(|signal| match signal {
             Ok(signal @ (Signal::Usr1 | Signal::Hup)) => Some(tell(signal, Command::Reload)),
             Ok(signal) => Some(tell(signal, Command::Stop)),
             Err(error) => {

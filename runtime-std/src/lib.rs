@@ -13,7 +13,7 @@
 //! let signals = Signals::block()?;
 //! let sockets = Sockets::bind("127.0.0.1", 24441, 1)?;
 //! let (commands, receiver) = mpsc::channel();
-//! signals.forward(commands);
+//! signals.forward(commands)?;
 //! let service = Service {
 //!     sockets: &sockets,
 //!     server: Server::new(Policy::default(), shared_guard(Limits::default())?),
@@ -25,7 +25,7 @@
 //!     on_answered: &|_answered| (),
 //!     supervisor: None,
 //! };
-//! serve(service, &receiver);
+//! serve(service, &receiver)?;
 //! # Ok(())
 //! # }
 //! ```

@@ -29,8 +29,11 @@ impl Signals {
 
     /// Starts the thread that turns signals into commands: TERM and INT stop, USR1 and HUP reload. It ends when the
     /// receiver is dropped and the next signal comes, or with the process.
-    pub fn forward(self, commands: Sender<Command>) {
-        thread::spawn(move || {
+    ///
+    /// # Errors
+    /// When the system refuses the thread.
+    pub fn forward(self, commands: Sender<Command>) -> io::Result<()> {
+        let forward = move || {
             while let Ok(signal) = self.0.wait() {
                 let command = match signal {
                     Signal::SIGUSR1 | Signal::SIGHUP => Command::Reload,
@@ -41,6 +44,7 @@ impl Signals {
                     return;
                 }
             }
-        });
+        };
+        thread::Builder::new().name("signals".into()).spawn(forward).map(drop)
     }
 }

@@ -19,6 +19,7 @@ use crate::responder::{OnAnswered, Responder};
 use crate::service::{Service, Stores};
 use crate::socket::Sockets;
 use crate::stand_in::StandIn;
+use crate::stop::Stop;
 use crate::upkeep::Upkeep;
 use crate::worker::{Backend, Worker};
 
@@ -37,7 +38,7 @@ pub(crate) struct WorkerContext<'a> {
     pool: Pool,
     /// Requests that need the store wait for a remote one.
     is_remote: bool,
-    stop: AtomicBool,
+    stop: Stop,
     workers_ended: AtomicBool,
     end_upkeep: AtomicBool,
 }
@@ -73,7 +74,7 @@ impl<'a> WorkerContext<'a> {
             policy: Reloadable::new(Arc::clone(service.server.policy())),
             pool: Pool::new(remote_stores),
             is_remote: matches!(service.stores, Stores::Remote { .. }),
-            stop: AtomicBool::new(false),
+            stop: Stop::default(),
             workers_ended: AtomicBool::new(false),
             end_upkeep: AtomicBool::new(false),
         }
@@ -115,6 +116,11 @@ impl<'a> WorkerContext<'a> {
         ServiceParts { backends, remote_stores, maintenance, upkeep }
     }
 
+    #[cfg(test)]
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Returns a worker, which stays in the thread that calls this.
     pub(crate) fn worker<'c, S: Store>(&'c self, backend: Backend<'c, S>) -> Worker<'c, S> {
         Worker::new(self.responder(backend.socket()), backend, &self.stop)
@@ -146,18 +152,18 @@ impl<'a> WorkerContext<'a> {
 
     /// Answers the batches that wait for a remote store. It blocks until [`close_pool`](Self::close_pool).
     pub(crate) fn serve_remote(&self, store: impl Store) {
-        self.pool.run(store, self.responder(self.sockets.first()));
+        self.pool.run(store, self.responder(self.sockets.first()), &self.stop);
     }
 
     /// Lets the workers end: each answers what is in its receive buffer first.
     pub(crate) fn stop(&self) {
         self.liveness().stop();
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.begin(self.clock.tick());
     }
 
     /// Whether the server stops.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.has_begun()
     }
 
     /// Lets the threads of remote stores end, after all workers have: each answers what waits first.
@@ -189,7 +195,7 @@ impl<'a> WorkerContext<'a> {
             on_answered: self.on_answered,
             clock: self.clock,
             shard: self.counters.shard(),
-            outbox: Outbox::new(),
+            outbox: Outbox::new(self.sockets.lanes()),
         }
     }
 }

@@ -22,8 +22,11 @@ pub struct Counters {
     over_limit: AtomicU64,
     in_flight: AtomicU64,
     overloaded: AtomicU64,
+    stale: AtomicU64,
+    left_at_stop: AtomicU64,
     receive_errors: AtomicU64,
     send_errors: AtomicU64,
+    replies_dropped: AtomicU64,
     internal_errors: AtomicU64,
     clock: Clock,
     liveness: Liveness,
@@ -44,10 +47,14 @@ pub struct Counts {
     pub receive_errors: u64,
     /// Replies that could not be sent.
     pub send_errors: u64,
+    /// Replies that were dropped because a send buffer or a queue of the system was full.
+    pub replies_dropped: u64,
     /// Requests and log lines that are missing or wrong because of a bug.
     pub internal_errors: u64,
     /// Datagrams that are left without a reply on purpose, by reason.
-    pub dropped: [(&'static str, u64); 6],
+    pub dropped: [(&'static str, u64); 7],
+    /// Requests that were received and not executed, because a stop left no time for them.
+    pub left_at_stop: u64,
 }
 
 /// The counts of one received batch.
@@ -60,6 +67,7 @@ pub(crate) struct BatchCounts {
     pub(crate) over_limit: u64,
     pub(crate) in_flight: u64,
     pub(crate) overloaded: u64,
+    pub(crate) stale: u64,
 }
 
 impl BatchCounts {
@@ -96,6 +104,7 @@ impl Counters {
             answered: read(&self.answered),
             receive_errors: read(&self.receive_errors),
             send_errors: read(&self.send_errors),
+            replies_dropped: read(&self.replies_dropped),
             internal_errors: read(&self.internal_errors),
             dropped: [
                 ("not_a_request", read(&self.not_requests)),
@@ -104,7 +113,9 @@ impl Counters {
                 ("over_limit", read(&self.over_limit)),
                 ("in_flight", read(&self.in_flight)),
                 ("overloaded", read(&self.overloaded)),
+                ("stale", read(&self.stale)),
             ],
+            left_at_stop: read(&self.left_at_stop),
         }
     }
 
@@ -159,15 +170,21 @@ impl Counters {
         add(&self.over_limit, batch.over_limit);
         add(&self.in_flight, batch.in_flight);
         add(&self.overloaded, batch.overloaded);
+        add(&self.stale, batch.stale);
     }
 
     pub(crate) fn sent(&self, sent: Sent) {
         add(&self.answered, sent.accepted);
         add(&self.send_errors, sent.failed);
+        add(&self.replies_dropped, sent.no_room);
     }
 
     pub(crate) fn internal_errors(&self, count: u64) {
         add(&self.internal_errors, count);
+    }
+
+    pub(crate) fn left_at_stop(&self, count: u64) {
+        add(&self.left_at_stop, count);
     }
 
     pub(crate) fn receive_error(&self) {
@@ -180,18 +197,21 @@ impl fmt::Display for Counters {
         write!(
             f,
             "{} datagrams received, {} answered, {} malformed, {} came from port 0, \
-             {} receive errors, {} send errors, {} from denied networks, {} over a limit, \
-             {} copies of one in flight, {} dropped under overload",
+             {} receive errors, {} send errors, {} replies dropped for a full send buffer, \
+             {} from denied networks, {} over a limit, {} copies of one in flight, {} dropped under overload, \
+             {} too old",
             read(&self.received),
             read(&self.answered),
             read(&self.not_requests),
             read(&self.source_port_zero),
             read(&self.receive_errors),
             read(&self.send_errors),
+            read(&self.replies_dropped),
             read(&self.denied),
             read(&self.over_limit),
             read(&self.in_flight),
             read(&self.overloaded),
+            read(&self.stale),
         )?;
         match read(&self.internal_errors) {
             0 => Ok(()),

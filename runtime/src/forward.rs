@@ -20,10 +20,19 @@ use crate::guard::random_secret;
 /// The most digests that wait for the thread. It takes all of them at each turn, so they are few; the bound keeps a
 /// thread that is held up from filling the memory.
 const ROOM: usize = 10_000;
-/// How long a stop waits for replies, at most.
-const LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long a stop waits for replies, at most: a stop that has used its time for requests still ends within six seconds.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 /// The most replies that are read from a socket before the thread sends again.
 const MOST_REPLIES: usize = 256;
+
+/// A digest that was never sent to a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unsent {
+    /// The number of the server.
+    pub server: usize,
+    /// The digest.
+    pub counted: Counted,
+}
 
 /// The forwarding of counted digests. The threads that answer requests hand batches over, and never wait for it.
 #[derive(Debug)]
@@ -82,14 +91,29 @@ impl Forwarding {
         self.shared.report()
     }
 
-    /// Sends the digests that wait, gives the servers two seconds to reply, and ends the thread. Returns the last
-    /// [report](Self::report): no server has confirmed the digests that it shows as waiting.
-    pub fn stop(self) -> Vec<String> {
+    /// Returns the servers as their file names them, in the order of their numbers.
+    #[must_use]
+    pub fn servers(&self) -> Vec<String> {
+        self.shared.lock().totals.iter().map(|(server, _)| server.clone()).collect()
+    }
+
+    /// Takes digests that an earlier [stop](Self::stop) has left.
+    pub fn restore(&self, unsent: Vec<Unsent>) {
+        self.shared.lock().unsent = unsent;
+        self.shared.wake();
+    }
+
+    /// Sends the digests that wait, gives the servers a second to reply, and ends the thread. Returns the last
+    /// [report](Self::report), and the digests that were never sent: no server has confirmed the others that the report
+    /// shows as waiting.
+    #[must_use]
+    pub fn stop(self) -> (Vec<String>, Vec<Unsent>) {
         self.shared.lock().stop = true;
         self.shared.wake();
         // The thread catches and logs its own panics.
         drop(self.thread.join());
-        self.shared.report()
+        let unsent = std::mem::take(&mut self.shared.lock().unsent);
+        (self.shared.report(), unsent)
     }
 }
 
@@ -108,12 +132,21 @@ struct Post {
     found: Vec<(usize, Vec<SocketAddr>)>,
     stop: bool,
     totals: Vec<(String, Totals)>,
+    /// Digests of an earlier run, on their way to the thread; at the end those that it has left.
+    unsent: Vec<Unsent>,
 }
 
 impl Post {
     fn new(forwarder: &Forwarder) -> Self {
         let totals = forwarder.totals().map(|(remote, totals)| (remote.to_string(), totals)).collect();
-        Self { counts: Vec::with_capacity(ROOM), dropped: 0, found: Vec::new(), stop: false, totals }
+        Self {
+            counts: Vec::with_capacity(ROOM),
+            dropped: 0,
+            found: Vec::new(),
+            stop: false,
+            totals,
+            unsent: Vec::new(),
+        }
     }
 }
 
@@ -178,6 +211,8 @@ impl Driver {
         post.totals.iter_mut().zip(totals).for_each(|((_, shown), (_, totals))| *shown = totals);
         drop(post);
         if self.stop_at.is_some_and(|at| self.forwarder.is_idle() || at <= now.tick) {
+            let unsent = self.forwarder.unsent().map(|(server, counted)| Unsent { server, counted });
+            self.shared.lock().unsent = unsent.collect();
             return false;
         }
         self.wait();
@@ -191,7 +226,11 @@ impl Driver {
         let mut post = self.shared.lock();
         std::mem::swap(&mut self.counts, &mut post.counts);
         let (found, stop) = (std::mem::take(&mut post.found), post.stop);
+        let restored = std::mem::take(&mut post.unsent);
         drop(post);
+        for Unsent { server, counted } in restored {
+            self.forwarder.restore(server, counted, now);
+        }
         self.counts.drain(..).for_each(|count| self.forwarder.count(count, now));
         for (server, addresses) in found {
             self.forwarder.found(server, &addresses, now);
@@ -329,8 +368,9 @@ mod tests {
             forwarding.hand_over(&batch(1));
             thread::scope(|scope| {
                 scope.spawn(|| assert_eq!(serve(&socket, true).matches("Op-Digest").count(), 1));
-                let report = forwarding.stop();
+                let (report, unsent) = forwarding.stop();
                 assert!(report[0].contains(": 21 digests accepted, 0 refused"), "{report:?}");
+                assert_eq!(unsent, []);
             });
         }
     }
@@ -342,7 +382,7 @@ mod tests {
         let forwarding = Forwarding::start(vec![remote], Duration::from_millis(200)).unwrap();
         forwarding.hand_over(&batch(10));
         while !serve(&socket, true).starts_with("Op: report\n") {}
-        let report = forwarding.stop();
+        let (report, _) = forwarding.stop();
         assert!(report[0].starts_with("forwarding to localhost:"), "{report:?}");
     }
 
@@ -354,7 +394,7 @@ mod tests {
             forwarding.hand_over(&batch(100));
         }
         serve(&socket, false);
-        let report = forwarding.stop();
+        let (report, unsent) = forwarding.stop();
         let number = |what: &str| -> u64 {
             let before = report[0].split(&format!(" {what}")).next().unwrap();
             before.rsplit([' ', ',']).next().unwrap().parse().unwrap()
@@ -362,5 +402,14 @@ mod tests {
         assert_eq!(number("digests accepted"), 0, "{report:?}");
         assert_eq!(number("dropped") + number("waiting"), 30_000, "{report:?}");
         assert!(number("waiting") <= 10_000 + 320, "{report:?}");
+        // What was sent may have been counted; the rest is for the next start.
+        let sent = number("waiting") - unsent.len() as u64;
+        assert!((10..=320).contains(&sent), "{sent} {report:?}");
+        let (socket, remote) = server("127.0.0.1", "127.0.0.1");
+        let forwarding = Forwarding::start(vec![remote], Duration::from_secs(600)).unwrap();
+        forwarding.restore(unsent[..25].to_vec());
+        let digests: usize = (0..3).map(|_| serve(&socket, true).matches("Op-Digest").count()).sum();
+        assert_eq!(digests, 25);
+        assert_eq!(forwarding.stop().1, []);
     }
 }

@@ -37,6 +37,11 @@ impl Maintenance<'_, '_> {
         self.report_alive().min(LONGEST_WAIT)
     }
 
+    /// Tells the service manager that every worker runs.
+    pub(crate) fn started(&mut self) {
+        self.notify(StatusChange::Started);
+    }
+
     /// Replaces the policy.
     pub(crate) fn reload(&mut self) {
         self.notify(StatusChange::Reloading);

@@ -18,6 +18,7 @@ use pyzord_core::{Asked, Batch, Store};
 use crate::datagrams::Path;
 use crate::queue::{Next, Queue};
 use crate::responder::Responder;
+use crate::stop::Stop;
 
 /// How often a thread looks for its connection while it takes no batches.
 const LOOK: Duration = Duration::from_millis(20);
@@ -83,8 +84,8 @@ impl Pool {
         self.change.notify_all();
     }
 
-    /// Executes batches with a store until the pool is closed.
-    pub(crate) fn run(&self, mut store: impl Store, mut responder: Responder<'_>) {
+    /// Executes batches with a store until the pool is closed. A batch that is taken too late after a stop is refused.
+    pub(crate) fn run(&self, mut store: impl Store, mut responder: Responder<'_>, stop: &Stop) {
         let mut answers = Vec::new();
         let mut prepared = false;
         loop {
@@ -102,9 +103,13 @@ impl Pool {
             };
             let answered = catch_unwind(AssertUnwindSafe(|| {
                 responder.refresh_policy();
-                let executed =
-                    responder.execute(&mut store, responder.clock.now(), asked.calls(), &mut answers);
-                let answered = responder.conclude(asked, executed, &answers);
+                let now = responder.clock.now();
+                let answered = if stop.is_overdue(now.tick) {
+                    responder.give_up(asked)
+                } else {
+                    let executed = responder.execute(&mut store, now, asked.calls(), &mut answers);
+                    responder.conclude(asked, executed, &answers)
+                };
                 responder.send(&answered);
                 answered.clear()
             }));

@@ -75,6 +75,12 @@ impl Responder<'_> {
         }
     }
 
+    /// Refuses a batch that a stop leaves no time for, and counts its requests.
+    pub(crate) fn give_up(&self, asked: Asked<Path>) -> Answered<Path> {
+        self.counters.left_at_stop(asked.waiting() as u64);
+        asked.fail(&self.server, StoreError::Unavailable)
+    }
+
     fn ask(&self, store: &mut impl Store, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
         if calls.is_empty() {
             return;

@@ -1,19 +1,24 @@
 //! The threads of a server.
 //!
 //! - **Workers**, each with a socket of its own on Linux (`SO_REUSEPORT`): the kernel gives each sender's datagrams to one
-//!   of them. With gdbm they share one open file behind one lock, and ask it themselves.
+//!   of them. Spare sockets on the same port send only, for replies that find a worker's send buffer full. With gdbm the
+//!   workers share one open file behind one lock, and ask it themselves.
 //! - **Threads with a remote store**, one for each connection: they take batches from the pool and send the replies. A
 //!   lost connection is made again on a thread of its own; until it is there, calls fail at once.
 //! - **The stand-in** looks whether each worker gets on, and serves in the place of one that is stuck.
 //! - **Upkeep** has a thread, too: a sync at the start and every 60 seconds, slices of expiry. It may wait for a disk.
 //! - **The main thread**: it waits for commands. A reload makes a new policy here while the workers serve.
 //!
+//! A start that cannot have one of its threads ends, and the service manager is told of it when the last worker runs.
+//!
 //! A stop sets a flag and wakes the workers. Each answers what is left in its receive buffer and ends; then the pool is
-//! closed, its threads end when no batch is left, and the store is synced. If a thread does not end, because a disk hangs,
-//! the supervisor is told to end the process.
+//! closed, its threads end when no batch is left, and the store is synced. After four seconds no request is begun: what
+//! is left is counted, and the log says how much it is. Reloads that wait are one, and a stop goes before them. If a
+//! thread does not end, because a disk hangs, the supervisor is told to end the process.
 
-use std::sync::mpsc::RecvTimeoutError;
-use std::thread::{self, ScopedJoinHandle};
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use pyzord_core::{Store, Tick};
@@ -24,6 +29,7 @@ use crate::datagrams::ReceiveMode;
 use crate::maintenance::Maintenance;
 use crate::service::{Command, Service};
 use crate::socket::Sockets;
+use crate::upkeep::Upkeep;
 use crate::wake::wake;
 use crate::worker::Backend;
 
@@ -35,53 +41,108 @@ const WAKE_PERIOD: Duration = Duration::from_millis(5);
 /// The time of a stop, from the command to the end of the last sync.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The most reloads that are taken as one before it is done.
+const MOST_PENDING: usize = 10_000;
+
 /// Serves until a command stops the server, or until no command can come any more. Then it answers all requests that
 /// were received and syncs the store.
 ///
 /// Each worker waits for datagrams in the system call that receives them, in a thread of its own: no other way to wait
 /// takes fewer calls. Runtimes differ in `next_command`, which waits for a command at most for the given time. It is
 /// called in this thread, which also reloads.
+///
+/// # Errors
+/// When the system refuses a thread: then nothing is served, and requests that came meanwhile are answered.
 pub fn serve<S: Store>(
     service: Service<'_, S>,
     mut next_command: impl FnMut(Duration) -> Result<Command, RecvTimeoutError>,
-) {
+) -> io::Result<()> {
     let sockets = service.sockets;
     limit_waits(sockets);
     let context = &WorkerContext::new(&service);
+    let counters = service.counters;
     let ServiceParts { backends, remote_stores, mut maintenance, upkeep } = context.parts(service);
-    thread::scope(|scope| {
-        let remote: Vec<_> =
-            remote_stores.into_iter().map(|store| scope.spawn(move || context.serve_remote(store))).collect();
-        let upkeep = scope.spawn(move || upkeep.run());
-        let stand_in = scope.spawn(move || context.stand_in::<S>().run());
-        let workers: Vec<_> =
-            backends.into_iter().map(|backend| scope.spawn(move || run(context, backend))).collect();
-        while let Some(Command::Reload) = wait(&mut next_command, &mut maintenance) {
-            maintenance.reload();
+    let served = thread::scope(|scope| {
+        let mut threads = Threads::default();
+        let started = threads.start(scope, context, backends, remote_stores, upkeep);
+        if started.is_ok() {
+            maintenance.started();
+            while let Some(Command::Reload) = wait(&mut next_command, &mut maintenance) {
+                maintenance.reload();
+            }
+            maintenance.stopping();
         }
-        maintenance.stopping();
         context.stop();
-        let mut stop = Stop::begin(context.clock(), maintenance);
-        stop.wait_for(&workers, "a worker has not ended", || wake(sockets, workers.len()));
-        context.end_watch();
-        stand_in.thread().unpark();
-        context.close_pool();
-        stop.wait_for(&remote, "requests wait for the database", || ());
-        context.end_upkeep();
-        upkeep.thread().unpark();
-        stop.wait_for(&[upkeep], "the database is being synced or cleaned up", || ());
+        threads.end(context, sockets, maintenance);
+        started
     });
+    let left = counters.counts().left_at_stop;
+    if left > 0 {
+        log::warn!("{left} requests were received and not executed: the stop has left no time for them");
+    }
+    served
+}
+
+/// The threads of a server that were started.
+#[derive(Default)]
+struct Threads<'scope> {
+    remote: Vec<ScopedJoinHandle<'scope, ()>>,
+    upkeep: Vec<ScopedJoinHandle<'scope, ()>>,
+    stand_in: Option<ScopedJoinHandle<'scope, ()>>,
+    workers: Vec<ScopedJoinHandle<'scope, ()>>,
+}
+
+impl<'scope> Threads<'scope> {
+    /// Starts all threads, and waits until every worker runs. After an error, those that were started run.
+    fn start<'c: 'scope, S: Store + 'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        context: &'c WorkerContext<'_>,
+        backends: Vec<Backend<'c, S>>,
+        remote_stores: Vec<S>,
+        upkeep: Upkeep<'c, S>,
+    ) -> io::Result<()> {
+        let thread = thread::Builder::new;
+        for store in remote_stores {
+            self.remote.push(thread().spawn_scoped(scope, move || context.serve_remote(store))?);
+        }
+        self.upkeep.push(thread().spawn_scoped(scope, move || upkeep.run())?);
+        self.stand_in = Some(thread().spawn_scoped(scope, move || context.stand_in::<S>().run())?);
+        let (running, all) = mpsc::channel();
+        for backend in backends {
+            let running = running.clone();
+            self.workers.push(thread().spawn_scoped(scope, move || run(context, backend, running))?);
+        }
+        drop(running);
+        if all.iter().take(self.workers.len()).count() < self.workers.len() {
+            return Err(io::Error::other("a worker has ended with an internal error"));
+        }
+        Ok(())
+    }
+
+    /// Lets them end, in the order in which they need each other.
+    fn end(self, context: &WorkerContext<'_>, sockets: &Sockets, maintenance: Maintenance<'_, '_>) {
+        let mut stop = StopWatch::begin(context.clock(), maintenance);
+        stop.wait_for(&self.workers, "a worker has not ended", || wake(sockets, self.workers.len()));
+        context.end_watch();
+        self.stand_in.iter().for_each(|stand_in| stand_in.thread().unpark());
+        context.close_pool();
+        stop.wait_for(&self.remote, "requests wait for the database", || ());
+        context.end_upkeep();
+        self.upkeep.iter().for_each(|upkeep| upkeep.thread().unpark());
+        stop.wait_for(&self.upkeep, "the database is being synced or cleaned up", || ());
+    }
 }
 
 /// A stop that is under way.
-struct Stop<'c, 'a> {
+struct StopWatch<'c, 'a> {
     clock: Clock,
     began: Tick,
     maintenance: Maintenance<'c, 'a>,
     overdue: bool,
 }
 
-impl<'c, 'a> Stop<'c, 'a> {
+impl<'c, 'a> StopWatch<'c, 'a> {
     fn begin(clock: Clock, maintenance: Maintenance<'c, 'a>) -> Self {
         Self { clock, began: clock.tick(), maintenance, overdue: false }
     }
@@ -115,8 +176,11 @@ fn limit_waits(sockets: &Sockets) {
 }
 
 /// Runs a worker: it serves until the stop, then answers the datagrams that are left.
-fn run<'c, S: Store>(context: &'c WorkerContext<'_>, backend: Backend<'c, S>) {
+fn run<'c, S: Store>(context: &'c WorkerContext<'_>, backend: Backend<'c, S>, running: Sender<()>) {
     let mut worker = context.worker(backend);
+    // If the start has failed meanwhile, the main thread does not wait for this.
+    let _ = running.send(());
+    drop(running);
     while !context.is_stopping() {
         worker.serve(ReceiveMode::WaitForFirst);
     }
@@ -130,9 +194,23 @@ fn wait(
 ) -> Option<Command> {
     loop {
         match next_command(maintenance.run()) {
-            Ok(command) => return Some(command),
+            Ok(Command::Stop) => return Some(Command::Stop),
+            Ok(Command::Reload) => return merge(next_command),
             Err(RecvTimeoutError::Timeout) => (),
             Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
+}
+
+/// Takes the reloads that wait together with the one that was taken. Returns the stop among them, if there is one.
+fn merge(next_command: &mut impl FnMut(Duration) -> Result<Command, RecvTimeoutError>) -> Option<Command> {
+    for _ in 0..MOST_PENDING {
+        match next_command(Duration::ZERO) {
+            Ok(Command::Stop) => return Some(Command::Stop),
+            Ok(Command::Reload) => (),
+            Err(RecvTimeoutError::Timeout) => break,
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+    Some(Command::Reload)
 }

@@ -3,17 +3,25 @@
 use std::fmt;
 use std::io;
 use std::iter;
-use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
 };
 
-use crate::datagrams::request_local_addresses;
+use crate::datagrams::{Lanes, request_local_addresses, request_times};
 
-/// The requested size of a receive buffer, in bytes: room for a burst of some 10,000 requests.
-const RECEIVE_BUFFER: usize = 8 << 20;
+/// The largest size that is requested for a receive or send buffer, in bytes: room for a burst of some 10,000 requests.
+const LARGEST_BUFFER: usize = 8 << 20;
+/// The smallest one. Linux doubles it, and a burst comes to many sockets if there are many.
+const SMALLEST_BUFFER: usize = 512 << 10;
+/// The number of spare sockets for replies.
+const LANES: usize = 8;
+/// A port that needs a privilege, and whose protocol (tcpmux) is not one of UDP.
+const SILENT_PORT: u16 = 1;
+/// What the buffers of all sockets share: the system's memory is not to grow with the number of workers.
+const ALL_BUFFERS: usize = 32 << 20;
 
 /// The server cannot listen on an address.
 #[derive(Debug)]
@@ -48,6 +56,7 @@ impl std::error::Error for BindError {
 pub struct Sockets {
     first: UdpSocket,
     others: Vec<UdpSocket>,
+    lanes: Lanes,
     receive_buffer: usize,
 }
 
@@ -70,13 +79,14 @@ impl Sockets {
         // A service manager passes it in either mode; workers wait in the receive.
         socket.set_nonblocking(false)?;
         request_local_addresses(&socket, socket.local_addr()?)?;
-        enlarge(&socket);
-        Self::new(socket, Vec::new())
+        request_times(&socket)?;
+        enlarge(&socket, 1);
+        Self::new(socket, Vec::new(), Lanes::default())
     }
 
-    fn new(first: UdpSocket, others: Vec<UdpSocket>) -> io::Result<Self> {
+    fn new(first: UdpSocket, others: Vec<UdpSocket>, lanes: Lanes) -> io::Result<Self> {
         let receive_buffer = getsockopt(&first, sockopt::RcvBuf)?;
-        Ok(Self { first, others, receive_buffer })
+        Ok(Self { first, others, lanes, receive_buffer })
     }
 
     /// Returns the address that all of them listen on.
@@ -103,6 +113,11 @@ impl Sockets {
         self.iter().cycle()
     }
 
+    /// Returns the spare sockets for replies.
+    pub(crate) fn lanes(&self) -> Lanes {
+        self.lanes.clone()
+    }
+
     /// Returns a socket to send from.
     pub(crate) fn first(&self) -> &UdpSocket {
         &self.first
@@ -111,24 +126,74 @@ impl Sockets {
 
 fn open(address: &str, port: u16, workers: usize) -> io::Result<Sockets> {
     let address = resolve(address, port)?;
+    #[cfg(target_os = "linux")]
+    if let Some(sockets) = open_with_lanes(address, workers)? {
+        return Ok(sockets);
+    }
     // Without SO_REUSEPORT, so that this fails when another process has the port.
-    let first = create(address)?;
+    let first = create(address, workers)?;
     bind(first.as_raw_fd(), &SockaddrStorage::from(address))?;
     let others =
         if cfg!(target_os = "linux") { share(&first, workers.saturating_sub(1)) } else { Ok(Vec::new()) };
     // One for all serves, too.
-    Sockets::new(first, others.unwrap_or_default())
+    Sockets::new(first, others.unwrap_or_default(), Lanes::default())
 }
 
-/// Creates a socket with the options for an address, and leaves it unbound.
-fn create(address: SocketAddr) -> io::Result<UdpSocket> {
+/// Opens the sockets of the workers, and spare ones that send only: each is connected, to a port that sends nothing, so
+/// the system gives it no request. `None` if the system has no way to that port, as without a loopback interface.
+///
+/// The spare ones are bound first, since the system looks for a socket among the latest first. They do not belong to the
+/// group of `SO_REUSEPORT`, in which they would take a share of the requests: to share the port, all have `SO_REUSEADDR`
+/// until the last one is bound.
+#[cfg(target_os = "linux")]
+fn open_with_lanes(address: SocketAddr, workers: usize) -> io::Result<Option<Sockets>> {
+    let probe = create(address, LANES)?;
+    // Without any option, so that this fails when another process has the port.
+    bind(probe.as_raw_fd(), &SockaddrStorage::from(address))?;
+    let address = probe.local_addr()?;
+    let mut silent = address;
+    silent.set_port(SILENT_PORT);
+    if address.ip().is_unspecified() {
+        silent.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    let lane = || {
+        let socket = create(address, LANES)?;
+        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+        Ok(socket)
+    };
+    setsockopt(&probe, sockopt::ReuseAddr, &true)?;
+    let more = (1..LANES).map(|_| lane()).collect::<io::Result<Vec<_>>>()?;
+    let lanes: Vec<_> = iter::once(probe).chain(more).collect();
+    if lanes.iter().any(|socket| socket.connect(silent).is_err()) {
+        return Ok(None);
+    }
+    let first = create(address, workers)?;
+    setsockopt(&first, sockopt::ReuseAddr, &true)?;
+    bind(first.as_raw_fd(), &SockaddrStorage::from(address))?;
+    // One for all serves, too.
+    let others = share(&first, workers.saturating_sub(1)).unwrap_or_default();
+    for socket in lanes.iter().chain([&first]).chain(&others) {
+        setsockopt(socket, sockopt::ReuseAddr, &false)?;
+    }
+    let lanes = Lanes::new(lanes, address.ip().is_unspecified());
+    Sockets::new(first, others, lanes).map(Some)
+}
+
+/// Creates one of `sockets` sockets with the options for an address, and leaves it unbound.
+fn create(address: SocketAddr, sockets: usize) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = UdpSocket::from(socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?);
     if address.is_ipv6() {
         setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
     }
     request_local_addresses(&socket, address)?;
-    enlarge(&socket);
+    request_times(&socket)?;
+    enlarge(&socket, sockets);
     Ok(socket)
 }
 
@@ -138,21 +203,32 @@ fn share(first: &UdpSocket, more: usize) -> io::Result<Vec<UdpSocket>> {
         return Ok(Vec::new());
     }
     setsockopt(first, sockopt::ReusePort, &true)?;
-    let address = first.local_addr()?;
+    let (address, reuse_address) = (first.local_addr()?, getsockopt(first, sockopt::ReuseAddr)?);
     let open = || {
-        let socket = create(address)?;
+        let socket = create(address, more + 1)?;
         setsockopt(&socket, sockopt::ReusePort, &true)?;
+        setsockopt(&socket, sockopt::ReuseAddr, &reuse_address)?;
         bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
         Ok(socket)
     };
     (0..more).map(|_| open()).collect()
 }
 
-/// The first call may exceed the system's limit and wants a privilege; the second is cut to the limit. Without either,
-/// a smaller buffer serves as well, it only loses bursts.
-fn enlarge(socket: &UdpSocket) {
-    let _ = setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
-        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER));
+/// Requests large buffers for one of `sockets` sockets.
+///
+/// The first call of each may exceed the system's limit and wants a privilege; the second is cut to the limit. Without
+/// either, a smaller buffer serves as well: it only loses bursts, or replies while a slow client has filled it.
+fn enlarge(socket: &UdpSocket, sockets: usize) {
+    let size = buffer_size(sockets);
+    let _ = setsockopt(socket, sockopt::RcvBufForce, &size)
+        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &size));
+    let _ = setsockopt(socket, sockopt::SndBufForce, &size)
+        .or_else(|_| setsockopt(socket, sockopt::SndBuf, &size));
+}
+
+/// Returns the size that is requested for a buffer of one of `sockets` sockets, in bytes.
+fn buffer_size(sockets: usize) -> usize {
+    (ALL_BUFFERS / sockets.max(1)).clamp(SMALLEST_BUFFER, LARGEST_BUFFER)
 }
 
 fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {
@@ -173,6 +249,61 @@ mod tests {
             let error = Sockets::bind("127.0.0.1", sockets.address().unwrap().port(), workers).unwrap_err();
             assert!(error.to_string().contains("another pyzord"), "{error}");
         }
+    }
+
+    /// Not even one of a thousand clients may come to a socket that sends only.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn spare_sockets_are_closed_to_others_and_get_nothing() {
+        for (address, workers) in [("127.0.0.1", 1), ("0.0.0.0", 1), ("::", 2), ("::1", 1)] {
+            let sockets = Sockets::bind(address, 0, workers).unwrap();
+            assert_eq!(format!("{:?}", sockets.lanes).matches("UdpSocket").count(), LANES, "{address}");
+            let port = sockets.address().unwrap().port();
+            let to = if address == "::1" { "::1" } else { "127.0.0.1" };
+            for _ in 0..1000 {
+                let client = UdpSocket::bind((to, 0)).unwrap();
+                assert_eq!(client.send_to(b"datagram", (to, port)).unwrap(), 8);
+            }
+            let mut heard = 0;
+            for socket in sockets.iter() {
+                socket.set_nonblocking(true).unwrap();
+                while socket.recv(&mut [0; 10]).is_ok() {
+                    heard += 1;
+                }
+            }
+            assert_eq!(heard, 1000, "{address}");
+            let thief = socket(
+                if address.contains(':') { AddressFamily::Inet6 } else { AddressFamily::Inet },
+                SockType::Datagram,
+                SockFlag::empty(),
+                None,
+            )
+            .unwrap();
+            setsockopt(&thief, sockopt::ReuseAddr, &true).unwrap();
+            let stolen = bind(thief.as_raw_fd(), &SockaddrStorage::from(sockets.address().unwrap()));
+            assert_eq!(stolen, Err(nix::errno::Errno::EADDRINUSE), "{address}");
+        }
+    }
+
+    #[test]
+    fn buffers_are_divided_among_many_sockets() {
+        for (sockets, size) in
+            [(0, 8 << 20), (1, 8 << 20), (4, 8 << 20), (16, 2 << 20), (64, 512 << 10), (1000, 512 << 10)]
+        {
+            assert_eq!(buffer_size(sockets), size, "{sockets}");
+        }
+        let buffers = |workers: usize| {
+            let sockets = Sockets::bind("127.0.0.1", 0, workers).unwrap();
+            let sizes = |socket: &UdpSocket| {
+                [getsockopt(socket, sockopt::RcvBuf).unwrap(), getsockopt(socket, sockopt::SndBuf).unwrap()]
+            };
+            sockets.iter().map(sizes).collect::<Vec<_>>()
+        };
+        let (one, many) = (buffers(1), buffers(64));
+        // A limit of the system may make them equal; each socket of many is asked for the same.
+        assert!(many.iter().all(|sizes| sizes == &many[0] && sizes[0] <= one[0][0] && sizes[1] <= one[0][1]));
+        let all: usize = many.iter().map(|sizes| sizes[0]).sum();
+        assert!(all <= 4 * ALL_BUFFERS, "{all}");
     }
 
     #[cfg(target_os = "linux")]

@@ -6,6 +6,8 @@ use std::time::Duration;
 /// A change of the server's status.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum StatusChange {
+    /// Every worker runs: requests are answered.
+    Started,
     /// The accounts and access files are being read again.
     Reloading,
     /// The reload has ended.

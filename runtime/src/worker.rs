@@ -5,18 +5,18 @@ use std::io;
 use std::mem;
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreCall, StoreError};
+use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreCall, StoreError, UnixTime};
 
 use crate::counters::BatchCounts;
-use crate::datagrams::{Inbox, Path, ReceiveMode};
+use crate::datagrams::{Arrival, Inbox, Path, ReceiveMode};
 use crate::heartbeat::{Heartbeat, Returned};
 use crate::metrics::Running;
 use crate::pool::Pool;
 use crate::responder::Responder;
+use crate::stop::Stop;
 
 /// The pause after an error of the socket itself, which would come again at once.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -73,11 +73,30 @@ impl<'a, S> Backend<'a, S> {
     }
 }
 
+/// How long a client waits for its reply: a request that has waited longer in the receive buffer is dropped, as its client
+/// is gone, and others wait behind it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether the client of a datagram that was received at `at` is gone. Civil time may go back: then it is not.
+fn is_stale(at: UnixTime, now: UnixTime) -> bool {
+    now.before(PATIENCE) > at
+}
+
+/// What a receive has brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Received {
+    Nothing,
+    /// Only empty datagrams that wake the worker for a stop.
+    Wakes,
+    /// Datagrams that may be requests.
+    Requests,
+}
+
 /// Receives datagrams at one socket and answers them.
 pub(crate) struct Worker<'a, S> {
     responder: Responder<'a>,
     store: WorkerStore<'a, S>,
-    stop: &'a AtomicBool,
+    stop: &'a Stop,
     heartbeat: Heartbeat,
     /// Counts this worker as running.
     _running: Option<Running<'a>>,
@@ -94,22 +113,38 @@ impl<S> fmt::Debug for Worker<'_, S> {
 }
 
 impl<'a, S: Store> Worker<'a, S> {
-    pub(crate) fn new(responder: Responder<'a>, backend: Backend<'a, S>, stop: &'a AtomicBool) -> Self {
+    pub(crate) fn new(responder: Responder<'a>, backend: Backend<'a, S>, stop: &'a Stop) -> Self {
         let Backend { store, heartbeat, counts, .. } = backend;
         let (now, inbox, batch) = (responder.clock.now(), Inbox::new(), Batch::new());
         let running = if counts { responder.counters.worker() } else { None };
         Self { responder, store, stop, heartbeat, _running: running, now, inbox, batch }
     }
 
-    /// Answers what is in the receive buffer after a stop.
+    /// Answers what is in the receive buffer after a stop. What is left at the stop's deadline is counted alone.
     pub(crate) fn drain(&mut self) {
-        let mut left = LAST_BATCHES;
-        while left > 0 && self.serve(ReceiveMode::NonBlocking) {
-            left -= 1;
+        for _ in 0..LAST_BATCHES {
+            if self.stop.is_overdue(self.responder.clock.tick()) {
+                return self.discard();
+            }
+            if !self.serve(ReceiveMode::NonBlocking) {
+                return;
+            }
         }
     }
 
-    /// Receives, judges and answers one batch. Returns whether there was a datagram.
+    /// Counts what is in the receive buffer.
+    fn discard(&mut self) {
+        let mut left = 0;
+        for _ in 0..LAST_BATCHES {
+            let count = |_, datagram: &[u8]| left += u64::from(!datagram.is_empty());
+            if self.inbox.receive(self.responder.socket, ReceiveMode::NonBlocking, count).is_err() {
+                break;
+            }
+        }
+        self.responder.counters.left_at_stop(left);
+    }
+
+    /// Receives, judges and answers one batch. Returns whether there was a datagram, be it one that only wakes.
     ///
     /// An error that a peer can provoke is counted and survived, and so is a panic.
     pub(crate) fn serve(&mut self, mode: ReceiveMode) -> bool {
@@ -118,10 +153,10 @@ impl<'a, S: Store> Worker<'a, S> {
         // no half-done state is used again.
         let served = catch_unwind(AssertUnwindSafe(|| {
             let received = self.receive(mode);
-            if received {
+            if received == Received::Requests {
                 self.answer();
             }
-            received
+            received != Received::Nothing
         }));
         served.unwrap_or_else(|_| {
             self.batch = Batch::new();
@@ -130,16 +165,19 @@ impl<'a, S: Store> Worker<'a, S> {
         })
     }
 
-    fn receive(&mut self, mode: ReceiveMode) -> bool {
+    fn receive(&mut self, mode: ReceiveMode) -> Received {
+        let mut woken = false;
         let mut counts = BatchCounts::default();
         let Self { responder, batch, inbox, stop, heartbeat, .. } = self;
         let (socket, clock, shard) = (responder.socket, responder.clock, responder.shard);
         // The clock is read when the first datagram is there, and the policy is the one of that moment, not of the
         // moment at which the wait began.
         let mut moment = None;
-        let received = inbox.receive(socket, mode, |path, datagram| {
-            if datagram.is_empty() && stop.load(Ordering::Relaxed) {
-                // A stop sends empty datagrams to wake the workers.
+        let received = inbox.receive(socket, mode, |arrival: Arrival, datagram| {
+            let path = arrival.path;
+            if datagram.is_empty() && stop.has_begun() {
+                // A stop sends empty datagrams to wake the workers. Others may wait behind it.
+                woken = true;
                 return;
             }
             counts.received += 1;
@@ -150,6 +188,10 @@ impl<'a, S: Store> Worker<'a, S> {
             });
             if let Some(shard) = shard {
                 shard.heard(path.peer.ip());
+            }
+            if arrival.at.is_some_and(|at| is_stale(at, now.wall)) {
+                counts.stale += 1;
+                return;
             }
             if let Err(reason) = batch.accept(&responder.server, path, datagram, now) {
                 counts.ignored(reason);
@@ -166,7 +208,11 @@ impl<'a, S: Store> Worker<'a, S> {
         if let Err(error) = &received {
             self.survive(error);
         }
-        counts.received > 0
+        match counts.received {
+            0 if woken => Received::Wakes,
+            0 => Received::Nothing,
+            _ => Received::Requests,
+        }
     }
 
     fn answer(&mut self) {
@@ -243,4 +289,19 @@ impl<S: Store> LocalStore<S> {
 /// Refuses the requests that wait for a store, which has no time for them.
 fn refuse(responder: &Responder<'_>, batch: Batch<Path>) -> Answered<Path> {
     batch.ask().fail(&responder.server, StoreError::Unavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_goes_back_makes_no_request_old() {
+        for (received, now, stale) in
+            [(100, 100, false), (100, 105, false), (100, 106, true), (1000, 5, false)]
+        {
+            let time = UnixTime::from_seconds;
+            assert_eq!(is_stale(time(received), time(now)), stale, "{received} {now}");
+        }
+    }
 }

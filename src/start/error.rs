@@ -45,17 +45,19 @@ pub(crate) enum StartError {
     Rules(#[from] RulesError),
     #[error("{0}")]
     Settings(#[from] SettingsError),
+    #[error("signals: {0}")]
+    Signals(#[source] io::Error),
     #[error("socket: {0}")]
     Socket(#[source] io::Error),
     #[error("{0}")]
     Status(#[from] StatusError),
-    /// A thread cannot be started.
-    #[error("a thread cannot be started: {0}")]
-    Thread(#[source] io::Error),
     #[error("a pair of sockets: {0}")]
     SocketPair(#[source] io::Error),
     #[error("{0}")]
     Systemd(#[from] SystemdError),
+    /// The system refuses a thread.
+    #[error("cannot start all threads (a limit of processes or memory?): {0}")]
+    Threads(#[source] io::Error),
     /// The system has no random numbers.
     #[error("random numbers: {0}")]
     RandomNumbers(#[source] io::Error),

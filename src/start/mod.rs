@@ -1,7 +1,10 @@
 //! Opens everything that the settings name, in an order that keeps root's rights short, and serves.
 
 mod error;
+#[cfg(target_os = "linux")]
+mod port_watch;
 mod serve;
+mod watch;
 
 use std::io::{self, Write as _};
 use std::net::UdpSocket;
@@ -13,6 +16,7 @@ use pyzord_runtime::Sockets;
 
 use crate::cli::CommandLine;
 use crate::control::ControlServer;
+use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
 use crate::home::Home;
 use crate::logs::{FILES, Logs, OneLine};
@@ -21,10 +25,11 @@ use crate::rules::RulesInEffect;
 use crate::settings::{Settings, Sources};
 use crate::status::StatusServer;
 use crate::systemd::Manager;
-use crate::{detach, engine, forward, systemd};
+use crate::{detach, engine, forward, systemd, unsent};
 
 pub(crate) use error::StartError;
-use serve::Resources;
+use serve::{Readiness, Resources};
+use watch::StartWatch;
 
 /// The smallest receive buffer without a warning, in bytes: it has room for some hundred requests.
 const ENOUGH_BUFFER: usize = 1 << 20;
@@ -105,13 +110,14 @@ fn start(
     settings: &Settings,
     bound: Result<BoundSockets, StartError>,
 ) -> Result<(), StartError> {
+    watch::block_signals().map_err(StartError::Signals)?;
     home.create()?;
     // The standard error of a detached server becomes a file.
     let journal = options.detach.is_none() && systemd::logs_to_journal();
     let (log_file, usage_log_file) = (settings.log_file.as_deref(), settings.usage_log_file.as_deref());
     let logs = Logs::install(log_file, usage_log_file, options.debug, journal)?;
-    // Before any thread exists: a signal that comes from here on is not lost.
-    let driver = RuntimeDriver::new(settings.runtime)?;
+    let gdbm = (settings.engine == "gdbm").then_some(settings.database.as_path());
+    let watch = StartWatch::begin(gdbm).map_err(StartError::Threads)?;
     log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
     sources.warnings().iter().for_each(|warning| log::warn!(target: FILES, "{warning}"));
     settings.notes.iter().for_each(|note| log::info!("{note}"));
@@ -128,28 +134,19 @@ fn start(
     }
     let status = settings.status.as_deref().map(StatusServer::bind).transpose()?;
     let mut engine = engine::open(settings)?;
+    // Files that a stop must remove are made from here on.
+    watch.end().map_err(StartError::Signals)?;
+    let driver = RuntimeDriver::new(settings.runtime)?;
     let control = engine.lend.take().and_then(|lend| ControlServer::bind(&settings.database, lend));
     let forwarding = forward::start(targets)?;
+    let unsent = home.resolve(unsent::NAME);
     let listening = announce(settings, &sockets)?;
+    let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
-    if let Err(error) = options.detach.as_deref().map_or(Ok(()), detach::announce) {
-        pid_file.iter().for_each(PidFile::remove);
-        return Err(error.into());
-    }
-    manager.ready(&listening);
-    let manager = Arc::new(manager);
     let page = status.map(|status| (status, sources.rows().collect()));
-    let resources = Resources {
-        sockets,
-        policy,
-        rules,
-        engine,
-        control,
-        forwarding,
-        page,
-        manager,
-        status_line: listening,
-    };
+    let readiness = Readiness { manager: Arc::new(manager), announcement, listening };
+    let resources =
+        Resources { sockets, policy, rules, engine, control, forwarding, unsent, page, readiness };
     let served = resources.serve(settings, logs, driver, pid_file.as_ref());
     log::info!("Server shutdown.");
     pid_file.iter().for_each(PidFile::remove);

@@ -1,15 +1,19 @@
 //! Serves with everything open, and closes it in order.
 
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Scope};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pyzord_core::{Policy, Server, Store, Tick};
 use pyzord_runtime::{Counters, Forwarding, Service, Sockets, StatusChange, Supervisor, shared_guard};
 
 use super::error::StartError;
 use crate::control::ControlServer;
+use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
 use crate::engine::EngineStores;
 use crate::health::{GrowingFile, HealthMonitor, Trouble};
@@ -19,6 +23,7 @@ use crate::rules::RulesInEffect;
 use crate::settings::{SettingRow, Settings};
 use crate::status::{Facts, StatusServer};
 use crate::systemd::Manager;
+use crate::unsent;
 
 /// Everything that is open for serving.
 pub(super) struct Resources {
@@ -29,11 +34,11 @@ pub(super) struct Resources {
     /// The socket for `pyzorctl`.
     pub(super) control: Option<ControlServer>,
     pub(super) forwarding: Option<Forwarding>,
+    /// The file that keeps what a stop could not forward.
+    pub(super) unsent: PathBuf,
     /// The status page, and the settings that it shows.
     pub(super) page: Option<(StatusServer, Vec<SettingRow>)>,
-    pub(super) manager: Arc<Manager>,
-    /// What the manager is told while all is well.
-    pub(super) status_line: String,
+    pub(super) readiness: Readiness,
 }
 
 impl Resources {
@@ -45,8 +50,7 @@ impl Resources {
         driver: RuntimeDriver,
         pid_file: Option<&PidFile>,
     ) -> Result<(), StartError> {
-        let Self { sockets, policy, mut rules, engine, control, forwarding, page, manager, status_line } =
-            self;
+        let Self { sockets, policy, mut rules, engine, control, forwarding, unsent, page, readiness } = self;
         let EngineStores { stores, upkeep, probe, .. } = engine;
         let counters = Arc::new(match page {
             Some(_) => Counters::detailed(settings.workers + settings.connections),
@@ -74,48 +78,58 @@ impl Resources {
                 }
             },
             supervisor: Some(Supervisor {
-                period: manager.period(),
-                notify: &mut |change| notify(&manager, change, pid_file),
+                period: readiness.manager.period(),
+                notify: &mut |change| match change {
+                    StatusChange::StopOverdue => give_up_stop(pid_file),
+                    StatusChange::Started => {
+                        // A start that fails keeps them for the next one.
+                        forwarding.iter().for_each(|forwarding| unsent::restore(&unsent, forwarding));
+                        readiness.notify(change);
+                    }
+                    _ => readiness.notify(change),
+                },
             }),
         };
         let page = match page {
             Some((status, rows)) => Some((status, facts(settings, &sockets, &counters, rows, logs)?)),
             None => None,
         };
-        let monitor = if page.is_some() || manager.is_present() {
-            Some(watch_health(settings, &counters, probe, &manager, status_line)?)
+        let monitor = if page.is_some() || readiness.manager.is_present() {
+            Some(watch_health(settings, &counters, probe, &readiness)?)
         } else {
             None
         };
         let (running, ended) = UnixStream::pair().map_err(StartError::SocketPair)?;
-        thread::scope(|scope| {
-            if let (Some((status, facts)), Some(monitor)) = (&page, &monitor) {
-                scope.spawn(|| status.serve(&ended, facts, &counters, monitor.health()));
-            }
-            if let Some(control) = &control {
-                scope.spawn(|| control.serve(&ended, clock));
-            }
+        let served = thread::scope(|scope| {
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
-            driver.serve(service);
+            if let (Some((status, facts)), Some(monitor)) = (&page, &monitor) {
+                spawn(scope, "status", || status.serve(&ended, facts, &counters, monitor.health()))?;
+            }
+            if let Some(control) = &control {
+                spawn(scope, "control", || control.serve(&ended, clock))?;
+            }
+            #[cfg(target_os = "linux")]
+            spawn(scope, "port", || super::port_watch::watch(&sockets, &ended))?;
+            Ok(driver.serve(service)?)
         });
         monitor.into_iter().for_each(HealthMonitor::end);
         log::info!("{counters}");
-        forwarding.into_iter().flat_map(Forwarding::stop).for_each(|line| log::info!("{line}"));
-        Ok(())
+        // Closed before the wait for other servers: a client that asks now is told at once that this one is gone.
+        drop(sockets);
+        if let Some(forwarding) = forwarding {
+            stop_forwarding(forwarding, &unsent);
+        }
+        served
     }
 }
 
-/// Tells the manager of a change. A stop whose threads do not end, because one of them waits for a disk, ends the process.
-fn notify(manager: &Manager, change: StatusChange, pid_file: Option<&PidFile>) {
-    manager.notify(change);
-    if change == StatusChange::StopOverdue {
-        log::error!("Server ended with threads that wait for the database.");
-        if let Some(pid_file) = pid_file {
-            pid_file.remove();
-        }
-        process::exit(1);
-    }
+/// Ends the process: a thread waits for a disk, and so would the stop.
+fn give_up_stop(pid_file: Option<&PidFile>) -> ! {
+    log::error!("Server ended with threads that wait for the database.");
+    pid_file.into_iter().for_each(PidFile::remove);
+    log::logger().flush();
+    process::exit(1);
 }
 
 /// Starts to watch the health of the server, and tells the manager of changes.
@@ -123,15 +137,14 @@ fn watch_health(
     settings: &Settings,
     counters: &Arc<Counters>,
     store: Box<dyn Store>,
-    manager: &Arc<Manager>,
-    status_line: String,
+    readiness: &Readiness,
 ) -> Result<HealthMonitor, StartError> {
-    let manager = Arc::clone(manager);
+    let (manager, listening) = (Arc::clone(&readiness.manager), readiness.listening.clone());
     let on_change = Box::new(move |trouble: Option<&Trouble>| {
-        manager.status(trouble.map_or(&status_line, |trouble| &trouble.cause));
+        manager.status(trouble.map_or(&listening, |trouble| &trouble.cause));
     });
     let files = growing_files(settings);
-    HealthMonitor::start(Arc::clone(counters), store, files, on_change).map_err(StartError::Thread)
+    HealthMonitor::start(Arc::clone(counters), store, files, on_change).map_err(StartError::Threads)
 }
 
 /// Returns the files that the server makes longer.
@@ -144,6 +157,53 @@ fn growing_files(settings: &Settings) -> Vec<GrowingFile> {
         .flatten()
         .map(|(what, path)| GrowingFile { what, path: path.clone() })
         .collect()
+}
+
+/// The processes that wait for the end of the start.
+pub(super) struct Readiness {
+    pub(super) manager: Arc<Manager>,
+    /// What tells the parent of a detached server that it serves.
+    pub(super) announcement: Option<Announcement>,
+    /// Where requests go: what the service manager is told while all is well.
+    pub(super) listening: String,
+}
+
+impl Readiness {
+    fn notify(&self, change: StatusChange) {
+        if change == StatusChange::Started {
+            self.announcement.iter().for_each(announce);
+            self.manager.ready(&self.listening);
+        }
+        self.manager.notify(change);
+    }
+}
+
+/// Tells the parent of a detached server that it serves. If the parent was ended meanwhile, so is the server: the
+/// operator has given up the start.
+fn announce(announcement: &Announcement) {
+    if !announcement.send() {
+        log::warn!("the process that started the server in the background was ended; the server ends, too");
+        if let Err(error) = kill(Pid::this(), Signal::SIGTERM) {
+            log::error!("the server cannot end itself: {error}");
+        }
+    }
+}
+
+/// Starts one of the threads that serve beside the workers.
+fn spawn<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    serve: impl FnOnce() + Send + 'scope,
+) -> Result<(), StartError> {
+    let thread = thread::Builder::new().name(name.to_owned());
+    thread.spawn_scoped(scope, serve).map(drop).map_err(StartError::Threads)
+}
+
+fn stop_forwarding(forwarding: Forwarding, unsent: &Path) {
+    let servers = forwarding.servers();
+    let (report, left) = forwarding.stop();
+    report.iter().for_each(|line| log::info!("{line}"));
+    unsent::keep(unsent, &servers, &left);
 }
 
 fn facts(

@@ -40,6 +40,8 @@ pub(super) fn write(snapshot: &Snapshot<'_>) -> String {
     out.one("pyzord_replies_sent_total", "counter", "Replies sent.", counts.answered);
     out.one("pyzord_receive_errors_total", "counter", "Receive calls that failed.", counts.receive_errors);
     out.one("pyzord_send_errors_total", "counter", "Replies that could not be sent.", counts.send_errors);
+    let help = "Replies that were dropped because a send buffer or a queue of the system was full.";
+    out.one("pyzord_replies_dropped_total", "counter", help, counts.replies_dropped);
     out.head("pyzord_dropped_total", "counter", "Datagrams that are never answered, by reason.");
     for (reason, count) in counts.dropped {
         out.sample("pyzord_dropped_total", &[("reason", reason)], count);

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::net::UdpSocket;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use nix::unistd::{User, geteuid};
@@ -118,4 +118,25 @@ fn unknown_users_and_groups_are_refused_by_check_config_too() {
     let output = home.run(&["--user", "", "--group", "no-such-group-here", "--check-config"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("option --group: `no-such-group-here` is not a group of this system"), "{said}");
+}
+
+/// A server with a part of its workers served a part of its clients, and said that it was ready.
+#[test]
+fn a_limit_of_threads_ends_the_start_and_leaves_no_pid_file() {
+    // The limit holds for other accounts than root.
+    if !geteuid().is_root() {
+        return;
+    }
+    for detach in [&[][..], &["--detach", "/dev/null"]] {
+        let home = home_of_nobody();
+        home.write("config", "[server]\nUser = nobody\n");
+        let server = home.command(&[&["-a", "127.0.0.1", "-p", "0", "--workers", "64"][..], detach].concat());
+        let mut limited = Command::new("prlimit");
+        limited.arg("--nproc=20:20").arg(server.get_program()).args(server.get_args());
+        let output = limited.stdin(Stdio::null()).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.lines().last().unwrap().contains("cannot start all threads"), "{error}");
+        assert!(!home.path("pyzord.pid").exists());
+    }
 }

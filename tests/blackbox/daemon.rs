@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getsid};
 
-use crate::harness::{Client, Home, Server, digest, field, request, wait_for};
+use crate::harness::{Client, Guarded, Home, Server, digest, field, python, request, wait_for};
 
 /// A detached server; it is killed when the test ends.
 struct Daemon {
@@ -118,6 +119,62 @@ fn a_failed_start_reports_the_cause_and_leaves_no_pid_file() {
             assert!(!home.path("pyzord.pid").exists());
         }
     }
+}
+
+/// The server held the caller's lock for as long as it ran.
+#[test]
+fn a_daemon_keeps_no_descriptor_of_its_caller() {
+    let home = Home::new();
+    let server = home.command(&["-a", "127.0.0.1", "-p", "0", "--detach", "/dev/null"]);
+    let mut caller = Command::new("sh");
+    caller.args(["-c", "exec 7>\"$0\" 8>&7; \"$@\""]).arg(home.path("lock"));
+    caller.arg(server.get_program()).args(server.get_args()).stdin(Stdio::null());
+    assert!(caller.status().unwrap().success());
+    let pid = home.read("pyzord.pid");
+    let daemon = Daemon { pid: Pid::from_raw(pid.trim().parse().unwrap()), home };
+    let held = |name: &str| {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid)).unwrap();
+        let targets = descriptors.map(|entry| fs::read_link(entry.unwrap().path()).unwrap());
+        targets.filter(|to| to.ends_with(name)).count()
+    };
+    assert!(held("pyzord.db") > 0);
+    assert_eq!(held("lock"), 0);
+}
+
+/// TERM and INT had no effect until everything was open, however long a start waited.
+#[test]
+fn term_and_int_end_a_start() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let home = Home::new();
+        // The start waits for a writer.
+        nix::unistd::mkfifo(&home.path("pipe"), Mode::S_IRWXU).unwrap();
+        let mut parent = home.command(&["-a", "127.0.0.1", "-p", "0", "--detach", "/dev/null"]);
+        parent.args(["--log-file", "pyzord.log", "--pid-file", "pipe"]).stderr(Stdio::null());
+        let mut parent = Guarded(parent.spawn().unwrap());
+        let pid = wait_for("the start", || {
+            let log = home.read("pyzord.log");
+            let line = log.lines().find(|line| line.ends_with(concat!(env!("CARGO_PKG_VERSION"), ".")))?;
+            line.split(['(', ')']).nth(1).map(str::to_owned)
+        });
+        kill(Pid::from_raw(pid.parse().unwrap()), signal).unwrap();
+        let status = wait_for("the end", || parent.0.try_wait().unwrap());
+        assert_eq!(status.code(), Some(1), "nothing serves");
+        assert!(home.read("pyzord.log").contains("The start is given up"), "{}", home.read("pyzord.log"));
+        assert!(!home.path("pyzord.db").exists());
+    }
+}
+
+#[test]
+fn a_process_that_shares_the_port_is_named() {
+    let server = Server::start(&["--workers", "2"]);
+    let script = "import socket, sys\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+                  s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)\n\
+                  s.bind(('127.0.0.1', int(sys.argv[1])))\nsys.stdin.read()";
+    let mut thief = python("python");
+    thief.args(["-c", script, &server.address.port().to_string()]).stdin(Stdio::piped());
+    let thief = Guarded(thief.spawn().unwrap());
+    server.wait_for_log(&format!("process {} (", thief.0.id()));
+    assert!(server.log().contains(&format!("has a socket on {}, too", server.address)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Forwarding between our server, another one of ours, and Python's.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
 
@@ -214,4 +215,38 @@ fn the_check_reads_the_clients_files() {
         assert_eq!(status, Some(1));
         assert!(text.contains(cause), "{cause} is not in {text}");
     }
+}
+
+/// A stop while the other server was away lost what waited for it.
+#[test]
+fn what_a_stop_cannot_send_is_sent_after_the_next_start() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let client_home = forward_to(&[address], false);
+    let here = forwarding(&client_home);
+    let client = here.client();
+    count(&client, "report", &[&digest(1)]);
+    here.wait_for_log("it does not answer");
+    let digests: Vec<String> = (10..40).map(digest).collect();
+    count(&client, "report", &digests.iter().map(String::as_str).collect::<Vec<_>>());
+    count(&client, "whitelist", &[&digest(50)]);
+    let home = here.stop();
+    assert!(home.read("stderr").contains("31 digests could not be forwarded"), "{}", home.read("stderr"));
+    let mode = std::fs::metadata(home.path("pyzord.unsent")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // A damaged line costs itself alone.
+    home.write("pyzord.unsent", home.read("pyzord.unsent") + "report\t\0\nnonsense\n");
+    drop(silent);
+    let there = at(address, counting(false), &[]);
+    let here = Server::on(home, &["--forward-client-homedir", client_home.dir().to_str().unwrap()]);
+    let there = there.client();
+    wait_for("all counts", || {
+        let reports = digests.iter().all(|digest| there.check(digest) == (1, 0));
+        (reports && there.check(&digest(50)) == (0, 1)).then_some(())
+    });
+    assert!(here.log().contains("2 lines are damaged"), "{}", here.log());
+    let home = here.stop();
+    assert!(!home.path("pyzord.unsent").exists());
+    // The first report was sent, and may have been counted.
+    assert_eq!(there.check(&digest(1)), (0, 0));
 }

@@ -79,7 +79,9 @@ fn an_unreachable_manager_does_not_stop_the_server() {
     command.env("NOTIFY_SOCKET", home.path("nobody"));
     let _server = Guarded(command.stderr(fs::File::create(home.path("stderr")).unwrap()).spawn().unwrap());
     assert_eq!(field(&client_of(&home).ask(request("ping", &[])), "Code"), "200");
-    assert!(home.read("stderr").contains("the service manager does not hear `READY=1"));
+    wait_for("the warning", || {
+        home.read("stderr").contains("the service manager does not hear `READY=1").then_some(())
+    });
 }
 
 /// Starts the server with this socket as file descriptor 3, as the manager does.

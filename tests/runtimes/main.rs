@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod parity;
+#[cfg(target_os = "linux")]
+mod slow;
 mod stop;
 mod stuck;
 mod suite;
@@ -24,7 +26,7 @@ struct Std;
 #[cfg(feature = "runtime-std")]
 impl Drive for Std {
     fn serve<S: Store>(service: Service<'_, S>, commands: Receiver<Command>) {
-        pyzord_runtime_std::serve(service, &commands);
+        pyzord_runtime_std::serve(service, &commands).unwrap();
     }
 }
 
@@ -38,7 +40,7 @@ impl Drive for Smol {
         let (sender, receiver) = smol::channel::unbounded();
         std::thread::scope(|scope| {
             scope.spawn(move || commands.into_iter().try_for_each(|command| sender.send_blocking(command)));
-            pyzord_runtime_smol::serve(service, Box::pin(receiver));
+            pyzord_runtime_smol::serve(service, Box::pin(receiver)).unwrap();
         });
     }
 }

@@ -1,6 +1,7 @@
 //! A stop is prompt and complete.
 
 use std::net::UdpSocket;
+use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -86,7 +87,52 @@ fn ask_until_there_is_no_answer(port: u16, started: &Sender<()>) {
     }
 }
 
+/// Each of a hundred signals that waited was a reload of its own, and a stop waited behind them.
+fn reloads_that_wait_are_one_and_a_stop_goes_before_them<D: Drive>() {
+    let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
+    let (commands, receiver) = channel();
+    let (entered, entries) = channel();
+    let (leave, left) = channel::<()>();
+    let left = Mutex::new(left);
+    let mut reloads = 0;
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let deadline = Duration::from_secs(60);
+            commands.send(Command::Reload).unwrap();
+            entries.recv_timeout(deadline).unwrap();
+            (0..100).for_each(|_| commands.send(Command::Reload).unwrap());
+            leave.send(()).unwrap();
+            entries.recv_timeout(deadline).unwrap();
+            (0..100).for_each(|_| commands.send(Command::Reload).unwrap());
+            commands.send(Command::Stop).unwrap();
+            leave.send(()).unwrap();
+            // No reload waits from here on.
+            drop(leave);
+        });
+        let service = Service {
+            sockets: &sockets,
+            server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
+            counters: &Counters::default(),
+            stores: Stores::Local(vec![MemoryStore::new()]),
+            upkeep: MemoryStore::new(),
+            cleanup: None,
+            reload: &mut || {
+                reloads += 1;
+                let _ = entered.send(());
+                let _ = left.lock().unwrap().recv();
+                None
+            },
+            on_answered: &|_| (),
+            supervisor: None,
+        };
+        D::serve(service, receiver);
+    });
+    // Some commands may still be on their way when the reload ends.
+    assert!((2..20).contains(&reloads), "{reloads} reloads");
+}
+
 for_every_runtime! {
+    reloads_that_wait_are_one_and_a_stop_goes_before_them,
     idle_workers_are_woken,
     requests_that_were_received_under_load_are_answered,
 }

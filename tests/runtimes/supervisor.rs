@@ -64,6 +64,7 @@ fn a_service_manager_is_told_the_truth<D: Drive>() {
             };
             D::serve(service, receiver);
         });
+        assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Started));
         // Idle workers are alive.
         assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Alive));
         assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Alive));
@@ -120,6 +121,7 @@ fn idle_workers_have_a_heartbeat_in_every_short_period<D: Drive>() {
             };
             D::serve(service, receiver);
         });
+        assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Started));
         let clock = Clock::start();
         for _ in 0..10 {
             assert_eq!(changes.recv_timeout(DEADLINE), Ok(StatusChange::Alive));

@@ -77,6 +77,20 @@ impl Forwarder {
         self.targets.iter_mut().for_each(|target| target.count(counted, now));
     }
 
+    /// Takes a digest for the server with this number that an earlier forwarder has left [unsent](Self::unsent).
+    pub fn restore(&mut self, server: usize, counted: Counted, now: Tick) {
+        if let Some(target) = self.targets.get_mut(server) {
+            target.restore(counted, now);
+        }
+    }
+
+    /// Returns the digests that were never sent, each with the number of its server. Digests whose request is unanswered
+    /// are not among them: whether they are counted is unknown.
+    pub fn unsent(&self) -> impl Iterator<Item = (usize, Counted)> {
+        let numbered = self.targets.iter().enumerate();
+        numbered.flat_map(|(server, target)| target.unsent().map(move |counted| (server, counted)))
+    }
+
     /// Takes a datagram. It is ignored unless it is the reply to a pending request.
     pub fn received(&mut self, from: SocketAddr, datagram: &[u8], now: Tick) {
         let Ok(reply) = Reply::parse(datagram) else { return };

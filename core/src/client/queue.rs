@@ -62,6 +62,10 @@ impl SendQueue {
         self.due_at = Tick::default();
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = Digest> {
+        self.waiting.iter().copied()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

@@ -205,6 +205,23 @@ impl Target {
         }
     }
 
+    /// Takes a digest that an earlier forwarder has left [unsent](Self::unsent).
+    pub(super) fn restore(&mut self, counted: Counted, now: Tick) {
+        self.count(Counted { peer: None, ..counted }, now);
+    }
+
+    /// Returns the digests that were never sent, the oldest of each operation first.
+    pub(super) fn unsent(&self) -> impl Iterator<Item = Counted> {
+        let gathered = self.requests.iter().filter(|request| request.tries == 0);
+        let gathered =
+            gathered.flat_map(|request| request.digests.iter().map(|digest| (*digest, request.operation)));
+        let waiting =
+            self.queues.iter().flat_map(|queue| queue.iter().map(|digest| (digest, queue.operation)));
+        gathered
+            .chain(waiting)
+            .map(|(digest, operation)| Counted::new(digest, operation == Operation::Whitelist, None))
+    }
+
     pub(super) fn hurry(&mut self) {
         self.queues.iter_mut().for_each(SendQueue::hurry);
     }

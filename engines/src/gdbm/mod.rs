@@ -35,6 +35,6 @@ pub use format::Mismatch;
 pub use header::HeaderError;
 pub use inspect::Damage;
 pub use open::{OpenCause, OpenError};
-pub use rewrite::RewriteError;
+pub use rewrite::{RewriteError, leftovers as temporary_files};
 pub use store::Gdbm;
 pub use walk::Entries;

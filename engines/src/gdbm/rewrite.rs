@@ -147,7 +147,8 @@ fn copy(file: &File, metadata: &fs::Metadata, to: &Path) -> io::Result<()> {
 }
 
 /// Returns the files beside the database that are named as libgdbm names its temporary ones.
-pub(super) fn leftovers(path: &Path) -> Vec<PathBuf> {
+#[must_use]
+pub fn leftovers(path: &Path) -> Vec<PathBuf> {
     let Some(name) = path.file_name() else { return Vec::new() };
     let mut prefix = OsString::from(name);
     prefix.push(".");

@@ -1,13 +1,12 @@
 //! The parts that all implementations share.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd as _;
+use std::net::SocketAddr;
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::errno::Errno;
 use nix::sys::socket::SockaddrStorage;
+use pyzord_core::UnixTime;
 
-/// How long replies wait for room in a full send buffer, in milliseconds.
-const SEND_TIMEOUT: u8 = 100;
+use super::path::Path;
 
 /// The most datagrams that are received or sent in one call.
 pub(super) const BATCH: usize = 64;
@@ -24,18 +23,33 @@ pub(crate) enum ReceiveMode {
     NonBlocking,
 }
 
+/// Where a datagram came from, and when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) path: Path,
+    /// When the system received it; `None` if the system does not tell it.
+    pub(crate) at: Option<UnixTime>,
+}
+
 /// How many replies of a batch the system accepted and refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) accepted: u64,
+    /// No room in the send buffer or in a queue of the system: dropped, since a wait would keep other clients waiting.
+    pub(crate) no_room: u64,
+    /// Any other error.
     pub(crate) failed: u64,
 }
 
-/// Waits until the socket accepts more, if the socket itself does not wait. `false` after the time-out: the replies are
-/// given up then, as a network does.
-pub(super) fn wait_for_room(socket: &UdpSocket) -> bool {
-    let mut sockets = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    matches!(poll(&mut sockets, SEND_TIMEOUT), Ok(1..))
+impl Sent {
+    /// Counts a reply that the system refused.
+    pub(super) fn refused(&mut self, error: Errno) {
+        if matches!(error, Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) {
+            self.no_room += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
 }
 
 /// Returns the address of a peer; `None` if it is of no IP socket.

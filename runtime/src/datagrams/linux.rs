@@ -8,8 +8,9 @@ use arrayvec::ArrayVec;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
-use super::common::{BATCH, Buffer, ReceiveMode, Sent, to_std, wait_for_room};
-use super::packet_info::{PacketInfo, local_address, receive_space};
+use super::common::{Arrival, BATCH, Buffer, ReceiveMode, Sent, to_std};
+use super::lanes::Lanes;
+use super::packet_info::{PacketInfo, read_messages, receive_space};
 use super::path::{LocalAddress, Path};
 
 type Headers = MultiHeaders<SockaddrStorage>;
@@ -32,12 +33,12 @@ impl Inbox {
         Self { buffers: buffers(), headers: MultiHeaders::preallocate(BATCH, Some(space)), warned: false }
     }
 
-    /// Receives the datagrams that are there, and hands over each of them with its path.
+    /// Receives the datagrams that are there, and hands over each of them with its path and time.
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,
         mode: ReceiveMode,
-        mut each: impl FnMut(Path, &[u8]),
+        mut each: impl FnMut(Arrival, &[u8]),
     ) -> io::Result<()> {
         let flags = match mode {
             ReceiveMode::WaitForFirst => MsgFlags::MSG_WAITFORONE,
@@ -52,16 +53,16 @@ impl Inbox {
                 log::error!("received a datagram without its sender's address: it gets no reply");
                 continue;
             };
-            let local = match message.cmsgs() {
-                Ok(messages) => local_address(messages),
+            let (local, at) = match message.cmsgs() {
+                Ok(messages) => read_messages(messages),
                 // Cut, since there was no room for all of them.
                 Err(_) => {
                     cut = true;
-                    None
+                    (None, None)
                 }
             };
             // No slice: the datagram is empty.
-            each(Path { peer, local }, message.iovs().next().unwrap_or_default());
+            each(Arrival { path: Path { peer, local }, at }, message.iovs().next().unwrap_or_default());
         }
         if cut {
             self.make_room();
@@ -91,6 +92,7 @@ fn buffers() -> Box<[Buffer; BATCH]> {
 
 /// Headers to send with.
 pub(crate) struct Outbox {
+    lanes: Lanes,
     /// For replies that leave from the address that the system chooses.
     any: Headers,
     v4: Headers,
@@ -98,8 +100,9 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(lanes: Lanes) -> Self {
         Self {
+            lanes,
             any: MultiHeaders::preallocate(BATCH, None),
             v4: MultiHeaders::preallocate(BATCH, Some(PacketInfo::v4_space())),
             v6: MultiHeaders::preallocate(BATCH, Some(PacketInfo::v6_space())),
@@ -139,9 +142,13 @@ impl Outbox {
         sent: &mut Sent,
     ) {
         match local.map(PacketInfo::new) {
-            None => send_run(&mut self.any, &[], socket, run, sent),
-            Some(info @ PacketInfo::V4(_)) => send_run(&mut self.v4, &[info.message()], socket, run, sent),
-            Some(info @ PacketInfo::V6(_)) => send_run(&mut self.v6, &[info.message()], socket, run, sent),
+            None => send_run(&mut self.any, &[], socket, &self.lanes, run, sent),
+            Some(info @ PacketInfo::V4(_)) => {
+                send_run(&mut self.v4, &[info.message()], socket, &self.lanes, run, sent);
+            }
+            Some(info @ PacketInfo::V6(_)) => {
+                send_run(&mut self.v6, &[info.message()], socket, &self.lanes, run, sent);
+            }
         }
     }
 }
@@ -151,6 +158,7 @@ fn send_run(
     headers: &mut Headers,
     control: &[ControlMessage<'_>],
     socket: &UdpSocket,
+    lanes: &Lanes,
     run: &[(Path, &[u8])],
     sent: &mut Sent,
 ) {
@@ -159,20 +167,45 @@ fn send_run(
     let mut done = 0;
     while let Some(peers @ [_, ..]) = peers.get(done..) {
         let rest = replies.iter().skip(done);
-        match sendmmsg(socket.as_raw_fd(), headers, rest, peers, control, MsgFlags::empty()) {
+        match sendmmsg(socket.as_raw_fd(), headers, rest, peers, control, MsgFlags::MSG_DONTWAIT) {
             Ok(accepted) => {
                 let accepted = accepted.count();
                 sent.accepted += accepted as u64;
                 done += accepted;
             }
             Err(Errno::EINTR) => (),
-            Err(Errno::EAGAIN) if wait_for_room(socket) => (),
+            // The send buffer is full, and no later reply finds room in it.
+            Err(Errno::EAGAIN) => {
+                return run
+                    .iter()
+                    .skip(done)
+                    .for_each(|reply| send_apart(headers, control, lanes, *reply, sent));
+            }
             // The error of the first reply: its network is gone, a firewall forbids it, or its local address is not one
             // of this machine's.
-            Err(_) => {
-                sent.failed += 1;
+            Err(error) => {
+                sent.refused(error);
                 done += 1;
             }
         }
+    }
+}
+
+/// Sends a reply through its spare socket; it is dropped if there is none, or if that is full, too.
+fn send_apart(
+    headers: &mut Headers,
+    control: &[ControlMessage<'_>],
+    lanes: &Lanes,
+    (path, reply): (Path, &[u8]),
+    sent: &mut Sent,
+) {
+    let (peer, slice) = ([Some(SockaddrStorage::from(path.peer))], [[IoSlice::new(reply)]]);
+    let send = |socket: &UdpSocket| {
+        let flags = MsgFlags::MSG_DONTWAIT;
+        sendmmsg(socket.as_raw_fd(), headers, &slice, peer, control, flags).map(Iterator::count)
+    };
+    match lanes.of(&path).map_or(Err(Errno::EAGAIN), send) {
+        Ok(accepted) => sent.accepted += accepted as u64,
+        Err(error) => sent.refused(error),
     }
 }

@@ -1,6 +1,7 @@
 //! Datagrams in batches: those that have come in are received together, and their replies are sent together.
 
 mod common;
+mod lanes;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -13,10 +14,11 @@ mod tests;
 
 pub use path::{LocalAddress, Path};
 
-pub(crate) use common::{ReceiveMode, Sent};
+pub(crate) use common::{Arrival, ReceiveMode, Sent};
+pub(crate) use lanes::Lanes;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Inbox, Outbox};
 #[cfg(target_os = "linux")]
-pub(crate) use packet_info::request_local_addresses;
+pub(crate) use packet_info::{request_local_addresses, request_times};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use portable::{Inbox, Outbox, request_local_addresses};
+pub(crate) use portable::{Inbox, Outbox, request_local_addresses, request_times};

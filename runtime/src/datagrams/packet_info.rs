@@ -1,4 +1,5 @@
-//! Control messages that carry the local address of a datagram: `IP_PKTINFO` and `IPV6_PKTINFO`.
+//! Control messages of a datagram: its local address in `IP_PKTINFO` or `IPV6_PKTINFO`, and the time of its receipt in
+//! `SCM_TIMESTAMPNS`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,6 +8,7 @@ use std::os::fd::AsFd;
 use nix::cmsg_space;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo, timespec};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, setsockopt, sockopt};
+use pyzord_core::UnixTime;
 
 use super::path::LocalAddress;
 
@@ -21,19 +23,33 @@ pub(crate) fn request_local_addresses(socket: &impl AsFd, bound: SocketAddr) -> 
     }
 }
 
-/// Room for the control messages of one received datagram: its local address, and a time stamp, which a socket unit of
-/// systemd may request (`Timestamping=`).
+/// Requests the time at which the system received each datagram.
+pub(crate) fn request_times(socket: &impl AsFd) -> io::Result<()> {
+    Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &true)?)
+}
+
+/// Room for the control messages of one received datagram: its local address and the time of its receipt.
 pub(super) fn receive_space() -> Vec<u8> {
     cmsg_space!(in6_pktinfo, timespec)
 }
 
-/// The address that a reply leaves from.
-pub(super) fn local_address(mut messages: impl Iterator<Item = ControlMessageOwned>) -> Option<LocalAddress> {
-    messages.find_map(|message| match message {
-        ControlMessageOwned::Ipv4PacketInfo(info) => from_v4(info),
-        ControlMessageOwned::Ipv6PacketInfo(info) => from_v6(info),
-        _ => None,
-    })
+/// Returns the address that a reply leaves from, and the time of the receipt.
+pub(super) fn read_messages(
+    messages: impl Iterator<Item = ControlMessageOwned>,
+) -> (Option<LocalAddress>, Option<UnixTime>) {
+    let (mut local, mut at) = (None, None);
+    for message in messages {
+        match message {
+            ControlMessageOwned::Ipv4PacketInfo(info) => local = from_v4(info),
+            ControlMessageOwned::Ipv6PacketInfo(info) => local = from_v6(info),
+            ControlMessageOwned::ScmTimestampns(time) => {
+                let micros = time.tv_sec().saturating_mul(1_000_000).saturating_add(time.tv_nsec() / 1000);
+                at = Some(UnixTime::from_micros(micros));
+            }
+            _ => (),
+        }
+    }
+    (local, at)
 }
 
 fn from_v4(info: in_pktinfo) -> Option<LocalAddress> {
@@ -104,7 +120,7 @@ mod tests {
         let [specific, destination] =
             [specific, destination].map(|ip| in_addr { s_addr: u32::from_ne_bytes(ip) });
         let info = in_pktinfo { ipi_ifindex: 7, ipi_spec_dst: specific, ipi_addr: destination };
-        let local = local_address([ControlMessageOwned::Ipv4PacketInfo(info)].into_iter())?;
+        let local = read_messages([ControlMessageOwned::Ipv4PacketInfo(info)].into_iter()).0?;
         assert_eq!(local.interface, 0);
         Some(local.ip)
     }
@@ -139,7 +155,7 @@ mod tests {
         ] {
             let ip: Ipv6Addr = destination.parse().unwrap();
             let info = in6_pktinfo { ipi6_addr: in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 7 };
-            let local = local_address([ControlMessageOwned::Ipv6PacketInfo(info)].into_iter());
+            let (local, _) = read_messages([ControlMessageOwned::Ipv6PacketInfo(info)].into_iter());
             let expected = expected.map(|interface| LocalAddress { ip: ip.into(), interface });
             assert_eq!(local, expected, "{destination}");
         }

@@ -4,14 +4,22 @@ use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
-use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg, sendto};
 
-use super::common::{BATCH, Buffer, ReceiveMode, Sent, to_std, wait_for_room};
+use super::common::{Arrival, BATCH, Buffer, ReceiveMode, Sent, to_std};
+use super::lanes::Lanes;
 use super::path::Path;
 
 /// Does nothing: no portable call tells local addresses.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn request_local_addresses(_: &impl std::os::fd::AsFd, _: SocketAddr) -> io::Result<()> {
+    Ok(())
+}
+
+/// Does nothing: not every system tells when it received a datagram.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn request_times(_: &impl std::os::fd::AsFd) -> io::Result<()> {
     Ok(())
 }
 
@@ -31,7 +39,7 @@ impl Inbox {
         &mut self,
         socket: &UdpSocket,
         mode: ReceiveMode,
-        mut each: impl FnMut(Path, &[u8]),
+        mut each: impl FnMut(Arrival, &[u8]),
     ) -> io::Result<()> {
         for received in 0..BATCH {
             let flags = if mode == ReceiveMode::WaitForFirst && received == 0 {
@@ -48,7 +56,8 @@ impl Inbox {
                         continue;
                     };
                     // No slice: the datagram is empty.
-                    each(Path { peer, local: None }, message.iovs().next().unwrap_or_default());
+                    let arrival = Arrival { path: Path { peer, local: None }, at: None };
+                    each(arrival, message.iovs().next().unwrap_or_default());
                 }
                 Err(error) if received == 0 => return Err(error.into()),
                 Err(_) => break,
@@ -63,7 +72,7 @@ impl Inbox {
 pub(crate) struct Outbox;
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(_: Lanes) -> Self {
         Self
     }
 
@@ -78,20 +87,19 @@ impl Outbox {
             debug_assert!(path.local.is_none(), "the local address of a reply cannot be chosen here");
             match send_one(socket, path.peer, reply) {
                 Ok(()) => sent.accepted += 1,
-                Err(_) => sent.failed += 1,
+                Err(error) => sent.refused(error),
             }
         }
         sent
     }
 }
 
-fn send_one(socket: &UdpSocket, peer: SocketAddr, reply: &[u8]) -> io::Result<()> {
+fn send_one(socket: &UdpSocket, peer: SocketAddr, reply: &[u8]) -> nix::Result<()> {
+    let peer = SockaddrStorage::from(peer);
     loop {
-        match socket.send_to(reply, peer) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait_for_room(socket) => (),
-            Err(error) => return Err(error),
+        match sendto(socket.as_raw_fd(), reply, &peer, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EINTR) => (),
+            sent => return sent.map(drop),
         }
     }
 }

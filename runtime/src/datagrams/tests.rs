@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use super::common::{BATCH, ReceiveMode, Sent};
+use super::common::{Arrival, BATCH, ReceiveMode, Sent};
+use super::lanes::Lanes;
 use super::path::Path;
 
 fn socket(address: &str) -> (UdpSocket, SocketAddr) {
@@ -35,16 +36,22 @@ macro_rules! suite {
                     expected
                         .iter()
                         .for_each(|datagram| assert!(client.send_to(datagram, server_address).is_ok()));
-                    let (mut inbox, mut outbox, mut received) = (Inbox::new(), Outbox::new(), Vec::new());
+                    let (mut inbox, mut outbox, mut received) =
+                        (Inbox::new(), Outbox::new(Lanes::default()), Vec::new());
                     while received.len() < expected.len() {
                         let before = received.len();
-                        let collect = |path: Path, datagram: &[u8]| received.push((path, datagram.to_vec()));
+                        let collect = |arrival: Arrival, datagram: &[u8]| {
+                            received.push((arrival.path, datagram.to_vec()));
+                        };
                         inbox.receive(&server, ReceiveMode::WaitForFirst, collect).unwrap();
                         assert!(received.len() - before <= BATCH);
                         let replies =
                             received[before..].iter().map(|(path, datagram)| (*path, &datagram[..]));
                         let count = replies.len() as u64;
-                        assert_eq!(outbox.send(&server, replies), Sent { accepted: count, failed: 0 });
+                        assert_eq!(
+                            outbox.send(&server, replies),
+                            Sent { accepted: count, no_room: 0, failed: 0 }
+                        );
                     }
                     // The socket has one address only.
                     assert!(received.iter().all(|(path, _)| *path == to(client_address)));
@@ -73,8 +80,8 @@ macro_rules! suite {
                 let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
                 let replies =
                     [nowhere, address, nowhere, nowhere, address].map(|peer| (to(peer), &b"reply"[..]));
-                let sent = Outbox::new().send(&server, replies.into_iter());
-                assert_eq!(sent, Sent { accepted: 2, failed: 3 });
+                let sent = Outbox::new(Lanes::default()).send(&server, replies.into_iter());
+                assert_eq!(sent, Sent { accepted: 2, no_room: 0, failed: 3 });
                 let mut reply = [0; 10];
                 assert_eq!((client.recv(&mut reply).unwrap(), client.recv(&mut reply).unwrap()), (5, 5));
             }
@@ -94,10 +101,10 @@ macro_rules! suite {
                     let ((server, address), (client, _)) = (socket(wildcard), socket(local));
                     client.connect((local, address.port())).unwrap();
                     client.send(b"request").unwrap();
-                    let (mut inbox, mut outbox) = (Inbox::new(), Outbox::new());
-                    let answer = |path: Path, datagram: &[u8]| {
-                        let sent = outbox.send(&server, [(path, datagram)].into_iter());
-                        assert_eq!(sent, Sent { accepted: 1, failed: 0 });
+                    let (mut inbox, mut outbox) = (Inbox::new(), Outbox::new(Lanes::default()));
+                    let answer = |arrival: Arrival, datagram: &[u8]| {
+                        let sent = outbox.send(&server, [(arrival.path, datagram)].into_iter());
+                        assert_eq!(sent, Sent { accepted: 1, no_room: 0, failed: 0 });
                     };
                     inbox.receive(&server, ReceiveMode::WaitForFirst, answer).unwrap();
                     assert_eq!(client.recv(&mut [0; 10]).unwrap(), 7, "{wildcard} {local}");
@@ -139,14 +146,15 @@ mod local_addresses {
     fn receive(inbox: &mut Inbox, server: &UdpSocket, count: usize) -> Vec<(Path, Vec<u8>)> {
         let mut received = Vec::new();
         while received.len() < count {
-            let collect = |path, datagram: &[u8]| received.push((path, datagram.to_vec()));
+            let collect =
+                |arrival: Arrival, datagram: &[u8]| received.push((arrival.path, datagram.to_vec()));
             inbox.receive(server, ReceiveMode::WaitForFirst, collect).unwrap();
         }
         received
     }
 
     fn send(server: &UdpSocket, replies: &[(Path, Vec<u8>)]) -> Sent {
-        Outbox::new().send(server, replies.iter().map(|(path, reply)| (*path, &reply[..])))
+        Outbox::new(Lanes::default()).send(server, replies.iter().map(|(path, reply)| (*path, &reply[..])))
     }
 
     fn local(ip: impl Into<IpAddr>) -> Option<LocalAddress> {
@@ -175,7 +183,7 @@ mod local_addresses {
                 assert_eq!((path.peer.port(), &datagram[..]), (port, &number.to_be_bytes()[..]));
             }
             let count = clients.len() as u64;
-            assert_eq!(send(&server, &received), Sent { accepted: count, failed: 0 });
+            assert_eq!(send(&server, &received), Sent { accepted: count, no_room: 0, failed: 0 });
             for (number, (asked, client)) in clients.iter().enumerate() {
                 let mut reply = [0; 10];
                 let length = client.recv(&mut reply).unwrap();
@@ -202,7 +210,7 @@ mod local_addresses {
             request_local_addresses(&server, address).unwrap();
             let received = receive(&mut Inbox::new(), &server, 1);
             assert_eq!(received[0].0.local.map(|local| local.ip.to_canonical()), Some(asked));
-            assert_eq!(send(&server, &received), Sent { accepted: 1, failed: 0 });
+            assert_eq!(send(&server, &received), Sent { accepted: 1, no_room: 0, failed: 0 });
             assert_eq!(client.recv(&mut [0; 10]).unwrap(), 7);
         }
     }
@@ -215,7 +223,7 @@ mod local_addresses {
             client.send(b"request").unwrap();
             let received = receive(&mut Inbox::new(), &server, 1);
             assert_eq!(received[0].0.local, None);
-            assert_eq!(send(&server, &received), Sent { accepted: 1, failed: 0 });
+            assert_eq!(send(&server, &received), Sent { accepted: 1, no_room: 0, failed: 0 });
             assert_eq!(client.recv(&mut [0; 10]).unwrap(), 7);
         }
     }
@@ -231,7 +239,7 @@ mod local_addresses {
             let peer = client.local_addr().unwrap();
             let path = |ip: IpAddr| (Path { peer, local: local(ip) }, b"reply".to_vec());
             let replies = [bad, good, bad, good, good].map(path);
-            assert_eq!(send(&server, &replies), Sent { accepted: 3, failed: 2 });
+            assert_eq!(send(&server, &replies), Sent { accepted: 3, no_room: 0, failed: 2 });
             for _ in 0..3 {
                 assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
             }
@@ -247,7 +255,7 @@ mod local_addresses {
             client.send(b"request").unwrap();
             let received = receive(&mut inbox, &server, 1);
             assert_eq!((received[0].0.local, &received[0].1[..]), (expected, &b"request"[..]));
-            assert_eq!(send(&server, &received), Sent { accepted: 1, failed: 0 });
+            assert_eq!(send(&server, &received), Sent { accepted: 1, no_room: 0, failed: 0 });
             assert_eq!(client.recv(&mut [0; 10]).unwrap(), 7);
         }
     }

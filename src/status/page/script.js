@@ -193,7 +193,7 @@ function drawCharts() {
     { name: 'failed (5xx)', color: 4, values: rates((sample) => total(sample, (row) => row.code >= 500)) },
     { name: 'dropped', color: 3, values: rates(dropped) },
     { name: 'store errors', color: 6, values: rates((sample) => sample.store_unavailable + sample.store_unreadable) },
-    { name: 'not sent', color: 5, values: rates((sample) => sample.send_errors) },
+    { name: 'not sent', color: 5, values: rates((sample) => sample.send_errors + sample.replies_dropped) },
   ], rate, linear, 1);
   const mean = (before, after) => {
     const batches = after.batches.count - before.batches.count;
@@ -257,10 +257,12 @@ function drawTables(status, before) {
     denied_network: 'dropped: network not served', over_limit: 'dropped: over a limit',
     in_flight: 'dropped: copy of a request that is being answered',
     overloaded: 'dropped: too many others waited',
+    stale: 'dropped: too old, its client is gone',
   };
   const faults = [
     ...Object.entries(status.dropped).map(([reason, count]) => [reasons[reason] || reason, count]),
     ['receive errors', status.receive_errors], ['replies not sent', status.send_errors],
+    ['replies dropped: the send buffer is full', status.replies_dropped],
     ['store: no answer to a call', status.store_unavailable], ['store: unreadable record', status.store_unreadable],
     ['refused: the queue of the store is full', status.overloaded], ['internal errors', status.internal_errors],
   ];

@@ -1,0 +1,154 @@
+//! Warns of other processes that take a part of the requests.
+//!
+//! The workers' sockets share their port (`SO_REUSEPORT`), and the system lets any process of the same account join them.
+//! To take the option back after the sockets are bound would send every datagram to one worker, so the only remedy is to
+//! say it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use pyzord_runtime::Sockets;
+use rustix::fs::fstat;
+
+/// The pause between two looks, in milliseconds.
+const PERIOD: u16 = 10_000;
+
+/// Looks for other sockets on the port of `sockets` until the peer of `end` is closed, and logs each of them once.
+pub(super) fn watch(sockets: &Sockets, end: &UnixStream) {
+    let (Ok(address), Ok(own)) = (sockets.address(), inodes(sockets)) else {
+        return log::error!(
+            "the system does not tell which sockets are this server's: others are not looked for"
+        );
+    };
+    let mut known = BTreeSet::new();
+    loop {
+        for inode in strangers(address, &own) {
+            if known.insert(inode) {
+                log::warn!(
+                    "{} has a socket on {address}, too, and takes a part of the requests, which get no answer from \
+                     this server: end it",
+                    owner(inode)
+                );
+            }
+        }
+        match poll(&mut [PollFd::new(end.as_fd(), PollFlags::POLLIN)], PERIOD) {
+            Ok(0) | Err(Errno::EINTR) => (),
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+fn inodes(sockets: &Sockets) -> io::Result<BTreeSet<u64>> {
+    sockets.iter().map(|socket| Ok(fstat(socket)?.st_ino)).collect()
+}
+
+/// Returns the inodes of the other sockets that get datagrams to `address`.
+fn strangers(address: SocketAddr, own: &BTreeSet<u64>) -> Vec<u64> {
+    // A file that cannot be read has none: a kernel without IPv6 has no second one.
+    let tables =
+        ["/proc/net/udp", "/proc/net/udp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    let others =
+        lines.filter_map(parse).filter(|(other, inode)| shares(address, *other) && !own.contains(inode));
+    others.map(|(_, inode)| inode).collect()
+}
+
+/// Parses a line of the system's table: the local address and the inode of a socket. A connected one is left out: it gets
+/// datagrams of one peer only.
+fn parse(line: &str) -> Option<(SocketAddr, u64)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (ip, port) = fields.nth(1)?.split_once(':')?;
+    if !fields.next()?.ends_with(":0000") {
+        return None;
+    }
+    let port = u16::from_str_radix(port, 16).ok()?;
+    // Words of 32 bits, each in the order of this machine.
+    let word = |index: usize| u32::from_str_radix(ip.get(8 * index..8 * index + 8)?, 16).ok();
+    let ip = match ip.len() {
+        8 => IpAddr::from(word(0)?.to_ne_bytes()),
+        32 => {
+            let words = [word(0)?, word(1)?, word(2)?, word(3)?].map(u32::to_ne_bytes);
+            let bytes: [u8; 16] = words.concat().try_into().ok()?;
+            IpAddr::from(bytes)
+        }
+        _ => return None,
+    };
+    Some((SocketAddr::new(ip, port), fields.nth(6)?.parse().ok()?))
+}
+
+/// Whether a socket on `other` gets datagrams that are sent to `own`. IPv4 datagrams go to a socket of that family first,
+/// so one for both families gets none that an IPv4 socket waits for.
+fn shares(own: SocketAddr, other: SocketAddr) -> bool {
+    let any = |ip: IpAddr| ip == Ipv4Addr::UNSPECIFIED || ip == Ipv6Addr::UNSPECIFIED;
+    let (one, two) = (own.ip().to_canonical(), other.ip().to_canonical());
+    let same_family = own.is_ipv4() == other.is_ipv4();
+    own.port() == other.port()
+        && (one == two
+            || same_family && (any(one) || any(two))
+            || one == Ipv6Addr::UNSPECIFIED && two.is_ipv4())
+}
+
+/// Returns the words for the process that has a socket.
+fn owner(inode: u64) -> String {
+    let link = format!("socket:[{inode}]");
+    let has_it = |process: &fs::DirEntry| {
+        let descriptors = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        descriptors
+            .map(|descriptor| fs::read_link(descriptor.path()))
+            .any(|to| to.is_ok_and(|to| to == *link))
+    };
+    let mut processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let Some(process) = processes.find(has_it) else { return "another process".to_owned() };
+    let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+    format!("process {} ({})", process.file_name().display(), name.trim().escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_table_is_an_address_and_an_inode() {
+        let line = |ip: &str| {
+            format!(
+                " 9: {ip}:5F79 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000  0 4711 2 0 0"
+            )
+        };
+        for (ip, expected) in [
+            ("00000000", "0.0.0.0:24441"),
+            #[cfg(target_endian = "little")]
+            ("0100007F", "127.0.0.1:24441"),
+            ("00000000000000000000000000000000", "[::]:24441"),
+            #[cfg(target_endian = "little")]
+            ("00000000000000000000000001000000", "[::1]:24441"),
+        ] {
+            assert_eq!(parse(&line(ip)), Some((expected.parse().unwrap(), 4711)), "{ip}");
+        }
+        for line in ["", "9:", " 9: 0:5F79 0 0 0 0 0 0 0 1", "9: x:5F79", &line("éééé")] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_socket_on_another_address_takes_nothing() {
+        for (own, other, expected) in [
+            ("127.0.0.1:5", "127.0.0.1:5", true),
+            ("127.0.0.1:5", "127.0.0.1:6", false),
+            ("127.0.0.1:5", "127.0.0.2:5", false),
+            ("127.0.0.1:5", "0.0.0.0:5", true),
+            ("0.0.0.0:5", "127.0.0.1:5", true),
+            ("0.0.0.0:5", "[::]:5", false),
+            ("[::]:5", "0.0.0.0:5", true),
+            ("[::]:5", "[::1]:5", true),
+            ("[::1]:5", "127.0.0.1:5", false),
+        ] {
+            assert_eq!(shares(own.parse().unwrap(), other.parse().unwrap()), expected, "{own} {other}");
+        }
+    }
+}
