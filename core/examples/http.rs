@@ -100,7 +100,7 @@ impl Http {
             Ignored::DeniedNetwork => "403 Forbidden",
             Ignored::TooManyRequests | Ignored::TooManyFailures => "429 Too Many Requests",
             // Another thread counts a copy at this moment.
-            Ignored::InFlight => "503 Service Unavailable\r\nRetry-After: 1",
+            Ignored::InFlight | Ignored::Overloaded => "503 Service Unavailable\r\nRetry-After: 1",
             _ => "500 Internal Server Error",
         })?;
         let (asked, mut answers) = (batch.ask(), Vec::new());

@@ -17,4 +17,6 @@ pub enum Ignored {
     /// It is a copy of a signed count that waits for the store. Over UDP the reply to the first copy answers this one,
     /// too. A transport that owes each request a response tells the client to try again.
     InFlight,
+    /// It has to wait, and too many others do. Its sender may try again.
+    Overloaded,
 }

@@ -80,9 +80,16 @@ fn at(second: u64) -> Now {
 }
 
 fn signed(op: &str, thread: u32, key: &[u8]) -> Vec<u8> {
-    let text =
-        format!("Op: {op}\nOp-Digest: {DIGEST}\nThread: {thread}\nPV: 2.1\nUser: bob\nTime: {}\n", NOW + 300);
-    let signature = HashedKey::new(b"bob", key).sign(HeaderBlock::new(text.as_bytes()), NOW + 300);
+    sign("bob", key, &format!("Op: {op}\nOp-Digest: {DIGEST}\nThread: {thread}\n"))
+}
+
+fn signed_by(user: &str, key: &[u8], thread: u32) -> Vec<u8> {
+    sign(user, key, &format!("Op: report\nOp-Digest: {DIGEST}\nThread: {thread}\n"))
+}
+
+fn sign(user: &str, key: &[u8], headers: &str) -> Vec<u8> {
+    let text = format!("{headers}PV: 2.1\nUser: {user}\nTime: {}\n", NOW + 300);
+    let signature = HashedKey::new(user.as_bytes(), key).sign(HeaderBlock::new(text.as_bytes()), NOW + 300);
     [text.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat()
 }
 
@@ -123,6 +130,32 @@ fn a_copy_of_a_report_that_waits_is_left_to_the_first_answer() {
     assert_eq!(server.answer(batch), [200]);
     assert_eq!(server.ask("192.0.2.1", &report, 1), Ok(200));
     assert_eq!(server.reports(), 1);
+}
+
+/// The memory was in sets by the first bytes of signatures: eight reports of another account, chosen for the set, pushed
+/// a captured one out, and it counted again.
+#[test]
+fn no_choice_of_signatures_pushes_one_of_another_account_out() {
+    const SETS: u64 = 65_536 / 8;
+    let access = b"all : alice bob : allow";
+    let (policy, _) =
+        Policy::parse(Some(b"alice : 1111\nbob : abcdef"), Some(access), AccessOrder::FirstMatch);
+    let mut server = Server::new(|_| ());
+    server.server.replace_policy(policy);
+    let captured = signed_by("alice", b"1111", 1);
+    let set = |request: &[u8]| {
+        let signature = HeaderBlock::new(request).iter().find(|header| header.is("Sig")).unwrap().value;
+        u64::from_str_radix(std::str::from_utf8(&signature[..16]).unwrap(), 16).unwrap() % SETS
+    };
+    assert_eq!(server.ask("192.0.2.1", &captured, 0), Ok(200));
+    let attack =
+        (0..).map(|thread| signed_by("bob", b"abcdef", thread)).filter(|own| set(own) == set(&captured));
+    for own in attack.take(9) {
+        assert_eq!(server.ask("192.0.2.2", &own, 0), Ok(200));
+    }
+    assert_eq!(server.reports(), 10);
+    assert_eq!(server.ask("192.0.2.2", &captured, 1), Ok(200));
+    assert_eq!(server.reports(), 10, "the captured one is known");
 }
 
 /// A client that gets 500 tries again.

@@ -19,6 +19,7 @@ pub struct Counters {
     denied: AtomicU64,
     over_limit: AtomicU64,
     in_flight: AtomicU64,
+    overloaded: AtomicU64,
     receive_errors: AtomicU64,
     send_errors: AtomicU64,
     internal_errors: AtomicU64,
@@ -42,7 +43,7 @@ pub struct Counts {
     /// Requests and log lines that are missing or wrong because of a bug.
     pub internal_errors: u64,
     /// Datagrams that are left without a reply on purpose, by reason.
-    pub dropped: [(&'static str, u64); 5],
+    pub dropped: [(&'static str, u64); 6],
 }
 
 /// The counts of one received batch.
@@ -54,6 +55,7 @@ pub(crate) struct BatchCounts {
     pub(crate) denied: u64,
     pub(crate) over_limit: u64,
     pub(crate) in_flight: u64,
+    pub(crate) overloaded: u64,
 }
 
 impl BatchCounts {
@@ -63,6 +65,7 @@ impl BatchCounts {
             Ignored::DeniedNetwork => self.denied += 1,
             Ignored::TooManyRequests | Ignored::TooManyFailures => self.over_limit += 1,
             Ignored::InFlight => self.in_flight += 1,
+            Ignored::Overloaded => self.overloaded += 1,
             _ => self.not_requests += 1,
         }
     }
@@ -96,6 +99,7 @@ impl Counters {
                 ("denied_network", read(&self.denied)),
                 ("over_limit", read(&self.over_limit)),
                 ("in_flight", read(&self.in_flight)),
+                ("overloaded", read(&self.overloaded)),
             ],
         }
     }
@@ -124,6 +128,7 @@ impl Counters {
         add(&self.denied, batch.denied);
         add(&self.over_limit, batch.over_limit);
         add(&self.in_flight, batch.in_flight);
+        add(&self.overloaded, batch.overloaded);
     }
 
     pub(crate) fn sent(&self, sent: Sent) {
@@ -146,7 +151,7 @@ impl fmt::Display for Counters {
             f,
             "{} datagrams received, {} answered, {} malformed, {} came from port 0, \
              {} receive errors, {} send errors, {} from denied networks, {} over a limit, \
-             {} copies of one in flight",
+             {} copies of one in flight, {} dropped under overload",
             read(&self.received),
             read(&self.answered),
             read(&self.not_requests),
@@ -156,6 +161,7 @@ impl fmt::Display for Counters {
             read(&self.denied),
             read(&self.over_limit),
             read(&self.in_flight),
+            read(&self.overloaded),
         )?;
         match read(&self.internal_errors) {
             0 => Ok(()),

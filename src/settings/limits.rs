@@ -9,7 +9,7 @@ use super::error::{Expected, SettingsError};
 use super::names::Setting;
 use super::sources::Sources;
 
-/// The largest number of remembered reports: their table takes about 800 MB.
+/// The largest number of remembered reports: their memory takes about 1.1 GB.
 const MOST_SIGNED_COUNTS: usize = 1 << 24;
 
 /// Returns the limits.

@@ -4,6 +4,7 @@
 mod buckets;
 mod copies;
 mod limits;
+mod lists;
 mod lock;
 mod table;
 
@@ -20,8 +21,8 @@ use crate::ignored::Ignored;
 use crate::protocol::digest::Digest;
 use crate::time::Tick;
 use buckets::{Buckets, Verdict};
-use copies::Copies;
 pub(crate) use copies::Seen;
+use copies::{Copies, Hashes};
 pub use limits::{Limits, Rate};
 pub use lock::Lock;
 
@@ -35,7 +36,7 @@ const MOST_REPORTS: usize = 8;
 #[derive(Debug)]
 pub struct Guard<L = RefCell<GuardMemory>> {
     limits: Limits,
-    /// Hashes networks with a secret, so that a sender cannot choose networks that share a slot.
+    /// Hashes networks, signatures and accounts with a secret, so that no sender can choose some that share a slot.
     hasher: SipHasher13,
     memory: L,
 }
@@ -82,8 +83,8 @@ impl fmt::Display for LimitExceeded {
 }
 
 impl<L: Lock<GuardMemory>> Guard<L> {
-    /// Returns a guard that has seen nothing. `secret` is 16 random bytes, so that no sender can choose networks that
-    /// push each other out of the memory; the example `udp` shows how to get them.
+    /// Returns a guard that has seen nothing. `secret` is 16 random bytes, so that no sender can choose networks or
+    /// signatures that push each other out of the memory; the example `udp` shows how to get them.
     #[must_use]
     pub fn new(limits: Limits, secret: [u8; 16]) -> Self {
         let limits = limits.canonical();
@@ -119,18 +120,20 @@ impl<L: Lock<GuardMemory>> Guard<L> {
         self.within(Limit::Failures, peer.map(|peer| peer.to_canonical()), now)
     }
 
-    /// Returns what is known of a count with this valid signature.
-    pub(crate) fn look(&self, signature: Digest, now: Tick) -> Seen {
+    /// Returns what is known of a count that this account has signed. The signature is valid.
+    pub(crate) fn look(&self, account: &[u8], signature: Digest, now: Tick) -> Seen {
         if self.limits.signed_counts == 0 {
             return Seen::Never;
         }
-        self.memory.with(|memory| memory.copies.look(signature, now))
+        let hashes = Hashes { signature: self.hash(signature.as_bytes()), account: self.hash(account) };
+        self.memory.with(|memory| memory.copies.look(signature, hashes, now))
     }
 
     /// Records whether a signed count was counted.
     pub(crate) fn settle(&self, signature: Digest, counted: bool) {
         if self.limits.signed_counts > 0 {
-            self.memory.with(|memory| memory.copies.settle(signature, counted));
+            let hash = self.hash(signature.as_bytes());
+            self.memory.with(|memory| memory.copies.settle(signature, hash, counted));
         }
     }
 
@@ -144,7 +147,11 @@ impl<L: Lock<GuardMemory>> Guard<L> {
             return Ok(());
         }
         let sender = peer.map(|peer| self.limits.network(peer));
-        let hash = self.hash(sender);
+        let hash = match sender.map(|network| network.addr()) {
+            None => self.hash(&[]),
+            Some(IpAddr::V4(address)) => self.hash(&address.octets()),
+            Some(IpAddr::V6(address)) => self.hash(&address.octets()),
+        };
         let verdict = self.memory.with(|memory| {
             let verdict = memory.buckets(limit).take(hash, sender, now);
             if verdict == (Verdict::Over { report: true }) && memory.exceeded.len() < MOST_REPORTS {
@@ -155,13 +162,9 @@ impl<L: Lock<GuardMemory>> Guard<L> {
         if verdict == Verdict::Within { Ok(()) } else { Err(over) }
     }
 
-    fn hash(&self, sender: Sender) -> u64 {
+    fn hash(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.hasher;
-        match sender.map(|network| network.addr()) {
-            None => hasher.write_u8(0),
-            Some(IpAddr::V4(address)) => hasher.write(&address.octets()),
-            Some(IpAddr::V6(address)) => hasher.write(&address.octets()),
-        }
+        hasher.write(bytes);
         hasher.finish()
     }
 }

@@ -160,7 +160,8 @@ impl<P: Peer> Batch<P> {
             return Ok(());
         };
         let signature = signature_of_count(arrival.request, op);
-        match signature.map_or(Seen::Never, |signature| server.guard.look(signature, now)) {
+        let user = arrival.request.user;
+        match signature.map_or(Seen::Never, |signature| server.guard.look(user, signature, now)) {
             Seen::Never => self.waiting.push_waiting(arrival, operation, op, digests, signature),
             Seen::Counted => {
                 // A copy of what was counted is answered as the first one was, and not counted.
@@ -171,6 +172,10 @@ impl<P: Peer> Batch<P> {
             Seen::InFlight => {
                 self.waiting.digests.truncate(digests);
                 return Err(Ignored::InFlight);
+            }
+            Seen::NoRoom => {
+                self.waiting.digests.truncate(digests);
+                return Err(Ignored::Overloaded);
             }
         }
         Ok(())

@@ -256,6 +256,7 @@ function drawTables(status, before) {
     not_a_request: 'dropped: not a request', source_port_zero: 'dropped: from port 0',
     denied_network: 'dropped: network not served', over_limit: 'dropped: over a limit',
     in_flight: 'dropped: copy of a request that is being answered',
+    overloaded: 'dropped: too many others waited',
   };
   const faults = [
     ...Object.entries(status.dropped).map(([reason, count]) => [reasons[reason] || reason, count]),
