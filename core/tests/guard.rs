@@ -273,8 +273,41 @@ fn peers_without_an_address_share_one_limit() {
         server.server.guard().take_exceeded().iter().map(ToString::to_string).collect();
     assert_eq!(
         exceeded,
-        ["a peer without an address has sent more than 1 requests a second; those beyond are dropped"]
+        [
+            "a peer without an address has sent more than 1 requests or digests a second; those beyond are dropped"
+        ]
     );
+}
+
+/// A request with 156 digests was charged as one with a single digest.
+#[test]
+fn a_request_costs_as_much_as_it_has_digests() {
+    let with = |op: &str, digests: usize, rest: &str| {
+        format!("Op: {op}\n{}PV: 2.1\n{rest}\n", format!("Op-Digest: {DIGEST}\n").repeat(digests))
+            .into_bytes()
+    };
+    for (op, rest, answer) in [
+        ("report", "", 200),
+        ("whitelist", "", 200),
+        ("check", "", 200),
+        ("info", "", 200),
+        ("ping", "", 200),
+        ("nonsense", "", 403),
+        ("report", "User: eve\n", 401),
+        ("report", "User: bob\nTime: 1\nSig: 00\n", 401),
+    ] {
+        let mut server = Server::new(|limits| limits.requests = rate(10, 100));
+        let mut ask = |digests, second| server.ask("192.0.2.1", &with(op, digests, rest), second);
+        let over = Err(Ignored::TooManyRequests);
+        assert_eq!(
+            [ask(60, 0), ask(40, 0), ask(1, 0), ask(0, 0)],
+            [Ok(answer), Ok(answer), over, over],
+            "{op}"
+        );
+        assert_eq!([ask(9, 1), ask(2, 1), ask(0, 1)], [Ok(answer), over, over], "one was taken");
+        assert_eq!([ask(150, 99), ask(0, 99), ask(1, 104)], [Ok(answer), over, over], "more than a burst");
+        assert_eq!(ask(1, 105), Ok(answer));
+    }
 }
 
 /// A flood from many addresses must not fill the log.

@@ -99,7 +99,8 @@ impl Clients {
     }
 
     fn add(&mut self, context: &mut Context, payload: Arc<Payload>, delay: Duration, probe: bool) {
-        let address = self.address(context);
+        // Hosts of other clients may have used up their limit.
+        let address = if probe { self.address_in(context, 198) } else { self.address(context) };
         self.clients.insert(address, Client { payload, sent: 0, probe, code: None });
         context.after(delay, Event::Send { client: address });
     }
@@ -259,9 +260,13 @@ impl Clients {
     }
 
     fn address(&mut self, context: &mut Context) -> SocketAddr {
+        self.address_in(context, 192)
+    }
+
+    fn address_in(&mut self, context: &mut Context, network: u8) -> SocketAddr {
         self.sources = self.sources.checked_add(1).unwrap_or(1);
         let [a, b] = context.random.bytes();
-        SocketAddr::new(IpAddr::from([192, 0, a, b]), self.sources.max(1))
+        SocketAddr::new(IpAddr::from([network, 0, a, b]), self.sources.max(1))
     }
 }
 

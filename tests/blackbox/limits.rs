@@ -70,7 +70,7 @@ fn networks_are_served_as_the_settings_say() {
     (0..20).for_each(|_| client.send(&ping));
     let answered = std::iter::from_fn(|| client.receive_within(200)).count();
     assert!((1..20).contains(&answered), "{answered}: a burst of ten, and one a second");
-    server.wait_for_log("127.0.0.1/32 has sent more than 1 requests a second");
+    server.wait_for_log("127.0.0.1/32 has sent more than 1 requests or digests a second");
 
     let server = Server::start(&["--request-rate", "1", "--unlimited-networks", "127.0.0.1,::1"]);
     let client = server.client();

@@ -53,13 +53,33 @@ impl<N: Copy + Eq> Buckets<N> {
             return Verdict::Within;
         };
         let full_at = bucket.full_at.max(now).after(rate.interval());
-        if full_at.since(now) <= rate.refill() {
-            bucket.full_at = full_at;
+        bucket.take_if(full_at.since(now) <= rate.refill(), full_at, now)
+    }
+
+    /// Takes `tokens` more for a request that has taken one. If they are missing, none is taken.
+    ///
+    /// A request that costs more than a burst is within the limit if the bucket was full before it; the next one has to
+    /// wait until all of it is paid for.
+    pub(super) fn take_more(&mut self, hash: u64, network: N, tokens: u32, now: Tick) -> Verdict {
+        let Some(rate) = self.rate else { return Verdict::Within };
+        // A bucket that was forgotten since its first token was full.
+        let Some(bucket) = self.table.get(hash, network) else { return Verdict::Within };
+        let was_full = bucket.full_at.since(now) <= rate.interval();
+        let full_at = bucket.full_at.max(now).after(rate.interval().saturating_mul(tokens));
+        bucket.take_if(was_full || full_at.since(now) <= rate.refill(), full_at, now)
+    }
+}
+
+impl Bucket {
+    /// Makes the bucket full at `full_at` if that is within the limit.
+    fn take_if(&mut self, within: bool, full_at: Tick, now: Tick) -> Verdict {
+        if within {
+            self.full_at = full_at;
             return Verdict::Within;
         }
-        let report = bucket.silent_until <= now;
+        let report = self.silent_until <= now;
         if report {
-            bucket.silent_until = now.after(REPORT_PERIOD);
+            self.silent_until = now.after(REPORT_PERIOD);
         }
         Verdict::Over { report }
     }
@@ -100,6 +120,38 @@ mod tests {
         assert_eq!(within(&mut buckets, one, at(1_100), 100), 5, "full again, and not fuller");
         assert_eq!(within(&mut buckets, network(2), at(1_100), 100), 5, "each network has its own");
         assert_eq!(within(&mut Buckets::new(None), one, at(0), 1000), 1000);
+    }
+
+    /// One request of 156 digests was charged as one of a single digest.
+    #[test]
+    fn each_digest_costs_a_token() {
+        let mut buckets = Buckets::new(rate(10, 50));
+        let (hash, one) = network(1);
+        let mut ask = |digests: u32, now| {
+            buckets.take(hash, one, now) == Verdict::Within
+                && buckets.take_more(hash, one, digests - 1, now) == Verdict::Within
+        };
+        assert_eq!((0..10).filter(|_| ask(10, at(0))).count(), 5);
+        assert!(!ask(10, at(900)), "of the ten, it has taken one");
+        assert!(ask(8, at(900)) && !ask(1, at(900)));
+        // One that costs more than a burst is served when the bucket is full, and paid for to the end.
+        assert!(!ask(156, at(5_800)));
+        assert!(ask(156, at(6_000)));
+        assert!(!ask(1, at(16_600)));
+        assert!(ask(1, at(16_700)));
+    }
+
+    /// A client that sends nothing but large requests gets the rate, and is not locked out.
+    #[test]
+    fn the_rate_holds_for_requests_that_cost_more_than_a_burst() {
+        let mut buckets = Buckets::new(rate(10, 5));
+        let (hash, one) = network(1);
+        let served = (0..3600_u64).filter(|second| {
+            buckets.take(hash, one, at(second * 1000)) == Verdict::Within
+                && buckets.take_more(hash, one, 155, at(second * 1000)) == Verdict::Within
+        });
+        let digests = served.count() * 156;
+        assert!((32_000..=36_160).contains(&digests), "{digests}");
     }
 
     #[test]

@@ -60,7 +60,9 @@ pub struct Limits {
     pub denied: Vec<IpNet>,
     /// Networks without a rate limit; by default none.
     pub unlimited: Vec<IpNet>,
-    /// The rate of requests of one network; `None`, the default, for no limit.
+    /// The rate of requests of one network; `None`, the default, for no limit. A request costs as much as it has digests,
+    /// at least 1, whatever it asks for and whether it is answered. One with more digests than the burst is read if
+    /// the network has all of its burst, and keeps later ones waiting until it is paid for.
     pub requests: Option<Rate>,
     /// The rate of answers to wrong signatures of one network; `None` for no limit, by default 5 a second and 50 at
     /// once. Valid requests of the same network are served beyond it, so a forged address locks no client out.

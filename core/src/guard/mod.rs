@@ -75,7 +75,7 @@ impl fmt::Display for LimitExceeded {
             None => f.write_str("a peer without an address")?,
         }
         let what = match self.limit {
-            Limit::Requests => "requests",
+            Limit::Requests => "requests or digests",
             Limit::Failures => "wrong signatures",
         };
         write!(f, " has sent more than {} {what} a second; those beyond are dropped", self.rate.per_second)
@@ -112,12 +112,28 @@ impl<L: Lock<GuardMemory>> Guard<L> {
         if peer.is_some_and(|peer| !self.limits.serves(peer)) {
             return Err(Ignored::DeniedNetwork);
         }
-        self.within(Limit::Requests, peer, now)
+        self.within(Limit::Requests, peer, now, Buckets::take)
+    }
+
+    /// Checks whether the digests of a request, beyond the first, are within the limit of a sender that was admitted.
+    pub(crate) fn admit_digests(
+        &self,
+        peer: Option<IpAddr>,
+        digests: usize,
+        now: Tick,
+    ) -> Result<(), Ignored> {
+        if self.limits.requests.is_none() || digests < 2 {
+            return Ok(());
+        }
+        let more = u32::try_from(digests - 1).unwrap_or(u32::MAX);
+        let take =
+            |buckets: &mut Buckets<Sender>, hash, sender, now| buckets.take_more(hash, sender, more, now);
+        self.within(Limit::Requests, peer.map(|peer| peer.to_canonical()), now, take)
     }
 
     /// Checks whether a wrong signature of this sender is answered.
     pub(crate) fn answer_failure(&self, peer: Option<IpAddr>, now: Tick) -> Result<(), Ignored> {
-        self.within(Limit::Failures, peer.map(|peer| peer.to_canonical()), now)
+        self.within(Limit::Failures, peer.map(|peer| peer.to_canonical()), now, Buckets::take)
     }
 
     /// Returns what is known of a count that this account has signed. The signature is valid.
@@ -137,7 +153,13 @@ impl<L: Lock<GuardMemory>> Guard<L> {
         }
     }
 
-    fn within(&self, limit: Limit, peer: Option<IpAddr>, now: Tick) -> Result<(), Ignored> {
+    fn within(
+        &self,
+        limit: Limit,
+        peer: Option<IpAddr>,
+        now: Tick,
+        take: impl FnOnce(&mut Buckets<Sender>, u64, Sender, Tick) -> Verdict,
+    ) -> Result<(), Ignored> {
         let (rate, over) = match limit {
             Limit::Requests => (self.limits.requests, Ignored::TooManyRequests),
             Limit::Failures => (self.limits.failures, Ignored::TooManyFailures),
@@ -153,7 +175,7 @@ impl<L: Lock<GuardMemory>> Guard<L> {
             Some(IpAddr::V6(address)) => self.hash(&address.octets()),
         };
         let verdict = self.memory.with(|memory| {
-            let verdict = memory.buckets(limit).take(hash, sender, now);
+            let verdict = take(memory.buckets(limit), hash, sender, now);
             if verdict == (Verdict::Over { report: true }) && memory.exceeded.len() < MOST_REPORTS {
                 memory.exceeded.push(LimitExceeded { sender, rate, limit });
             }

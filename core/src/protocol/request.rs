@@ -76,6 +76,12 @@ impl<'a> Request<'a> {
         self.block
     }
 
+    /// Returns the number of headers `Op-Digest`.
+    #[must_use]
+    pub const fn digest_count(&self) -> usize {
+        self.digests.1
+    }
+
     /// Returns the values of `Op-Digest`, in their order.
     pub fn digests(&self) -> impl Iterator<Item = &'a [u8]> {
         let (block, count) = self.digests;

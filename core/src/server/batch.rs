@@ -127,6 +127,8 @@ impl<P: Peer> Batch<P> {
         let network = peer.network();
         server.guard.admit(network, now.tick)?;
         let request = &parse(datagram)?;
+        // Before the signature: its check takes longer than reading the headers.
+        server.guard.admit_digests(network, request.digest_count(), now.tick)?;
         self.place += 1;
         let arrival = Arrival { place: self.place, peer, received: now.tick, size: datagram.len(), request };
         match judge(&server.policy, request, datagram.len(), now.wall) {

@@ -34,16 +34,24 @@ struct SignedCount {
     forgotten: Tick,
 }
 
-/// A rate per host, `None` for no limit, and when each host used it.
+/// A rate per host, `None` for no limit, and what each host used of it.
 #[derive(Debug, Default)]
 struct HostLimit {
     rate: Option<Rate>,
-    passed: BTreeMap<IpAddr, Vec<Tick>>,
+    used: BTreeMap<IpAddr, Vec<Use>>,
+}
+
+/// What a datagram has cost.
+#[derive(Clone, Copy, Debug)]
+struct Use {
+    at: Tick,
+    cost: u64,
+    passed: bool,
 }
 
 impl GuardModel {
     pub(crate) fn new(copies: bool, requests: Option<Rate>, failures: Option<Rate>) -> Self {
-        let limit = |rate| HostLimit { rate, passed: BTreeMap::new() };
+        let limit = |rate| HostLimit { rate, used: BTreeMap::new() };
         Self { copies, requests: limit(requests), failures: limit(failures), signed: BTreeMap::new() }
     }
 
@@ -65,17 +73,17 @@ impl GuardModel {
             return Ok(expected);
         }
         if accepted == Err(Ignored::TooManyRequests) {
-            return self.requests.refused(source.ip(), now).map(|()| Expected::NoReply);
+            return self.requests.refused(source.ip(), cost(payload), now).map(|()| Expected::NoReply);
         }
-        self.requests.passed(source.ip(), now)?;
+        self.requests.passed(source.ip(), cost(payload), now)?;
         if accepted == Err(Ignored::TooManyFailures) {
             // Wrong signatures with a forged address must not affect correct requests from that address.
             let detail = || format!("{source} is refused for wrong signatures, and {expected:?} is expected");
             Invariant::AllWithinLimitsAreServed.holds(expected == Expected::Code(401), detail)?;
-            return self.failures.refused(source.ip(), now).map(|()| Expected::NoReply);
+            return self.failures.refused(source.ip(), 1, now).map(|()| Expected::NoReply);
         }
         if expected == Expected::Code(401) {
-            return self.failures.passed(source.ip(), now).map(|()| expected);
+            return self.failures.passed(source.ip(), 1, now).map(|()| expected);
         }
         if !self.copies || !is_signed_count(expected, payload) {
             return Ok(expected);
@@ -113,33 +121,50 @@ fn is_signed_count(expected: Expected, payload: &Payload) -> bool {
     counts && matches!(&payload.content, Content::Request(request) if request.signer.is_some())
 }
 
+/// Returns what a datagram costs of the limit of requests: as much as it has digests, and at least 1.
+fn cost(payload: &Payload) -> u64 {
+    let Content::Request(request) = &payload.content else { return 1 };
+    (request.digests.len() as u64 + u64::from(request.bad_digest)).max(1)
+}
+
 impl HostLimit {
     /// Checks that the server may process one more datagram of a host.
-    fn passed(&mut self, host: IpAddr, now: Tick) -> Checked {
+    fn passed(&mut self, host: IpAddr, cost: u64, now: Tick) -> Checked {
         let Some(rate) = self.rate else { return Ok(()) };
-        let passed = self.passed.entry(host).or_default();
-        passed.push(now);
-        for (begin, number) in passed.iter().rev().zip(1_u64..) {
-            let seconds = (now.since(*begin) + SLACK).as_secs();
-            let most = u64::from(rate.burst.get()) + u64::from(rate.per_second.get()) * (seconds + 1);
+        let used = self.used.entry(host).or_default();
+        used.push(Use { at: now, cost, passed: true });
+        let (mut sum, mut largest) = (0, 0);
+        for Use { at, cost, .. } in used.iter().rev().filter(|used| used.passed) {
+            (sum, largest) = (sum + cost, largest.max(*cost));
+            let seconds = (now.since(*at) + SLACK).as_secs();
+            // A request that costs more than a burst passes if all of the burst is there.
+            let most =
+                u64::from(rate.burst.get()).max(largest) + u64::from(rate.per_second.get()) * (seconds + 1);
             Invariant::LimitsHold
-                .holds(number <= most, || format!("{number} of {host} in {seconds} s: {rate:?}"))?;
+                .holds(sum <= most, || format!("{sum} digests of {host} in {seconds} s: {rate:?}"))?;
         }
         Ok(())
     }
 
     /// Checks that a host whose datagram was refused has used its rate.
-    fn refused(&self, host: IpAddr, now: Tick) -> Checked {
+    fn refused(&mut self, host: IpAddr, cost: u64, now: Tick) -> Checked {
         let Some(rate) = self.rate else {
             return Err(
                 Invariant::AllWithinLimitsAreServed.broken(format!("{host} is refused and has no limit"))
             );
         };
         let burst = u64::from(rate.burst.get());
-        let refill = Duration::from_secs(burst) / rate.per_second.get() + SLACK;
-        let passed = self.passed.get(&host).into_iter().flatten();
-        let recent = passed.filter(|passed| now.since(**passed) <= refill).count() as u64;
-        let detail = || format!("{host} is refused after {recent} in {refill:?}: {rate:?}");
-        Invariant::AllWithinLimitsAreServed.holds(recent >= burst, detail)
+        let used = self.used.entry(host).or_default();
+        // The host may still pay for its largest request.
+        let largest = used.iter().map(|used| used.cost).max().unwrap_or_default();
+        let refill = Duration::from_secs(burst + largest) / rate.per_second.get() + SLACK;
+        let recent = used.iter().filter(|used| now.since(used.at) <= refill);
+        let recent: u64 = recent.map(|used| used.cost).sum();
+        // One of its tokens was taken before its digests were known.
+        used.push(Use { at: now, cost: 1, passed: false });
+        let detail = || format!("{host} is refused {cost} after {recent} in {refill:?}: {rate:?}");
+        // The clock of the worker that took the earlier tokens may be ahead.
+        let most = burst.saturating_sub(u64::from(rate.per_second.get()));
+        Invariant::AllWithinLimitsAreServed.holds(recent > 0 && recent + cost > most, detail)
     }
 }
