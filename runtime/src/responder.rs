@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::net::UdpSocket;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyzord_core::{Answered, Asked, Now, Policy, Store, StoreAnswer, StoreCall, StoreError};
+use pyzord_core::{Answered, Asked, Ignored, Now, Policy, Store, StoreAnswer, StoreCall, StoreError};
 
 use crate::clock::Clock;
-use crate::counters::Counters;
+use crate::counters::{BatchCounts, Counters};
 use crate::datagrams::{Outbox, Path};
 use crate::guard::SharedServer;
 use crate::metrics::Shard;
@@ -27,6 +28,8 @@ pub(crate) struct Responder<'a> {
     /// Where the thread keeps its metrics, if they are kept.
     pub(crate) shard: Option<&'a Shard>,
     pub(crate) outbox: Outbox,
+    /// The most calls that the store gets at once: others may use it between them.
+    pub(crate) slice: NonZeroUsize,
 }
 
 impl Responder<'_> {
@@ -64,9 +67,11 @@ impl Responder<'_> {
         if calls.is_empty() {
             return;
         }
-        let Some(shard) = self.shard else { return store.execute(now, calls, answers) };
+        let mut execute =
+            || calls.chunks(self.slice.get()).for_each(|slice| store.execute(now, slice, answers));
+        let Some(shard) = self.shard else { return execute() };
         let began = self.clock.tick();
-        store.execute(now, calls, answers);
+        execute();
         shard.executed(self.clock.tick().since(began), answers);
     }
 
@@ -84,6 +89,21 @@ impl Responder<'_> {
                 "{} replies or log lines are wrong after an internal error",
                 answered.internal_errors()
             );
+        }
+    }
+
+    /// Counts a datagram that is not answered, and logs the limits that were exceeded.
+    pub(crate) fn ignored(&self, reason: Ignored) {
+        let mut counts = BatchCounts::default();
+        counts.ignored(reason);
+        self.count(&counts);
+    }
+
+    /// Counts received datagrams, and logs the limits that they exceeded.
+    pub(crate) fn count(&self, counts: &BatchCounts) {
+        self.counters.add(counts);
+        if counts.over_limit > 0 {
+            self.server.guard().take_exceeded().iter().for_each(|limit| log::warn!("{limit}"));
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! - **Workers**, each with a socket of its own on Linux (`SO_REUSEPORT`): the kernel gives each sender's datagrams to one
 //!   of them. With gdbm they share one open file behind one lock, and ask it themselves.
+//! - **A thread for large requests** with gdbm: it executes them a few calls at a time, so that no worker and no small
+//!   request waits for more than these. With a remote store, the threads below do it.
 //! - **Threads with a remote store**, one for each connection: they take batches from the pool and send the replies. A
 //!   lost connection is made again on a thread of its own; until it is there, calls fail at once.
 //! - **The main thread**: it waits for commands, and does the store's upkeep between them: a sync at the start and every
@@ -46,10 +48,10 @@ pub fn serve<S: Store>(
     let sockets = service.sockets;
     limit_waits(sockets, service.supervisor.as_ref());
     let context = &WorkerContext::new(&service);
-    let ServiceParts { backends, remote_stores, mut maintenance } = context.parts(service);
+    let ServiceParts { backends, pool_stores, mut maintenance } = context.parts(service);
     thread::scope(|scope| {
-        for store in remote_stores {
-            scope.spawn(move || context.serve_remote(store));
+        for store in pool_stores {
+            scope.spawn(move || context.serve_pool(store));
         }
         let workers: Vec<_> =
             backends.into_iter().map(|backend| scope.spawn(move || run(context, backend))).collect();

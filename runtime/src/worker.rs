@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreError};
 
+use crate::backlog::is_large;
 use crate::counters::BatchCounts;
 use crate::datagrams::{Inbox, Path, ReceiveMode};
 use crate::heartbeat::Heartbeat;
@@ -27,25 +28,27 @@ const LAST_BATCHES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Backend<'a, S> {
     socket: &'a UdpSocket,
-    store: WorkerStore<'a, S>,
+    store: WorkerStore<S>,
+    /// Where large requests go.
+    pool: &'a Pool,
     heartbeat: Heartbeat,
 }
 
 #[derive(Debug)]
-enum WorkerStore<'a, S> {
+enum WorkerStore<S> {
     /// The worker asks the store, which answers at once.
     Local { store: S, answers: Vec<StoreAnswer> },
     /// A thread of the pool asks a store, which may keep it waiting.
-    Remote(&'a Pool),
+    Remote,
 }
 
 impl<'a, S> Backend<'a, S> {
-    pub(crate) fn local(socket: &'a UdpSocket, store: S, heartbeat: Heartbeat) -> Self {
-        Self { socket, store: WorkerStore::Local { store, answers: Vec::new() }, heartbeat }
+    pub(crate) fn local(socket: &'a UdpSocket, store: S, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
+        Self { socket, store: WorkerStore::Local { store, answers: Vec::new() }, pool, heartbeat }
     }
 
     pub(crate) fn remote(socket: &'a UdpSocket, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
-        Self { socket, store: WorkerStore::Remote(pool), heartbeat }
+        Self { socket, store: WorkerStore::Remote, pool, heartbeat }
     }
 
     pub(crate) fn socket(&self) -> &'a UdpSocket {
@@ -56,7 +59,8 @@ impl<'a, S> Backend<'a, S> {
 /// Receives datagrams at one socket and answers them.
 pub(crate) struct Worker<'a, S> {
     responder: Responder<'a>,
-    store: WorkerStore<'a, S>,
+    store: WorkerStore<S>,
+    pool: &'a Pool,
     stop: &'a AtomicBool,
     heartbeat: Heartbeat,
     /// Counts this worker as running.
@@ -75,10 +79,10 @@ impl<S> fmt::Debug for Worker<'_, S> {
 
 impl<'a, S: Store> Worker<'a, S> {
     pub(crate) fn new(responder: Responder<'a>, backend: Backend<'a, S>, stop: &'a AtomicBool) -> Self {
-        let Backend { store, heartbeat, .. } = backend;
+        let Backend { store, pool, heartbeat, .. } = backend;
         let (now, inbox, batch) = (responder.clock.now(), Inbox::new(), Batch::new());
         let running = responder.counters.worker();
-        Self { responder, store, stop, heartbeat, _running: running, now, inbox, batch }
+        Self { responder, store, pool, stop, heartbeat, _running: running, now, inbox, batch }
     }
 
     /// Answers what is in the receive buffer after a stop.
@@ -115,7 +119,7 @@ impl<'a, S: Store> Worker<'a, S> {
 
     fn receive(&mut self, mode: ReceiveMode) -> bool {
         let mut counts = BatchCounts::default();
-        let Self { responder, batch, inbox, stop, .. } = self;
+        let Self { responder, batch, inbox, pool, stop, .. } = self;
         let (socket, clock, shard) = (responder.socket, responder.clock, responder.shard);
         // The clock is read when the first datagram is there, and the policy is the one of that moment, not of the
         // moment at which the wait began.
@@ -133,17 +137,19 @@ impl<'a, S: Store> Worker<'a, S> {
             if let Some(shard) = shard {
                 shard.heard(path.peer.ip());
             }
+            if is_large(datagram.len()) {
+                let sender = responder.server.guard().network(path.peer.ip());
+                counts.overloaded += u64::from(!pool.submit_large(sender, path, datagram, now));
+                return;
+            }
             if let Err(reason) = batch.accept(&responder.server, path, datagram, now) {
                 counts.ignored(reason);
             }
         });
         self.now = moment.unwrap_or(self.now);
-        self.responder.counters.add(&counts);
+        self.responder.count(&counts);
         if let Some(shard) = shard.filter(|_| counts.received > 0) {
             shard.received(counts.received, self.now.tick);
-        }
-        if counts.over_limit > 0 {
-            self.responder.server.guard().take_exceeded().iter().for_each(|limit| log::warn!("{limit}"));
         }
         if let Err(error) = &received {
             self.survive(error);
@@ -158,10 +164,10 @@ impl<'a, S: Store> Worker<'a, S> {
                 self.responder.execute(store, self.now, batch.ask(), answers)
             }
             // Handed over first: the database works on these while the others are answered.
-            WorkerStore::Remote(pool) if pool.submit(&mut batch) => {
+            WorkerStore::Remote if self.pool.submit(&mut batch) => {
                 batch.ask().resolve(&self.responder.server, &[])
             }
-            WorkerStore::Remote(_) => self.refuse(batch),
+            WorkerStore::Remote => self.refuse(batch),
         };
         if answered.replies().next().is_some() {
             self.responder.send(&answered);

@@ -22,7 +22,7 @@ fn serve<D: Drive>(address: &str, workers: usize, test: impl FnOnce(u16, Sender<
             sockets: &sockets,
             server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
             counters: &counters,
-            stores: Stores::Local(vec![MemoryStore::new(); workers]),
+            stores: Stores::Local { workers: vec![MemoryStore::new(); workers], large: MemoryStore::new() },
             upkeep: MemoryStore::new(),
             cleanup: None,
             reload: &mut || Some(Policy::default()),

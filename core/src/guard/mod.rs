@@ -97,6 +97,12 @@ impl<L: Lock<GuardMemory>> Guard<L> {
         Self { limits, hasher: SipHasher13::new_with_key(&secret), memory: L::new(memory) }
     }
 
+    /// Returns the network of an address for which limits count, by the prefix lengths of the [`Limits`].
+    #[must_use]
+    pub fn network(&self, peer: IpAddr) -> IpNet {
+        self.limits.network(peer.to_canonical())
+    }
+
     /// Takes the limits that were exceeded since the last call: each network at most once a minute, and a few at most.
     #[must_use]
     pub fn take_exceeded(&self) -> Vec<LimitExceeded> {

@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_millis(400);
 pub(super) struct SharedEngine {
     slot: Mutex<Option<FileEngine>>,
     returned: Condvar,
+    /// Held while a thread waits for the slot. One that gives the slot back and wants it again at once queues here behind
+    /// the thread that waits: a mutex alone would let it win, and a small request would wait for all of a large one.
+    turn: Mutex<()>,
     /// How failures name the database while the engine is lent.
     name: String,
     /// Held while the file is synced.
@@ -31,12 +34,20 @@ pub(super) struct SharedEngine {
 impl SharedEngine {
     pub(super) fn new(engine: FileEngine) -> Self {
         let name = format!("database {}", engine.file.name());
-        Self { slot: Mutex::new(Some(engine)), returned: Condvar::new(), name, syncing: Mutex::new(()) }
+        Self {
+            slot: Mutex::new(Some(engine)),
+            returned: Condvar::new(),
+            turn: Mutex::new(()),
+            name,
+            syncing: Mutex::new(()),
+        }
     }
 
     /// Returns the engine; `None` if a long task kept it for longer than a request can wait.
     pub(super) fn lock(&self) -> Option<Borrowed<'_>> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(turn);
         let (slot, _) = self
             .returned
             .wait_timeout_while(slot, PATIENCE, |slot| slot.is_none())
@@ -110,6 +121,43 @@ impl Drop for Loan<'_> {
         if let Some(engine) = self.engine.take() {
             *self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
             self.shared.returned.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::access::Access;
+    use crate::gdbm::open::open;
+
+    /// A thread that executes a large request in slices won the lock again and again, while small requests waited.
+    #[test]
+    fn a_thread_that_wants_the_engine_again_waits_behind_one_that_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = open(&directory.path().join("pyzord.db"), Access::Create).unwrap();
+        let shared = SharedEngine::new(FileEngine::new(file));
+        for round in 1..=100 {
+            let (mut engine, began) = (shared.lock(), Instant::now());
+            let others = Mutex::new(0);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let engine = shared.lock();
+                    *others.lock().unwrap() += 1;
+                    drop(engine);
+                });
+                while shared.turn.try_lock().is_ok() {
+                    assert!(began.elapsed() < Duration::from_secs(20));
+                    thread::yield_now();
+                }
+                drop(engine.take());
+                let engine = shared.lock();
+                assert_eq!(*others.lock().unwrap(), 1, "in round {round}");
+                drop(engine);
+            });
         }
     }
 }
