@@ -55,6 +55,7 @@ settings! {
     UsageLogFile = "",
     PidFile = "pyzord.pid",
     StatusAddress = "",
+    StatusHosts = "",
     User = "",
     Group = "",
     SentryDSN = "",
