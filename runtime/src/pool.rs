@@ -43,7 +43,6 @@ struct Inner {
 }
 
 /// What a thread of the pool does next.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each batch")]
 enum Work {
     Batch(Asked<Path>),
     Large(Large<Path>),
