@@ -89,6 +89,9 @@ struct SettingOptions {
     /// Serve the status page and metrics on this TCP address, such as `127.0.0.1:24480` [default: none]
     #[arg(long, value_name = "HOST:PORT")]
     status_address: Option<String>,
+    /// Host names by which clients may ask for the status page, beside the machine's own [default: none]
+    #[arg(long, value_name = "NAMES")]
+    status_hosts: Option<String>,
     /// User to become after the port is bound; needs root [default: the user that starts the server]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -209,6 +212,7 @@ impl CommandLine {
             usage_log_file,
             pid_file,
             status_address,
+            status_hosts,
             user,
             group,
             threads,
@@ -237,6 +241,7 @@ impl CommandLine {
             (Setting::UsageLogFile, "--usage-log-file", usage_log_file),
             (Setting::PidFile, "--pid-file", pid_file),
             (Setting::StatusAddress, "--status-address", status_address),
+            (Setting::StatusHosts, "--status-hosts", status_hosts),
             (Setting::User, "--user", user),
             (Setting::Group, "--group", group),
             (Setting::Threads, "--threads", threads),

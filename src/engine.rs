@@ -179,7 +179,7 @@ fn check_redis(engine: &str, dsn: &str) -> Result<DatabaseReport, EngineError> {
 #[cfg(feature = "gdbm")]
 fn local<S: pyzord_engines::RecordStore + Clone + Sync + 'static>(store: &S, workers: usize) -> EngineStores {
     let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
-    let stores = Stores::Local((0..workers).map(|_| boxed()).collect());
+    let stores = Stores::Local { workers: (0..workers).map(|_| boxed()).collect(), large: boxed() };
     let lent = store.clone();
     let lend: OpenHandle = Box::new(move || Box::new(lent.clone()));
     EngineStores { stores, upkeep: boxed(), probe: boxed(), lend: Some(lend) }

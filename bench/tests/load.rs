@@ -181,7 +181,7 @@ fn with_server(test: impl FnOnce(SocketAddr)) -> MemoryStore {
                 sockets,
                 server,
                 counters,
-                stores: Stores::Local(vec![store.clone(); 2]),
+                stores: Stores::Local { workers: vec![store.clone(); 2], large: store.clone() },
                 upkeep: store,
                 cleanup: None,
                 reload: &mut || None,

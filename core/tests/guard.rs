@@ -251,6 +251,19 @@ fn networks_of_mapped_addresses_are_ipv4_networks() {
         }
         assert_eq!(server.ask("198.51.100.1", ping, 0), Ok(200), "{mapped}");
     }
+    for mapped in ["::ffff:192.0.2.1/128", "::ffff:192.0.2.0/120"] {
+        let mut allowed = Server::new(|limits| limits.allowed = vec![mapped.parse().unwrap()]);
+        let mut unlimited = Server::new(|limits| {
+            limits.requests = rate(1, 1);
+            limits.unlimited = vec![mapped.parse().unwrap()];
+        });
+        for peer in ["192.0.2.1", "[::ffff:192.0.2.1]"] {
+            assert_eq!(allowed.ask(peer, ping, 0), Ok(200), "{mapped} {peer}");
+            assert!((0..5).all(|_| unlimited.ask(peer, ping, 0) == Ok(200)), "{mapped} {peer}");
+        }
+        assert_eq!(allowed.ask("198.51.100.1", ping, 0), Err(Ignored::DeniedNetwork));
+        assert_eq!([0; 2].map(|_| unlimited.ask("198.51.100.1", ping, 0).is_ok()), [true, false]);
+    }
     let mut all = Server::new(|limits| limits.denied = vec!["::/0".parse().unwrap()]);
     assert_eq!(all.ask("[2001:db8::1]", ping, 0), Err(Ignored::DeniedNetwork));
     assert_eq!(all.ask("192.0.2.1", ping, 0), Ok(200), "all of IPv6 is not IPv4");

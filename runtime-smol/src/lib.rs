@@ -16,7 +16,7 @@
 //!     sockets: &sockets,
 //!     server: Server::new(Policy::default(), shared_guard(Limits::default())?),
 //!     counters: &Counters::default(),
-//!     stores: Stores::Local(vec![MemoryStore::new()]),
+//!     stores: Stores::Local { workers: vec![MemoryStore::new()], large: MemoryStore::new() },
 //!     upkeep: MemoryStore::new(),
 //!     cleanup: None,
 //!     reload: &mut || Some(Policy::default()),

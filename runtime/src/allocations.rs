@@ -55,7 +55,7 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
         sockets: &sockets,
         server: Server::new(policy, shared_guard(Limits::default()).unwrap()),
         counters: &counters,
-        stores: Stores::Local(vec![store.clone()]),
+        stores: Stores::Local { workers: vec![store.clone()], large: store.clone() },
         upkeep: store.clone(),
         cleanup: None,
         reload: &mut || None,
@@ -66,8 +66,9 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
         supervisor: None,
     };
     let context = WorkerContext::new(&service);
-    let backend = context.parts(service).backends.pop().unwrap();
-    let mut worker = context.worker(backend);
+    let mut parts = context.parts(service);
+    let mut worker = context.worker(parts.backends.pop().unwrap());
+    let mut executor = context.executor(parts.pool_stores.pop().unwrap());
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.connect(sockets.address().unwrap()).unwrap();
     let datagrams = datagrams(Clock::start().now().wall);
@@ -76,6 +77,7 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
             client.send(datagram).unwrap();
         }
         while worker.serve(ReceiveMode::NonBlocking) {}
+        context.serve_waiting(&mut executor);
     };
     // The first rounds make room in the buffers.
     for _ in 0..3 {

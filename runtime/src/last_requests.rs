@@ -24,7 +24,7 @@ fn with_worker(test: impl FnOnce(&WorkerContext<'_>, &mut Worker<'_, MemoryStore
         sockets: &sockets,
         server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
         counters: &counters,
-        stores: Stores::Local(vec![MemoryStore::new()]),
+        stores: Stores::Local { workers: vec![MemoryStore::new()], large: MemoryStore::new() },
         upkeep: MemoryStore::new(),
         cleanup: None,
         reload: &mut || None,

@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod allocations;
+mod backlog;
 mod clock;
 mod context;
 mod counters;

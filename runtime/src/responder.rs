@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::net::UdpSocket;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyzord_core::{Answered, Asked, Now, Policy, Store, StoreAnswer, StoreCall, StoreError};
+use pyzord_core::{Answered, Asked, Ignored, Now, Policy, Store, StoreAnswer, StoreCall, StoreError};
 
 use crate::clock::Clock;
-use crate::counters::Counters;
+use crate::counters::{BatchCounts, Counters};
 use crate::datagrams::{Outbox, Path};
 use crate::guard::SharedServer;
 use crate::metrics::Shard;
@@ -27,6 +28,8 @@ pub(crate) struct Responder<'a> {
     /// Where the thread keeps its metrics, if they are kept.
     pub(crate) shard: Option<&'a Shard>,
     pub(crate) outbox: Outbox,
+    /// The most calls that the store gets at once: others may use it between them.
+    pub(crate) slice: NonZeroUsize,
 }
 
 impl Responder<'_> {
@@ -86,7 +89,7 @@ impl Responder<'_> {
             return;
         }
         let began = self.shard.map(|_| self.clock.tick());
-        store.execute(now, calls, answers);
+        calls.chunks(self.slice.get()).for_each(|slice| store.execute(now, slice, answers));
         self.counters.outcomes().executed(calls, answers, || self.clock.tick());
         if let (Some(shard), Some(began)) = (self.shard, began) {
             shard.executed(self.clock.tick().since(began), answers);
@@ -114,6 +117,21 @@ impl Responder<'_> {
     pub(crate) fn store_failed(&self) {
         self.counters.internal_errors(1);
         log::error!("the database engine has failed with an internal error while it connected");
+    }
+
+    /// Counts a datagram that is not answered, and logs the limits that were exceeded.
+    pub(crate) fn ignored(&self, reason: Ignored) {
+        let mut counts = BatchCounts::default();
+        counts.ignored(reason);
+        self.count(&counts);
+    }
+
+    /// Counts received datagrams, and logs the limits that they exceeded.
+    pub(crate) fn count(&self, counts: &BatchCounts) {
+        self.counters.add(counts);
+        if counts.over_limit > 0 {
+            self.server.guard().take_exceeded().iter().for_each(|limit| log::warn!("{limit}"));
+        }
     }
 
     /// Counts and logs a batch whose requests are not answered because of a panic.

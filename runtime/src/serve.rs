@@ -3,6 +3,8 @@
 //! - **Workers**, each with a socket of its own on Linux (`SO_REUSEPORT`): the kernel gives each sender's datagrams to one
 //!   of them. Spare sockets on the same port send only, for replies that find a worker's send buffer full. With gdbm the
 //!   workers share one open file behind one lock, and ask it themselves.
+//! - **A thread for large requests** with gdbm: it executes them a few calls at a time, so that no worker and no small
+//!   request waits for more than these. With a remote store, the threads below do it.
 //! - **Threads with a remote store**, one for each connection: they take batches from the pool and send the replies. A
 //!   lost connection is made again on a thread of its own; until it is there, calls fail at once.
 //! - **The stand-in** looks whether each worker gets on, and serves in the place of one that is stuck.
@@ -61,10 +63,10 @@ pub fn serve<S: Store>(
     limit_waits(sockets);
     let context = &WorkerContext::new(&service);
     let counters = service.counters;
-    let ServiceParts { backends, remote_stores, mut maintenance, upkeep } = context.parts(service);
+    let ServiceParts { backends, pool_stores, mut maintenance, upkeep } = context.parts(service);
     let served = thread::scope(|scope| {
         let mut threads = Threads::default();
-        let started = threads.start(scope, context, backends, remote_stores, upkeep);
+        let started = threads.start(scope, context, backends, pool_stores, upkeep);
         if started.is_ok() {
             maintenance.started();
             while let Some(Command::Reload) = wait(&mut next_command, &mut maintenance) {
@@ -86,7 +88,7 @@ pub fn serve<S: Store>(
 /// The threads of a server that were started.
 #[derive(Default)]
 struct Threads<'scope> {
-    remote: Vec<ScopedJoinHandle<'scope, ()>>,
+    pool: Vec<ScopedJoinHandle<'scope, ()>>,
     upkeep: Vec<ScopedJoinHandle<'scope, ()>>,
     stand_in: Option<ScopedJoinHandle<'scope, ()>>,
     workers: Vec<ScopedJoinHandle<'scope, ()>>,
@@ -99,12 +101,12 @@ impl<'scope> Threads<'scope> {
         scope: &'scope Scope<'scope, '_>,
         context: &'c WorkerContext<'_>,
         backends: Vec<Backend<'c, S>>,
-        remote_stores: Vec<S>,
+        pool_stores: Vec<S>,
         upkeep: Upkeep<'c, S>,
     ) -> io::Result<()> {
         let thread = thread::Builder::new;
-        for store in remote_stores {
-            self.remote.push(thread().spawn_scoped(scope, move || context.serve_remote(store))?);
+        for store in pool_stores {
+            self.pool.push(thread().spawn_scoped(scope, move || context.serve_pool(store))?);
         }
         self.upkeep.push(thread().spawn_scoped(scope, move || upkeep.run())?);
         self.stand_in = Some(thread().spawn_scoped(scope, move || context.stand_in::<S>().run())?);
@@ -127,7 +129,7 @@ impl<'scope> Threads<'scope> {
         context.end_watch();
         self.stand_in.iter().for_each(|stand_in| stand_in.thread().unpark());
         context.close_pool();
-        stop.wait_for(&self.remote, "requests wait for the database", || ());
+        stop.wait_for(&self.pool, "requests wait for the database", || ());
         context.end_upkeep();
         self.upkeep.iter().for_each(|upkeep| upkeep.thread().unpark());
         stop.wait_for(&self.upkeep, "the database is being synced or cleaned up", || ());

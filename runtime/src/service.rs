@@ -32,8 +32,13 @@ impl fmt::Display for Command {
 /// The stores of a server, by how long they may keep a request waiting.
 #[derive(Clone, Debug)]
 pub enum Stores<S> {
-    /// Stores that answer at once, from memory or a file: one for each worker, which asks it itself.
-    Local(Vec<S>),
+    /// Stores that answer at once, from memory or a file.
+    Local {
+        /// One store for each worker, which asks it itself.
+        workers: Vec<S>,
+        /// The store of the thread that executes large requests.
+        large: S,
+    },
     /// Stores that wait for a network. Each has a thread of its own, so that a database that hangs delays no request
     /// that needs none.
     Remote {
@@ -49,7 +54,7 @@ impl<S> Stores<S> {
     #[must_use]
     pub fn workers(&self) -> usize {
         match self {
-            Self::Local(stores) => stores.len(),
+            Self::Local { workers, .. } => workers.len(),
             Self::Remote { workers, .. } => *workers,
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreCall, StoreError, UnixTime};
 
+use crate::backlog::is_large;
 use crate::counters::BatchCounts;
 use crate::datagrams::{Arrival, Inbox, Path, ReceiveMode};
 use crate::heartbeat::{Heartbeat, Returned};
@@ -27,18 +28,20 @@ const LAST_BATCHES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Backend<'a, S> {
     socket: &'a UdpSocket,
-    store: WorkerStore<'a, S>,
+    store: WorkerStore<S>,
+    /// Where large requests go.
+    pool: &'a Pool,
     heartbeat: Heartbeat,
     /// The worker is one of those that the settings ask for.
     counts: bool,
 }
 
 #[derive(Debug)]
-enum WorkerStore<'a, S> {
+enum WorkerStore<S> {
     /// The worker asks the store, which answers at once.
     Local(LocalStore<S>),
     /// A thread of the pool asks a store, which may keep it waiting.
-    Remote(&'a Pool),
+    Remote,
     /// There is none for this worker, and requests that need it are refused.
     Away,
 }
@@ -52,20 +55,20 @@ struct LocalStore<S> {
 }
 
 impl<'a, S> Backend<'a, S> {
-    pub(crate) fn local(socket: &'a UdpSocket, store: S, heartbeat: Heartbeat) -> Self {
+    pub(crate) fn local(socket: &'a UdpSocket, store: S, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
         let local = LocalStore { store, calls: Vec::new(), answers: Vec::new() };
-        Self { socket, store: WorkerStore::Local(local), heartbeat, counts: true }
+        Self { socket, store: WorkerStore::Local(local), pool, heartbeat, counts: true }
     }
 
     pub(crate) fn remote(socket: &'a UdpSocket, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
-        Self { socket, store: WorkerStore::Remote(pool), heartbeat, counts: true }
+        Self { socket, store: WorkerStore::Remote, pool, heartbeat, counts: true }
     }
 
     /// For a worker that serves the socket of others that are stuck, and needs nothing of what they may be stuck in.
-    pub(crate) fn standing_in(socket: &'a UdpSocket, pool: Option<&'a Pool>) -> Self {
+    pub(crate) fn standing_in(socket: &'a UdpSocket, pool: &'a Pool, is_remote: bool) -> Self {
         let (heartbeat, _) = Heartbeat::new();
-        let store = pool.map_or(WorkerStore::Away, WorkerStore::Remote);
-        Self { socket, store, heartbeat, counts: false }
+        let store = if is_remote { WorkerStore::Remote } else { WorkerStore::Away };
+        Self { socket, store, pool, heartbeat, counts: false }
     }
 
     pub(crate) fn socket(&self) -> &'a UdpSocket {
@@ -95,7 +98,8 @@ enum Received {
 /// Receives datagrams at one socket and answers them.
 pub(crate) struct Worker<'a, S> {
     responder: Responder<'a>,
-    store: WorkerStore<'a, S>,
+    store: WorkerStore<S>,
+    pool: &'a Pool,
     stop: &'a Stop,
     heartbeat: Heartbeat,
     /// Counts this worker as running.
@@ -114,10 +118,10 @@ impl<S> fmt::Debug for Worker<'_, S> {
 
 impl<'a, S: Store> Worker<'a, S> {
     pub(crate) fn new(responder: Responder<'a>, backend: Backend<'a, S>, stop: &'a Stop) -> Self {
-        let Backend { store, heartbeat, counts, .. } = backend;
+        let Backend { store, pool, heartbeat, counts, .. } = backend;
         let (now, inbox, batch) = (responder.clock.now(), Inbox::new(), Batch::new());
         let running = if counts { responder.counters.worker() } else { None };
-        Self { responder, store, stop, heartbeat, _running: running, now, inbox, batch }
+        Self { responder, store, pool, stop, heartbeat, _running: running, now, inbox, batch }
     }
 
     /// Answers what is in the receive buffer after a stop. What is left at the stop's deadline is counted alone.
@@ -168,7 +172,7 @@ impl<'a, S: Store> Worker<'a, S> {
     fn receive(&mut self, mode: ReceiveMode) -> Received {
         let mut woken = false;
         let mut counts = BatchCounts::default();
-        let Self { responder, batch, inbox, stop, heartbeat, .. } = self;
+        let Self { responder, batch, inbox, pool, stop, heartbeat, .. } = self;
         let (socket, clock, shard) = (responder.socket, responder.clock, responder.shard);
         // The clock is read when the first datagram is there, and the policy is the one of that moment, not of the
         // moment at which the wait began.
@@ -193,17 +197,19 @@ impl<'a, S: Store> Worker<'a, S> {
                 counts.stale += 1;
                 return;
             }
+            if is_large(datagram.len()) {
+                let sender = responder.server.guard().network(path.peer.ip());
+                counts.overloaded += u64::from(!pool.submit_large(sender, path, datagram, now));
+                return;
+            }
             if let Err(reason) = batch.accept(&responder.server, path, datagram, now) {
                 counts.ignored(reason);
             }
         });
         self.now = moment.unwrap_or(self.now);
-        self.responder.counters.add(&counts);
+        self.responder.count(&counts);
         if let Some(shard) = shard.filter(|_| counts.received > 0) {
             shard.received(counts.received);
-        }
-        if counts.over_limit > 0 {
-            self.responder.server.guard().take_exceeded().iter().for_each(|limit| log::warn!("{limit}"));
         }
         if let Err(error) = &received {
             self.survive(error);
@@ -226,10 +232,10 @@ impl<'a, S: Store> Worker<'a, S> {
             }
             WorkerStore::Local(_) => batch.ask().resolve(&self.responder.server, &[]),
             // Handed over first: the database works on these while the others are answered.
-            WorkerStore::Remote(pool) if pool.submit(&mut batch) => {
+            WorkerStore::Remote if self.pool.submit(&mut batch) => {
                 batch.ask().resolve(&self.responder.server, &[])
             }
-            WorkerStore::Remote(_) => {
+            WorkerStore::Remote => {
                 self.responder.shard.inspect(|shard| shard.overloaded(batch.waiting()));
                 refuse(&self.responder, batch)
             }

@@ -101,6 +101,8 @@ pub(crate) enum Expected {
     SecondsForAny,
     /// Host and port of the status page.
     StatusAddress,
+    /// Names of hosts.
+    HostNames,
     /// A user of this system.
     User,
 }
@@ -122,6 +124,7 @@ impl fmt::Display for Expected {
             }
             Self::Seconds => f.write_str("a whole number of seconds, 0 for never"),
             Self::SecondsForAny => f.write_str("a whole number of seconds, 0 for any"),
+            Self::HostNames => f.write_str("a list of host names such as mail.example.org, monitor"),
             Self::StatusAddress => f.write_str("a host and a port, as in 127.0.0.1:24480"),
             Self::User => f.write_str("a user of this system"),
         }

@@ -57,6 +57,7 @@ settings! {
     UsageLogFile = "",
     PidFile = "pyzord.pid",
     StatusAddress = "",
+    StatusHosts = "",
     User = "",
     Group = "",
     SentryDSN = "",

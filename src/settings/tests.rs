@@ -59,6 +59,7 @@ fn value(name: Setting) -> BoxedStrategy<String> {
         Setting::StatusAddress => {
             select(vec!["", "127.0.0.1:24480", "[::1]:0"]).prop_map(str::to_owned).boxed()
         }
+        Setting::StatusHosts => select(vec!["", "monitor, mail.example.org"]).prop_map(str::to_owned).boxed(),
         Setting::Runtime => select(Runtime::ALL).prop_map(|runtime| runtime.to_string()).boxed(),
         Setting::AccessOrder => select(vec!["first-match", "Last-Match"]).prop_map(str::to_owned).boxed(),
         _ => text(),

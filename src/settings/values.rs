@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) forward_home: Option<PathBuf>,
     /// Address of the status page, as `host:port`.
     pub(crate) status: Option<String>,
+    /// Names by which clients may ask for the status page, beside the server's own.
+    pub(crate) status_hosts: Vec<String>,
     /// Settings of Python's server that have another effect here, or none.
     pub(crate) notes: Vec<CompatNote>,
 }
@@ -95,6 +97,7 @@ impl Settings {
             limits: limits::limits(sources)?,
             forward_home: sources.path(Setting::ForwardClientHomeDir, home),
             status: sources.parse(Setting::StatusAddress, Expected::StatusAddress, status_address)?,
+            status_hosts: sources.parse(Setting::StatusHosts, Expected::HostNames, host_names)?,
             notes,
         })
     }
@@ -126,6 +129,14 @@ fn status_address(text: &str) -> Option<Option<String>> {
     let (host, port) = text.rsplit_once(':')?;
     let is_whole = !host.is_empty() && port.parse::<u16>().is_ok();
     is_whole.then(|| Some(text.to_owned()))
+}
+
+/// Parses names of hosts, without ports, with commas or blanks between them.
+fn host_names(text: &str) -> Option<Vec<String>> {
+    let is_name =
+        |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let words = text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
+    words.map(|word| is_name(word).then(|| word.to_owned())).collect()
 }
 
 fn account(sources: &Sources) -> Result<Option<SystemAccount>, SettingsError> {

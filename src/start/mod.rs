@@ -132,7 +132,8 @@ fn start(
     if passed {
         log::info!("Serving on the socket that the service manager passed, not on ListenAddress and Port.");
     }
-    let status = settings.status.as_deref().map(StatusServer::bind).transpose()?;
+    let bind = |address| StatusServer::bind(address, &settings.status_hosts);
+    let status = settings.status.as_deref().map(bind).transpose()?;
     let mut engine = engine::open(settings)?;
     // Files that a stop must remove are made from here on.
     watch.end().map_err(StartError::Signals)?;

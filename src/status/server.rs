@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyzord_runtime::Counters;
 use thiserror::Error;
@@ -14,13 +15,18 @@ use super::routes::Routes;
 use super::snapshot::Facts;
 use crate::health::Health;
 
+/// The answer to a client that asks for another host.
+const FOREIGN: &str = "421 Misdirected Request: this server does not have the host name that was asked for. If it \
+    should, add the name to StatusHosts in pyzord's configuration and restart; an IP address always works.";
+
+/// How much of a foreign name is logged, in characters.
+const MOST_SHOWN: usize = 64;
+
 /// An open listener.
 #[derive(Debug)]
 pub(crate) struct StatusServer {
     listener: TcpListener,
-    address: SocketAddr,
-    /// The host of the setting.
-    host: String,
+    names: ServedNames,
 }
 
 /// Why the status page cannot be served.
@@ -37,10 +43,13 @@ pub(crate) enum StatusError {
 
 impl StatusServer {
     /// Listens on the address of the setting, `host:port`.
-    pub(crate) fn bind(setting: &str) -> Result<Self, StatusError> {
+    ///
+    /// `hosts` are further names by which clients may ask for the page.
+    pub(crate) fn bind(setting: &str, hosts: &[String]) -> Result<Self, StatusError> {
         let failed = |cause| StatusError::Listen { address: setting.to_owned(), cause };
         let (listener, address) = listen(setting).map_err(failed)?;
-        let host = setting.rsplit_once(':').map_or(setting, |(host, _)| host).to_owned();
+        let host = setting.rsplit_once(':').map_or(setting, |(host, _)| host);
+        let names = ServedNames::new(host, hosts);
         log::info!("Status page on http://{address}/");
         if !address.ip().is_loopback() {
             log::warn!(
@@ -48,7 +57,7 @@ impl StatusServer {
                  send requests"
             );
         }
-        Ok(Self { listener, address, host })
+        Ok(Self { listener, names })
     }
 
     /// Serves until the peer of `end` is closed.
@@ -56,8 +65,9 @@ impl StatusServer {
         let clock = counters.clock();
         let routes = Routes::new(facts, counters, health);
         connections::serve(&self.listener, end, clock, &mut |request| {
-            if !self.is_own_name(request.host) {
-                return HttpResponse::bare(StatusCode::Misdirected);
+            if !self.names.contains(request.host) {
+                self.names.warn(request.host);
+                return HttpResponse::text(StatusCode::Misdirected, FOREIGN);
             }
             // A bug in a report ends neither the page nor the server.
             let answered = catch_unwind(AssertUnwindSafe(|| routes.answer(request.path)));
@@ -67,16 +77,48 @@ impl StatusServer {
             })
         });
     }
+}
 
-    /// Returns whether a request asks for this server. A web site whose name resolves to 127.0.0.1 could otherwise read
-    /// the page through the browser of an operator (DNS rebinding); such a browser sends the name of that site.
-    fn is_own_name(&self, host: Option<&str>) -> bool {
-        let Some(host) = host else { return true };
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        !self.address.ip().is_loopback()
-            || bare.parse::<IpAddr>().is_ok()
-            || ["localhost", &self.host].iter().any(|name| host.eq_ignore_ascii_case(name))
+/// The names by which clients ask for this server.
+///
+/// A web site whose name resolves to this machine could otherwise read the page through the browser of an operator (DNS
+/// rebinding); such a browser sends the name of that site. It cannot send an address.
+#[derive(Debug)]
+struct ServedNames {
+    names: Vec<String>,
+    warned: AtomicBool,
+}
+
+impl ServedNames {
+    /// Returns `localhost`, the machine's name, the host of the address setting, and `more`.
+    fn new(host: &str, more: &[String]) -> Self {
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let own = ["localhost".to_owned(), machine, host.to_owned()];
+        let names = own.into_iter().chain(more.iter().cloned()).map(|name| bare(&name).to_owned());
+        Self { names: names.collect(), warned: AtomicBool::new(false) }
     }
+
+    fn contains(&self, host: Option<&str>) -> bool {
+        let Some(host) = host.map(bare) else { return true };
+        host.parse::<IpAddr>().is_ok() || self.names.iter().any(|name| host.eq_ignore_ascii_case(name))
+    }
+
+    /// Logs the first name that is not served: it may be a proxy's.
+    fn warn(&self, host: Option<&str>) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            let host: String = host.unwrap_or_default().chars().take(MOST_SHOWN).collect();
+            log::warn!(
+                "the status page was asked for as `{}`, which is none of this server's names; if it should be \
+                 one, add it to StatusHosts",
+                host.escape_default()
+            );
+        }
+    }
+}
+
+/// Returns a name without the brackets of an IPv6 address and the dot behind a whole name.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(['.', ']'])
 }
 
 fn listen(address: &str) -> io::Result<(TcpListener, SocketAddr)> {
@@ -84,4 +126,28 @@ fn listen(address: &str) -> io::Result<(TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_the_names_of_the_server_are_served_and_no_others() {
+        let names = ServedNames::new("page.example.org", &["Monitor".to_owned()]);
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        for host in
+            ["localhost", "LOCALHOST.", "page.example.org", "monitor", "192.0.2.1", "[::1]", "::1", &machine]
+        {
+            assert!(names.contains(Some(host)), "{host}");
+        }
+        assert!(names.contains(None), "HTTP/1.0");
+        for host in
+            ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "monitor.example"]
+        {
+            assert!(!names.contains(Some(host)), "{host}");
+        }
+        // A wildcard address names no host.
+        assert!(!ServedNames::new("0.0.0.0", &[]).contains(Some("evil.example")));
+    }
 }

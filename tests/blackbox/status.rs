@@ -204,10 +204,17 @@ fn without_the_setting_nothing_listens_and_a_public_address_is_a_warning() {
     let open = Server::start(&["--status-address", "0.0.0.0:0"]);
     assert!(open.log().contains("WARNING StatusAddress: the page has no password: every host that reaches 0.0.0.0:"), "{}", open.log());
     let port = status_address(&open).port();
-    // On such an address any host name may be the server's.
     let local = SocketAddr::from(([127, 0, 0, 1], port));
-    let ask = b"GET /healthz HTTP/1.1\r\nHost: mail.example\r\n\r\n";
-    wait_for("the first worker", || (exchange(local, ask).code == 200).then_some(()));
+    let ask = |host: &str| exchange(local, format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+    wait_for("the first worker", || (ask(&format!("127.0.0.1:{port}")).code == 200).then_some(()));
+    // Any name was served there: a web site could read the page through the browser of an operator.
+    let rebound = ask("evil.example");
+    assert!(rebound.code == 421 && rebound.body.contains("StatusHosts"), "{}", rebound.body);
+    open.wait_for_log("WARNING the status page was asked for as `evil.example`");
+    let named = Server::start(&["--status-address", "0.0.0.0:0", "--status-hosts", "mail.example, monitor"]);
+    let page = SocketAddr::from(([127, 0, 0, 1], status_address(&named).port()));
+    let ask = |host: &str| exchange(page, format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).code;
+    assert_eq!(["Mail.example:80", "monitor", "localhost", "other.example"].map(ask), [200, 200, 200, 421]);
 }
 
 /// The alerts and the dashboard name existing metrics only.

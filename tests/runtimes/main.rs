@@ -1,6 +1,7 @@
 //! The runtimes as libraries: one suite for each of them, with real sockets and commands instead of signals.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod large;
 mod parity;
 #[cfg(target_os = "linux")]
 mod slow;

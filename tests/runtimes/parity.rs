@@ -105,7 +105,7 @@ fn over_the_wire<D: Drive>(transcript: &[Vec<u8>], expected: &[String]) -> Vec<S
                 sockets: &sockets,
                 server: Server::new(policy(), shared_guard(limits()).unwrap()),
                 counters: &counters,
-                stores: Stores::Local(vec![MemoryStore::new()]),
+                stores: Stores::Local { workers: vec![MemoryStore::new()], large: MemoryStore::new() },
                 upkeep: MemoryStore::new(),
                 cleanup: None,
                 reload: &mut || None,

@@ -97,7 +97,7 @@ fn serve<D: Drive>(sockets: &Sockets, remote: bool, enough: impl Fn(&Counters) -
             let stores = if remote {
                 Stores::Remote { workers: 1, stores: vec![store.clone()] }
             } else {
-                Stores::Local(vec![store.clone()])
+                Stores::Local { workers: vec![store.clone()], large: store.clone() }
             };
             let service = Service {
                 sockets,

@@ -23,7 +23,7 @@ fn serve<D: Drive>(address: &str, workers: usize, test: impl FnOnce(u16, Sender<
             sockets: &sockets,
             server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
             counters: &counters,
-            stores: Stores::Local(vec![MemoryStore::new(); workers]),
+            stores: Stores::Local { workers: vec![MemoryStore::new(); workers], large: MemoryStore::new() },
             upkeep: MemoryStore::new(),
             cleanup: None,
             reload: &mut || Some(Policy::default()),
@@ -113,7 +113,7 @@ fn reloads_that_wait_are_one_and_a_stop_goes_before_them<D: Drive>() {
             sockets: &sockets,
             server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
             counters: &Counters::default(),
-            stores: Stores::Local(vec![MemoryStore::new()]),
+            stores: Stores::Local { workers: vec![MemoryStore::new()], large: MemoryStore::new() },
             upkeep: MemoryStore::new(),
             cleanup: None,
             reload: &mut || {

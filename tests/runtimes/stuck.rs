@@ -180,7 +180,7 @@ fn with_server<D: Drive>(
 }
 
 fn local(store: OnDisk<'_>) -> Stores<OnDisk<'_>> {
-    Stores::Local(vec![store])
+    Stores::Local { workers: vec![store.clone()], large: store }
 }
 
 fn is_worker(stuck: Option<StuckThread>) -> bool {

@@ -53,7 +53,7 @@ fn receive(client: &UdpSocket) -> String {
 
 /// Both ways to ask a store, with so many workers.
 const KINDS: [fn(Shared<'_>, usize) -> Stores<Shared<'_>>; 2] = [
-    |store, workers| Stores::Local(vec![store; workers]),
+    |store, workers| Stores::Local { workers: vec![store.clone(); workers], large: store },
     |store, workers| Stores::Remote { workers, stores: vec![store; 2] },
 ];
 
@@ -215,8 +215,8 @@ fn what_is_no_request_is_counted<D: Drive>() {
 fn a_store_that_hangs_delays_no_ping<D: Drive>() {
     let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
     let hung = records.lock().unwrap();
-    // So many digests that a few requests fill a batch.
-    let digests = format!("Op-Digest: {DIGEST}\n").repeat(20);
+    // As many digests as a small request has room for: some twenty of them fill a batch.
+    let digests = format!("Op-Digest: {DIGEST}\n").repeat(6);
     let report = format!("Op: report\n{digests}Thread: 6\nPV: 2.1\n\n");
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
     let client = client(&sockets);

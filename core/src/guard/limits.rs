@@ -7,9 +7,6 @@ use core::time::Duration;
 
 use ipnet::IpNet;
 
-/// The leading bits of all IPv4 addresses that are mapped into IPv6, `::ffff:0:0/96`.
-const MAPPED_PREFIX: u8 = 96;
-
 /// A rate: a number per second in the long run, and a number at once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rate {
@@ -54,7 +51,8 @@ impl Rate {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The networks that are served; all if there are none, which is the default.
+    /// The networks that are served; all if there are none, which is the default. In each list, a network that is mapped
+    /// into IPv6, such as `::ffff:192.0.2.0/120`, is an IPv4 network.
     pub allowed: Vec<IpNet>,
     /// Networks that are not served, also within an allowed one; by default none.
     pub denied: Vec<IpNet>,
@@ -94,35 +92,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Whether a datagram must be judged by its sender; most servers serve all networks without a limit.
-    pub(super) const fn judge_senders(&self) -> bool {
-        self.requests.is_some() || !self.allowed.is_empty() || !self.denied.is_empty()
-    }
-
-    pub(super) fn serves(&self, peer: IpAddr) -> bool {
-        let contains = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&peer));
-        (self.allowed.is_empty() || contains(&self.allowed)) && !contains(&self.denied)
-    }
-
-    pub(super) fn limits(&self, peer: IpAddr) -> bool {
-        !self.unlimited.iter().any(|network| network.contains(&peer))
-    }
-
-    /// Returns the limits with IPv4 networks that are mapped into IPv6, such as `::ffff:192.0.2.0/120`, as IPv4 networks:
-    /// senders are compared by their IPv4 addresses.
-    pub(super) fn canonical(mut self) -> Self {
-        for network in self.allowed.iter_mut().chain(&mut self.denied).chain(&mut self.unlimited) {
-            let IpNet::V6(mapped) = *network else { continue };
-            let prefix = mapped.prefix_len().checked_sub(MAPPED_PREFIX);
-            if let (Some(address), Some(prefix)) = (mapped.addr().to_ipv4_mapped(), prefix)
-                && let Ok(plain) = IpNet::new(IpAddr::V4(address), prefix)
-            {
-                *network = plain;
-            }
-        }
-        self
-    }
-
     /// Returns the network of an address, by the prefix length of its family.
     pub(super) fn network(&self, peer: IpAddr) -> IpNet {
         let bits = if peer.is_ipv4() { self.ipv4_prefix } else { self.ipv6_prefix };

@@ -6,6 +6,7 @@ mod copies;
 mod limits;
 mod lists;
 mod lock;
+mod networks;
 mod table;
 
 use alloc::vec::Vec;
@@ -25,6 +26,7 @@ pub(crate) use copies::Seen;
 use copies::{Copies, Hashes};
 pub use limits::{Limits, Rate};
 pub use lock::Lock;
+use networks::Networks;
 
 /// Exceeded limits that are kept for the log between two calls of [`Guard::take_exceeded`]: a flood must not fill the log.
 const MOST_REPORTS: usize = 8;
@@ -36,6 +38,9 @@ const MOST_REPORTS: usize = 8;
 #[derive(Debug)]
 pub struct Guard<L = RefCell<GuardMemory>> {
     limits: Limits,
+    allowed: Networks,
+    denied: Networks,
+    unlimited: Networks,
     /// Hashes networks, signatures and accounts with a secret, so that no sender can choose some that share a slot.
     hasher: SipHasher13,
     memory: L,
@@ -87,14 +92,26 @@ impl<L: Lock<GuardMemory>> Guard<L> {
     /// signatures that push each other out of the memory; the example `udp` shows how to get them.
     #[must_use]
     pub fn new(limits: Limits, secret: [u8; 16]) -> Self {
-        let limits = limits.canonical();
         let memory = GuardMemory {
             requests: Buckets::new(limits.requests),
             failures: Buckets::new(limits.failures),
             copies: Copies::new(limits.signed_counts),
             exceeded: Vec::new(),
         };
-        Self { limits, hasher: SipHasher13::new_with_key(&secret), memory: L::new(memory) }
+        Self {
+            allowed: Networks::new(&limits.allowed),
+            denied: Networks::new(&limits.denied),
+            unlimited: Networks::new(&limits.unlimited),
+            limits,
+            hasher: SipHasher13::new_with_key(&secret),
+            memory: L::new(memory),
+        }
+    }
+
+    /// Returns the network of an address for which limits count, by the prefix lengths of the [`Limits`].
+    #[must_use]
+    pub fn network(&self, peer: IpAddr) -> IpNet {
+        self.limits.network(peer.to_canonical())
     }
 
     /// Takes the limits that were exceeded since the last call: each network at most once a minute, and a few at most.
@@ -105,11 +122,12 @@ impl<L: Lock<GuardMemory>> Guard<L> {
 
     /// Checks whether a datagram of this sender is read.
     pub(crate) fn admit(&self, peer: Option<IpAddr>, now: Tick) -> Result<(), Ignored> {
-        if !self.limits.judge_senders() {
+        // Most servers serve all networks without a limit.
+        if self.limits.requests.is_none() && self.allowed.is_empty() && self.denied.is_empty() {
             return Ok(());
         }
         let peer = peer.map(|peer| peer.to_canonical());
-        if peer.is_some_and(|peer| !self.limits.serves(peer)) {
+        if peer.is_some_and(|peer| !self.serves(peer)) {
             return Err(Ignored::DeniedNetwork);
         }
         self.within(Limit::Requests, peer, now, Buckets::take)
@@ -165,7 +183,7 @@ impl<L: Lock<GuardMemory>> Guard<L> {
             Limit::Failures => (self.limits.failures, Ignored::TooManyFailures),
         };
         let Some(rate) = rate else { return Ok(()) };
-        if peer.is_some_and(|peer| !self.limits.limits(peer)) {
+        if peer.is_some_and(|peer| self.unlimited.contains(peer)) {
             return Ok(());
         }
         let sender = peer.map(|peer| self.limits.network(peer));
@@ -182,6 +200,10 @@ impl<L: Lock<GuardMemory>> Guard<L> {
             verdict
         });
         if verdict == Verdict::Within { Ok(()) } else { Err(over) }
+    }
+
+    fn serves(&self, peer: IpAddr) -> bool {
+        (self.allowed.is_empty() || self.allowed.contains(peer)) && !self.denied.contains(peer)
     }
 
     fn hash(&self, bytes: &[u8]) -> u64 {

@@ -50,7 +50,8 @@ impl<T> TimedLock<T> {
         self.spin().or_else(|| self.sleep())
     }
 
-    fn try_lock(&self) -> Option<TimedGuard<'_, T>> {
+    /// Takes the lock if it is free.
+    pub(super) fn try_lock(&self) -> Option<TimedGuard<'_, T>> {
         let value = match self.value.try_lock() {
             Ok(value) => value,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),

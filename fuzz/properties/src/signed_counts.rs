@@ -14,9 +14,10 @@ use crate::peer::Datagram;
 const START: i64 = 1_700_000_000;
 /// How many different signed counts are sent.
 const COUNTS: usize = 8;
-/// More events could drive signed counts out of the guard's memory.
+/// Each event is one more signed count at most.
 const MOST_EVENTS: usize = 200;
-const REMEMBERED: usize = 4096;
+/// What the guard is set to remember is remembered, to the last one.
+const REMEMBERED: usize = COUNTS + MOST_EVENTS;
 /// The validity of a signature before and after its `Time`.
 const VALID: Duration = Duration::from_secs(300);
 

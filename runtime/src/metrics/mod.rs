@@ -6,11 +6,12 @@
 mod histogram;
 mod top_clients;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pyzord_core::{Answered, Operation, Refusal, StoreAnswer, StoreError, Tick};
+use pyzord_core::{Answered, IpNet, Operation, Refusal, StoreAnswer, StoreError, Tick};
 
 use crate::datagrams::Path;
 pub use histogram::Distribution;
@@ -108,11 +109,27 @@ impl Metrics {
             details.unavailable += read(&shard.unavailable);
             details.unreadable += read(&shard.unreadable);
             details.overloaded += read(&shard.overloaded);
-            shard.top_clients.all().for_each(|client| merge(&mut details.top_clients, client));
         }
-        details.top_clients.sort_by_key(|client| (std::cmp::Reverse(client.datagrams), client.network));
-        details.top_clients.truncate(most);
+        details.top_clients = self.top_clients(most);
         details
+    }
+
+    /// Adds up the clients of all threads. The health check wants none of them.
+    fn top_clients(&self, most: usize) -> Vec<TopClient> {
+        if most == 0 {
+            return Vec::new();
+        }
+        let mut sums: HashMap<IpNet, TopClient> = HashMap::new();
+        for client in self.shards.iter().flat_map(|shard| shard.top_clients.all()) {
+            let none = TopClient { datagrams: 0, excess: 0, ..client };
+            let sum = sums.entry(client.network).or_insert(none);
+            sum.datagrams += client.datagrams;
+            sum.excess += client.excess;
+        }
+        let mut clients: Vec<TopClient> = sums.into_values().collect();
+        clients.sort_unstable_by_key(|client| (std::cmp::Reverse(client.datagrams), client.network));
+        clients.truncate(most);
+        clients
     }
 }
 
@@ -213,16 +230,6 @@ fn place(code: u16) -> usize {
     CODES.iter().position(|known| *known == code).unwrap_or(4)
 }
 
-fn merge(clients: &mut Vec<TopClient>, other: TopClient) {
-    match clients.iter_mut().find(|client| client.network == other.network) {
-        Some(client) => {
-            client.datagrams += other.datagrams;
-            client.excess += other.excess;
-        }
-        None => clients.push(other),
-    }
-}
-
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1)
 }
@@ -303,6 +310,20 @@ mod tests {
         let found: Vec<_> =
             found.iter().map(|client| (client.network.to_string(), client.datagrams)).collect();
         assert_eq!(found, [("192.0.2.2/32".to_owned(), 10), ("192.0.2.1/32".to_owned(), 4)]);
+    }
+
+    /// Each client was looked for among all others: a health check with 256 workers took 1.6 s.
+    #[test]
+    fn many_threads_with_many_clients_are_added_up_at_once() {
+        let metrics = Metrics::new(64);
+        for number in 0..64 {
+            let shard = metrics.shard().unwrap();
+            (0..2000_u32).for_each(|host| shard.heard(IpAddr::from((number << 16 | host).to_be_bytes())));
+        }
+        assert_eq!(metrics.details(tick(0), 0).top_clients, []);
+        let found = metrics.details(tick(0), 64 * 256).top_clients;
+        assert_eq!(found.len(), 64 * 256);
+        assert_eq!(found.iter().map(|client| client.datagrams).sum::<u64>(), 64 * 2000);
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub(super) const DAEMON: Section = Section {
             id: "new-settings",
             matter: "new",
             python: "",
-            pyzord: "`Runtime`, `Workers`, `AccessOrder`, `StatusAddress`, `User`, `Group`, \
+            pyzord: "`Runtime`, `Workers`, `AccessOrder`, `StatusAddress`, `StatusHosts`, `User`, `Group`, \
                 `--check-config`, `--create-table`; messages to systemd, and a socket from it; \
                 `pyzorctl`, and beside a gdbm file the socket for it",
             why: "operators need them",

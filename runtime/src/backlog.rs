@@ -1,0 +1,180 @@
+//! Large requests that wait, so that no small one waits for them. Pure: the `Pool` adds the lock.
+//!
+//! A check is one call for the store; a datagram of 8 KB may ask for 156 counts. Workers hand large datagrams over
+//! unread, and a thread of the pool takes them one by one. Their number is fixed. Senders share it and take turns, by
+//! the bytes that they sent: if there is no room, the sender that waits for most loses its latest.
+
+use std::cmp::Reverse;
+
+use pyzord_core::{IpNet, MAX_REQUEST, Now};
+
+/// A longer datagram is large, in bytes: a shorter one has at most seven digests, and most clients send one.
+const MOST_SMALL: usize = 384;
+/// The most large datagrams that wait: 1 MB. If each has 156 new digests for gdbm, the last waits half a second.
+const MOST_WAITING: usize = 128;
+
+/// Whether a datagram of this length has to wait in the backlog.
+pub(crate) const fn is_large(length: usize) -> bool {
+    length > MOST_SMALL
+}
+
+/// Large datagrams of all senders.
+#[derive(Debug)]
+pub(crate) struct Backlog<P> {
+    waiting: Vec<Large<P>>,
+    /// Buffers that are used again.
+    spare: Vec<Vec<u8>>,
+    /// The turn of the datagram that was taken last.
+    turn: u64,
+    /// The number of datagrams that came in.
+    count: u64,
+}
+
+/// A large datagram.
+#[derive(Debug)]
+pub(crate) struct Large<P> {
+    pub(crate) peer: P,
+    pub(crate) received: Now,
+    pub(crate) bytes: Vec<u8>,
+    sender: IpNet,
+    /// The lowest is next. A sender's next one is as much later as this one is long.
+    turn: u64,
+    /// Its place among all, for those with equal turns.
+    number: u64,
+}
+
+impl<P> Backlog<P> {
+    pub(crate) const fn new() -> Self {
+        Self { waiting: Vec::new(), spare: Vec::new(), turn: 0, count: 0 }
+    }
+
+    /// Copies a datagram of a sender. Returns whether all fit; otherwise one was dropped, this or another.
+    pub(crate) fn push(&mut self, sender: IpNet, peer: P, datagram: &[u8], received: Now) -> bool {
+        let own = self.waiting.iter().filter(|large| large.sender == sender);
+        let turn = own.map(Large::next_turn).max().unwrap_or_default().max(self.turn);
+        let fits = self.waiting.len() < MOST_WAITING;
+        if !fits {
+            let last = self.waiting.iter().enumerate().max_by_key(|(_, large)| large.order());
+            match last {
+                Some((index, large)) if large.turn > turn => {
+                    let dropped = self.waiting.swap_remove(index);
+                    self.give_back(dropped.bytes);
+                }
+                _ => return false,
+            }
+        }
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        // A longer datagram is refused; it is known by one byte more than the largest request has.
+        bytes.extend_from_slice(datagram.get(..=MAX_REQUEST).unwrap_or(datagram));
+        self.count += 1;
+        self.waiting.push(Large { peer, received, bytes, sender, turn, number: self.count });
+        fits
+    }
+
+    /// Takes the datagram whose turn it is.
+    pub(crate) fn take(&mut self) -> Option<Large<P>> {
+        let next = self.waiting.iter().enumerate().max_by_key(|(_, large)| Reverse(large.order()));
+        let large = self.waiting.swap_remove(next?.0);
+        self.turn = large.turn;
+        Some(large)
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes back the buffer of a datagram.
+    pub(crate) fn give_back(&mut self, bytes: Vec<u8>) {
+        if self.spare.len() < MOST_WAITING {
+            self.spare.push(bytes);
+        }
+    }
+}
+
+impl<P> Large<P> {
+    const fn order(&self) -> (u64, u64) {
+        (self.turn, self.number)
+    }
+
+    const fn next_turn(&self) -> u64 {
+        // At most 8193.
+        self.turn + self.bytes.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pyzord_core::{Tick, UnixTime};
+
+    fn push(backlog: &mut Backlog<u32>, host: u8, number: u32, length: usize) -> bool {
+        let now = Now { wall: UnixTime::from_seconds(0), tick: Tick::default() };
+        let sender = IpNet::from(std::net::IpAddr::from([192, 0, 2, host]));
+        backlog.push(sender, number, &vec![host; length], now)
+    }
+
+    /// Takes all; each by its number.
+    fn take_all(backlog: &mut Backlog<u32>) -> Vec<u32> {
+        std::iter::from_fn(|| {
+            let large = backlog.take()?;
+            backlog.give_back(large.bytes);
+            Some(large.peer)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn senders_take_turns_and_each_keeps_its_order() {
+        let mut backlog = Backlog::new();
+        (0..4).for_each(|number| assert!(push(&mut backlog, 1, number, 8000)));
+        (10..12).for_each(|number| assert!(push(&mut backlog, 2, number, 8000)));
+        assert!(push(&mut backlog, 3, 20, 8000));
+        assert_eq!(take_all(&mut backlog), [0, 10, 20, 1, 11, 2, 3]);
+        // One that comes later is served at its first turn.
+        (0..4).for_each(|number| assert!(push(&mut backlog, 1, number, 8000)));
+        assert_eq!(backlog.take().map(|large| large.peer), Some(0));
+        assert_eq!(backlog.take().map(|large| large.peer), Some(1));
+        assert!(push(&mut backlog, 2, 10, 8000));
+        assert_eq!(take_all(&mut backlog), [10, 2, 3]);
+    }
+
+    #[test]
+    fn turns_are_by_bytes() {
+        let mut backlog = Backlog::new();
+        (0..4).for_each(|number| assert!(push(&mut backlog, 1, number, 8000)));
+        (10..18).for_each(|number| assert!(push(&mut backlog, 2, number, 1000)));
+        let order = take_all(&mut backlog);
+        assert_eq!(order[..10], [0, 10, 11, 12, 13, 14, 15, 16, 17, 1]);
+    }
+
+    /// One sender's large requests filled the receive buffer, and all others waited or were lost.
+    #[test]
+    fn a_flood_of_one_sender_costs_no_other_one() {
+        let mut backlog = Backlog::new();
+        let (mut dropped, mut served) = (0, 0);
+        for round in 0..1000 {
+            dropped += (0..10).filter(|_| !push(&mut backlog, 1, 0, 8000)).count();
+            let full = backlog.waiting.len() == MOST_WAITING;
+            assert_eq!(push(&mut backlog, 2, 1, 8000), !full);
+            assert!(backlog.waiting.iter().any(|large| large.peer == 1), "the flood makes room");
+            served += (0..2).filter(|_| backlog.take().is_some_and(|large| large.peer == 1)).count();
+            assert_eq!(served, round + 1, "it is served among the next two");
+        }
+        assert!(dropped > 7000, "{dropped}");
+        assert!(backlog.waiting.len() + backlog.spare.len() <= 2 * MOST_WAITING);
+    }
+
+    #[test]
+    fn buffers_are_used_again_and_no_datagram_takes_more_than_the_largest_request() {
+        let mut backlog = Backlog::new();
+        assert!(push(&mut backlog, 1, 0, 60_000));
+        let large = backlog.take().unwrap();
+        assert_eq!(large.bytes.len(), MAX_REQUEST + 1);
+        let place = large.bytes.as_ptr();
+        backlog.give_back(large.bytes);
+        assert!(push(&mut backlog, 1, 0, 500));
+        assert_eq!(backlog.take().map(|large| (large.bytes.as_ptr(), large.bytes.len())), Some((place, 500)));
+        assert!(backlog.is_empty());
+    }
+}
