@@ -144,9 +144,9 @@ impl Logs {
         });
     }
 
-    /// Whether a line is logged: warnings and errors have a bound.
+    /// Whether a line is logged: those that others can provoke have a bound.
     fn admits(&self, record: &Record<'_>) -> bool {
-        if record.level() > Level::Warn || [FILES, SUMMARY].contains(&record.target()) {
+        if !is_bounded(record.metadata()) {
             return true;
         }
         match self.flood.judge(record, self.clock.tick()) {
@@ -220,6 +220,17 @@ impl Drop for FlushOnDrop {
     }
 }
 
+/// Returns whether a client, a database or another server can provoke lines of this kind: warnings and errors, and what
+/// engines and forwarding report.
+fn is_bounded(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    match metadata.level() {
+        Level::Error | Level::Warn => ![FILES, SUMMARY].contains(&target),
+        Level::Info => ["pyzord_engines::", "pyzord_runtime::"].iter().any(|name| target.starts_with(name)),
+        Level::Debug | Level::Trace => false,
+    }
+}
+
 fn log_summary(LeftOut { level, lines, example, .. }: &LeftOut) {
     log::log!(target: SUMMARY, *level, "left out after ten in a minute: {lines} more like this one: {example}");
 }
@@ -250,4 +261,36 @@ fn with_buffer(write: impl FnOnce(&mut String)) {
         // The `Display` of a message's argument logs a message itself, or a queue is full.
         Err(_) => write(&mut String::new()),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_can_provoke_is_bounded() {
+        for (level, target, bounded) in [
+            (Level::Warn, "pyzord_runtime::worker", true),
+            (Level::Error, "mysql::conn", true),
+            (Level::Info, "pyzord_runtime::forward", true),
+            (Level::Info, "pyzord_engines::connection_manager", true),
+            (Level::Info, "pyzord::start", false),
+            (Level::Info, "pyzord_runtime_std::signals", false),
+            (Level::Debug, "pyzord_runtime::worker", false),
+            (Level::Warn, FILES, false),
+            (Level::Warn, SUMMARY, false),
+        ] {
+            let metadata = Metadata::builder().level(level).target(target).build();
+            assert_eq!(is_bounded(&metadata), bounded, "{level} {target}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_logged_with_its_message() {
+        let text: Box<dyn Any + Send> = Box::new("a bug");
+        let formatted: Box<dyn Any + Send> = Box::new(format!("bug {}", 7));
+        let other: Box<dyn Any + Send> = Box::new(7);
+        let messages = [&text, &formatted, &other].map(|payload| panic_message(payload.as_ref()));
+        assert_eq!(messages, ["a bug", "bug 7", "no message"]);
+    }
 }

@@ -8,7 +8,12 @@ use super::error::{Expected, Origin, SettingsError};
 use super::names::Setting;
 use super::notes::{ConfigWarning, WarningCause};
 use crate::home::Home;
+<<<<<<< ours
 use crate::{ini, regular_file};
+=======
+use crate::ini;
+use crate::logs::OneLine;
+>>>>>>> theirs
 
 /// The text of all settings.
 pub(crate) struct Sources {
@@ -152,7 +157,7 @@ impl Sources {
 /// One line per setting, for `--check-config`.
 impl fmt::Display for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.rows().try_for_each(|row| writeln!(f, "{} = {} ({})", row.name, row.value, row.source))
+        self.rows().try_for_each(|row| writeln!(f, "{} = {} ({})", row.name, OneLine(&row.value), row.source))
     }
 }
 
