@@ -1,8 +1,8 @@
 //! One request at a time, for properties of single requests.
 
 use pyzord_core::{
-    Answered, Asked, Batch, Guard, Ignored, Limits, Now, Policy, Refusal, Server, StoreAnswer, StoreCall,
-    Tick, UnixTime,
+    Answered, Asked, Batch, Guard, Ignored, Limits, Now, Peer, Policy, Refusal, Server, StoreAnswer,
+    StoreCall, Tick, UnixTime, Usage,
 };
 
 /// A server without limits that remembers no signed counts: each request is judged as if it were the first.
@@ -44,10 +44,26 @@ impl<'a> OneRequest<'a> {
     }
 }
 
-/// The reply of a batch of one.
-pub(crate) fn only_reply<P>(answered: &Answered<P>) -> Vec<u8> {
+/// The reply of a batch of one, whose line in the usage log has one reading.
+pub(crate) fn only_reply<P: Peer>(answered: &Answered<P>) -> Vec<u8> {
+    answered.usage().for_each(|usage| check_line(&usage));
     let replies: Vec<&[u8]> = answered.replies().map(|(_, reply)| reply).collect();
     assert_eq!(replies.len(), 1, "one request has one reply");
     assert_eq!(answered.internal_errors(), 0);
     replies.concat()
+}
+
+/// Whatever the names, the address is the second of three fields, and the line is one line.
+fn check_line<P: Peer>(usage: &Usage<'_, P>) {
+    let line = usage.to_string();
+    assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line}");
+    let fields = match line.strip_suffix(')') {
+        Some(refused) => refused.split_once(" (").map_or("", |(_, names)| names),
+        None => &line,
+    };
+    let fields: Vec<&str> = fields.split(',').collect();
+    let address =
+        usage.peer.network().map_or("local".to_owned(), |address| address.to_canonical().to_string());
+    assert_eq!(fields.get(1), Some(&&*address), "{line}");
+    assert_eq!(fields.len() == 3, usage.refusal.is_some(), "{line}");
 }
