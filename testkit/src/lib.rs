@@ -7,7 +7,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::disallowed_methods,
     clippy::missing_panics_doc,
     reason = "test code fails by panicking"
 )]

@@ -119,7 +119,7 @@ fn accept(listener: &TcpListener, port: u16, shared: &Arc<Mutex<Shared>>) {
 fn replies(mut server: TcpStream, mut client: TcpStream, shared: &Mutex<Shared>) {
     let mut buffer = [0; 65536];
     let mut first = true;
-    while let Some(read @ 1..) = server.read(&mut buffer).ok() {
+    while let Ok(read @ 1..) = server.read(&mut buffer) {
         let fault = lock(shared).fault;
         match fault {
             Fault::LateGreeting(late) if first => thread::sleep(late),
@@ -137,7 +137,7 @@ fn replies(mut server: TcpStream, mut client: TcpStream, shared: &Mutex<Shared>)
 /// Passes on what the client sends, until one side ends.
 fn requests(mut client: TcpStream, mut server: TcpStream, shared: &Mutex<Shared>) {
     let mut buffer = [0; 65536];
-    while let Some(read @ 1..) = client.read(&mut buffer).ok() {
+    while let Ok(read @ 1..) = client.read(&mut buffer) {
         let fault = lock(shared).fault;
         match fault {
             Fault::Trickle(start) => {

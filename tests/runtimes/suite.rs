@@ -1,14 +1,14 @@
 //! What every runtime must do.
 
 use std::net::UdpSocket;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{
     AccessOrder, Limits, MemoryStore, Now, Policy, Progress, Server, Store, StoreAnswer, StoreCall,
-    StoreFailure, Task,
+    StoreError, StoreFailure, Task,
 };
 use pyzord_runtime::{Command, Counters, Service, Sockets, Stores, shared_guard};
 
@@ -262,6 +262,72 @@ fn a_store_that_hangs_delays_no_ping<D: Drive>() {
     });
 }
 
+/// A store that needs a connection, and fails at once without.
+struct Linked<'a> {
+    store: Shared<'a>,
+    connected: &'a AtomicBool,
+}
+
+impl Store for Linked<'_> {
+    fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+        if self.connected.load(Ordering::Relaxed) {
+            self.store.execute(now, calls, answers);
+        } else {
+            answers.extend(calls.iter().map(|_| Err(StoreError::Unavailable)));
+        }
+    }
+
+    fn prepare(&mut self, _now: Now) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
+        self.store.upkeep(now, task)
+    }
+}
+
+/// A thread whose connection could not be made failed its batches at once, was free before all others, and so failed
+/// most requests.
+fn a_store_without_a_connection_takes_no_work_from_others<D: Drive>() {
+    let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
+    let (one, others) = (&AtomicBool::new(true), &AtomicBool::new(false));
+    let link = |connected| Linked { store: Shared(&records, &syncs), connected };
+    let check = format!("Op: check\nOp-Digest: {DIGEST}\nPV: 2.1\n\n");
+    let sockets = &Sockets::bind("127.0.0.1", 0, 1).unwrap();
+    let client = client(sockets);
+    let (commands, receiver) = mpsc::channel();
+    let counters = &Counters::default();
+    thread::scope(|scope| {
+        // Dropped when the test fails, which stops the server, too.
+        let commands = commands;
+        let (stores, upkeep) = (vec![link(others), link(one), link(others), link(others)], link(one));
+        scope.spawn(move || {
+            let service = Service {
+                sockets,
+                server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
+                counters,
+                stores: Stores::Remote { workers: 1, stores },
+                upkeep,
+                cleanup: None,
+                reload: &mut || None,
+                on_answered: &|_| (),
+                supervisor: None,
+            };
+            D::serve(service, receiver);
+        });
+        let answered = || ask(&client, check.as_bytes()).starts_with("Code: 200\n");
+        let settle = |expected| while (0..50).any(|_| answered() != expected) {};
+        settle(true);
+        assert!((0..2000).all(|_| answered()), "the others fail requests");
+        one.store(false, Ordering::Relaxed);
+        settle(false);
+        others.store(true, Ordering::Relaxed);
+        settle(true);
+        assert!((0..2000).all(|_| answered()), "the one fails requests");
+        commands.send(Command::Stop).unwrap();
+    });
+}
+
 for_every_runtime! {
     a_stop_answers_what_was_received_and_syncs,
     a_reload_changes_the_rules_of_every_worker,
@@ -269,4 +335,5 @@ for_every_runtime! {
     a_reply_leaves_from_the_address_that_was_asked,
     what_is_no_request_is_counted,
     a_store_that_hangs_delays_no_ping,
+    a_store_without_a_connection_takes_no_work_from_others,
 }

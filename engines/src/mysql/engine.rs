@@ -176,8 +176,7 @@ impl Mysql {
     fn execute_plan(&mut self, now: Now, plan: &BatchPlan) -> BatchResult {
         let mut batch = BatchResult::default();
         let deadline = self.deadline();
-        loop {
-            let Some(session) = self.session(now.tick, deadline) else { break };
+        while let Some(session) = self.session(now.tick, deadline) {
             session.finish_by(Some(deadline));
             let executed = session.execute(plan, now.wall, &mut batch);
             session.finish_by(None);
