@@ -130,11 +130,6 @@ impl<'a> WorkerContext<'a> {
         ServiceParts { backends, pool_stores, maintenance, upkeep }
     }
 
-    #[cfg(test)]
-    pub(crate) fn clock(&self) -> Clock {
-        self.clock
-    }
-
     /// Returns a worker, which stays in the thread that calls this.
     pub(crate) fn worker<'c, S: Store>(&'c self, backend: Backend<'c, S>) -> Worker<'c, S> {
         Worker::new(self.responder(backend.socket(), WORKER_SLICE), backend, &self.stop)

@@ -8,12 +8,8 @@ use super::error::{Expected, Origin, SettingsError};
 use super::names::Setting;
 use super::notes::{ConfigWarning, WarningCause};
 use crate::home::Home;
-<<<<<<< ours
-use crate::{ini, regular_file};
-=======
-use crate::ini;
 use crate::logs::OneLine;
->>>>>>> theirs
+use crate::{ini, regular_file};
 
 /// The text of all settings.
 pub(crate) struct Sources {
