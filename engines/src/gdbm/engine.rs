@@ -6,6 +6,8 @@ use super::error::FileError;
 use super::expire::{ExpiryRound, Slice};
 use super::ffi::GdbmError;
 use super::record_file::RecordFile;
+use super::rewrite;
+use super::write_error::WriteError;
 use crate::codec::gdbm::Unreadable;
 use crate::failure::failure;
 use crate::log_limiter::LogLimiter;
@@ -24,6 +26,7 @@ pub(super) struct FileEngine {
     recovered: bool,
     unreadable: LogLimiter,
     failing: LogLimiter,
+    refused: LogLimiter,
 }
 
 impl FileEngine {
@@ -35,6 +38,7 @@ impl FileEngine {
             recovered: false,
             unreadable: LogLimiter::default(),
             failing: LogLimiter::default(),
+            refused: LogLimiter::default(),
         }
     }
 
@@ -75,9 +79,8 @@ impl FileEngine {
         if !self.damaged {
             return Ok(());
         }
-        let recovery = self.with_file(RecordFile::recover)?;
+        self.recovered = self.with_file(rewrite::repair)?;
         self.damaged = false;
-        self.recovered = recovery.backup.is_some();
         self.round = ExpiryRound::default();
         Ok(())
     }
@@ -113,8 +116,21 @@ impl FileEngine {
         (0..call.times).for_each(|_| call.op.apply(&mut record, now.wall));
         match self.file.replace(call.digest, length, &record) {
             Ok(()) => Ok(record),
-            Err(error) => Err(self.unavailable(now, &error)),
+            Err(WriteError::NoPlace) => Err(self.no_place(now, call.digest)),
+            Err(WriteError::Library(error)) => Err(self.unavailable(now, &error)),
+            Err(WriteError::Io(error)) => Err(self.unavailable(now, &GdbmError::unreadable(error))),
         }
+    }
+
+    fn no_place(&mut self, now: Now, digest: Digest) -> StoreError {
+        if let Some(more) = self.refused.due(now.tick) {
+            log::warn!(
+                "database {}: digest {digest} gets 500, all others are served: {}{more}",
+                self.file.name(),
+                WriteError::NoPlace
+            );
+        }
+        StoreError::NoPlace
     }
 
     fn unreadable(&mut self, now: Now, digest: Digest, why: Unreadable) -> StoreError {

@@ -5,12 +5,15 @@ use std::io;
 use super::ffi::GdbmError;
 use super::inspect::{Damage, InspectError};
 use super::rewrite::RewriteError;
+use super::write_error::WriteError;
 
 /// The cause of a failure; the failure names the database.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     #[error(transparent)]
     Library(#[from] GdbmError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
     #[error(transparent)]
     Rewrite(#[from] RewriteError),
     #[error("syncing it failed: {0}")]
@@ -30,7 +33,10 @@ pub(super) enum FileError {
 impl FileError {
     /// Returns whether libgdbm refuses every call until the database is recovered.
     pub(super) fn needs_recovery(&self) -> bool {
-        matches!(self, Self::Library(error) | Self::Rewrite(RewriteError::Library(error)) if error.needs_recovery())
+        match self {
+            Self::Library(error) | Self::Write(WriteError::Library(error)) => error.needs_recovery(),
+            _ => false,
+        }
     }
 }
 

@@ -63,7 +63,7 @@ impl Gdbm {
     /// # Errors
     /// If the file cannot be written.
     pub fn remove(&self, key: &[u8]) -> Result<bool, StoreFailure> {
-        self.shared.with(|engine| engine.with_file(|file| file.remove(key)))
+        self.shared.with(|engine| engine.with_file(|file| file.erase(key)))
     }
 
     /// Returns all keys and values in no order, with keys that are not digests and values that are not

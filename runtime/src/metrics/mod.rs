@@ -43,6 +43,7 @@ pub(crate) struct Shard {
     batches: Histogram<SIZE>,
     unavailable: AtomicU64,
     unreadable: AtomicU64,
+    no_place: AtomicU64,
     overloaded: AtomicU64,
     /// When the batch that the worker is at was received, in nanoseconds from 1; 0 when it waits for one.
     busy_since: AtomicU64,
@@ -65,6 +66,8 @@ pub struct Details {
     pub unavailable: u64,
     /// Calls for an unreadable record.
     pub unreadable: u64,
+    /// Counts of digests that the store has no place for.
+    pub no_place: u64,
     /// Requests refused because too many were waiting for the store.
     pub overloaded: u64,
     /// Workers that run.
@@ -111,6 +114,7 @@ impl Metrics {
             shard.batches.add_to(&mut details.batches);
             details.unavailable += read(&shard.unavailable);
             details.unreadable += read(&shard.unreadable);
+            details.no_place += read(&shard.no_place);
             details.overloaded += read(&shard.overloaded);
             if let Some(since) = read(&shard.busy_since).checked_sub(1) {
                 details.busy.push(now.since(Tick::new(Duration::from_nanos(since))));
@@ -142,6 +146,7 @@ impl Shard {
             batches: Histogram::new(),
             unavailable: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
+            no_place: AtomicU64::new(0),
             overloaded: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
             top_clients: TopClients::new(),
@@ -170,6 +175,7 @@ impl Shard {
         for error in answers.iter().filter_map(|answer| answer.err()) {
             let counter = match error {
                 StoreError::Unreadable => &self.unreadable,
+                StoreError::NoPlace => &self.no_place,
                 _ => &self.unavailable,
             };
             counter.fetch_add(1, Ordering::Relaxed);
@@ -278,7 +284,8 @@ mod tests {
 
     #[test]
     fn every_code_has_a_place() {
-        let store = [StoreError::Unavailable, StoreError::Unreadable].map(Refusal::Store);
+        let store =
+            [StoreError::Unavailable, StoreError::Unreadable, StoreError::NoPlace].map(Refusal::Store);
         let others = [
             Refusal::TooLong,
             Refusal::Signature(BadSignature::Invalid),
@@ -323,10 +330,12 @@ mod tests {
     fn answers_of_the_store_that_are_none_are_counted() {
         let metrics = Metrics::new(1);
         let shard = metrics.shard().unwrap();
-        let answers = [StoreError::Unavailable, StoreError::Unreadable, StoreError::Unavailable].map(Err);
+        let errors =
+            [StoreError::Unavailable, StoreError::Unreadable, StoreError::NoPlace, StoreError::Unavailable];
+        let answers = errors.map(Err);
         shard.executed(Duration::from_micros(250), &answers);
         let details = metrics.details(tick(0), 1);
-        assert_eq!((details.unavailable, details.unreadable), (2, 1));
+        assert_eq!((details.unavailable, details.unreadable, details.no_place), (2, 1, 1));
         assert_eq!(details.store.quantile(1, 2), Some(250_000));
     }
 }
