@@ -117,6 +117,11 @@ pub trait Store: Send {
     /// The slice failed. The records that it did not reach are unchanged.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure>;
 
+    /// Returns why the store accepts no counts at present, if it knows a reason that no answer to a read shows.
+    fn trouble(&mut self, _now: Now) -> Option<StoreFailure> {
+        None
+    }
+
     /// Returns the approximate number of records; `None` unless the store knows it, or finds it within half a second
     /// without reading all records.
     fn record_count(&mut self, _now: Now) -> Option<u64> {
@@ -131,6 +136,10 @@ impl<S: Store + ?Sized> Store for Box<S> {
 
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
         (**self).upkeep(now, task)
+    }
+
+    fn trouble(&mut self, now: Now) -> Option<StoreFailure> {
+        (**self).trouble(now)
     }
 
     fn record_count(&mut self, now: Now) -> Option<u64> {

@@ -38,7 +38,9 @@ impl HealthCheck {
         debug_assert_eq!(answers.len(), 1, "one answer for each call");
         let answer = match answers.first() {
             // An unreadable record is an answer, too.
-            Some(Ok(_) | Err(StoreError::Unreadable)) => Ok(()),
+            Some(Ok(_) | Err(StoreError::Unreadable)) => {
+                self.store.trouble(now).map_or(Ok(()), |_| Err(StoreError::Unavailable))
+            }
             Some(Err(error)) => Err(*error),
             None => {
                 log::error!("health check: internal error: the engine gave no answer");

@@ -10,6 +10,8 @@ use super::inspect;
 
 /// How many bytes a copy reads at once.
 const CHUNK: usize = 1 << 16;
+/// The end of the name of a saved file.
+const REMOVED: &str = ".removed";
 
 /// A backup that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,26 @@ pub(super) fn keep(path: &Path, file: &File) -> Result<PathBuf, BackupError> {
             Ok(()) => return Ok(backup),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(BackupError { path: backup, error }),
+        }
+    }
+}
+
+/// Saves an open file whose name is gone, under a name beside that path: `.removed`, or `.removed.2` and so on. The file
+/// must not be written meanwhile.
+pub(super) fn save_removed(path: &Path, file: &File) -> Result<PathBuf, BackupError> {
+    let metadata = metadata(path, file)?;
+    let mut number = 1_u64;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(REMOVED);
+        if number > 1 {
+            name.push(format!(".{number}"));
+        }
+        let saved = PathBuf::from(name);
+        match copy(file, &metadata, &saved).and_then(|()| sync_directory(path)) {
+            Ok(()) => return Ok(saved),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(BackupError { path: saved, error }),
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::io;
 
+use super::backup::BackupError;
 use super::ffi::GdbmError;
 use super::inspect::{Damage, InspectError};
+use super::presence::Away;
 use super::rewrite::RewriteError;
 use super::write_error::WriteError;
 
@@ -16,8 +18,15 @@ pub(super) enum FileError {
     Write(#[from] WriteError),
     #[error(transparent)]
     Rewrite(#[from] RewriteError),
+    #[error(transparent)]
+    Away(#[from] Away),
     #[error("syncing it failed: {0}")]
     Sync(io::Error),
+    #[error(
+        "its file has no name, and cannot be saved: {0}; while pyzord runs, its records are in /proc/{pid}/fd",
+        pid = std::process::id()
+    )]
+    NotSaved(BackupError),
     #[error("it is being rewritten; try again later")]
     Busy,
     #[error("it is damaged, and not recovered yet")]

@@ -5,7 +5,8 @@
 //!
 //! From top to bottom: `store` and `record_store` are the traits, `shared` the lock, `upkeep` what is done
 //! beside requests, `engine` what is done behind the lock, `record_file` the open file, `place` what may be stored into
-//! it, `presence` whether the path still leads to it. `open`, `inspect`, `salvage`, `rewrite` and `backup` check and
+//! it, `presence` and `rescue` are about a
+//! file that was removed. `open`, `inspect`, `salvage`, `rewrite` and `backup` check and
 //! recover files; `header`, `bucket`, `free`, `hash`, `tail` and `format` know the file's layout; `ffi` calls libgdbm.
 
 mod backup;
@@ -26,6 +27,7 @@ mod place;
 mod presence;
 mod record_file;
 mod record_store;
+mod rescue;
 mod rewrite;
 mod room;
 mod salvage;

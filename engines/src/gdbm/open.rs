@@ -73,6 +73,12 @@ pub(super) fn open(path: &Path, access: Access) -> Result<RecordFile, OpenError>
     opened.map_err(|cause| OpenError { path: path.to_owned(), cause })
 }
 
+/// Opens a database that was put in the place of another. It may be an incomplete copy, so it is not recovered.
+pub(super) fn open_sound(path: &Path) -> Result<RecordFile, OpenError> {
+    let opened = open_checked(path, Access::Change, false);
+    opened.map_err(|cause| OpenError { path: path.to_owned(), cause })
+}
+
 fn open_checked(path: &Path, access: Access, repair: bool) -> Result<RecordFile, OpenCause> {
     let header = header(path, access, repair)?;
     warn_of_leftovers(path, access);

@@ -1,9 +1,11 @@
 //! Whether an open file still is the database that its path names.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Why the path does not lead to the open file. What is stored into the file is lost when it is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -40,14 +42,36 @@ impl FileId {
     }
 }
 
+/// A file that was put in the database's place, as an upkeep saw it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Substitute {
+    id: FileId,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Substitute {
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        let (id, length, modified) = (FileId::of(&metadata), metadata.len(), metadata.modified().ok());
+        Some(Self { id, length, modified })
+    }
+}
+
+/// Returns the name that an open file has now, if it has one and the system tells it.
+pub(super) fn current_name(file: &File) -> Option<PathBuf> {
+    let metadata = file.metadata().ok().filter(|metadata| metadata.nlink() > 0)?;
+    let name = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    let same = fs::metadata(&name).is_ok_and(|named| FileId::of(&named) == FileId::of(&metadata));
+    same.then_some(name)
+}
+
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
 
     #[test]
@@ -62,12 +86,13 @@ mod tests {
         assert_eq!(away(), [None, None]);
         fs::rename(&path, &elsewhere).unwrap();
         assert_eq!(away(), [Some(Away::Removed); 2]);
+        assert_eq!(current_name(&file), Some(elsewhere.canonicalize().unwrap()));
         fs::write(&path, "").unwrap();
         assert_eq!(away(), [Some(Away::Replaced); 2]);
         fs::rename(&elsewhere, &path).unwrap();
         assert_eq!(away(), [None, None]);
         fs::remove_file(&path).unwrap();
-        assert_eq!(away(), [Some(Away::Removed); 2]);
+        assert_eq!((away(), current_name(&file)), ([Some(Away::Removed); 2], None));
         assert_eq!(id.away_from(&path.join("below a file")), Some(Away::Removed));
     }
 }
