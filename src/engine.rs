@@ -151,7 +151,9 @@ fn check_gdbm(path: &std::path::Path) -> Result<DatabaseReport, EngineError> {
     match Gdbm::open_with(path, Access::Read) {
         Ok(_) => Ok(DatabaseReport::Fine(format!("database {name} can be opened"))),
         // A running server has the file open, and a start recovers a damaged one.
-        Err(error) if matches!(error.cause, OpenCause::InUse | OpenCause::Damaged(_)) => {
+        Err(error)
+            if matches!(error.cause, OpenCause::InUse | OpenCause::Damaged(_) | OpenCause::Unfinished) =>
+        {
             Ok(DatabaseReport::warning(&error))
         }
         Err(error) => Err(EngineError::Gdbm(error)),

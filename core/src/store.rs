@@ -42,6 +42,9 @@ pub enum StoreError {
     Unavailable,
     /// The store has a value for this digest that it cannot read, and left it as it is.
     Unreadable,
+    /// The store has no place for this digest, and will have none soon: it was made to collide with many others. All
+    /// other digests are served.
+    NoPlace,
 }
 
 impl fmt::Display for StoreError {
@@ -49,6 +52,7 @@ impl fmt::Display for StoreError {
         f.write_str(match self {
             Self::Unavailable => "Database temporarily unavailable.",
             Self::Unreadable => "The record of this digest is unreadable.",
+            Self::NoPlace => "The database has no place for this digest.",
         })
     }
 }

@@ -184,7 +184,7 @@ fn what_is_printed_says_enough_and_no_key() {
     let key = HashedKey::new(b"bob", b"abcdef");
     assert_eq!(format!("{key:?}"), "HashedKey(..)");
     assert!(!format!("{:?}", policy()).contains("abcdef"));
-    for error in [StoreError::Unavailable, StoreError::Unreadable] {
+    for error in [StoreError::Unavailable, StoreError::Unreadable, StoreError::NoPlace] {
         assert_eq!(Refusal::Store(error).diag(), format!("Internal Server Error: {error}"));
     }
     assert_eq!(StoreFailure::new("disk full").to_string(), "disk full");

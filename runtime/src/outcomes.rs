@@ -82,9 +82,10 @@ impl Failing {
     }
 }
 
-/// Whether an answer tells of a store that does not work. An unreadable record says nothing of the others.
+/// Whether an answer tells of a store that does not work. An unreadable record, or a digest without a place, says nothing
+/// of the others.
 fn is_refusal(answer: &StoreAnswer) -> bool {
-    matches!(answer, Err(error) if *error != StoreError::Unreadable)
+    matches!(answer, Err(error) if !matches!(error, StoreError::Unreadable | StoreError::NoPlace))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub enum Invariant {
     ConnectsAreSpaced,
     /// Upkeep is not a busy loop.
     UpkeepIsSpaced,
-    /// Counts are on stable storage after a minute: a power failure loses no older ones.
+    /// Counts are on stable storage in time: a power failure loses no older ones.
     SyncsInTime,
     /// Expiry begins at the start and a day after the last round.
     ExpiresInTime,

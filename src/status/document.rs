@@ -39,6 +39,7 @@ struct Document<'a> {
     store: Percentiles<f64>,
     store_unavailable: u64,
     store_unreadable: u64,
+    store_no_place: u64,
     batches: Percentiles<u64>,
     talkers: Vec<TopClient>,
     settings: &'a [SettingRow],
@@ -105,6 +106,7 @@ impl<'a> Document<'a> {
             store: Percentiles::new(&details.store, seconds),
             store_unavailable: details.unavailable,
             store_unreadable: details.unreadable,
+            store_no_place: details.no_place,
             batches: Percentiles::new(&details.batches, |datagrams| datagrams),
             talkers: talkers
                 .map(|client| TopClient {

@@ -56,7 +56,12 @@ pub(super) fn write(snapshot: &Snapshot<'_>) -> String {
     let help = "Time of the store for the calls of one batch.";
     out.durations("pyzord_store_duration_seconds", help, &details.store);
     out.head("pyzord_store_errors_total", "counter", "Store calls that failed, by cause.");
-    for (cause, count) in [("unavailable", details.unavailable), ("unreadable", details.unreadable)] {
+    let causes = [
+        ("unavailable", details.unavailable),
+        ("unreadable", details.unreadable),
+        ("no_place", details.no_place),
+    ];
+    for (cause, count) in causes {
         out.sample("pyzord_store_errors_total", &[("cause", cause)], count);
     }
     let help = "Requests answered with 500 because the queue of the store was full.";

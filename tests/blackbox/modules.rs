@@ -22,6 +22,7 @@ mod protocol;
 mod pyzorctl;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod remote;
+mod removed;
 mod signals;
 mod status;
 mod supervised;

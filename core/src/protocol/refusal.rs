@@ -61,6 +61,9 @@ impl Refusal {
             Self::Store(StoreError::Unreadable) => {
                 "Internal Server Error: The record of this digest is unreadable."
             }
+            Self::Store(StoreError::NoPlace) => {
+                "Internal Server Error: The database has no place for this digest."
+            }
             Self::Store(StoreError::Unavailable) => {
                 "Internal Server Error: Database temporarily unavailable."
             }

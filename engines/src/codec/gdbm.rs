@@ -75,6 +75,42 @@ pub fn encode(record: &Record, zone: &TimeZone, out: &mut Vec<u8>) {
     }
 }
 
+/// Returns the length of the v1 value with local dates that `bytes` begin with, as [`encode`] and Python write
+/// it: a fraction of a second has six digits. `None` if there is none.
+pub(crate) fn written_length(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes.strip_prefix(b"1")?;
+    for _ in 0..2 {
+        rest = rest.strip_prefix(b",")?;
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        rest = rest.get(digits..).filter(|_| (1..=19).contains(&digits))?;
+        for _ in 0..2 {
+            rest = strip_date(rest.strip_prefix(b",")?)?;
+        }
+    }
+    Some(bytes.len() - rest.len())
+}
+
+/// Replaces the digits of the counts of a v1 value by zeros; it keeps its length.
+pub(crate) fn clear_counts(value: &mut [u8]) {
+    for field in value.split_mut(|byte| *byte == b',').skip(1).step_by(3) {
+        field.fill(b'0');
+    }
+}
+
+fn strip_date(bytes: &[u8]) -> Option<&[u8]> {
+    if let Some(rest) = bytes.strip_prefix(b"None") {
+        return Some(rest);
+    }
+    let strip = |bytes: &[u8], form: &[u8]| -> Option<usize> {
+        let matches =
+            |(byte, form): (&u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == form };
+        (bytes.len() >= form.len() && bytes.iter().zip(form).all(matches)).then_some(form.len())
+    };
+    let whole = strip(bytes, b"0000-00-00 00:00:00")?;
+    let rest = bytes.get(whole..)?;
+    rest.get(strip(rest, b".000000").unwrap_or(0)..)
+}
+
 fn tally([count, entered, updated]: [&[u8]; 3], zone: &TimeZone) -> Result<Tally, Unreadable> {
     Ok(Tally {
         count: number(count).ok_or(Unreadable::Count)?,
@@ -244,6 +280,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_written_value_is_found_at_the_start_of_other_bytes(
+            reports in tallies(), whitelists in tallies(), next in "[0-9a-f]{40}|[^.]{0,9}",
+        ) {
+            let written = text(&Record { reports, whitelists }, &TimeZone::UTC);
+            // A year of five digits has no such form.
+            prop_assume!(decode(written.as_bytes(), &TimeZone::UTC).is_ok());
+            prop_assert_eq!(written_length((written.clone() + &next).as_bytes()), Some(written.len()));
+            let mut cleared = written.into_bytes();
+            clear_counts(&mut cleared);
+            let record = decode(&cleared, &TimeZone::UTC).unwrap();
+            prop_assert_eq!((record.reports.count, record.whitelists.count), (0, 0));
+            prop_assert_eq!((record.reports.updated, record.whitelists.entered), (reports.updated, whitelists.entered));
+        }
+
         #[test]
         fn what_is_written_is_read_back(name in proptest::sample::select(&ZONES[..]), reports in tallies(), whitelists in tallies()) {
             let (zone, record) = (zone(name), Record { reports, whitelists });

@@ -18,6 +18,14 @@ const FREE_ENTRIES: i64 = 6;
 /// The hash value of an empty slot.
 const VACANT: i64 = -1;
 
+/// Where the bits and the count are in a bucket.
+pub(super) const BITS: i64 = 104;
+
+/// Returns the two numbers at [`BITS`]: how many bits all keys share, and how many slots are occupied.
+pub(super) fn bits_and_count(numbers: &[u8; 8]) -> (i64, i64) {
+    (int(numbers, 0), int(numbers, 4))
+}
+
 /// What the directory and the file say about one bucket.
 pub(super) struct BucketLocation<'a> {
     pub(super) header: &'a Header,
@@ -88,7 +96,7 @@ impl BucketLocation<'_> {
     }
 
     /// Checks what precedes the slots except for their count, and adds the bucket's free space to the file's.
-    fn check_fixed(&self, bucket: &[u8], free: &mut FreeSpace) -> Result<(), Mismatch> {
+    pub(super) fn check_fixed(&self, bucket: &[u8], free: &mut FreeSpace) -> Result<(), Mismatch> {
         let count = check_size("av_count", int(bucket, 0), Within(0, FREE_ENTRIES))?;
         self.header.read_free_entries(rest(bucket, 8), count, free)?;
         self.check_bits(int(bucket, 104))
@@ -119,7 +127,7 @@ impl BucketLocation<'_> {
     }
 
     /// Checks that an occupied slot belongs into this bucket, and names a key and a value within the file.
-    fn check_slot(&self, slot: Slot) -> Result<(), Mismatch> {
+    pub(super) fn check_slot(&self, slot: Slot) -> Result<(), Mismatch> {
         check("a hash value", slot.hash, Within(0, (1 << HASH_BITS) - 1))?;
         let entry = slot.hash >> (HASH_BITS - self.header.directory_bits);
         let entries = Within(self.entry, self.entry + self.entries - 1);

@@ -1,16 +1,27 @@
 //! The engine behind the lock: answers requests from the file, and does its upkeep.
 
-use pyzord_core::{Digest, Now, Progress, Record, StoreAnswer, StoreError, StoreFailure, StoreOp, UnixTime};
+use std::time::Duration;
+
+use pyzord_core::{
+    Digest, Now, Progress, Record, StoreAnswer, StoreError, StoreFailure, StoreOp, Tick, UnixTime,
+};
 
 use super::error::FileError;
 use super::expire::{ExpiryRound, Slice};
 use super::ffi::GdbmError;
+use super::open::OpenError;
+use super::presence::{Away, Substitute};
 use super::record_file::RecordFile;
+use super::rewrite;
 use super::survey::SurveyRound;
+use super::write_error::WriteError;
 use crate::codec::gdbm::Unreadable;
 use crate::failure::failure;
 use crate::log_limiter::LogLimiter;
 use crate::merge::MergedCall;
+
+/// How often the engine looks whether the database's path still leads to its file.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// An open file, and what the engine remembers about it between calls.
 #[derive(Debug)]
@@ -24,8 +35,17 @@ pub(super) struct FileEngine {
     /// files again and again fills with backups otherwise. A recovery that failed or had nothing to do makes no backup, and
     /// may be tried again.
     recovered: bool,
+    /// When the engine last looked for its file.
+    looked_at: Option<Tick>,
+    /// Why the database's path does not lead to the file. Nothing is stored then, as it would be lost.
+    pub(super) away: Option<Away>,
+    /// The file was saved, or has another name.
+    pub(super) saved: bool,
+    /// Another file in the database's place, and since when it is as the last upkeep saw it.
+    pub(super) substitute: Option<(Substitute, Tick)>,
     unreadable: LogLimiter,
     failing: LogLimiter,
+    refused: LogLimiter,
 }
 
 impl FileEngine {
@@ -36,9 +56,70 @@ impl FileEngine {
             survey: None,
             damaged: false,
             recovered: false,
+            looked_at: None,
+            away: None,
+            saved: false,
+            substitute: None,
             unreadable: LogLimiter::default(),
             failing: LogLimiter::default(),
+            refused: LogLimiter::default(),
         }
+    }
+
+    /// Looks whether the database's path still leads to the file, if that is due.
+    pub(super) fn look(&mut self, now: Tick) {
+        if self.looked_at.is_none_or(|at| now.since(at) >= LOOK) {
+            self.looked_at = Some(now);
+            self.look_now();
+        }
+    }
+
+    /// Looks whether the database's path still leads to the file.
+    pub(super) fn look_now(&mut self) {
+        let away = self.file.away();
+        if away == self.away {
+            return;
+        }
+        self.away = away;
+        let name = self.file.name();
+        match away {
+            Some(away) => log::error!(
+                "database {name}: {away}; checks are answered from the open file, reports and whitelistings get 500 \
+                 until a database is at this path"
+            ),
+            None => {
+                log::warn!("database {name}: its file is back, reports and whitelistings are counted");
+                self.saved = false;
+            }
+        }
+    }
+
+    /// Fails if the database's path does not lead to the file.
+    pub(super) fn check_presence(&mut self) -> Result<(), StoreFailure> {
+        self.look_now();
+        self.check_known_presence()
+    }
+
+    /// Fails if the last look did not find the file.
+    pub(super) fn check_known_presence(&mut self) -> Result<(), StoreFailure> {
+        self.away.map_or(Ok(()), |away| Err(self.failure(away)))
+    }
+
+    /// Logs why the file in the database's place cannot be used.
+    pub(super) fn substitute_refused(&mut self, now: Tick, error: &OpenError) {
+        if let Some(more) = self.failing.due(now) {
+            log::error!("{error}; checks are answered from the file that was there before{more}");
+        }
+    }
+
+    /// Uses another file under the same path. Returns the old one, to be closed without the lock.
+    pub(super) fn adopt(&mut self, file: RecordFile) -> RecordFile {
+        let records = file.count.unwrap_or_default();
+        log::warn!("database {}: the file that is there now is used; it has {records} records", file.name());
+        let old = std::mem::replace(&mut self.file, file);
+        (self.away, self.saved, self.damaged, self.recovered) = (None, false, false, false);
+        self.round = ExpiryRound::default();
+        old
     }
 
     /// Answers one call of a request.
@@ -78,9 +159,8 @@ impl FileEngine {
         if !self.damaged {
             return Ok(());
         }
-        let recovery = self.with_file(RecordFile::recover)?;
+        self.recovered = self.with_file(rewrite::repair)?;
         self.damaged = false;
-        self.recovered = recovery.backup.is_some();
         self.round = ExpiryRound::default();
         self.survey = None;
         Ok(())
@@ -122,12 +202,28 @@ impl FileEngine {
     }
 
     fn count(&mut self, now: Now, call: MergedCall) -> StoreAnswer {
+        if self.away.is_some() {
+            return Err(StoreError::Unavailable);
+        }
         let (mut record, length) = self.read(now, call.digest)?;
         (0..call.times).for_each(|_| call.op.apply(&mut record, now.wall));
         match self.file.replace(call.digest, length, &record) {
             Ok(()) => Ok(record),
-            Err(error) => Err(self.unavailable(now, &error)),
+            Err(WriteError::NoPlace) => Err(self.no_place(now, call.digest)),
+            Err(WriteError::Library(error)) => Err(self.unavailable(now, &error)),
+            Err(WriteError::Io(error)) => Err(self.unavailable(now, &GdbmError::unreadable(error))),
         }
+    }
+
+    fn no_place(&mut self, now: Now, digest: Digest) -> StoreError {
+        if let Some(more) = self.refused.due(now.tick) {
+            log::warn!(
+                "database {}: digest {digest} gets 500, all others are served: {}{more}",
+                self.file.name(),
+                WriteError::NoPlace
+            );
+        }
+        StoreError::NoPlace
     }
 
     fn unreadable(&mut self, now: Now, digest: Digest, why: Unreadable) -> StoreError {

@@ -91,10 +91,21 @@ pub(super) fn length(file: &File) -> io::Result<i64> {
     i64::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge.into())
 }
 
+/// Reads the bytes at an address of the file.
+pub(super) fn array<const N: usize>(file: &File, address: i64) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    file.read_exact_at(&mut bytes, unsigned(address)?)?;
+    Ok(bytes)
+}
+
 /// Reads `size` bytes at an address of the file.
 pub(super) fn block(file: &File, address: i64, size: usize) -> io::Result<Vec<u8>> {
-    let address = u64::try_from(address).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut block = vec![0; size];
-    file.read_exact_at(&mut block, address)?;
+    file.read_exact_at(&mut block, unsigned(address)?)?;
     Ok(block)
+}
+
+/// Returns an address as the system takes it.
+fn unsigned(address: i64) -> io::Result<u64> {
+    u64::try_from(address).map_err(|_| io::ErrorKind::InvalidInput.into())
 }

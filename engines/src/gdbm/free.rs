@@ -32,6 +32,18 @@ impl FreeSpace {
         })
     }
 
+    /// Sorts the extents, and joins those that overlap, as in a damaged file.
+    pub(super) fn join(&mut self) {
+        self.0.sort_unstable();
+        self.0.dedup_by(|next, kept| {
+            let joined = next.0 <= kept.1;
+            if joined {
+                kept.1 = kept.1.max(next.1);
+            }
+            joined
+        });
+    }
+
     /// Checks that space in use is not free.
     pub(super) fn check_used(&self, field: &'static str, address: i64, size: i64) -> Result<(), Mismatch> {
         let after = self.0.partition_point(|(start, _)| *start < address.saturating_add(size));
@@ -65,6 +77,17 @@ mod tests {
         for (address, size, fits) in table {
             assert_eq!(free.check_used("it", address, size).is_ok(), fits, "{address} {size}");
         }
+    }
+
+    #[test]
+    fn extents_that_overlap_are_joined() {
+        let mut free = FreeSpace::default();
+        for (address, size) in [(100, 50), (110, 5), (150, 10), (300, 1)] {
+            free.add(address, size);
+        }
+        free.join();
+        assert_eq!(free, FreeSpace(vec![(100, 160), (300, 301)]));
+        assert!(free.check_used("it", 155, 1).is_err());
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn fields(start: &[u8; LENGTH], free_table: usize, length: i64) -> Result<Header
     check("dir_bits", bits, Within(3, 28))?;
     let directory_size = signed(OFFSET) << bits;
     let checked_directory_size = check_size("dir_size", int(start, 16), Exactly(directory_size))?;
-    check("dir", directory, Within(block_size, length - directory_size - 1))?;
+    check("dir", directory, Within(block_size, length - directory_size))?;
     let least = signed(BUCKET_FIXED + SLOT);
     Ok(Header {
         block_size: checked_block_size,
@@ -200,8 +200,8 @@ mod tests {
         let table = [
             (4, 0, "block_size is 0 where it must be 512 to 16384"),
             (4, 0x7fff_ffff, "block_size is 2147483647 where it must be 512 to 16384"),
-            (8, 0, "dir is 0 where it must be 4096 to 12287"),
-            (12, 1, "dir is 4294971392 where it must be 4096 to 12287"),
+            (8, 0, "dir is 0 where it must be 4096 to 12288"),
+            (12, 1, "dir is 4294971392 where it must be 4096 to 12288"),
             (16, 8, "dir_size is 8 where it must be 4096"),
             (20, 31, "dir_bits is 31 where it must be 3 to 28"),
             (24, 100, "bucket_size is 100 where it must be 137 to 16384"),

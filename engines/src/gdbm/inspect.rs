@@ -18,6 +18,7 @@ use super::format::Expected::Within;
 use super::format::{self, Mismatch, OFFSET, block, check, offset, signed};
 use super::free::FreeSpace;
 use super::header::{self, Header, HeaderError};
+use super::salvage;
 
 /// Why a file cannot be used, nor be recovered.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +27,7 @@ pub(super) enum InspectError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// No bucket is intact or has a record, so a recovery would save nothing; the first damage found.
+    /// No bucket is intact, and there is no record, so a recovery would save nothing; the first damage found.
     #[error("nothing in it can be recovered: {0}")]
     Unrecoverable(Damage),
 }
@@ -48,6 +49,12 @@ pub enum Damage {
         address: i64,
         /// What is wrong with it.
         mismatch: Mismatch,
+    },
+    /// A key, or its value.
+    #[error("the record at {address} is not the one that its bucket names")]
+    Record {
+        /// Where it is in the file.
+        address: i64,
     },
     /// What libgdbm says.
     #[error(transparent)]
@@ -89,6 +96,23 @@ pub(super) fn body(file: &File, header: &Header) -> Result<Option<Damage>, Inspe
     Ok(used.and(fixed).err())
 }
 
+/// Checks that each bucket names the keys that are where it says. A kill leaves no other, but a loss of power does, if the
+/// page of a record was not written. Reads the whole file.
+pub(super) fn keys(file: &File, header: &Header) -> Result<Option<Damage>, InspectError> {
+    salvage::read_ahead(file)?;
+    let directory = salvage::directory(file, header)?;
+    for location in salvage::locations(header, &directory, format::length(file)?) {
+        let bucket = block(file, location.address, header.bucket_size)?;
+        for slot in location.occupied(&bucket) {
+            let record = salvage::read_slot(file, &location, slot)?;
+            if record.is_none_or(|(key, value)| salvage::is_blank(&key, &value)) {
+                return Ok(Some(Damage::Record { address: slot.address }));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Everything except for the header.
 struct Body<'a> {
     file: &'a File,
@@ -101,7 +125,7 @@ struct Body<'a> {
 
 impl Body<'_> {
     /// Returns the damage if a recovery would save something: at least one bucket is intact or has a readable
-    /// record.
+    /// record, or a search of the file finds one.
     fn recoverable(&self, damage: Damage) -> Result<Option<Damage>, InspectError> {
         let mut worth = false;
         for location in self.locations() {
@@ -111,7 +135,11 @@ impl Body<'_> {
             };
             worth |= self.bucket(&location, judge)?.is_ok();
         }
-        if worth { Ok(Some(damage)) } else { Err(InspectError::Unrecoverable(damage)) }
+        if worth || salvage::has_records(self.file, self.header)? {
+            Ok(Some(damage))
+        } else {
+            Err(InspectError::Unrecoverable(damage))
+        }
     }
 
     /// Checks how much space the header claims beyond the file's end. Old libraries left some, and so does a
@@ -174,15 +202,8 @@ impl Body<'_> {
         block(self.file, location.address, self.header.bucket_size).map(|bucket| check(&bucket))
     }
 
-    /// Returns the buckets that the directory names: neighbouring entries with one address are one bucket.
+    /// Returns the buckets that the directory names.
     fn locations(&self) -> impl Iterator<Item = BucketLocation<'_>> {
-        let mut next = 0;
-        self.directory.chunk_by(|a, b| a == b).filter_map(move |same| {
-            let (entry, entries) = (next, signed(same.len()));
-            next += entries;
-            // A chunk has at least one element.
-            let address = *same.first()?;
-            Some(BucketLocation { header: self.header, address, entry, entries, length: self.length })
-        })
+        salvage::locations(self.header, &self.directory, self.length)
     }
 }

@@ -4,10 +4,13 @@
 //! acknowledged. A sync writes the same pages to the disk, and bounds what a crash of the system can lose.
 //!
 //! From top to bottom: `store` and `record_store` are the traits, `shared` the lock, `upkeep` what is done
-//! beside requests, `engine` what is done behind the lock, `record_file` the open file. `open`, `inspect` and
-//! `rewrite` check and recover files; `header`, `bucket`, `free` and `format` know the file's layout; `ffi`
-//! calls libgdbm.
+//! beside requests, `engine` what is done behind the lock, `record_file` the open file, `place` what may be stored into
+//! it, `presence` and `rescue` are about a
+//! file that was removed. `open`, `inspect`, `salvage`, `rewrite` and `backup` check and
+//! recover files; `header`, `bucket`, `free`, `hash`, `tail` and `format` know the file's layout; `ffi` calls libgdbm.
 
+mod backup;
+mod boot;
 mod bucket;
 mod engine;
 mod error;
@@ -15,26 +18,36 @@ mod expire;
 mod ffi;
 mod format;
 mod free;
+mod hash;
 mod header;
 mod inspect;
 mod mapping;
 mod open;
+mod place;
+mod presence;
 mod record_file;
 mod record_store;
+mod rescue;
 mod rewrite;
 mod room;
+mod salvage;
 mod shared;
 mod store;
 mod survey;
+mod tail;
 mod timed_lock;
 mod upkeep;
 mod walk;
+mod write_error;
 
+pub use backup::BackupError;
 pub use ffi::GdbmError;
 pub use format::Mismatch;
 pub use header::HeaderError;
 pub use inspect::Damage;
 pub use open::{OpenCause, OpenError};
-pub use rewrite::{RewriteError, leftovers as temporary_files};
+pub use presence::Away;
+pub use rewrite::{RewriteError, temporary_files};
 pub use store::Gdbm;
 pub use walk::Entries;
+pub use write_error::WriteError;

@@ -4,12 +4,16 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::backup::{candidates, sync_directory};
+use super::boot;
 use super::ffi::{Database, GdbmError};
+use super::format::Mismatch;
 use super::header::{Header, HeaderError};
 use super::inspect::{self, Damage, InspectError};
 use super::mapping::Mapping;
 use super::record_file::RecordFile;
-use super::rewrite::{RewriteError, leftovers, recover, sync_directory};
+use super::rewrite::{self, RewriteError, leftover};
+use super::tail;
 use crate::access::Access;
 
 /// Why a database cannot be opened: one line that names it.
@@ -44,6 +48,9 @@ pub enum OpenCause {
     /// It is damaged, and no record of it can be recovered.
     #[error("is not a usable gdbm file: nothing in it can be recovered: {0}")]
     Unrecoverable(Damage),
+    /// Its directory is the last thing in it. libgdbm leaves such files, and refuses to open them.
+    #[error("ends with its directory, which libgdbm does not open; pyzord mends that when it starts")]
+    Unfinished,
     /// It is damaged, and was not recovered as it was opened to read.
     #[error("is damaged: {0}; pyzord recovers it when it starts")]
     Damaged(Damage),
@@ -62,38 +69,46 @@ pub enum OpenCause {
 
 /// Opens a database. One that is damaged is recovered first, unless it is opened to read.
 pub(super) fn open(path: &Path, access: Access) -> Result<RecordFile, OpenError> {
-    let opened = open_checked(path, access);
+    let opened = open_checked(path, access, access != Access::Read);
     opened.map_err(|cause| OpenError { path: path.to_owned(), cause })
 }
 
-fn open_checked(path: &Path, access: Access) -> Result<RecordFile, OpenCause> {
-    let header = header(path, access)?;
-    warn_of_leftovers(path);
+/// Opens a database that was put in the place of another. It may be an incomplete copy, so it is not recovered.
+pub(super) fn open_sound(path: &Path) -> Result<RecordFile, OpenError> {
+    let opened = open_checked(path, Access::Change, false);
+    opened.map_err(|cause| OpenError { path: path.to_owned(), cause })
+}
+
+fn open_checked(path: &Path, access: Access, repair: bool) -> Result<RecordFile, OpenCause> {
+    let header = header(path, access, repair)?;
+    warn_of_leftovers(path, access);
     // Mapping a large file later syncs it, which takes long if it was just copied there.
     let mapped = fs::metadata(path).map_or(true, |metadata| Mapping::suits(metadata.len()));
-    let mut database = Database::open(path, access, mapped)?;
-    let mut file = database.file()?;
+    let database = Database::open(path, access, mapped)?;
+    let descriptor = database.file()?;
     let damage = match &header {
-        Some(header) => inspect::body(&file, header)?,
+        Some(header) => inspect::body(&descriptor, header)?,
         None => None,
     };
-    let (records, rewritten) = ensure_sound(&mut database, &file, path, access, damage)?;
-    if rewritten {
-        file = database.file()?;
-    }
+    let damage = match (&header, damage) {
+        (Some(header), None) if boot::is_later_than(&descriptor)? => inspect::keys(&descriptor, header)?,
+        (_, damage) => damage,
+    };
+    let asked = if mapped { Mapping::Mapped } else { Mapping::Unmapped };
+    let mut file = RecordFile::new(path.to_owned(), database, asked, descriptor, 0)?;
+    let records = ensure_sound(&mut file, repair, damage)?;
     if header.is_none() {
-        sync_directory(path)?;
+        sync_directory(&fs::canonicalize(path)?)?;
     }
     log::info!("database {}: {records} records", path.display());
-    let asked = if mapped { Mapping::Mapped } else { Mapping::Unmapped };
-    Ok(RecordFile::new(path.to_owned(), database, asked, file, records))
+    Ok(file)
 }
 
 /// Returns the checked header of the file; `None` if the file does not exist yet or is empty, and may be
 /// created.
 ///
 /// The descriptor used here is closed before libgdbm opens the file, see `RecordFile::descriptor`.
-fn header(path: &Path, access: Access) -> Result<Option<Header>, OpenCause> {
+fn header(path: &Path, access: Access, repair: bool) -> Result<Option<Header>, OpenCause> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => return Ok(None),
         metadata => metadata?,
@@ -102,45 +117,90 @@ fn header(path: &Path, access: Access) -> Result<Option<Header>, OpenCause> {
         (false, ..) => Err(OpenCause::NotAFile),
         (true, 0, Access::Create) => Ok(None),
         (true, 0, _) => Err(OpenCause::Empty),
-        (true, ..) => Ok(Some(inspect::header(&File::open(path)?)?)),
+        (true, ..) => checked_header(path, repair).map(Some),
     }
 }
 
-/// Recovers the database if it is damaged. Returns how many records it has, and whether it is a new file now.
-fn ensure_sound(
-    database: &mut Database,
-    file: &File,
-    path: &Path,
-    access: Access,
-    damage: Option<Damage>,
-) -> Result<(u64, bool), OpenCause> {
-    let (damage, force) = match (damage, database.count()) {
-        (None, Ok(records)) => return Ok((records, false)),
-        (None, Err(error)) if error.needs_recovery() => (Damage::Library(error), false),
-        (None, Err(error)) => return Err(error.into()),
-        (Some(damage), _) => (damage, true),
+fn checked_header(path: &Path, repair: bool) -> Result<Header, OpenCause> {
+    let header = match inspect::header(&File::open(path)?) {
+        Err(InspectError::Header(HeaderError::Field(field))) if repair => lengthened(path, field)?,
+        header => header?,
     };
-    if access == Access::Read {
+    if !tail::ends_with_directory(&header, metadata_length(path)?) {
+        return Ok(header);
+    }
+    if !repair {
+        return Err(OpenCause::Unfinished);
+    }
+    let file = locked(path)?;
+    tail::mend(&file)?;
+    Ok(inspect::header(&file)?)
+}
+
+/// Returns the header of a file that is shorter than it says, and makes the file as long; `field` is what contradicts the
+/// length. A file that cannot be recovered after that is left as it was.
+fn lengthened(path: &Path, field: Mismatch) -> Result<Header, OpenCause> {
+    let (file, length) = (locked(path)?, metadata_length(path)?);
+    let refused = OpenCause::NotADatabase(HeaderError::Field(field));
+    if !tail::lengthen(&file)? {
+        return Err(refused);
+    }
+    let header = inspect::header(&file);
+    let Ok(header) = header.and_then(|header| inspect::body(&file, &header).map(|_| header)) else {
+        file.set_len(length)?;
+        return Err(refused);
+    };
+    log::warn!("database {}: it is shorter than its header says; what follows is missing", path.display());
+    Ok(header)
+}
+
+/// Opens a file to change it before libgdbm opens it; no other process has it meanwhile.
+fn locked(path: &Path) -> Result<File, OpenCause> {
+    let file = File::options().read(true).write(true).open(path)?;
+    if tail::lock(&file)? { Ok(file) } else { Err(OpenCause::InUse) }
+}
+
+fn metadata_length(path: &Path) -> io::Result<u64> {
+    fs::metadata(path).map(|metadata| metadata.len())
+}
+
+/// Counts the records; recovers the database first if it is damaged and that is wanted.
+fn ensure_sound(file: &mut RecordFile, repair: bool, damage: Option<Damage>) -> Result<u64, OpenCause> {
+    let damage = match (damage, file.recount()) {
+        (None, Ok(records)) => return Ok(records),
+        (None, Err(error)) if error.needs_recovery() => Damage::Library(error),
+        (None, Err(error)) => return Err(error.into()),
+        (Some(damage), _) => damage,
+    };
+    if !repair {
         return Err(OpenCause::Damaged(damage));
     }
-    log::warn!("database {}: it is damaged and will be recovered: {damage}", path.display());
-    let recovery = match recover(database, path, file, force) {
-        Ok(recovery) => recovery,
-        Err(error) => return Err(OpenCause::NotRecovered { damage, error }),
-    };
-    recovery.log(path);
-    Ok((database.count()?, recovery.backup.is_some()))
+    log::warn!("database {}: it is damaged and will be recovered: {damage}", file.name());
+    match rewrite::recover(file) {
+        Ok(()) => Ok(file.recount()?),
+        Err(error) => Err(OpenCause::NotRecovered { damage, error }),
+    }
 }
 
-/// Warns of the files that a reorganization or a recovery leaves if the process is killed.
-fn warn_of_leftovers(path: &Path) {
-    let advice = if path.exists() {
-        "left by a reorganization that was cut short; it can be deleted"
-    } else {
-        "left when the database was being rewritten; the database itself is missing, and this may be all of it"
+/// Warns of the file that a rewrite leaves if the process is killed, and of files that may be the database if it is
+/// missing.
+fn warn_of_leftovers(path: &Path, access: Access) {
+    let Ok(target) = fs::canonicalize(path) else {
+        if access == Access::Create {
+            for candidate in candidates(path) {
+                log::warn!(
+                    "database {} does not exist and is created without records; {} may be the old one: to use it, stop \
+                     pyzord and rename it",
+                    path.display(),
+                    candidate.display()
+                );
+            }
+        }
+        return;
     };
-    for leftover in leftovers(path) {
-        log::warn!("{}: {advice}", leftover.display());
+    let leftover = leftover(&target);
+    if leftover.exists() {
+        log::warn!("{}: left by a rewrite that was cut short; it can be deleted", leftover.display());
     }
 }
 

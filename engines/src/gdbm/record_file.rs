@@ -1,9 +1,9 @@
 //! An open gdbm file of records.
 
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{self, PathBuf};
+use std::mem;
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -11,9 +11,12 @@ use pyzord_core::{Digest, Record};
 
 use super::ffi::{Bytes, Database, GdbmError};
 use super::mapping::Mapping;
-use super::rewrite::{self, Recovery, RewriteError};
+use super::place::Places;
+use super::presence::{Away, FileId};
 use super::room::Room;
-use crate::codec::gdbm::{Unreadable, decode, encode};
+use super::tail;
+use super::write_error::WriteError;
+use crate::codec::gdbm::{Unreadable, clear_counts, decode, encode, written_length};
 
 /// Reads and writes records by their keys, and counts them. Syncs what was written when it is dropped.
 #[derive(Debug)]
@@ -32,7 +35,10 @@ pub(super) struct RecordFile {
     /// of their declaration.
     pub(super) descriptor: Arc<File>,
     pub(super) mapping: Mapping,
+    /// Which file it is, whatever its name.
+    id: FileId,
     room: Room,
+    pub(super) places: Places,
 }
 
 impl RecordFile {
@@ -43,8 +49,9 @@ impl RecordFile {
         asked: Mapping,
         descriptor: File,
         count: u64,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        Ok(Self {
+            id: FileId::of(&descriptor.metadata()?),
             mapping: asked.observed(&mut database),
             database,
             path,
@@ -54,7 +61,22 @@ impl RecordFile {
             dirty: false,
             descriptor: Arc::new(descriptor),
             room: Room::default(),
-        }
+            places: Places::default(),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns why the path does not lead to this file, if it does not.
+    pub(super) fn away(&self) -> Option<Away> {
+        self.id.away_from(&self.path)
+    }
+
+    /// Fails if the path does not lead to this file.
+    pub(super) fn check_presence(&self) -> Result<(), Away> {
+        self.away().map_or(Ok(()), Err)
     }
 
     /// Returns the name of the database for logs: its path.
@@ -67,6 +89,13 @@ impl RecordFile {
         &self.zone
     }
 
+    /// Counts the keys, which reads every bucket.
+    pub(super) fn recount(&mut self) -> Result<u64, GdbmError> {
+        let counted = self.database.count();
+        self.count = counted.as_ref().ok().copied();
+        counted
+    }
+
     /// Returns the value of a key.
     pub(super) fn fetch(&mut self, key: &[u8]) -> Result<Option<Bytes>, GdbmError> {
         self.database.fetch(key)
@@ -74,7 +103,7 @@ impl RecordFile {
 
     /// Checks that there is room for a new record. Writes nothing.
     pub(super) fn probe(&mut self) -> Result<(), GdbmError> {
-        self.room.check(&self.descriptor).map_err(GdbmError::no_room)
+        self.room.check(&self.descriptor, 0).map_err(GdbmError::no_room)
     }
 
     /// Decodes a value.
@@ -83,7 +112,7 @@ impl RecordFile {
     }
 
     /// Stores a record, whether the digest has one or not.
-    pub(super) fn put(&mut self, digest: Digest, record: &Record) -> Result<(), GdbmError> {
+    pub(super) fn put(&mut self, digest: Digest, record: &Record) -> Result<(), WriteError> {
         let length = self.fetch(&digest.hex())?.map(|value| value.len());
         self.replace(digest, length, record)
     }
@@ -94,16 +123,65 @@ impl RecordFile {
         digest: Digest,
         length: Option<usize>,
         record: &Record,
-    ) -> Result<(), GdbmError> {
-        encode(record, &self.zone, &mut self.value);
+    ) -> Result<(), WriteError> {
+        let mut value = mem::take(&mut self.value);
+        encode(record, &self.zone, &mut value);
+        let stored = self.store(&digest.hex(), length, &value);
+        self.value = value;
+        stored
+    }
+
+    /// Stores a key and its value if the file does not have the key, and returns whether it did not.
+    pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<bool, WriteError> {
+        if self.fetch(key)?.is_some() {
+            return Ok(false);
+        }
+        self.store(key, None, value).map(|()| true)
+    }
+
+    /// Stores a key and its record, unless that is one of an erased key or the file has a readable one with the same dates or later ones, or a larger
+    /// count.
+    pub(super) fn insert_newer(&mut self, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
+        let Ok(record) = self.decode(value) else { return Ok(()) };
+        if record.reports.count == 0 && record.whitelists.count == 0 {
+            return Ok(());
+        }
+        let Some(existing) = self.fetch(key)? else { return self.store(key, None, value) };
+        if self.decode(&existing).is_ok_and(|other| !is_newer(&record, &other)) {
+            return Ok(());
+        }
+        self.store(key, Some(existing.len()), value)
+    }
+
+    /// Stores a value. `length` is the length of the one that the key has, or `None` if it has none.
+    fn store(&mut self, key: &[u8], length: Option<usize>, value: &[u8]) -> Result<(), WriteError> {
+        let mut growth = 0;
+        if length.is_none() {
+            let place = self.places.find(&self.descriptor, key, self.count.unwrap_or_default())?;
+            growth = place.ok_or(WriteError::NoPlace)?;
+        }
         // A value of the same length takes the place of the old one, and no more room.
-        if length != Some(self.value.len()) {
-            self.room.ensure(&self.descriptor).map_err(GdbmError::no_room)?;
+        if length != Some(value.len()) {
+            self.room.ensure(&self.descriptor, growth).map_err(GdbmError::no_room)?;
         }
         self.dirty = true;
-        self.database.store(&digest.hex(), &self.value)?;
+        self.database.store(key, value)?;
         self.count = self.count.map(|count| count + u64::from(length.is_none()));
         Ok(())
+    }
+
+    /// Removes a key, and returns whether it existed. Clears the counts of its record first, as a recovery may find what
+    /// was removed.
+    pub(super) fn erase(&mut self, key: &[u8]) -> Result<bool, GdbmError> {
+        if let Some(value) = self.fetch(key)?
+            && written_length(&value) == Some(value.len())
+        {
+            let mut cleared = value.to_vec();
+            clear_counts(&mut cleared);
+            self.dirty = true;
+            self.database.store(key, &cleared)?;
+        }
+        self.remove(key)
     }
 
     /// Removes a key, and returns whether it existed.
@@ -119,32 +197,11 @@ impl RecordFile {
         Ok(removed)
     }
 
-    /// Replaces the file by a smaller one.
-    pub(super) fn reorganize(&mut self) -> Result<(), RewriteError> {
-        let reorganized = rewrite::reorganize(&mut self.database, &self.path);
-        self.follow()?;
-        reorganized?;
-        log::info!("database {}: reorganized, to give the freed space back", self.name());
+    /// Writes everything to the disk.
+    pub(super) fn sync_all(&mut self) -> io::Result<()> {
+        self.descriptor.sync_all()?;
+        self.dirty = false;
         Ok(())
-    }
-
-    /// Recovers the file, or finds that libgdbm had no need to stop: a full disk leaves the same state as
-    /// damage.
-    pub(super) fn recover(&mut self) -> Result<Recovery, RewriteError> {
-        log::warn!(
-            "database {}: libgdbm gave it up; it will be checked and, if damaged, recovered",
-            self.name()
-        );
-        let recovered = rewrite::recover(&mut self.database, &self.path, &self.descriptor, false);
-        self.follow()?;
-        let recovery = recovered?;
-        let count = self.database.count();
-        if let Err(error) = &count {
-            log::warn!("database {}: its records cannot be counted: {error}", self.name());
-        }
-        self.count = count.ok();
-        recovery.log(&self.path);
-        Ok(recovery)
     }
 
     /// Returns the mapping that the file should have, if it has another one. While many records are removed,
@@ -167,21 +224,24 @@ impl RecordFile {
         }
         changed
     }
+}
 
-    /// After a rewrite, successful or not, the database may be a new file under the old name: uses that one.
-    fn follow(&mut self) -> io::Result<()> {
-        let id = |file: &Metadata| (file.dev(), file.ino());
-        if id(&fs::metadata(&self.path)?) != id(&self.descriptor.metadata()?) {
-            self.descriptor = Arc::new(self.database.file()?);
-            self.room = Room::default();
-            self.mapping = self.mapping.observed(&mut self.database);
-        }
-        Ok(())
-    }
+/// Returns whether a record has later dates than another, and no smaller count.
+fn is_newer(record: &Record, other: &Record) -> bool {
+    record.latest_activity() > other.latest_activity()
+        && record.reports.count >= other.reports.count
+        && record.whitelists.count >= other.whitelists.count
 }
 
 impl Drop for RecordFile {
     fn drop(&mut self) {
+        // A directory that is doubled is put at the end.
+        if let Err(error) = tail::mend(&self.descriptor) {
+            log::error!(
+                "database {}: it ends with its directory, and cannot be made longer: {error}",
+                self.name()
+            );
+        }
         if self.dirty
             && let Err(error) = self.descriptor.sync_data()
         {

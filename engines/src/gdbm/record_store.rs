@@ -55,7 +55,11 @@ impl RecordStore for Gdbm {
     }
 
     fn put(&mut self, records: &[(Digest, Record)], results: &mut Vec<Result<(), StoreFailure>>) {
-        results.extend(records.iter().map(|(digest, record)| Gdbm::put(self, *digest, record)));
+        if let Err(away) = self.check_presence() {
+            results.extend(records.iter().map(|_| Err(away.clone())));
+            return;
+        }
+        results.extend(records.iter().map(|(digest, record)| self.put_unchecked(*digest, record)));
     }
 
     fn fetch(&mut self, digests: &[Digest], results: &mut Vec<Result<Record, StoreFailure>>) {

@@ -14,7 +14,7 @@ use rustix::process::{Resource, getrlimit};
 /// How many writes follow one check of the file's length.
 const WRITES: u32 = 8;
 /// How many bytes that many writes may add to a file: a value, three blocks for a split bucket and a table of
-/// free space each. The directory of the buckets, which doubles at times, is at most a hundredth of the file.
+/// free space each. A split that doubles the directory of the buckets is announced.
 const LEAST: u64 = 256 << 10;
 const LEAST_SHARE: u64 = 64;
 /// How many bytes are reserved at once.
@@ -40,31 +40,31 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Ensures the room that one more write may need.
+    /// Ensures the room that one more write may need; `growth` is what a split of a bucket adds, in bytes.
     ///
     /// # Errors
     /// If there is none: the disk is full, a quota is used up, or the file has its largest length.
-    pub(super) fn ensure(&mut self, file: &File) -> io::Result<()> {
-        if self.writes > 0 {
+    pub(super) fn ensure(&mut self, file: &File, growth: u64) -> io::Result<()> {
+        if self.writes > 0 && growth == 0 {
             self.writes -= 1;
             return Ok(());
         }
-        self.check(file)?;
+        self.check(file, growth)?;
         self.writes = WRITES - 1;
         Ok(())
     }
 
     /// Ensures the room now.
-    pub(super) fn check(&mut self, file: &File) -> io::Result<()> {
+    pub(super) fn check(&mut self, file: &File, growth: u64) -> io::Result<()> {
         let length = file.metadata()?.len();
-        if self.end < length + LEAST + length / LEAST_SHARE {
-            self.end = self.extend(file, length)?;
+        if self.end < length + LEAST + length / LEAST_SHARE + growth {
+            self.end = self.extend(file, length, growth)?;
         }
         Ok(())
     }
 
-    fn extend(&self, file: &File, length: u64) -> io::Result<u64> {
-        let size = RESERVE + length / RESERVE_SHARE;
+    fn extend(&self, file: &File, length: u64, growth: u64) -> io::Result<u64> {
+        let size = RESERVE + length / RESERVE_SHARE + growth;
         if length + size > self.limit {
             return Err(Errno::FBIG.into());
         }
@@ -99,9 +99,11 @@ mod tests {
         let mut room = Room::default();
         for length in [0, LEAST, RESERVE, 10 * RESERVE] {
             file.set_len(length).unwrap();
-            (0..WRITES).for_each(|_| room.ensure(&file).unwrap());
+            (0..WRITES).for_each(|_| room.ensure(&file, 0).unwrap());
             assert_eq!(file.metadata().unwrap().len(), length);
             assert!(room.end >= length + LEAST);
+            room.ensure(&file, 5 * RESERVE).unwrap();
+            assert!(room.end >= length + 5 * RESERVE);
         }
     }
 
@@ -110,9 +112,9 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let mut room = Room { limit: RESERVE - 1, ..Room::default() };
         for _ in 0..2 {
-            assert_eq!(room.ensure(&file).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+            assert_eq!(room.ensure(&file, 0).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         }
         room.limit = RESERVE;
-        room.ensure(&file).unwrap();
+        room.ensure(&file, 0).unwrap();
     }
 }

@@ -56,7 +56,21 @@ impl Gdbm {
     /// # Errors
     /// If the file cannot be written.
     pub fn put(&self, digest: Digest, record: &Record) -> Result<(), StoreFailure> {
-        self.shared.with(|engine| engine.with_file(|file| file.put(digest, record)))
+        self.check_presence()?;
+        self.put_unchecked(digest, record)
+    }
+
+    /// Fails if the database's path does not lead to the open file: what is stored is lost then.
+    pub(super) fn check_presence(&self) -> Result<(), StoreFailure> {
+        self.shared.with(FileEngine::check_presence)
+    }
+
+    /// Stores a whole record, if the database is not known to be away.
+    pub(super) fn put_unchecked(&self, digest: Digest, record: &Record) -> Result<(), StoreFailure> {
+        self.shared.with(|engine| {
+            engine.check_known_presence()?;
+            engine.with_file(|file| file.put(digest, record))
+        })
     }
 
     /// Removes a key, a digest or not, and returns whether it existed.
@@ -64,7 +78,10 @@ impl Gdbm {
     /// # Errors
     /// If the file cannot be written.
     pub fn remove(&self, key: &[u8]) -> Result<bool, StoreFailure> {
-        self.shared.with(|engine| engine.with_file(|file| file.remove(key)))
+        self.shared.with(|engine| {
+            engine.check_presence()?;
+            engine.with_file(|file| file.erase(key))
+        })
     }
 
     /// Returns all keys and values in no order, with keys that are not digests and values that are not
@@ -82,6 +99,7 @@ impl Store for Gdbm {
         self.merged_answers.clear();
         match self.shared.lock() {
             Some(mut engine) => {
+                engine.look(now.tick);
                 self.merged_answers.extend(merged.iter().map(|call| engine.execute(now, *call)));
             }
             None => self.merged_answers.resize(merged.len(), Err(StoreError::Unavailable)),
@@ -89,8 +107,10 @@ impl Store for Gdbm {
         self.merger.answers(&self.merged_answers, answers);
     }
 
-    fn probe(&mut self, _now: Now) -> Result<(), StoreFailure> {
+    fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {
         self.shared.with(|engine| {
+            engine.look(now.tick);
+            engine.check_known_presence()?;
             engine.check_damage()?;
             engine.with_file(RecordFile::probe)
         })
@@ -100,7 +120,13 @@ impl Store for Gdbm {
         self.shared.lock()?.file.count
     }
 
-    fn upkeep(&mut self, _now: Now, task: Task) -> Result<Progress, StoreFailure> {
+    fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
+        if let Some(away) = self.shared.rescue(now.tick)? {
+            return match task {
+                Task::Sync => Ok(Progress::Done),
+                Task::Survey(_) | Task::Expire(_) => Err(away),
+            };
+        }
         self.shared.recover_once()?;
         match task {
             Task::Sync => self.shared.sync().map(|()| Progress::Done),

@@ -8,7 +8,7 @@ use super::engine::FileEngine;
 use super::error::FileError;
 use super::expire::Slice;
 use super::mapping::Mapping;
-use super::record_file::RecordFile;
+use super::rewrite;
 use super::shared::SharedEngine;
 
 impl SharedEngine {
@@ -36,7 +36,7 @@ impl SharedEngine {
 
     /// Replaces the file by a smaller one.
     pub(super) fn reorganize(&self) -> Result<(), StoreFailure> {
-        self.with(|engine| engine.with_file(RecordFile::reorganize))
+        self.with(|engine| engine.with_file(rewrite::reorganize))
     }
 
     /// Recovers the database if an error while serving made that necessary.

@@ -114,8 +114,7 @@ impl Clone for Scan {
 /// larger one, but about a slice at most. Returns them, and the first hash value that was not read.
 fn read_slice(file: &File, from: i64) -> Result<(Vec<KeyValue>, i64), FileError> {
     let length = format::length(file)?;
-    // The directory may be the last thing in the file, if only for a moment; libgdbm would not open it so.
-    let header = Header::parse(&block(file, 0, header::LENGTH)?, length.saturating_add(1));
+    let header = Header::parse(&block(file, 0, header::LENGTH)?, length);
     let header = header.map_err(InspectError::Header)?;
     let shift = HASH_BITS - header.directory_bits;
     let entry = from >> shift;

@@ -44,6 +44,7 @@ pub(crate) struct Shard {
     batches: Histogram<SIZE>,
     unavailable: AtomicU64,
     unreadable: AtomicU64,
+    no_place: AtomicU64,
     overloaded: AtomicU64,
     top_clients: TopClients,
 }
@@ -64,6 +65,8 @@ pub struct Details {
     pub unavailable: u64,
     /// Calls for an unreadable record.
     pub unreadable: u64,
+    /// Counts of digests that the store has no place for.
+    pub no_place: u64,
     /// Requests refused because too many were waiting for the store.
     pub overloaded: u64,
     /// Workers that run.
@@ -108,6 +111,7 @@ impl Metrics {
             shard.batches.add_to(&mut details.batches);
             details.unavailable += read(&shard.unavailable);
             details.unreadable += read(&shard.unreadable);
+            details.no_place += read(&shard.no_place);
             details.overloaded += read(&shard.overloaded);
         }
         details.top_clients = self.top_clients(most);
@@ -152,6 +156,7 @@ impl Shard {
             batches: Histogram::new(),
             unavailable: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
+            no_place: AtomicU64::new(0),
             overloaded: AtomicU64::new(0),
             top_clients: TopClients::new(),
         }
@@ -173,6 +178,7 @@ impl Shard {
         for error in answers.iter().filter_map(|answer| answer.err()) {
             let counter = match error {
                 StoreError::Unreadable => &self.unreadable,
+                StoreError::NoPlace => &self.no_place,
                 _ => &self.unavailable,
             };
             counter.fetch_add(1, Ordering::Relaxed);
@@ -276,7 +282,8 @@ mod tests {
 
     #[test]
     fn every_code_has_a_place() {
-        let store = [StoreError::Unavailable, StoreError::Unreadable].map(Refusal::Store);
+        let store =
+            [StoreError::Unavailable, StoreError::Unreadable, StoreError::NoPlace].map(Refusal::Store);
         let others = [
             Refusal::TooLong,
             Refusal::Signature(BadSignature::Invalid),
@@ -330,10 +337,12 @@ mod tests {
     fn answers_of_the_store_that_are_none_are_counted() {
         let metrics = Metrics::new(1);
         let shard = metrics.shard().unwrap();
-        let answers = [StoreError::Unavailable, StoreError::Unreadable, StoreError::Unavailable].map(Err);
+        let errors =
+            [StoreError::Unavailable, StoreError::Unreadable, StoreError::NoPlace, StoreError::Unavailable];
+        let answers = errors.map(Err);
         shard.executed(Duration::from_micros(250), &answers);
         let details = metrics.details(1);
-        assert_eq!((details.unavailable, details.unreadable), (2, 1));
+        assert_eq!((details.unavailable, details.unreadable, details.no_place), (2, 1, 1));
         assert_eq!(details.store.quantile(1, 2), Some(250_000));
     }
 }

@@ -9,6 +9,7 @@ use crate::invariant::{Checked, Invariant};
 
 /// A task waits for the task before it, a few seconds at most.
 const SLACK: Duration = Duration::from_secs(5);
+const SYNC: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -67,9 +68,10 @@ impl UpkeepModel {
     }
 
     /// Records the end of a sync.
-    pub(crate) fn sync_ended(&mut self, now: Tick) {
-        self.sync_from = now.after(MINUTE);
-        self.sync_by = Some(now.after(MINUTE + SLACK));
+    pub(crate) fn sync_ended(&mut self, began: Tick, now: Tick, succeeded: bool) {
+        let pause = if succeeded { SYNC.max(now.since(began)) } else { MINUTE };
+        self.sync_from = now.after(pause);
+        self.sync_by = Some(now.after(pause + SLACK));
     }
 
     /// Records the beginning of a slice of a survey, by this clock.
@@ -124,7 +126,7 @@ impl UpkeepModel {
         let pause = match complete {
             Some(true) => DAY,
             Some(false) => now.since(began),
-            None => MINUTE,
+            None => MINUTE.max(now.since(began)),
         };
         (self.expire_from, self.expire_by) = (now.after(pause), Some(now.after(pause + SLACK)));
         if complete != Some(true) {

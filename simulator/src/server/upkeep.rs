@@ -81,7 +81,7 @@ impl Upkeep {
         let now = context.clock.tick();
         match task {
             Task::Sync => {
-                context.checker.upkeep.sync_ended(now);
+                context.checker.upkeep.sync_ended(began, now, progress.is_some());
                 if progress.is_some() {
                     database.synced(context);
                 }

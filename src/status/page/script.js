@@ -264,6 +264,7 @@ function drawTables(status, before) {
     ['receive errors', status.receive_errors], ['replies not sent', status.send_errors],
     ['replies dropped: the send buffer is full', status.replies_dropped],
     ['store: no answer to a call', status.store_unavailable], ['store: unreadable record', status.store_unreadable],
+    ['store: no place for a digest', status.store_no_place],
     ['refused: the queue of the store is full', status.overloaded], ['internal errors', status.internal_errors],
   ];
   // A row only for a fault that has occurred: rows of zeros would hide the others.

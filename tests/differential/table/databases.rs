@@ -139,6 +139,21 @@ pub(super) const GDBM: Section = Section {
             pyzord: "is checked at the start and recovered, with a backup of the old file",
             why: "a killed server starts again",
         },
+        Row {
+            id: "colliding-digests",
+            matter: "167 digests with one hash value",
+            python: "the file grows to a gigabyte, then all requests get 500",
+            pyzord: "500 `The database has no place for this digest.` for the 167th; all others are served",
+            why: "anybody can write such digests",
+        },
+        Row {
+            id: "removed-file",
+            matter: "file removed or replaced while the server runs",
+            python: "counts continue in the file that is gone",
+            pyzord: "reports and whitelistings get 500, the file is saved beside, and one that is put back is \
+                used",
+            why: "acknowledged counts must not be lost",
+        },
     ],
 };
 

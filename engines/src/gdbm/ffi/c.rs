@@ -7,6 +7,7 @@ use std::ffi::{c_char, c_int, c_void};
 // Error codes.
 pub(super) const FILE_OPEN_ERROR: c_int = 3;
 pub(super) const FILE_WRITE_ERROR: c_int = 4;
+pub(super) const FILE_READ_ERROR: c_int = 6;
 pub(super) const CANT_BE_READER: c_int = 9;
 pub(super) const CANT_BE_WRITER: c_int = 10;
 pub(super) const ITEM_NOT_FOUND: c_int = 15;
@@ -27,11 +28,9 @@ pub(super) const XVERIFY: c_int = 0x800;
 /// Flag of `gdbm_store`.
 pub(super) const REPLACE: c_int = 1;
 
-// Options of `gdbm_setopt`, and flags of `gdbm_recover`.
+// Options of `gdbm_setopt`.
 pub(super) const SET_MAPPED: c_int = 7;
 pub(super) const GET_MAPPED: c_int = 9;
-pub(super) const RECOVER_MAX_FAILURES: c_int = 0x08;
-pub(super) const RECOVER_FORCE: c_int = 0x20;
 
 /// A key or a value, in memory that the function's documentation assigns to its caller or to libgdbm.
 #[repr(C)]
@@ -39,22 +38,6 @@ pub(super) const RECOVER_FORCE: c_int = 0x20;
 pub(super) struct Datum {
     pub(super) data: *mut c_char,
     pub(super) size: c_int,
-}
-
-/// `gdbm_recovery`, as gdbm 1.15 and later have it.
-#[repr(C)]
-pub(super) struct Recovery {
-    pub(super) error_function: *const c_void,
-    pub(super) error_data: *mut c_void,
-    pub(super) max_failed_keys: usize,
-    pub(super) max_failed_buckets: usize,
-    pub(super) max_failures: usize,
-    pub(super) recovered_keys: usize,
-    pub(super) recovered_buckets: usize,
-    pub(super) failed_keys: usize,
-    pub(super) failed_buckets: usize,
-    pub(super) duplicate_keys: usize,
-    pub(super) backup_name: *mut c_char,
 }
 
 /// An open database behind its handle.
@@ -78,7 +61,6 @@ unsafe extern "C" {
     pub(super) fn gdbm_firstkey(db: *mut Opaque) -> Datum;
     pub(super) fn gdbm_nextkey(db: *mut Opaque, key: Datum) -> Datum;
     pub(super) fn gdbm_count(db: *mut Opaque, count: *mut u64) -> c_int;
-    pub(super) fn gdbm_recover(db: *mut Opaque, recovery: *mut Recovery, flags: c_int) -> c_int;
     pub(super) fn gdbm_setopt(db: *mut Opaque, option: c_int, value: *mut c_void, size: c_int) -> c_int;
     pub(super) fn gdbm_fdesc(db: *mut Opaque) -> c_int;
     pub(super) fn gdbm_needs_recovery(db: *mut Opaque) -> c_int;

@@ -92,18 +92,6 @@ impl Database {
         self.done(status).map(|()| count)
     }
 
-    /// Replaces the file by a new one with every key that can be read. Without `force`, does nothing if
-    /// libgdbm finds no damage.
-    pub(in super::super) fn recover(&mut self, force: bool) -> Result<Salvage, GdbmError> {
-        self.rewrite(if force { c::RECOVER_FORCE } else { 0 })
-    }
-
-    /// Replaces the file by a new one without the space that deleted keys left. If a key cannot be read,
-    /// fails and leaves the file unchanged; `gdbm_reorganize` drops such keys.
-    pub(in super::super) fn reorganize(&mut self) -> Result<(), GdbmError> {
-        self.rewrite(c::RECOVER_FORCE | c::RECOVER_MAX_FAILURES).map(drop)
-    }
-
     /// Returns whether libgdbm reads and writes the file through a mapping in memory.
     pub(in super::super) fn is_mapped(&mut self) -> bool {
         let mut mapped: c_int = 0;
@@ -130,32 +118,6 @@ impl Database {
         // borrow.
         let descriptor = unsafe { BorrowedFd::borrow_raw(c::gdbm_fdesc(self.handle())) };
         descriptor.try_clone_to_owned().map(File::from)
-    }
-
-    fn rewrite(&mut self, flags: c_int) -> Result<Salvage, GdbmError> {
-        let mut recovery = c::Recovery {
-            error_function: ptr::null(),
-            error_data: ptr::null_mut(),
-            max_failed_keys: 0,
-            max_failed_buckets: 0,
-            // Has a meaning only with `RECOVER_MAX_FAILURES`: the first failure ends the rewrite.
-            max_failures: 1,
-            recovered_keys: 0,
-            recovered_buckets: 0,
-            failed_keys: 0,
-            failed_buckets: 0,
-            duplicate_keys: 0,
-            backup_name: ptr::null_mut(),
-        };
-        // SAFETY: the handle is open, and the structure has libgdbm's layout. libgdbm reads only those input
-        // members that a flag names.
-        let status = unsafe { c::gdbm_recover(self.handle(), &raw mut recovery, flags) };
-        self.done(status).map(|()| Salvage {
-            keys: recovery.recovered_keys,
-            failed_keys: recovery.failed_keys,
-            failed_buckets: recovery.failed_buckets,
-            duplicate_keys: recovery.duplicate_keys,
-        })
     }
 
     fn handle(&self) -> *mut Opaque {
@@ -192,15 +154,6 @@ impl Drop for Database {
         // written each change to the file's pages before, and `RecordFile` syncs them.
         unsafe { c::gdbm_close(self.handle()) };
     }
-}
-
-/// What a recovery saved and what it could not save.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(in super::super) struct Salvage {
-    pub(in super::super) keys: usize,
-    pub(in super::super) failed_keys: usize,
-    pub(in super::super) failed_buckets: usize,
-    pub(in super::super) duplicate_keys: usize,
 }
 
 fn datum(bytes: &[u8]) -> Result<Datum, GdbmError> {
@@ -248,17 +201,5 @@ mod tests {
         let mut reader = Database::open(&path, Access::Read, true).unwrap();
         let refused = reader.store(b"key", b"value").unwrap_err();
         assert!(!refused.needs_recovery() && refused.to_string().contains("(gdbm error 12)"), "{refused}");
-    }
-
-    #[test]
-    fn a_forced_recovery_keeps_the_keys() {
-        let (_directory, path) = scratch();
-        let mut db = Database::open(&path, Access::Create, true).unwrap();
-        db.store(b"key", b"value").unwrap();
-        assert_eq!(db.recover(false).unwrap(), Salvage::default());
-        let salvage = db.recover(true).unwrap();
-        assert_eq!((salvage.keys, salvage.failed_keys), (1, 0));
-        db.reorganize().unwrap();
-        assert_eq!(&*db.fetch(b"key").unwrap().unwrap(), b"value");
     }
 }

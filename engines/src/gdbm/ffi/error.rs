@@ -41,6 +41,11 @@ impl GdbmError {
         Self { code: c::FILE_WRITE_ERROR, os: Some(error), needs_recovery: false }
     }
 
+    /// Returns the error of a file whose structure cannot be read. libgdbm was not called.
+    pub(in super::super) fn unreadable(error: io::Error) -> Self {
+        Self { code: c::FILE_READ_ERROR, os: Some(error), needs_recovery: false }
+    }
+
     /// Returns whether every call fails until the database is recovered.
     pub(in super::super) fn needs_recovery(&self) -> bool {
         self.needs_recovery

@@ -7,5 +7,5 @@ mod database;
 mod error;
 
 pub(super) use bytes::Bytes;
-pub(super) use database::{Database, Salvage};
+pub(super) use database::Database;
 pub use error::GdbmError;
