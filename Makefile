@@ -11,7 +11,7 @@ RUN_HOME := $(CURDIR)/.run
 
 BUILD_PACKAGES := gcc libc6-dev libgdbm-dev pkg-config
 TEST_PACKAGES := python3 python3-gdbm python3-venv python3-redis python3-mysqldb openssl \
-	redis-server mariadb-server-core mariadb-client-core valgrind \
+	redis-server mariadb-server-core mariadb-client-core valgrind iproute2 util-linux \
 	chromium chromium-driver python3-yaml man-db systemd
 # With Debian's own client (pyzor) and SpamAssassin, whose Pyzor plugin asks the packaged server.
 DEB_TEST_PACKAGES := lintian logrotate iproute2 man-db systemd pyzor spamassassin
@@ -33,7 +33,7 @@ define install
 		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
 endef
 
-.PHONY: run test wasm deny package-crates deb test-deb fuzz soak bench build lint build-packages test-packages client clean
+.PHONY: run test siege wasm deny package-crates deb test-deb fuzz soak bench build lint build-packages test-packages client clean
 
 # pyzord in the foreground, on gdbm, in a home directory of its own.
 run: build-packages
@@ -52,12 +52,20 @@ FUZZ_SECONDS := 60
 fuzz: build-packages
 	fuzz/run $(FUZZ_SECONDS)
 
-# Servers' lives in virtual time with new seeds, then kills of real processes, for a few hours.
+# Servers' lives in virtual time with new seeds, then kills of real processes, then all attacks at once, for a few hours.
 SOAK_SECONDS := 3600
 SOAK_ROUNDS := 300
-soak: build-packages test-packages client
+SIEGE_SECONDS := 1200
+soak: build-packages test-packages client siege
 	cargo run --release --locked -p pyzord-simulator -- --seeds $$(date +%s)000000.. --seconds $(SOAK_SECONDS)
 	PYZOR_VENV=$(VENV) PYZORD_CRASH_ROUNDS=$(SOAK_ROUNDS) cargo test --locked --test crash -- --nocapture
+
+# All attacks at once beside an honest client, on each runtime, with gdbm and with redis: four times so many seconds. In a
+# network of its own, where one destination drains slowly.
+siege: build-packages test-packages
+	cargo test --release --locked --test siege --no-run
+	PYZORD_SIEGE_SECONDS=$(SIEGE_SECONDS) unshare --map-root-user --net tests/siege/slow-destination.sh \
+		cargo test --release --locked --test siege -- --nocapture --test-threads 1
 
 # The server beside an echo and Python's, each in turn, in short rounds; BENCH holds options, such as --quick.
 BENCH :=
