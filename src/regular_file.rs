@@ -84,8 +84,11 @@ fn within<T: Send + 'static>(
     let (sender, receiver) = mpsc::sync_channel(1);
     // A result that comes too late has no receiver.
     let run = move || drop(sender.send(task()));
-    thread::Builder::new().name("read a file".to_owned()).spawn(run)?;
-    receiver.recv_timeout(timeout).map_err(|_| ReadError::Timeout)
+    let thread = thread::Builder::new().name("read a file".to_owned()).spawn(run)?;
+    let result = receiver.recv_timeout(timeout).map_err(|_| ReadError::Timeout)?;
+    // It is about to end. A thread that lives on could take a signal that the start waits for.
+    drop(thread.join());
+    Ok(result)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getsid};
 
 use crate::harness::{Client, Guarded, Home, Server, digest, field, python, request, wait_for};
@@ -146,10 +145,14 @@ fn a_daemon_keeps_no_descriptor_of_its_caller() {
 fn term_and_int_end_a_start() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let home = Home::new();
-        // The start waits for a writer.
-        nix::unistd::mkfifo(&home.path("pipe"), Mode::S_IRWXU).unwrap();
+        // The start waits for the lock of the database, as it does for a slow disk.
+        let source = home.write("wait.c", "#include <unistd.h>\nint flock(int a, int b) { for (;;) pause(); }\n");
+        let library = home.path("wait.so");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source);
+        assert!(compiler.status().unwrap().success());
         let mut parent = home.command(&["-a", "127.0.0.1", "-p", "0", "--detach", "/dev/null"]);
-        parent.args(["--log-file", "pyzord.log", "--pid-file", "pipe"]).stderr(Stdio::null());
+        parent.args(["--log-file", "pyzord.log"]).env("LD_PRELOAD", library).stderr(Stdio::null());
         let mut parent = Guarded(parent.spawn().unwrap());
         let pid = wait_for("the start", || {
             let log = home.read("pyzord.log");
@@ -160,7 +163,7 @@ fn term_and_int_end_a_start() {
         let status = wait_for("the end", || parent.0.try_wait().unwrap());
         assert_eq!(status.code(), Some(1), "nothing serves");
         assert!(home.read("pyzord.log").contains("The start is given up"), "{}", home.read("pyzord.log"));
-        assert!(!home.path("pyzord.db").exists());
+        assert!(!home.path("pyzord.pid").exists());
     }
 }
 

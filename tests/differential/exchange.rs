@@ -8,12 +8,19 @@ use crate::harness::Client;
 const WINDOW_BYTES: usize = 40_000;
 const WINDOW: usize = 16;
 
+/// A longer datagram is executed apart, so that small ones do not wait for it. Its own marker is as long, and no other is
+/// in flight with it.
+pub(crate) const LONG: usize = 384;
+
 /// A ping after each request. Its reply shows that the request before it was processed, and its digest marks the
 /// position in the usage log.
 #[derive(Clone, Debug)]
 pub(crate) struct Marker {
     pub(crate) datagram: Vec<u8>,
     pub(crate) reply: Vec<u8>,
+    /// For a long request, a ping after the marker, and its reply: the thread that executes long requests has logged the
+    /// marker when it answers the next one.
+    pub(crate) flush: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Marker {
@@ -24,12 +31,12 @@ impl Marker {
         format!("ffffffff{number:032x}")
     }
 
-    pub(crate) fn thread(number: usize) -> String {
-        format!("marker-{number}")
-    }
+    /// The digest of every ping behind a marker.
+    pub(crate) const FLUSH: &str = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
 
-    pub(crate) fn reply(number: usize) -> Vec<u8> {
-        format!("Code: 200\nDiag: OK\nPV: 2.1\nThread: {}\n\n", Self::thread(number)).into_bytes()
+    /// Returns the reply to a ping with this `Thread`.
+    pub(crate) fn pong(thread: &str) -> Vec<u8> {
+        format!("Code: 200\nDiag: OK\nPV: 2.1\nThread: {thread}\n\n").into_bytes()
     }
 }
 
@@ -54,6 +61,10 @@ pub(crate) fn converse(client: &Client, cases: &[(Vec<u8>, Marker)]) -> Vec<Opti
                 let earlier = reply.replace(received);
                 assert_eq!(earlier, None, "two replies to {}", request.escape_ascii());
             }
+            if let Some((ping, pong)) = &marker.flush {
+                client.send(ping);
+                assert_eq!(client.receive_bytes(), *pong);
+            }
             replies.push(reply);
         }
     }
@@ -77,11 +88,12 @@ pub(crate) fn open(client: &Client, marker: &Marker) {
     }
 }
 
-/// Divides the cases into ranges that fit into a window.
+/// Divides the cases into ranges that fit into a window, a long request alone.
 fn windows(cases: &[(Vec<u8>, Marker)]) -> Vec<Range<usize>> {
     let (mut windows, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (index, (request, _)) in cases.iter().enumerate() {
-        if index > start && (bytes + request.len() > WINDOW_BYTES || index - start == WINDOW) {
+        let apart = request.len() > LONG || index > 0 && cases[index - 1].0.len() > LONG;
+        if index > start && (apart || bytes + request.len() > WINDOW_BYTES || index - start == WINDOW) {
             windows.push(start..index);
             (start, bytes) = (index, 0);
         }

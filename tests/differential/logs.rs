@@ -8,7 +8,8 @@ pub(crate) const NAMES: [&str; 1] = ["refused-in-usage-log"];
 
 /// Returns the lines of the usage log for each request, without their time stamps.
 pub(crate) fn split(log: &str, requests: usize) -> Vec<Vec<String>> {
-    let mut lines = log.lines().map(message);
+    let flush = format!(",127.0.0.1,ping,['{}'],200", Marker::FLUSH);
+    let mut lines = log.lines().map(message).filter(|line| !line.ends_with(&flush));
     let mut before = |number| {
         let marker = format!(",127.0.0.1,ping,['{}'],200", Marker::digest(number));
         let mut found = Vec::new();

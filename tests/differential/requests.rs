@@ -50,7 +50,7 @@ fn compare(files: &ServerFiles, seed: u64, count: usize, coverage: &mut Coverage
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
         let server = Server::on(ours.take().unwrap(), &arguments);
         let mut generator = Requests::new(seed, *files);
-        let opening = generator.marker(Marker::OPENING, now());
+        let opening = generator.marker(Marker::OPENING, b"", now());
         for client in [client, &server.client()] {
             open(client, &opening);
         }
@@ -58,7 +58,11 @@ fn compare(files: &ServerFiles, seed: u64, count: usize, coverage: &mut Coverage
             let now = now();
             let numbers = chunk..count.min(chunk + CHUNK);
             let requests: Vec<(Vec<u8>, Marker)> = numbers
-                .map(|number| (generator.request(number, now), generator.marker(number, now)))
+                .map(|number| {
+                    let request = generator.request(number, now);
+                    let marker = generator.marker(number, &request, now);
+                    (request, marker)
+                })
                 .collect();
             let (theirs, own) = thread::scope(|scope| {
                 let theirs = scope.spawn(|| converse(client, &requests));

@@ -93,11 +93,11 @@ impl Running<'_> {
         String::from_utf8_lossy(buffer.get(..length).unwrap()).into_owned()
     }
 
-    /// Waits until the server tells of the next change that is not a sign of life.
+    /// Waits until the server tells of the next change that is neither its start nor a sign of life.
     fn change(&self) -> StatusChange {
         loop {
             let change = self.changes.recv_timeout(DEADLINE).unwrap();
-            if change != StatusChange::Alive {
+            if !matches!(change, StatusChange::Alive | StatusChange::Started) {
                 return change;
             }
         }
@@ -106,7 +106,11 @@ impl Running<'_> {
     /// Waits for a sign of life that is sent from now on.
     fn is_alive(&self) {
         while self.changes.try_recv().is_ok() {}
-        assert_eq!(self.changes.recv_timeout(DEADLINE), Ok(StatusChange::Alive));
+        let mut changes = std::iter::repeat_with(|| self.changes.recv_timeout(DEADLINE));
+        assert_eq!(
+            changes.find(|change| *change != Ok(StatusChange::Started)),
+            Some(Ok(StatusChange::Alive))
+        );
     }
 
     fn wait_until(&self, what: &str, done: impl Fn(Option<StuckThread>) -> bool) {

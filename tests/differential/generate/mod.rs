@@ -10,7 +10,7 @@ mod signatures;
 mod stored;
 mod values;
 
-use crate::exchange::Marker;
+use crate::exchange::{LONG, Marker};
 use generator::Generator;
 use headers::{render, sign};
 pub(crate) use policies::{POLICIES, ServerFiles};
@@ -53,16 +53,27 @@ impl Requests {
         KINDS[number % KINDS.len()](&mut self.generator)
     }
 
-    /// Returns the ping that follows request number `number`, by a user with the right to ping.
-    pub(crate) fn marker(&self, number: usize, now: i64) -> Marker {
-        let headers = vec![
-            ("Op", b"ping".to_vec()),
-            ("Op-Digest", Marker::digest(number).into_bytes()),
-            ("Thread", Marker::thread(number).into_bytes()),
-            ("PV", b"2.1".to_vec()),
-        ];
-        let anonymous_may_ping = self.generator.files.accounts.is_none();
-        let datagram = if anonymous_may_ping { render(&headers) } else { sign(headers, "marker", "m", now) };
-        Marker { datagram, reply: Marker::reply(number) }
+    /// Returns the ping that follows request number `number`, by a user with the right to ping. A long request has a long
+    /// one.
+    pub(crate) fn marker(&self, number: usize, request: &[u8], now: i64) -> Marker {
+        let is_long = request.len() > LONG;
+        let ping = |digest: &str, thread: &str| {
+            let mut headers = vec![
+                ("Op", b"ping".to_vec()),
+                ("Op-Digest", digest.as_bytes().to_vec()),
+                ("Thread", thread.as_bytes().to_vec()),
+                ("PV", b"2.1".to_vec()),
+            ];
+            if is_long {
+                headers.push(("Pad", vec![b'x'; LONG]));
+            }
+            let anonymous_may_ping = self.generator.files.accounts.is_none();
+            let datagram =
+                if anonymous_may_ping { render(&headers) } else { sign(headers, "marker", "m", now) };
+            (datagram, Marker::pong(thread))
+        };
+        let (datagram, reply) = ping(&Marker::digest(number), &format!("marker-{number}"));
+        let flush = is_long.then(|| ping(Marker::FLUSH, &format!("flush-{number}")));
+        Marker { datagram, reply, flush }
     }
 }
