@@ -53,15 +53,8 @@ struct SettingOptions {
     /// `host,user,password,db,table` for mysql, or a URL [default: pyzord.db]
     #[arg(long)]
     dsn: Option<String>,
-    /// Seconds from the latest activity of a record until it expires; 0 is never [default: 10368000]
-    #[arg(long, value_name = "SECONDS")]
-    cleanup_age: Option<String>,
-    /// Longest time between the clock and the newest record for records to expire; 0 is any [default: 2592000]
-    #[arg(long, value_name = "SECONDS")]
-    cleanup_max_offset: Option<String>,
-    /// Largest share of at least 1000 records that expires at once; 100 is any [default: 50]
-    #[arg(long, value_name = "PERCENT")]
-    cleanup_max_share: Option<String>,
+    #[command(flatten)]
+    expiry: ExpiryOptions,
     /// Runtime that drives the server, if this build has it: std or smol [default: std]
     #[arg(long)]
     runtime: Option<String>,
@@ -122,6 +115,20 @@ struct SettingOptions {
     /// Forward reports and whitelistings to the servers of this client's home directory [default: none]
     #[arg(long, value_name = "DIR")]
     forward_client_homedir: Option<String>,
+}
+
+/// Options that override a setting of the configuration file for the expiry of records.
+#[derive(clap::Args)]
+struct ExpiryOptions {
+    /// Seconds from the latest activity of a record until it expires; 0 is never [default: 10368000]
+    #[arg(long, value_name = "SECONDS")]
+    cleanup_age: Option<String>,
+    /// Longest time between the clock and the newest record for records to expire; 0 is any [default: 2592000]
+    #[arg(long, value_name = "SECONDS")]
+    cleanup_max_offset: Option<String>,
+    /// Largest share of at least 1000 records that expires at once; 100 is any [default: 50]
+    #[arg(long, value_name = "PERCENT")]
+    cleanup_max_share: Option<String>,
 }
 
 /// Options that override a setting of the configuration file that limits clients.
@@ -200,9 +207,7 @@ impl CommandLine {
             port,
             database_engine,
             dsn,
-            cleanup_age,
-            cleanup_max_offset,
-            cleanup_max_share,
+            expiry: ExpiryOptions { cleanup_age, cleanup_max_offset, cleanup_max_share },
             runtime,
             workers,
             access_order,

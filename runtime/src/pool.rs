@@ -62,7 +62,6 @@ enum Turn {
 }
 
 /// What a thread of the pool executes.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each batch")]
 enum Work {
     Batch(Asked<Path>),
     Large(Large<Path>),

@@ -90,22 +90,12 @@ impl Resources {
                 },
             }),
         };
-        let page = match page {
-            Some((status, rows)) => Some((status, facts(settings, &sockets, &counters, rows, logs)?)),
-            None => None,
-        };
-        let monitor = if page.is_some() || readiness.manager.is_present() {
-            Some(watch_health(settings, &counters, probe, &readiness)?)
-        } else {
-            None
-        };
+        let observers = Observers::new(settings, &sockets, &counters, logs, page, probe, &readiness)?;
         let (running, ended) = UnixStream::pair().map_err(StartError::SocketPair)?;
         let served = thread::scope(|scope| {
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
-            if let (Some((status, facts)), Some(monitor)) = (&page, &monitor) {
-                spawn(scope, "status", || status.serve(&ended, facts, &counters, monitor.health()))?;
-            }
+            observers.spawn(scope, &ended, &counters)?;
             if let Some(control) = &control {
                 spawn(scope, "control", || control.serve(&ended, clock))?;
             }
@@ -113,7 +103,7 @@ impl Resources {
             spawn(scope, "port", || super::port_watch::watch(&sockets, &ended))?;
             Ok(driver.serve(service)?)
         });
-        monitor.into_iter().for_each(HealthMonitor::end);
+        observers.monitor.into_iter().for_each(HealthMonitor::end);
         log::info!("{counters}");
         // Closed before the wait for other servers: a client that asks now is told at once that this one is gone.
         drop(sockets);
@@ -121,6 +111,48 @@ impl Resources {
             stop_forwarding(forwarding, &unsent);
         }
         served
+    }
+}
+
+/// What shows the state of the server.
+struct Observers {
+    page: Option<(StatusServer, Facts)>,
+    /// Needed by the page and by a service manager.
+    monitor: Option<HealthMonitor>,
+}
+
+impl Observers {
+    fn new(
+        settings: &Settings,
+        sockets: &Sockets,
+        counters: &Arc<Counters>,
+        logs: &'static Logs,
+        page: Option<(StatusServer, Vec<SettingRow>)>,
+        probe: Box<dyn Store>,
+        readiness: &Readiness,
+    ) -> Result<Self, StartError> {
+        let page = match page {
+            Some((status, rows)) => Some((status, facts(settings, sockets, counters, rows, logs)?)),
+            None => None,
+        };
+        let monitor = if page.is_some() || readiness.manager.is_present() {
+            Some(watch_health(settings, counters, probe, readiness)?)
+        } else {
+            None
+        };
+        Ok(Self { page, monitor })
+    }
+
+    fn spawn<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        ended: &'scope UnixStream,
+        counters: &'scope Counters,
+    ) -> Result<(), StartError> {
+        if let (Some((status, facts)), Some(monitor)) = (&self.page, &self.monitor) {
+            spawn(scope, "status", || status.serve(ended, facts, counters, monitor.health()))?;
+        }
+        Ok(())
     }
 }
 
