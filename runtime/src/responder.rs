@@ -39,7 +39,8 @@ impl Responder<'_> {
 
     /// Has the store execute the calls of a batch, and makes the replies.
     ///
-    /// A panic of the store fails the batch: its clients get 500, and no signed count stays in flight.
+    /// A panic of the store fails the batch: its clients get 500. What it asked for may have been counted, so that no copy
+    /// of a signed count is.
     pub(crate) fn execute(
         &self,
         store: &mut impl Store,
@@ -57,7 +58,7 @@ impl Responder<'_> {
             "the database engine has failed with an internal error; {} requests get 500",
             asked.waiting()
         );
-        asked.fail(&self.server, StoreError::Unavailable)
+        asked.fail(&self.server, StoreError::Unknown)
     }
 
     fn ask(&self, store: &mut impl Store, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {

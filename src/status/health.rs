@@ -33,7 +33,7 @@ impl HealthCheck {
         {
             return answer;
         }
-        let (mut answers, call) = (Vec::new(), StoreCall { digest: Digest::new([0; 20]), op: StoreOp::Read });
+        let (mut answers, call) = (Vec::new(), StoreCall::new(Digest::new([0; 20]), StoreOp::Read));
         self.store.execute(now, &[call], &mut answers);
         debug_assert_eq!(answers.len(), 1, "one answer for each call");
         let answer = match answers.first() {

@@ -5,6 +5,7 @@ mod buckets;
 mod copies;
 mod limits;
 mod lock;
+mod places;
 mod table;
 
 use alloc::vec::Vec;
@@ -18,12 +19,14 @@ use siphasher::sip::SipHasher13;
 
 use crate::ignored::Ignored;
 use crate::protocol::digest::Digest;
+use crate::store::{StoreAnswer, StoreCall};
 use crate::time::Tick;
 use buckets::{Buckets, Verdict};
 use copies::Copies;
 pub(crate) use copies::Seen;
 pub use limits::{Limits, Rate};
 pub use lock::Lock;
+pub(crate) use places::Places;
 
 /// Exceeded limits that are kept for the log between two calls of [`Guard::take_exceeded`]: a flood must not fill the log.
 const MOST_REPORTS: usize = 8;
@@ -119,18 +122,31 @@ impl<L: Lock<GuardMemory>> Guard<L> {
         self.within(Limit::Failures, peer.map(|peer| peer.to_canonical()), now)
     }
 
-    /// Returns what is known of a count with this valid signature.
-    pub(crate) fn look(&self, signature: Digest, now: Tick) -> Seen {
-        if self.limits.signed_counts == 0 {
-            return Seen::Never;
-        }
-        self.memory.with(|memory| memory.copies.look(signature, now))
+    /// Whether signed counts are remembered.
+    pub(crate) const fn remembers(&self) -> bool {
+        self.limits.signed_counts > 0
     }
 
-    /// Records whether a signed count was counted.
-    pub(crate) fn settle(&self, signature: Digest, counted: bool) {
-        if self.limits.signed_counts > 0 {
-            self.memory.with(|memory| memory.copies.settle(signature, counted));
+    /// Returns what is known of a count of so many digests with this valid signature.
+    pub(crate) fn look(&self, signature: Digest, digests: usize, now: Tick) -> Seen {
+        // No request has more digests.
+        let digests = u8::try_from(digests).unwrap_or(u8::MAX);
+        self.memory.with(|memory| memory.copies.look(signature, digests, now))
+    }
+
+    /// Records the store's answers to the counts of a signed request, each with the place of its digest. Returns whether
+    /// it is certain that all of its digests are counted.
+    pub(crate) fn settle(&self, signature: Digest, answers: impl Iterator<Item = (u8, StoreAnswer)>) -> bool {
+        self.memory.with(|memory| memory.copies.settle(signature, answers))
+    }
+
+    /// Records what became of calls whose requests were [failed](crate::Asked::fail) with [`StoreError::Unknown`](crate::StoreError::Unknown) while
+    /// the store still worked on them: call it once, when the store has answered. Until then, and without this, no copy of
+    /// such a request counts.
+    pub fn settle_late(&self, calls: &[StoreCall], answers: &[StoreAnswer]) {
+        let marked = calls.iter().zip(answers).filter_map(|(call, answer)| Some((call.mark?, *answer)));
+        for (mark, answer) in marked {
+            self.memory.with(|memory| memory.copies.settle_late(mark, answer));
         }
     }
 

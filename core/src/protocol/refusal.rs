@@ -61,9 +61,13 @@ impl Refusal {
             Self::Store(StoreError::Unreadable) => {
                 "Internal Server Error: The record of this digest is unreadable."
             }
-            Self::Store(StoreError::Unavailable) => {
-                "Internal Server Error: Database temporarily unavailable."
-            }
+            // The last one is no refusal; the words fit a store that gives it for a read.
+            Self::Store(
+                StoreError::Unavailable
+                | StoreError::Unknown
+                | StoreError::Unsettled
+                | StoreError::AlreadyCounted,
+            ) => "Internal Server Error: Database temporarily unavailable.",
             Self::NotImplemented => "Not implemented: Requested operation is not implemented.",
             Self::Version => "Version Not Supported: ",
         }

@@ -109,11 +109,17 @@ impl FileEngine {
     }
 
     fn count(&mut self, now: Now, call: MergedCall) -> StoreAnswer {
-        let (mut record, length) = self.read(now, call.digest)?;
+        let before = self.read(now, call.digest)?;
+        let (mut record, length) = before;
         (0..call.times).for_each(|_| call.op.apply(&mut record, now.wall));
         match self.file.replace(call.digest, length, &record) {
             Ok(()) => Ok(record),
-            Err(error) => Err(self.unavailable(now, &error)),
+            Err(error) => {
+                let unavailable = self.unavailable(now, &error);
+                // A write that failed may have changed the file.
+                let unchanged = self.read(now, call.digest) == Ok(before);
+                Err(if unchanged { unavailable } else { StoreError::Unknown })
+            }
         }
     }
 

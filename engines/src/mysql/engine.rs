@@ -41,6 +41,8 @@ pub struct Mysql {
     pub(super) scanned: Option<Vec<u8>>,
     unreadable: LogLimiter,
     refused: LogLimiter,
+    /// Whether the log says that there are no marks.
+    unmarked_logged: bool,
 }
 
 /// Why a slice of expiry failed.
@@ -69,6 +71,7 @@ impl Mysql {
             scanned: None,
             unreadable: LogLimiter::default(),
             refused: LogLimiter::default(),
+            unmarked_logged: false,
         }
     }
 
@@ -77,7 +80,7 @@ impl Mysql {
     /// # Errors
     /// If the server is away or refuses, or if the existing table cannot be used.
     pub fn create_table(&mut self) -> Result<(), StoreFailure> {
-        let sql = Sql { table: self.dsn.table.quoted() };
+        let sql = Sql::of(&self.dsn);
         let create = || -> Result<(), ConnectError> {
             Ok(table::create(&mut connect(&self.dsn, self.timeouts)?, &sql)?)
         };
@@ -146,10 +149,13 @@ impl Mysql {
         Some(session)
     }
 
-    fn execute_plan(&mut self, now: Now, plan: &BatchPlan) -> BatchResult {
+    fn execute_plan(&mut self, now: Now, plan: BatchPlan) -> BatchResult {
         let mut batch = BatchResult::default();
         let executed = match self.session(now.tick) {
-            Some(session) => session.execute(plan, now.wall, &mut batch),
+            Some(session) => {
+                let plan = if session.keeps_marks { plan } else { plan.without_marks() };
+                session.execute(&plan, now.wall, &mut batch)
+            }
             None => Ok(()),
         };
         if let Err(error) = executed {
@@ -170,6 +176,24 @@ impl Mysql {
         }
     }
 
+    /// Removes old marks. Warns once if there are none. If the server is away, they are removed later.
+    fn forget_marks(&mut self, now: Now) {
+        let Some(session) = self.session(now.tick) else { return };
+        if session.keeps_marks {
+            if let Err(error) = session.forget_marks() {
+                self.log(now.tick, &error);
+            }
+        } else if !mem::replace(&mut self.unmarked_logged, true) {
+            log::warn!(
+                "{}: the table {} of marks is missing, or a right to it: a restart forgets which signed counts were \
+                 counted, and servers on this table do not know it of each other; create it with pyzord \
+                 --create-table, or see docs/mysql.md",
+                self.connection.name(),
+                self.dsn.table.marks(),
+            );
+        }
+    }
+
     /// Returns the failure of a slice of expiry, and drops a connection that is of no more use.
     fn expiry_failure(&mut self, began: Tick, error: ExpiryError) -> StoreFailure {
         if let ExpiryError::Statement(StatementError::Lost(_)) = error {
@@ -181,7 +205,7 @@ impl Mysql {
 
 impl Store for Mysql {
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
-        let result = self.execute_plan(now, &BatchPlan::new(calls));
+        let result = self.execute_plan(now, BatchPlan::new(calls));
         if let Some((digest, why)) = result.unreadable
             && let Some(more) = self.unreadable.due(now.tick)
         {
@@ -202,9 +226,13 @@ impl Store for Mysql {
         }
     }
 
-    /// Removes expired records. The server syncs by itself, as it is configured.
+    /// Removes expired records, and at each sync the marks whose time is over. The server syncs by itself, as it is
+    /// configured.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
-        let Task::Expire(limit) = task else { return Ok(Progress::Done) };
+        let Task::Expire(limit) = task else {
+            self.forget_marks(now);
+            return Ok(Progress::Done);
+        };
         let mut round = mem::take(&mut self.round);
         let slice = match self.session(now.tick) {
             Some(session) => round.slice(session, limit).map_err(ExpiryError::Statement),

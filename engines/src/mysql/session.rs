@@ -1,6 +1,6 @@
 //! A connection to a table that was checked, and the statements on it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -11,7 +11,7 @@ use pyzord_core::{Digest, Record, StoreError, Tick, UnixTime};
 use super::connect::ConnectError;
 use super::dsn::Dsn;
 use super::error::{ClientError, StatementError};
-use super::plan::{BatchPlan, BatchResult};
+use super::plan::{BatchPlan, BatchResult, Written};
 use super::row::{self, Codec, Unreadable};
 use super::sql::{self, MOST_ROWS, Sql};
 use super::table;
@@ -20,7 +20,7 @@ use super::table;
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How often a statement is tried that waits for the locks of another one.
-const TRIES: u32 = 6;
+pub(super) const TRIES: u32 = 6;
 
 /// Settings that the engine relies on, whatever the server's defaults are. Invalid dates are allowed, so that
 /// a stored one does not make a statement fail that keeps it; the engine writes none. A statement whose
@@ -36,12 +36,14 @@ pub(super) type Reading = Result<Record, Unreadable>;
 
 /// What a prepared statement does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Read,
     Report,
     Whitelist,
     Put,
     Remove,
+    Mark,
+    Marked,
 }
 
 /// A connection with its prepared statements.
@@ -49,9 +51,11 @@ enum Kind {
 /// Dropping it sends a few small packets. The socket's buffer has room for them even if the server hangs, as
 /// every statement waits for its answer before the next is sent.
 pub(super) struct Session {
-    conn: Conn,
+    pub(super) conn: Conn,
     pub(super) sql: Sql,
     pub(super) codec: Codec,
+    /// Whether the table of marks can be used.
+    pub(super) keeps_marks: bool,
     /// The prepared statements, by kind and number of rows.
     statements: BTreeMap<(Kind, usize), Statement>,
     /// When it last served a batch.
@@ -61,12 +65,14 @@ pub(super) struct Session {
 impl Session {
     /// Sets up a new connection, and checks the table.
     pub(super) fn new(mut conn: Conn, dsn: &Dsn, zone: TimeZone) -> Result<Self, ConnectError> {
-        let sql = Sql { table: dsn.table.quoted() };
+        let sql = Sql::of(dsn);
         setup(&mut conn).map_err(ClientError::from)?;
         let schema = table::schema(&mut conn, &sql)?;
+        let keeps_marks = table::keeps_marks(&mut conn, &sql)?;
         Ok(Self {
             conn,
             sql,
+            keeps_marks,
             codec: Codec { zone, schema },
             statements: BTreeMap::new(),
             used: Tick::default(),
@@ -101,7 +107,9 @@ impl Session {
             }
         }
         self.add(Kind::Report, &plan.reports, now, &mut result.reported)?;
-        self.add(Kind::Whitelist, &plan.whitelists, now, &mut result.whitelisted)
+        self.add(Kind::Whitelist, &plan.whitelists, now, &mut result.whitelisted)?;
+        self.count_marked(Kind::Report, &plan.marked_reports, now, &mut result.marked)?;
+        self.count_marked(Kind::Whitelist, &plan.marked_whitelists, now, &mut result.marked)
     }
 
     /// Reads the records of at most [`MOST_ROWS`] digests; one without a row has the default record.
@@ -127,29 +135,38 @@ impl Session {
         kind: Kind,
         counts: &BTreeMap<Digest, u64>,
         now: UnixTime,
-        done: &mut BTreeSet<Digest>,
+        written: &mut Written,
     ) -> Result<(), StatementError> {
+        let counts: Vec<(Digest, u64)> = counts.iter().map(|(digest, count)| (*digest, *count)).collect();
+        for counts in counts.chunks(MOST_ROWS) {
+            let statement = self.prepared(kind, sql::padded(counts.len()))?;
+            let values = self.addition(kind, counts, now);
+            let digests = counts.iter().map(|(digest, _)| *digest);
+            match self.run(&statement, || values.clone()) {
+                Ok(_) => written.done.extend(digests),
+                Err(error) => {
+                    if error.is_doubtful() {
+                        written.doubtful.extend(digests);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the values of the statement that adds these counts, at most [`MOST_ROWS`].
+    pub(super) fn addition(&self, kind: Kind, counts: &[(Digest, u64)], now: UnixTime) -> Vec<Value> {
         let schema = self.codec.schema;
         let most = if kind == Kind::Whitelist { schema.most_whitelists } else { schema.most_reports };
         let date = self.codec.date(now);
-        let counts: Vec<(Digest, u64)> = counts.iter().map(|(digest, count)| (*digest, *count)).collect();
-        for counts in counts.chunks(MOST_ROWS) {
-            let rows = sql::padded(counts.len());
-            let statement = self.prepared(kind, rows)?;
-            // The rows that fill the statement up add 0 to the last digest.
-            let fill = counts.last().map(|(digest, _)| (*digest, 0));
-            let values = || {
-                let counts_and_fill = counts.iter().copied().chain(fill.into_iter().cycle()).take(rows);
-                counts_and_fill
-                    .flat_map(|(digest, count)| {
-                        [row::key(digest), Value::UInt(count.min(most)), date.clone(), date.clone()]
-                    })
-                    .collect()
-            };
-            self.run(&statement, values)?;
-            done.extend(counts.iter().map(|(digest, _)| *digest));
-        }
-        Ok(())
+        // The rows that fill the statement up add 0 to the last digest.
+        let fill = counts.last().map(|(digest, _)| (*digest, 0));
+        let rows = counts.iter().copied().chain(fill.into_iter().cycle()).take(sql::padded(counts.len()));
+        rows.flat_map(|(digest, count)| {
+            [row::key(digest), Value::UInt(count.min(most)), date.clone(), date.clone()]
+        })
+        .collect()
     }
 
     /// Stores at most [`MOST_ROWS`] whole records.
@@ -172,7 +189,7 @@ impl Session {
 
     /// Returns the statement for a number of rows. The connection keeps more statements than there are kinds
     /// and numbers, so it closes none that is kept here.
-    fn prepared(&mut self, kind: Kind, rows: usize) -> Result<Statement, StatementError> {
+    pub(super) fn prepared(&mut self, kind: Kind, rows: usize) -> Result<Statement, StatementError> {
         if let Some(statement) = self.statements.get(&(kind, rows)) {
             return Ok(statement.clone());
         }
@@ -182,6 +199,8 @@ impl Session {
             Kind::Whitelist => self.sql.whitelist(rows, &self.codec.schema),
             Kind::Put => self.sql.put(rows),
             Kind::Remove => self.sql.remove(rows),
+            Kind::Mark => self.sql.mark(rows),
+            Kind::Marked => self.sql.marked(rows),
         };
         let statement = self.conn.prep(text)?;
         self.statements.insert((kind, rows), statement.clone());

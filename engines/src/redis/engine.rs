@@ -6,8 +6,7 @@ use std::time::Duration;
 use ::redis::{ConnectionInfo, Value};
 use jiff::tz::TimeZone;
 use pyzord_core::{
-    Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
-    Tick,
+    Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task, Tick,
 };
 
 use super::connection::{Connection, ConnectionError};
@@ -16,7 +15,7 @@ use super::dsn::Dsn;
 use super::layout::Layout;
 use super::old::OldRecords;
 use super::options::Options;
-use super::reply::{self, ReplyError};
+use super::reply::{self, Counting, ReplyError};
 use super::request::Request;
 use super::scan::{Cursor, Page};
 use crate::connection_manager::ConnectionManager;
@@ -48,6 +47,8 @@ pub struct Redis {
     pub(super) replies: Vec<Value>,
     unreadable: LogLimiter,
     refused: LogLimiter,
+    /// Whether signed counts have marks: not if the user lacks the right to their keys.
+    marks: bool,
     /// Where a scan of all records is.
     pub(super) cursor: Cursor,
     old: OldRecords,
@@ -62,8 +63,13 @@ pub(super) enum TripError {
     Exchange(#[from] ConnectionError),
 }
 
-/// There is no connection, or it was lost; the connection manager has logged why.
-struct NoConnection;
+/// Why a round trip of a batch has no replies, or not all; the connection manager has logged it.
+enum TripEnd {
+    /// There is no connection: nothing was sent.
+    NotSent,
+    /// The connection was lost: what has no reply may be executed, also later.
+    Lost,
+}
 
 impl Redis {
     /// Returns an engine for the layout `redis`, a hash for each record. It connects at the first use, and
@@ -91,12 +97,13 @@ impl Redis {
             connector: Connector::new("redis-connect", waits),
             used: Tick::default(),
             layout,
-            merger: Merger::default(),
+            merger: Merger::keeping_marks(),
             merged_answers: Vec::new(),
             request: Request::default(),
             replies: Vec::new(),
             unreadable: LogLimiter::default(),
             refused: LogLimiter::default(),
+            marks: true,
             cursor: Cursor::default(),
             old,
         }
@@ -116,87 +123,94 @@ impl Redis {
         Deadline::after(self.options.exchange)
     }
 
-    /// Sends the calls to the server and appends their answers; none of them if the connection is lost.
-    fn batch(
-        &mut self,
-        now: Now,
-        calls: &[StoreCall],
-        answers: &mut Vec<StoreAnswer>,
-    ) -> Result<(), NoConnection> {
+    /// Sends the calls to the server and appends their answers.
+    fn batch(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
         let deadline = self.deadline();
         self.request.clear();
         self.layout.stamp(now.wall);
-        for MergedCall { digest, op, times } in self.merger.merge(calls) {
+        for MergedCall { digest, op, times, mark } in self.merger.merge(calls) {
+            let mark = mark.filter(|_| self.marks);
             match op {
                 StoreOp::Read => self.layout.read(*digest, &mut self.request),
-                StoreOp::Report => self.layout.count("r", *digest, *times, &mut self.request),
-                StoreOp::Whitelist => self.layout.count("wl", *digest, *times, &mut self.request),
+                StoreOp::Report => self.layout.count("r", *digest, *times, mark, &mut self.request),
+                StoreOp::Whitelist => self.layout.count("wl", *digest, *times, mark, &mut self.request),
             }
         }
-        self.trip(now, deadline)?;
-        self.merged_answers.clear();
+        let sent = !matches!(self.trip(now, deadline), Err(TripEnd::NotSent));
         let (merger, replies) = (mem::take(&mut self.merger), mem::take(&mut self.replies));
-        let answered = merger.merged().iter().zip(&replies).try_for_each(|(call, reply)| {
-            let answer = match self.answer(*call, reply) {
-                Ok(record) => Ok(record),
-                Err(error) => Err(self.store_error(now, call.digest, &error)?),
-            };
-            self.merged_answers.push(answer);
-            Ok(())
-        });
-        if answered.is_ok() {
-            merger.answers(&self.merged_answers, answers);
-        }
-        (self.merger, self.replies) = (merger, replies);
-        answered
+        let mut merged_answers = mem::take(&mut self.merged_answers);
+        merged_answers.clear();
+        let marks = self.marks;
+        // A reply that came before the connection was lost holds.
+        let mut replies_left = replies.iter();
+        merged_answers.extend(merger.merged().iter().map(|call| match replies_left.next() {
+            Some(reply) => self.answer(now, *call, reply),
+            None if sent => Err(doubt(*call, marks)),
+            None => Err(StoreError::Unavailable),
+        }));
+        merger.answers(&merged_answers, answers);
+        (self.merger, self.replies, self.merged_answers) = (merger, replies, merged_answers);
     }
 
     /// Sends the request and reads its replies.
-    fn trip(&mut self, now: Now, deadline: Deadline) -> Result<(), NoConnection> {
+    fn trip(&mut self, now: Now, deadline: Deadline) -> Result<(), TripEnd> {
         self.replies.clear();
         if now.tick.since(mem::replace(&mut self.used, now.tick)) >= IDLE {
             self.connection.refresh(now.tick, |connection| connection.is_open(deadline));
         }
         let connect = || connect(&mut self.connector, &self.info, self.options);
-        let connection = self.connection.connection(now.tick, connect).ok_or(NoConnection)?;
+        let connection = self.connection.connection(now.tick, connect).ok_or(TripEnd::NotSent)?;
         connection.exchange(&self.request, deadline, &mut self.replies).map_err(|error| {
             self.connection.lost(now.tick, &error);
-            NoConnection
+            TripEnd::Lost
         })
     }
 
-    fn answer(&self, call: MergedCall, reply: &Value) -> Result<Record, ReplyError> {
-        match call.op {
-            StoreOp::Read => Ok(self.layout.record(reply)?.unwrap_or_default()),
-            StoreOp::Report | StoreOp::Whitelist => reply::counted(reply).map(|()| Record::default()),
-        }
+    /// Returns the answer in a reply. Logs an error, and drops a connection that is of no use.
+    fn answer(&mut self, now: Now, call: MergedCall, reply: &Value) -> StoreAnswer {
+        let answer = match call.op {
+            StoreOp::Read => self.layout.record(reply).map(Option::unwrap_or_default),
+            StoreOp::Report | StoreOp::Whitelist => match reply::counted(reply) {
+                Ok(Counting::Counted) => Ok(Record::default()),
+                Ok(Counting::AlreadyCounted) => return Err(StoreError::AlreadyCounted),
+                Err(error) => Err(error),
+            },
+        };
+        answer.map_err(|error| self.store_error(now, call, &error))
     }
 
-    /// Logs an error in a reply, and returns the error that the client gets, or drops a connection that is of
-    /// no use.
-    fn store_error(
-        &mut self,
-        now: Now,
-        digest: Digest,
-        error: &ReplyError,
-    ) -> Result<StoreError, NoConnection> {
+    /// Logs an error in a reply, and returns the error that the client gets.
+    fn store_error(&mut self, now: Now, call: MergedCall, error: &ReplyError) -> StoreError {
         let name = self.connection.name();
         match error {
             ReplyError::Unreadable(why) => {
                 if let Some(more) = self.unreadable.due(now.tick) {
+                    let digest = call.digest;
                     log::warn!("{name}: the record of {digest} is left as it is, unreadable: {why}{more}");
                 }
-                Ok(StoreError::Unreadable)
+                StoreError::Unreadable
+            }
+            ReplyError::Refused(why) if self.marks && call.mark.is_some() && why.is_missing_right() => {
+                self.marks = false;
+                log::warn!(
+                    "{name}: signed counts have no marks in this database, so a restart forgets which were \
+                     counted: {why}; give the user the right to the keys pyzord.digest*"
+                );
+                StoreError::Unavailable
             }
             ReplyError::Refused(why) => {
                 if let Some(more) = self.refused.due(now.tick) {
                     log::error!("{name}: {why}{more}");
                 }
-                Ok(StoreError::Unavailable)
+                StoreError::Unavailable
             }
-            ReplyError::Away(_) | ReplyError::Unexpected => {
+            ReplyError::Away(_) => {
                 self.connection.lost(now.tick, error);
-                Err(NoConnection)
+                StoreError::Unavailable
+            }
+            ReplyError::Unexpected => {
+                self.connection.lost(now.tick, error);
+                doubt(call, self.marks)
             }
         }
     }
@@ -223,9 +237,7 @@ impl Store for Redis {
         if calls.is_empty() {
             return;
         }
-        if self.batch(now, calls, answers).is_err() {
-            answers.extend(calls.iter().map(|_| Err(StoreError::Unavailable)));
-        }
+        self.batch(now, calls, answers);
     }
 
     /// Counts all keys of the database, which redis knows; as a rule they are all records.
@@ -244,6 +256,15 @@ impl Store for Redis {
         let done = (0..slices).any(|_| self.look_for_old_records(now) == Progress::Done);
         // A sync is over after its slices; the next one goes on with the search.
         Ok(if done || task == Task::Sync { Progress::Done } else { Progress::More })
+    }
+}
+
+/// Returns the error of a call that was sent and has no reply.
+const fn doubt(call: MergedCall, marks: bool) -> StoreError {
+    match (call.op, call.mark) {
+        (StoreOp::Read, _) => StoreError::Unavailable,
+        (StoreOp::Report | StoreOp::Whitelist, Some(_)) if marks => StoreError::Unsettled,
+        (StoreOp::Report | StoreOp::Whitelist, _) => StoreError::Unknown,
     }
 }
 

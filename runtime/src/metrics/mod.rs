@@ -170,6 +170,8 @@ impl Shard {
         for error in answers.iter().filter_map(|answer| answer.err()) {
             let counter = match error {
                 StoreError::Unreadable => &self.unreadable,
+                // It is answered as a success.
+                StoreError::AlreadyCounted => continue,
                 _ => &self.unavailable,
             };
             counter.fetch_add(1, Ordering::Relaxed);
