@@ -3,7 +3,7 @@
 use pyzord_simulator::{Invariant, Plan, Sabotage, minimise, run, trace};
 
 /// The most seeds per sabotage; most need few.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 600;
 
 fn violations(sabotage: Sabotage) -> impl Iterator<Item = (Plan, Invariant)> {
     let plans = (0..SEEDS).map(move |seed| Plan { sabotage: Some(sabotage), ..Plan::new(seed) });
