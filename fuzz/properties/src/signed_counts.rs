@@ -264,12 +264,7 @@ impl Driver {
                     self.doubt(trip, *late);
                 }
             }
-            Event::Late { trip, faults } => {
-                let at = usize::from(*trip).checked_rem(self.late.len());
-                if let Some(Late { calls }) = at.map(|at| self.late.swap_remove(at)) {
-                    self.ends_late(&calls, *faults);
-                }
-            }
+            Event::Late { trip, faults } => self.one_ends_late(*trip, *faults),
             Event::Lose(trip) => {
                 let lost = self.take_trip(*trip);
                 for number in lost.into_iter().flat_map(|trip| trip.counts) {
@@ -362,6 +357,14 @@ impl Driver {
         }
     }
 
+    /// The store ends its work on one of the trips that have failed.
+    fn one_ends_late(&mut self, trip: u8, faults: u8) {
+        let at = usize::from(trip).checked_rem(self.late.len());
+        if let Some(Late { calls }) = at.map(|at| self.late.swap_remove(at)) {
+            self.ends_late(&calls, faults);
+        }
+    }
+
     /// The store ends its work on calls that have failed.
     fn ends_late(&mut self, calls: &[StoreCall], faults: u8) {
         let now = self.now();
@@ -389,7 +392,7 @@ impl Driver {
                 Err(StoreError::Unknown) => Occurrence::Unknown,
                 Err(_) => Occurrence::Uncounted,
             };
-            self.known(number).digests[which] = occurrence;
+            self.known(number).digests.iter_mut().skip(which).take(1).for_each(|known| *known = occurrence);
         }
     }
 
