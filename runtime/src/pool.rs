@@ -62,7 +62,6 @@ enum Turn {
 }
 
 /// What a thread of the pool executes.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each batch")]
 enum Work {
     Batch(Asked<Path>),
     Large(Large<Path>),
@@ -309,6 +308,7 @@ impl<'a, S: Store> Executor<'a, S> {
             Ok(Err(reason)) => self.responder.ignored(reason),
             Err(_) => {
                 self.responder.batch_lost();
+                batch.abandon(&self.responder.server);
                 batch = Batch::new();
             }
         }
