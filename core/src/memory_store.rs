@@ -7,13 +7,15 @@ use core::ops::Bound;
 use crate::expiry::Survey;
 use crate::protocol::digest::Digest;
 use crate::record::Record;
-use crate::store::{Progress, Store, StoreAnswer, StoreCall, StoreFailure, StoreOp, Task};
-use crate::time::{Now, UnixTime};
+use crate::store::{Mark, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task};
+use crate::time::{Now, Tick, UnixTime};
 
 /// Keeps records in memory. It is the model that tests compare every engine with.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     records: BTreeMap<Digest, Record>,
+    /// The marks of signed counts, and when each was made.
+    marks: BTreeMap<Mark, Tick>,
     /// Where the next slice of expiry begins.
     cursor: Option<Digest>,
     /// The survey that has begun: its limit, what it has found, and where its next slice begins.
@@ -58,13 +60,18 @@ impl MemoryStore {
         Progress::More
     }
 
-    fn call(&mut self, now: UnixTime, call: StoreCall) -> Record {
+    fn call(&mut self, now: Now, call: StoreCall) -> StoreAnswer {
         match call.op {
-            StoreOp::Read => self.records.get(&call.digest).copied().unwrap_or_default(),
+            StoreOp::Read => Ok(self.records.get(&call.digest).copied().unwrap_or_default()),
             StoreOp::Report | StoreOp::Whitelist => {
+                if let Some(mark) = call.mark
+                    && self.marks.insert(mark, now.tick).is_some()
+                {
+                    return Err(StoreError::AlreadyCounted);
+                }
                 let record = self.records.entry(call.digest).or_default();
-                call.op.apply(record, now);
-                *record
+                call.op.apply(record, now.wall);
+                Ok(*record)
             }
         }
     }
@@ -72,10 +79,11 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
-        answers.extend(calls.iter().map(|call| Ok(self.call(now.wall, *call))));
+        answers.extend(calls.iter().map(|call| self.call(now, *call)));
     }
 
-    fn upkeep(&mut self, _now: Now, task: Task) -> Result<Progress, StoreFailure> {
+    fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
+        self.marks.retain(|_, made| now.tick.since(*made) < Mark::LIFE);
         let limit = match task {
             Task::Sync => return Ok(Progress::Done),
             Task::Survey(limit) => return Ok(self.survey(limit)),
@@ -108,7 +116,6 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Tick;
     use alloc::boxed::Box;
 
     fn digest(n: u32) -> Digest {
@@ -124,7 +131,7 @@ mod tests {
     #[test]
     fn calls_of_one_batch_see_each_other() {
         let mut store = MemoryStore::new();
-        let call = |op| StoreCall { digest: digest(1), op };
+        let call = |op| StoreCall::new(digest(1), op);
         let mut answers = Vec::new();
         store.execute(
             at(7),
@@ -139,15 +146,31 @@ mod tests {
     fn a_store_in_a_box_is_that_store() {
         let mut store: Box<dyn Store> = Box::new(MemoryStore::new());
         let mut answers = Vec::new();
-        store.execute(at(7), &[StoreCall { digest: digest(1), op: StoreOp::Report }], &mut answers);
+        store.execute(at(7), &[StoreCall::new(digest(1), StoreOp::Report)], &mut answers);
         assert_eq!(answers.len(), 1);
         assert_eq!(store.upkeep(at(7), Task::Sync).unwrap(), Progress::Done);
     }
 
     #[test]
+    fn a_mark_counts_once_while_it_lives() {
+        let mut store = MemoryStore::new();
+        let mark = |place| Mark { signature: digest(9), place };
+        let call =
+            |place| StoreCall { mark: Some(mark(place)), ..StoreCall::new(digest(1), StoreOp::Report) };
+        let mut answers = Vec::new();
+        store.execute(at(7), &[call(0), call(1), call(0)], &mut answers);
+        let counted: Vec<_> = answers.iter().map(Result::is_ok).collect();
+        assert_eq!((counted, answers[2]), (alloc::vec![true, true, false], Err(StoreError::AlreadyCounted)));
+        let later = Now { tick: Tick::new(Mark::LIFE), ..at(7) };
+        store.upkeep(later, Task::Sync).unwrap();
+        store.execute(later, &[call(0)], &mut answers);
+        assert_eq!(answers[3].unwrap().reports.count, 3);
+    }
+
+    #[test]
     fn reading_does_not_create_a_record() {
         let mut store = MemoryStore::new();
-        store.execute(at(7), &[StoreCall { digest: digest(1), op: StoreOp::Read }], &mut Vec::new());
+        store.execute(at(7), &[StoreCall::new(digest(1), StoreOp::Read)], &mut Vec::new());
         assert_eq!(store.records().count(), 0);
     }
 
@@ -155,7 +178,7 @@ mod tests {
     fn expiry_reaches_every_record_in_slices() {
         let mut store = MemoryStore::new();
         for n in 0..5000 {
-            let calls = [StoreCall { digest: digest(n), op: StoreOp::Report }];
+            let calls = [StoreCall::new(digest(n), StoreOp::Report)];
             store.execute(at(if n % 3 == 0 { 10 } else { 1000 }), &calls, &mut Vec::new());
         }
         let task = Task::Expire(UnixTime::from_seconds(500));

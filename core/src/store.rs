@@ -4,9 +4,11 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use crate::expiry::Survey;
 use crate::protocol::digest::Digest;
+use crate::protocol::signature::MAX_CLOCK_DIFFERENCE;
 use crate::record::Record;
 use crate::time::{Now, UnixTime};
 
@@ -28,6 +30,32 @@ pub struct StoreCall {
     pub digest: Digest,
     /// The operation.
     pub op: StoreOp,
+    /// Names a count of a signed request. A store that keeps marks executes a call with a mark once, however often it is
+    /// asked.
+    pub mark: Option<Mark>,
+}
+
+/// One occurrence of a digest in a signed request. Two requests never have the same mark, and copies of one always do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Mark {
+    /// The request's signature.
+    pub signature: Digest,
+    /// The place of the digest in the request, from 0.
+    pub place: u8,
+}
+
+impl Mark {
+    /// How long a store keeps a mark: as long as the signature may be valid, from the earliest to the latest moment that
+    /// fits its `Time`, both included.
+    pub const LIFE: Duration = MAX_CLOCK_DIFFERENCE.saturating_mul(2).saturating_add(Duration::from_secs(1));
+}
+
+impl StoreCall {
+    /// Returns a call without a mark.
+    #[must_use]
+    pub const fn new(digest: Digest, op: StoreOp) -> Self {
+        Self { digest, op, mark: None }
+    }
 }
 
 /// The answer to a call: the record, or why the call failed. A digest that the store does not know has the default
@@ -38,21 +66,39 @@ pub type StoreAnswer = Result<Record, StoreError>;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store cannot be reached, or failed. The same call may succeed later.
+    /// The store cannot be reached, or failed: it has not executed the call, and never will. The same call may succeed
+    /// later.
     Unavailable,
     /// The store has a value for this digest that it cannot read, and left it as it is.
     Unreadable,
-    /// The store has no place for this digest, and will have none soon: it was made to collide with many others. All
-    /// other digests are served.
+    /// The store has no place for this digest, and will have none soon: it was made to collide with many others. The call
+    /// is not executed. All other digests are served.
     NoPlace,
+    /// The call may have been executed, or may be later: the store was asked and has not answered. It must not be
+    /// repeated, as the store has no mark of it.
+    Unknown,
+    /// As [`Unknown`](Self::Unknown), but the store keeps the call's mark: the same call may be repeated, and counts at
+    /// most once in all.
+    Unsettled,
+    /// The store has the mark of this count already and has not counted again. The request is answered as if it had.
+    AlreadyCounted,
+}
+
+impl StoreError {
+    /// Whether the call is known not to be executed, now or later.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Unreadable | Self::NoPlace)
+    }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unavailable => "Database temporarily unavailable.",
+            Self::Unavailable | Self::Unknown | Self::Unsettled => "Database temporarily unavailable.",
             Self::Unreadable => "The record of this digest is unreadable.",
             Self::NoPlace => "The database has no place for this digest.",
+            Self::AlreadyCounted => "It was counted before.",
         })
     }
 }
@@ -114,7 +160,11 @@ pub trait Store: Send {
     /// Executes the calls as if they came one after another, and appends one answer for each, in their order.
     ///
     /// Increments are atomic for all workers and servers on the same database. A store that cannot work answers
-    /// [`StoreError::Unavailable`] within half a second; it never stalls and never panics.
+    /// [`StoreError::Unavailable`] within half a second, or [`StoreError::Unknown`] if it may have counted; it never stalls
+    /// and never panics.
+    ///
+    /// A store may keep the marks of calls for [`Mark::LIFE`], in the step that counts. A repeated call is then answered
+    /// with [`StoreError::AlreadyCounted`], and one without an answer with [`StoreError::Unsettled`].
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>);
 
     /// Makes a connection if the store needs one and has none, and returns whether it has what it needs. Waits a

@@ -73,7 +73,7 @@ proptest! {
         for (whitelist, wall) in counts {
             let op = if whitelist { StoreOp::Whitelist } else { StoreOp::Report };
             let mut answers = Vec::new();
-            store.execute(at(wall), &[pyzord_core::StoreCall { digest, op }], &mut answers);
+            store.execute(at(wall), &[pyzord_core::StoreCall::new(digest, op)], &mut answers);
             let Tally { count, entered, updated } = tallies[usize::from(whitelist)];
             let count = if count < MAX { count + 1 } else { MAX };
             let believed = |stands: &UnixTime| {

@@ -1,6 +1,6 @@
 //! Merges equal calls of a batch: a wave of reports of one mail costs one write for each batch.
 
-use pyzord_core::{Digest, StoreAnswer, StoreCall, StoreError, StoreOp};
+use pyzord_core::{Digest, Mark, StoreAnswer, StoreCall, StoreError, StoreOp};
 
 use crate::bug::bug;
 
@@ -11,12 +11,16 @@ pub(crate) struct MergedCall {
     pub(crate) op: StoreOp,
     /// How many calls it stands for, at least 1.
     pub(crate) times: u32,
+    /// The mark of a single call; `None` where marks are not kept.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// The merged calls of a batch. Those on one digest keep their order; those on different digests have none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Merger {
     merged: Vec<MergedCall>,
+    /// Whether calls with marks stay single.
+    keeps_marks: bool,
     /// One sort key for each call, see [`sort_key`]; kept for its memory.
     order: Vec<u128>,
     /// For each call the index of its merged call.
@@ -24,6 +28,12 @@ pub(crate) struct Merger {
 }
 
 impl Merger {
+    /// Returns a merger for a database that keeps marks: each call with one stays single.
+    #[cfg(feature = "redis")]
+    pub(crate) fn keeping_marks() -> Self {
+        Self { keeps_marks: true, ..Self::default() }
+    }
+
     /// Merges the calls of a batch; [`answers`](Self::answers) is about the last batch.
     pub(crate) fn merge(&mut self, calls: &[StoreCall]) -> &[MergedCall] {
         self.merged.clear();
@@ -34,15 +44,20 @@ impl Merger {
         self.order.sort_unstable();
         for key in &self.order {
             let position = position(*key);
-            let (Some(StoreCall { digest, op }), Some(merged_of)) =
+            let (Some(StoreCall { digest, op, mark }), Some(merged_of)) =
                 (calls.get(position).copied(), self.merged_of.get_mut(position))
             else {
                 bug(format_args!("call {position} of {} is to be merged", calls.len()));
                 continue;
             };
+            let mark = mark.filter(|_| self.keeps_marks);
             match self.merged.last_mut() {
-                Some(last) if last.digest == digest && last.op == op => last.times += 1,
-                _ => self.merged.push(MergedCall { digest, op, times: 1 }),
+                Some(last)
+                    if last.digest == digest && last.op == op && last.mark.is_none() && mark.is_none() =>
+                {
+                    last.times += 1;
+                }
+                _ => self.merged.push(MergedCall { digest, op, times: 1, mark }),
             }
             *merged_of = self.merged.len() - 1;
         }
@@ -88,7 +103,7 @@ mod tests {
     use super::*;
 
     fn call(n: u8, op: StoreOp) -> StoreCall {
-        StoreCall { digest: Digest::new([n; 20]), op }
+        StoreCall::new(Digest::new([n; 20]), op)
     }
 
     #[test]
@@ -100,6 +115,20 @@ mod tests {
         let shown: Vec<_> =
             merged.iter().map(|call| (call.digest.as_bytes()[0], call.op, call.times)).collect();
         assert_eq!(shown, [(3, Read, 2), (7, Report, 2), (7, Read, 1), (7, Report, 1)]);
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn calls_with_marks_stay_single_where_marks_are_kept() {
+        let mark = |place| Some(Mark { signature: Digest::new([9; 20]), place });
+        let marked = |place| StoreCall { mark: mark(place), ..call(7, StoreOp::Report) };
+        let calls = [call(7, StoreOp::Report), marked(0), marked(1), call(7, StoreOp::Report)];
+        let mut merger = Merger::keeping_marks();
+        let kept: Vec<_> = merger.merge(&calls).iter().map(|call| (call.times, call.mark)).collect();
+        assert_eq!(kept, [(1, None), (1, mark(0)), (1, mark(1)), (1, None)]);
+        let mut merger = Merger::default();
+        let dropped: Vec<_> = merger.merge(&calls).iter().map(|call| (call.times, call.mark)).collect();
+        assert_eq!(dropped, [(4, None)]);
     }
 
     fn calls() -> impl Strategy<Value = Vec<StoreCall>> {
@@ -115,9 +144,9 @@ mod tests {
             for calls in [first, second] {
                 let (mut expected, mut merged_answers, mut answers) = (Vec::new(), Vec::new(), Vec::new());
                 one_by_one.execute(now, &calls, &mut expected);
-                for MergedCall { digest, op, times } in merger.merge(&calls) {
+                for MergedCall { digest, op, times, .. } in merger.merge(&calls) {
                     let mut all = Vec::new();
-                    merged.execute(now, &vec![StoreCall { digest: *digest, op: *op }; *times as usize], &mut all);
+                    merged.execute(now, &vec![StoreCall::new(*digest, *op); *times as usize], &mut all);
                     merged_answers.extend(all.pop());
                 }
                 merger.answers(&merged_answers, &mut answers);

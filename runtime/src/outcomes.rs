@@ -33,7 +33,7 @@ pub struct FailingCalls {
 impl Outcomes {
     /// Records the answers to calls.
     pub(crate) fn executed(&self, calls: &[StoreCall], answers: &[StoreAnswer], now: impl FnOnce() -> Tick) {
-        let failed = answers.iter().any(is_refusal);
+        let failed = answers.iter().any(is_failure);
         if failed || self.reads.is_failing() || self.counts.is_failing() {
             self.record(calls, answers, now());
         }
@@ -53,7 +53,7 @@ impl Outcomes {
     fn record(&self, calls: &[StoreCall], answers: &[StoreAnswer], now: Tick) {
         for (call, answer) in calls.iter().zip(answers) {
             let kind = if call.op == StoreOp::Read { &self.reads } else { &self.counts };
-            if is_refusal(answer) { kind.failed(now) } else { kind.succeeded() }
+            if is_failure(answer) { kind.failed(now) } else { kind.succeeded() }
         }
     }
 }
@@ -83,9 +83,10 @@ impl Failing {
 }
 
 /// Whether an answer tells of a store that does not work. An unreadable record, or a digest without a place, says nothing
-/// of the others.
-fn is_refusal(answer: &StoreAnswer) -> bool {
-    matches!(answer, Err(error) if !matches!(error, StoreError::Unreadable | StoreError::NoPlace))
+/// of the others, and what was counted before is answered by a store that works.
+fn is_failure(answer: &StoreAnswer) -> bool {
+    use StoreError::{AlreadyCounted, NoPlace, Unreadable};
+    matches!(answer, Err(error) if !matches!(error, Unreadable | NoPlace | AlreadyCounted))
 }
 
 #[cfg(test)]
@@ -94,7 +95,7 @@ mod tests {
     use pyzord_core::{Digest, Record};
 
     fn call(op: StoreOp) -> StoreCall {
-        StoreCall { digest: Digest::new([1; 20]), op }
+        StoreCall::new(Digest::new([1; 20]), op)
     }
 
     #[test]
@@ -109,8 +110,15 @@ mod tests {
         }
         assert_eq!(outcomes.failing_reads(), None);
         assert_eq!(outcomes.failing_counts(), Some(FailingCalls { since: at(5), latest: at(6) }));
-        outcomes.executed(&[count], &[Err(StoreError::Unreadable)], || at(7));
-        assert_eq!(outcomes.failing_counts(), None, "the store works");
+        for error in [StoreError::Unreadable, StoreError::NoPlace, StoreError::AlreadyCounted] {
+            outcomes.executed(&[count], &[Err(error)], || at(7));
+            assert_eq!(outcomes.failing_counts(), None, "the store works");
+            for failure in [StoreError::Unknown, StoreError::Unsettled] {
+                outcomes.executed(&[count], &[Err(failure)], || at(7));
+                assert!(outcomes.failing_counts().is_some(), "{failure:?}");
+            }
+        }
+        outcomes.executed(&[count], &[good], || at(7));
         outcomes.executed(&[read], &[Err(StoreError::Unavailable)], || at(8));
         assert_eq!(outcomes.failing_reads(), Some(FailingCalls { since: at(8), latest: at(8) }));
         outcomes.executed(&[count], &[good], || at(9));

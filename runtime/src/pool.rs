@@ -308,6 +308,7 @@ impl<'a, S: Store> Executor<'a, S> {
             Ok(Err(reason)) => self.responder.ignored(reason),
             Err(_) => {
                 self.responder.batch_lost();
+                batch.abandon(&self.responder.server);
                 batch = Batch::new();
             }
         }

@@ -42,7 +42,8 @@ impl Responder<'_> {
 
     /// Has the store execute calls. Returns whether it has given its answers.
     ///
-    /// A panic of the store fails the batch: its clients get 500, and no signed count stays in flight.
+    /// A panic of the store fails the batch: its clients get 500. What it asked for may have been counted, so that no copy
+    /// of a signed count is.
     #[must_use = "without answers the requests have failed"]
     pub(crate) fn execute(
         &self,
@@ -74,7 +75,7 @@ impl Responder<'_> {
         if executed {
             asked.resolve(&self.server, answers)
         } else {
-            asked.fail(&self.server, StoreError::Unavailable)
+            asked.fail(&self.server, StoreError::Unknown)
         }
     }
 

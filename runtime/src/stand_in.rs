@@ -163,15 +163,10 @@ impl<S> Post<'_, S> {
         let mut refused = 0;
         vitals.give_up(beat, |asked| {
             refused = asked.waiting();
-            let answered = asked.give_up(unknown());
+            let answered = asked.fail(&responder.server, StoreError::Unknown);
             responder.send(&answered);
             answered
         });
         refused
     }
-}
-
-/// The error of a call that the store may execute later.
-const fn unknown() -> StoreError {
-    StoreError::Unavailable
 }

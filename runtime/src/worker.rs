@@ -163,7 +163,8 @@ impl<'a, S: Store> Worker<'a, S> {
             received != Received::Nothing
         }));
         served.unwrap_or_else(|_| {
-            self.batch = Batch::new();
+            // If the panic came before the store was asked, the batch is still here, and nothing of it is counted.
+            mem::take(&mut self.batch).abandon(&self.responder.server);
             self.responder.batch_lost();
             true
         })

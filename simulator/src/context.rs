@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) cleanup: Option<CleanupAge>,
     /// Signed counts that the server remembers.
     pub(crate) copies: usize,
+    /// Whether the database keeps the marks of signed counts. A local one does not.
+    pub(crate) marks: bool,
     /// Requests per host; `None` for no limit.
     pub(crate) requests: Option<Rate>,
     /// Answered wrong signatures per host; `None` for no limit.
@@ -70,10 +72,12 @@ impl Context {
             buffer: random.pick(&[16, 256]),
             cleanup: CleanupAge::from_seconds(random.pick(&[0, 60, 3600, 259_200, 10_368_000])),
             copies: random.pick(&[0, 65_536, 65_536]),
+            marks: !plan.seed.is_multiple_of(4) && plan.sabotage != Some(Sabotage::TakesUnknownForRefused),
             requests: random.pick(&[None, rate(1, 40), rate(10, 60)]),
             failures: random.pick(&[None, rate(1, 20), rate(5, 50)]),
         };
-        let guard = GuardModel::new(config.copies != 0, config.requests, config.failures);
+        let config = Config { marks: config.marks && config.connections > 0, ..config };
+        let guard = GuardModel::new(config.copies != 0, config.marks, config.requests, config.failures);
         Self {
             clock: Clock::default(),
             random,

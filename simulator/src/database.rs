@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pyzord_core::{
-    CleanupAge, Digest, MemoryStore, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError,
+    CleanupAge, Digest, Mark, MemoryStore, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError,
     StoreFailure, StoreOp, Task, Tick, UnixTime,
 };
 
@@ -22,6 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(crate) struct Database {
     records: MemoryStore,
+    /// The marks of signed counts, which survive restarts of the server.
+    marks: BTreeMap<Mark, Tick>,
     /// The records after a power failure.
     disk: MemoryStore,
     /// The records at the beginning of the running sync, here and in the model.
@@ -56,6 +58,7 @@ impl Database {
         Self {
             disk: records.clone(),
             records,
+            marks: BTreeMap::new(),
             syncing: None,
             dirty: false,
             health: Health::Healthy,
@@ -139,12 +142,17 @@ impl Database {
             if *applied && call.op == StoreOp::Read && context.has(Sabotage::StaleReads) {
                 answers.push(Ok(Record::default()));
             } else if *applied {
-                self.records.execute(now, &[*call], &mut answers);
+                let keeps = context.config.marks && !context.has(Sabotage::ForgetsMarks);
+                if keeps && call.mark.is_some_and(|mark| self.is_marked(mark, now.tick)) {
+                    answers.push(Err(StoreError::AlreadyCounted));
+                } else {
+                    self.records.execute(now, &[StoreCall { mark: None, ..*call }], &mut answers);
+                }
             } else {
                 answers.push(Err(StoreError::Unavailable));
             }
             if context.has(Sabotage::CountsTwice) && *applied {
-                self.records.execute(now, &[*call], &mut Vec::new());
+                self.records.execute(now, &[StoreCall { mark: None, ..*call }], &mut Vec::new());
             }
         }
         context.note(|| {
@@ -155,7 +163,7 @@ impl Database {
             self.date_by_the_clock(now, calls);
         }
         context.checker.records.true_time = context.clock.true_wall();
-        context.checker.applied(now.wall, asked, calls, applied, |call| self.read(now, call))?;
+        context.checker.applied(now, asked, calls, applied, &answers, |call| self.read(now, call))?;
         Ok(answers)
     }
 
@@ -172,6 +180,12 @@ impl Database {
             tally.updated = Some(now.wall);
             self.records.put(call.digest, record);
         }
+    }
+
+    /// Makes a mark. Returns whether it was there.
+    fn is_marked(&mut self, mark: Mark, now: Tick) -> bool {
+        self.marks.retain(|_, made| now.since(*made) < Mark::LIFE);
+        self.marks.insert(mark, now).is_some()
     }
 
     #[expect(clippy::expect_used, reason = "`MemoryStore` answers every call, and never with an error")]

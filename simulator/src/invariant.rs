@@ -33,8 +33,9 @@ pub enum Invariant {
     AcknowledgedIsCounted,
     /// Each received copy is counted at most once.
     NoExtraCounts,
-    /// A copy of a signed count within ten minutes is answered like the first one and not counted, from any address and
-    /// after a reload too.
+    /// A copy of a signed count within ten minutes is answered like the first one, from any address and after a reload too;
+    /// each of its digests is counted once, after failures and with lost answers too, and after restarts if the database
+    /// keeps marks.
     CopiesCountOnce,
     /// The server processes at most as many requests, and answers at most as many wrong signatures, of a host as the
     /// limits say.

@@ -113,6 +113,10 @@ pub enum Sabotage {
     ReloadForgetsCopies,
     /// Signed counts are remembered, but not their results: batches are resolved with the guard of another server.
     NeverSettles,
+    /// A call that may have been executed is taken for one that was not.
+    TakesUnknownForRefused,
+    /// The database promises to keep marks and does not.
+    ForgetsMarks,
     /// Each worker has a guard of its own, and batches are resolved with that of one of them.
     GuardPerWorker,
     /// There are no limits.

@@ -3,7 +3,7 @@
 use pyzord_simulator::{Invariant, Plan, Sabotage, minimise, run, trace};
 
 /// The most seeds per sabotage; most need few.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 600;
 
 fn violations(sabotage: Sabotage) -> impl Iterator<Item = (Plan, Invariant)> {
     let plans = (0..SEEDS).map(move |seed| Plan { sabotage: Some(sabotage), ..Plan::new(seed) });
@@ -31,7 +31,7 @@ macro_rules! sensitivity {
 sensitivity! {
     a_store_that_counts_twice: CountsTwice breaks EachCallCountsOnce;
     a_server_that_acknowledges_first: AcknowledgesFirst breaks AcknowledgedIsCounted;
-    a_server_that_resends_lost_batches: RepeatsLostBatches breaks NoExtraCounts;
+    a_server_that_resends_lost_batches: RepeatsLostBatches breaks NoExtraCounts or CopiesCountOnce;
     a_reload_that_mixes_policies: MixesPolicies breaks RepliesFollowTheRules or OnlyGrantedCalls;
     a_failed_reload_that_forgets: FailedReloadForgets breaks RepliesFollowTheRules or OnlyGrantedCalls;
     a_server_that_answers_twice: AnswersTwice breaks AnsweredOnce;
@@ -39,6 +39,8 @@ sensitivity! {
     a_server_that_counts_forbidden_reports: CountsForbidden breaks OnlyGrantedCalls;
     a_reload_that_forgets_copies: ReloadForgetsCopies breaks CopiesCountOnce or LimitsHold;
     a_guard_that_never_settles: NeverSettles breaks AnsweredOnce;
+    a_server_that_repeats_what_may_be_counted: TakesUnknownForRefused breaks CopiesCountOnce;
+    a_database_that_forgets_marks: ForgetsMarks breaks CopiesCountOnce;
     a_guard_per_worker: GuardPerWorker breaks CopiesCountOnce or AnsweredOnce or LimitsHold;
     a_server_without_limits: LimitsNobody breaks LimitsHold;
     a_limit_that_all_hosts_share: LimitsEverybody breaks AllWithinLimitsAreServed;
@@ -74,5 +76,6 @@ fn the_smallest_plan_breaks_the_same_invariant_and_has_a_trace() {
     assert!(smallest.phases < plan.phases && !smallest.without.is_empty());
     let (lines, outcome) = trace(&smallest);
     assert_eq!(outcome.unwrap_err().invariant, invariant);
-    assert!(!lines.is_empty() && lines.len() <= trace(&plan).0.len());
+    // It may be longer than that of the plan: a smaller plan draws other numbers.
+    assert!(!lines.is_empty());
 }

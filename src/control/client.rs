@@ -69,12 +69,12 @@ impl ControlClient {
 
 impl Store for ControlClient {
     fn execute(&mut self, _: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
-        let request = |StoreCall { digest, op }: &StoreCall| match op {
+        let request = |StoreCall { digest, op, .. }: &StoreCall| match op {
             StoreOp::Read => ControlRequest::Fetch(*digest),
             StoreOp::Report => ControlRequest::Report(*digest),
             StoreOp::Whitelist => ControlRequest::Whitelist(*digest),
         };
-        let read = |StoreCall { digest, op }: &StoreCall, reply: &str| match op {
+        let read = |StoreCall { digest, op, .. }: &StoreCall, reply: &str| match op {
             StoreOp::Read => parse_record(*digest, reply),
             // The answer to a count may be any record.
             StoreOp::Report | StoreOp::Whitelist => Ok(Record::default()),

@@ -143,7 +143,7 @@ impl Session {
 
     fn count(&mut self, digest: Digest, op: StoreOp) -> Answer {
         let mut answers = Vec::new();
-        self.database.execute(self.clock.now(), &[StoreCall { digest, op }], &mut answers);
+        self.database.execute(self.clock.now(), &[StoreCall::new(digest, op)], &mut answers);
         bulk::only(answers)??;
         self.counted += 1;
         Ok(String::new())

@@ -161,7 +161,7 @@ impl Look {
 
     /// Reads one record, which may be absent, and asks whether counts are accepted.
     fn probe(&mut self, now: Now) -> Result<(), StoreTrouble> {
-        let (mut answers, call) = (Vec::new(), StoreCall { digest: Digest::new([0; 20]), op: StoreOp::Read });
+        let (mut answers, call) = (Vec::new(), StoreCall::new(Digest::new([0; 20]), StoreOp::Read));
         self.store.execute(now, &[call], &mut answers);
         match answers.first() {
             // An unreadable record is an answer, too.

@@ -33,17 +33,17 @@ pub enum Action {
 /// A request has up to ten digests of one operation and is sent at the latest a second after its first digest was
 /// counted. A reply other than 200 is handled by its cause:
 ///
-/// - **No reply in time, but others since**: the request or its reply is lost. A signed request is sent again, three
-///   times in all, with the same bytes, so that a server that remembers signatures counts it once. An anonymous request
-///   is given up, because it may have been counted.
+/// - **No reply in time, but others since**: the request or its reply is lost. It may have been counted, so it is sent
+///   again only with an account, and to a server that says in its replies that it counts copies of a signed request once:
+///   with the same bytes, three times in all.
 /// - **No reply, and no other since**: the server is down. It is pinged about every time-out, and everything else waits.
-///   When it answers, pending requests are sent again, three times in all, signed or not.
-/// - **500**: the server's database failed. The request is sent again after 1, 2, 4 seconds and so on, seven times in
-///   all.
+///   When it answers, pending requests are sent again by the same rule.
+/// - **500**: the server's database failed. The request is sent again after 1, 2, 4 seconds and so on, seven times in all,
+///   by the same rule, or if the reply says that nothing was counted.
 /// - **Any other code**: the request is dropped.
 ///
-/// A request is signed anew if it is sent again more than half of
-/// [`MAX_CLOCK_DIFFERENCE`](crate::MAX_CLOCK_DIFFERENCE) after it was signed.
+/// A request that may have been counted keeps its bytes, and is given up when half of
+/// [`MAX_CLOCK_DIFFERENCE`](crate::MAX_CLOCK_DIFFERENCE) has passed since it was signed.
 ///
 /// Forwarded requests are marked, and [`Answered::counted`](crate::Answered::counted) leaves marked ones out, so no
 /// server forwards them again. Other implementations do not mark them: so no digest is forwarded to the host that it

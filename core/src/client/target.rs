@@ -25,7 +25,7 @@ use crate::time::{Now, Tick};
 const WINDOW: usize = 32;
 /// How often a request without a reply is sent.
 const UNANSWERED_TRIES: u32 = 3;
-/// How often a request that is answered with 500 is sent: for about a minute.
+/// How often a request that is answered with 500 is sent, if it may be repeated: for about a minute.
 const FAILED_TRIES: u32 = 7;
 /// The pause after the first 500.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub struct Totals {
     pub accepted: u64,
     /// The server refused them.
     pub refused: u64,
-    /// They were sent and not answered: whether they are counted is unknown.
+    /// They were sent, not answered, and not sent again: whether they are counted is unknown.
     pub unanswered: u64,
     /// They were dropped from a full queue.
     pub dropped: u64,
@@ -83,6 +83,8 @@ pub(super) struct Target {
     backoff: Backoff,
     /// When it last answered.
     heard: Option<Tick>,
+    /// Whether its last reply says that it counts copies of a signed request once.
+    copies_once: bool,
     /// Whether the log says that it is down.
     down_reported: bool,
     events: VecDeque<Event>,
@@ -112,6 +114,8 @@ struct PendingRequest {
     sent: Tick,
     to: Option<SocketAddr>,
     tries: u32,
+    /// Whether a try may have been counted.
+    doubtful: bool,
     due: Due,
 }
 
@@ -135,6 +139,7 @@ impl Target {
             state: State::Up,
             backoff: Backoff::new(),
             heard: None,
+            copies_once: false,
             down_reported: false,
             events: VecDeque::new(),
             refused_silent_until: Tick::default(),
@@ -173,17 +178,18 @@ impl Target {
         if let State::Down(Some((thread, to, _))) = self.state
             && (thread, to) == (reply.thread, from)
         {
-            self.answered(now);
+            self.answered(reply, now);
             return true;
         }
         let answers = |request: &PendingRequest| (request.thread, request.to) == (reply.thread, Some(from));
         let Some(index) = self.requests.iter().position(answers) else { return false };
-        self.answered(now);
+        self.answered(reply, now);
         let mut request = self.requests.swap_remove(index);
         let digests = request.digests.len() as u64;
+        request.doubtful &= !reply.uncounted;
         if reply.is_ok() {
             self.totals.accepted += digests;
-        } else if reply.is_temporary() && request.tries < FAILED_TRIES {
+        } else if reply.is_temporary() && request.tries < FAILED_TRIES && self.may_repeat(&request, now) {
             let pause = FIRST_PAUSE.saturating_mul(1 << (request.tries.max(1) - 1));
             request.due = Due::Send(now.after(pause));
             self.requests.push(request);
@@ -233,6 +239,7 @@ impl Target {
         datagram: &mut Vec<u8>,
     ) -> Option<TargetAction> {
         self.time_out(now.tick);
+        self.give_up(now.tick);
         if self.dropped_unreported > 0 && self.dropped_silent_until <= now.tick {
             self.dropped_silent_until = now.tick.after(DROPPED_PERIOD);
             let digests = core::mem::take(&mut self.dropped_unreported);
@@ -292,8 +299,10 @@ impl Target {
         let index = self.requests.iter().position(is_due).or_else(|| self.gather(now.tick, marks))?;
         let give_up = now.tick.after(self.timeout);
         let Self { requests, remote, .. } = self;
-        let fresh = requests.get(index)?.datagram.is_empty()
-            || now.tick.since(requests.get(index)?.signed) > SIGNED_FOR;
+        // What may have been counted is repeated with the same bytes only, or given up.
+        let fresh = requests.get(index).is_some_and(|request| {
+            request.datagram.is_empty() || !request.doubtful && request.is_stale(now.tick)
+        });
         let thread = fresh.then(|| unused(requests, marks));
         let request = requests.get_mut(index)?;
         if let Some(thread) = thread {
@@ -307,6 +316,7 @@ impl Target {
         request.to = Some(to);
         request.sent = now.tick;
         request.tries += 1;
+        request.doubtful = true;
         request.due = Due::TimeOut(give_up);
         datagram.extend_from_slice(&request.datagram);
         Some(TargetAction::Send(to))
@@ -328,6 +338,7 @@ impl Target {
             sent: now,
             to: None,
             tries: 0,
+            doubtful: false,
             due: Due::Send(now),
         });
         Some(self.requests.len() - 1)
@@ -341,7 +352,7 @@ impl Target {
         datagram: &mut Vec<u8>,
     ) -> Option<TargetAction> {
         let thread = unused(&self.requests, marks);
-        let message = Message { operation: Operation::Ping, digests: &[], thread, forwarded: false };
+        let message = Message { operation: Operation::Ping, digests: &[], thread, forwarded: true };
         message.write(&self.remote.credentials, now.wall, datagram);
         self.state = State::Down(Some((thread, to, now.tick.after(self.timeout))));
         Some(TargetAction::Send(to))
@@ -358,7 +369,7 @@ impl Target {
             self.report_down(Event::Down);
         }
         let signed = !self.remote.credentials.are_anonymous();
-        let (heard, totals) = (self.heard, &mut self.totals);
+        let (heard, copies_once, totals) = (self.heard, self.copies_once, &mut self.totals);
         let mut silent = false;
         self.requests.retain_mut(|request| {
             if !matches!(request.due, Due::TimeOut(at) if at <= now) {
@@ -366,7 +377,8 @@ impl Target {
             }
             let alive = heard.is_some_and(|heard| heard > request.sent);
             silent |= !alive;
-            let again = (signed || !alive) && request.tries < UNANSWERED_TRIES;
+            // If the server is silent, its next reply says whether it counts copies once.
+            let again = signed && (copies_once || !alive) && request.tries < UNANSWERED_TRIES;
             if again {
                 request.due = Due::Send(now);
             } else {
@@ -377,6 +389,28 @@ impl Target {
         if silent {
             self.fall_silent(now);
         }
+    }
+
+    /// Whether a request may be repeated: no try of it can have been counted, or the server counts its copies once.
+    fn may_repeat(&self, request: &PendingRequest, now: Tick) -> bool {
+        let signed = !self.remote.credentials.are_anonymous();
+        !request.doubtful || signed && self.copies_once && !request.is_stale(now)
+    }
+
+    /// Gives up requests that must not be repeated, so that no digest counts twice.
+    fn give_up(&mut self, now: Tick) {
+        let up = matches!(self.state, State::Up);
+        let mut requests = core::mem::take(&mut self.requests);
+        requests.retain(|request| {
+            let waits = matches!(request.due, Due::Send(_));
+            let given_up = waits && request.doubtful && (up || request.is_stale(now));
+            let kept = !given_up || self.may_repeat(request, now);
+            if !kept {
+                self.totals.unanswered += request.digests.len() as u64;
+            }
+            kept
+        });
+        self.requests = requests;
     }
 
     /// Records that the server does not answer: it is pinged from now on.
@@ -395,13 +429,21 @@ impl Target {
     }
 
     /// Records that the server has answered.
-    fn answered(&mut self, now: Tick) {
+    fn answered(&mut self, reply: &Reply<'_>, now: Tick) {
         self.heard = Some(now);
+        self.copies_once = reply.copies_once;
         self.state = State::Up;
         self.backoff.succeeded();
         if core::mem::take(&mut self.down_reported) {
             self.events.push_back(Event::Back);
         }
+    }
+}
+
+impl PendingRequest {
+    /// Whether its signature is too old to be sent.
+    const fn is_stale(&self, now: Tick) -> bool {
+        now.since(self.signed).as_secs() > SIGNED_FOR.as_secs()
     }
 }
 

@@ -1,18 +1,15 @@
-//! Signed counts that were seen before: a captured one must not count again.
+//! Signed counts that were seen before: a captured one must not count again, and a failed one may be repeated.
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use super::lists::{Entry, List, Lists, Order};
+use super::signed_count::{Seen, SignedCount, is_counted};
 use crate::protocol::digest::Digest;
-use crate::protocol::signature::MAX_CLOCK_DIFFERENCE;
+use crate::store::{Mark, StoreAnswer};
 use crate::time::Tick;
 
-/// The validity of a signature: from the earliest to the latest moment that fits its `Time`, both included.
-const VALID: Duration = MAX_CLOCK_DIFFERENCE.saturating_mul(2).saturating_add(Duration::from_secs(1));
-
-/// Room beside the counted ones for those that wait for the store.
+/// Room beside the settled ones for those that wait for the store.
 const IN_FLIGHT: usize = 4096;
 
 /// Accounts share the memory by these groups, to which a keyed hash assigns them.
@@ -20,19 +17,6 @@ const GROUPS: usize = 1024;
 
 /// Expired entries that are removed for each new one: more than one, so that none of them takes the room of another.
 const REMOVALS: usize = 2;
-
-/// What is known of a signed count.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Seen {
-    /// It is new, or failed before: it is remembered from now on.
-    Never,
-    /// The store has not answered yet. The answer to the first copy answers this one, too.
-    InFlight,
-    /// It was counted.
-    Counted,
-    /// It is new, and all room is taken by counts in flight.
-    NoRoom,
-}
 
 /// The keyed hashes of a signed count, so that no client can choose which others it meets.
 #[derive(Clone, Copy, Debug)]
@@ -44,28 +28,29 @@ pub(super) struct Hashes {
 /// Remembers valid signatures. A signature stands for its whole request: it covers each header, and only the owner of
 /// a key can make one.
 ///
-/// All counts in flight are known, and the latest `most` counted ones. If there are more, the account with most of them
-/// loses its oldest: no account can push those of another out. The memory is reserved at once and never grows.
+/// All counts in flight are known, and the latest `most` settled ones: those that were counted, or may have been, at
+/// least in part. If there are more, the account with most of them loses its oldest: no account can push those of another
+/// out. The memory is reserved at once and never grows.
 #[derive(Clone, Debug)]
 pub(super) struct Copies {
     most: usize,
-    counted: usize,
+    settled: usize,
     /// The first entry of each hash's chain.
     chains: Vec<u32>,
     lists: Lists,
     /// All entries, the oldest first.
     by_age: List,
-    /// The counted ones of each group of accounts, the oldest first.
+    /// The settled ones of each group of accounts, in the order of their answers.
     groups: Vec<List>,
 }
 
 impl Copies {
-    /// Remembers `most` counted signatures; with 0 no memory is reserved.
+    /// Remembers `most` settled signatures; with 0 no memory is reserved.
     pub(super) fn new(most: usize) -> Self {
         let (room, groups) = if most == 0 { (0, 0) } else { (most.saturating_add(IN_FLIGHT), GROUPS) };
         Self {
             most,
-            counted: 0,
+            settled: 0,
             chains: vec![0; most],
             lists: Lists::with_room(room),
             by_age: List::default(),
@@ -73,15 +58,19 @@ impl Copies {
         }
     }
 
-    /// Returns what is known of a signature, and remembers it if it is new.
-    pub(super) fn look(&mut self, signature: Digest, hashes: Hashes, now: Tick) -> Seen {
+    /// Returns what is known of a signature whose request has so many digests, and remembers it if it is new.
+    pub(super) fn look(&mut self, signature: Digest, hashes: Hashes, digests: u8, now: Tick) -> Seen {
         let chain = place(hashes.signature, self.chains.len());
         let known = self.find(signature, chain);
-        match self.lists.entry(known).map(|entry| (entry.forget_at > now, entry.counted)) {
-            Some((true, true)) => return Seen::Counted,
-            Some((true, false)) => return Seen::InFlight,
-            Some((false, _)) => self.remove(known),
-            None => (),
+        if let Some(entry) = self.lists.entry(known) {
+            if entry.forget_at > now {
+                let seen = entry.count.seen(now);
+                if matches!(seen, Seen::Failed(_)) {
+                    self.ask_again(known, now);
+                }
+                return seen;
+            }
+            self.remove(known);
         }
         for _ in 0..REMOVALS {
             let oldest = self.by_age.first();
@@ -97,8 +86,9 @@ impl Copies {
             next_in_chain: self.chains.get(chain as usize).copied().unwrap_or_default(),
             chain,
             group: u16::try_from(place(hashes.account, self.groups.len())).unwrap_or(0),
-            counted: false,
-            forget_at: now.after(VALID),
+            settled: false,
+            forget_at: now.after(Mark::LIFE),
+            count: SignedCount::new(digests, now),
         };
         let Some(new) = self.lists.insert(entry) else { return Seen::NoRoom };
         if let Some(head) = self.chains.get_mut(chain as usize) {
@@ -108,25 +98,68 @@ impl Copies {
         Seen::Never
     }
 
-    /// Records whether a signed count was counted; one that failed is forgotten, so that it may be repeated.
-    pub(super) fn settle(&mut self, signature: Digest, hash: u64, counted: bool) {
+    /// Takes an entry in flight again.
+    fn ask_again(&mut self, which: u32, now: Tick) {
+        self.take_from_account(which);
+        if let Some(entry) = self.lists.entry_mut(which) {
+            entry.count.ask(now);
+        }
+    }
+
+    /// Records the store's answers to the counts of a request, each with the place of its digest. Returns whether it is
+    /// certain that all of its digests are counted. A request of which nothing is counted is forgotten.
+    pub(super) fn settle(
+        &mut self,
+        signature: Digest,
+        hash: u64,
+        mut answers: impl Iterator<Item = (u8, StoreAnswer)>,
+    ) -> bool {
         let known = self.find(signature, place(hash, self.chains.len()));
-        if !counted {
+        let Some(entry) = self.lists.entry_mut(known) else {
+            return answers.all(|(_, answer)| is_counted(answer));
+        };
+        entry.count.settle(answers);
+        let (all, none) = (entry.count.is_counted(), entry.count.is_uncounted());
+        if none {
             self.remove(known);
-            return;
+        } else {
+            self.add_to_account(known);
         }
-        let Some(entry) = self.lists.entry_mut(known).filter(|entry| !entry.counted) else { return };
-        entry.counted = true;
+        all
+    }
+
+    /// Records what became of a count that was [`Unknown`](crate::StoreError::Unknown).
+    pub(super) fn settle_late(&mut self, mark: Mark, hash: u64, answer: StoreAnswer) {
+        let known = self.find(mark.signature, place(hash, self.chains.len()));
+        let Some(entry) = self.lists.entry_mut(known) else { return };
+        entry.count.settle_late(mark.place, answer);
+        if entry.count.is_uncounted() {
+            self.remove(known);
+        }
+    }
+
+    fn add_to_account(&mut self, which: u32) {
+        let Some(entry) = self.lists.entry_mut(which).filter(|entry| !entry.settled) else { return };
+        entry.settled = true;
         if let Some(group) = self.groups.get_mut(usize::from(entry.group)) {
-            self.lists.push(group, Order::Account, known);
-            self.counted += 1;
+            self.lists.push(group, Order::Account, which);
+            self.settled += 1;
         }
-        if self.counted > self.most {
+        if self.settled > self.most {
             self.forget_one();
         }
     }
 
-    /// Forgets the oldest counted entry of the group that has most of them. Entries in flight stay.
+    fn take_from_account(&mut self, which: u32) {
+        let Some(entry) = self.lists.entry_mut(which).filter(|entry| entry.settled) else { return };
+        entry.settled = false;
+        if let Some(group) = self.groups.get_mut(usize::from(entry.group)) {
+            self.lists.unlink(group, Order::Account, which);
+            self.settled -= 1;
+        }
+    }
+
+    /// Forgets the oldest settled entry of the group that has most of them. Entries in flight stay.
     fn forget_one(&mut self) {
         let largest = self.groups.iter().max_by_key(|group| group.len());
         self.remove(largest.map_or(0, List::first));
@@ -141,15 +174,9 @@ impl Copies {
     }
 
     fn remove(&mut self, which: u32) {
-        let Some(Entry { chain, group, counted, next_in_chain, .. }) = self.lists.entry(which).copied()
-        else {
-            return;
-        };
+        self.take_from_account(which);
+        let Some(&Entry { chain, next_in_chain, .. }) = self.lists.entry(which) else { return };
         self.lists.unlink(&mut self.by_age, Order::Age, which);
-        if let Some(group) = self.groups.get_mut(usize::from(group)).filter(|_| counted) {
-            self.lists.unlink(group, Order::Account, which);
-            self.counted -= 1;
-        }
         let Some(head) = self.chains.get_mut(chain as usize) else { return };
         if *head == which {
             *head = next_in_chain;
@@ -174,7 +201,17 @@ fn place(hash: u64, places: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::places::Places;
+    use super::super::signed_count::LOST_AFTER;
     use super::*;
+    use crate::record::Record;
+    use crate::store::StoreError;
+    use core::time::Duration;
+
+    const OK: StoreAnswer = Ok(Record::EMPTY);
+    const AWAY: StoreAnswer = Err(StoreError::Unavailable);
+    const UNKNOWN: StoreAnswer = Err(StoreError::Unknown);
+    const UNSETTLED: StoreAnswer = Err(StoreError::Unsettled);
 
     fn at(seconds: u64) -> Tick {
         Tick::new(Duration::from_secs(seconds))
@@ -191,12 +228,43 @@ mod tests {
         Hashes { signature: u64::from(number.wrapping_mul(0x9e37_79b9) >> 20), account }
     }
 
-    fn look(copies: &mut Copies, number: u32, account: u64, now: Tick) -> Seen {
-        copies.look(signature(number), hashes(number, account), now)
+    fn places(of: &[u8]) -> Places {
+        let mut places = Places::default();
+        of.iter().for_each(|place| places.insert(*place));
+        places
     }
 
+    /// Looks for a request of one digest.
+    fn look(copies: &mut Copies, number: u32, account: u64, now: Tick) -> Seen {
+        look_at(copies, number, account, 1, now)
+    }
+
+    fn look_at(copies: &mut Copies, number: u32, account: u64, digests: u8, now: Tick) -> Seen {
+        copies.look(signature(number), hashes(number, account), digests, now)
+    }
+
+    /// Settles the only digest of a request.
     fn settle(copies: &mut Copies, number: u32, counted: bool) {
-        copies.settle(signature(number), hashes(number, 0).signature, counted);
+        let settled = settle_all(copies, number, &[if counted { OK } else { AWAY }]);
+        assert_eq!(settled, counted);
+    }
+
+    /// Settles the places from 0 on.
+    fn settle_all(copies: &mut Copies, number: u32, answers: &[StoreAnswer]) -> bool {
+        settle_some(copies, number, (0..).zip(answers.iter().copied()))
+    }
+
+    fn settle_some(
+        copies: &mut Copies,
+        number: u32,
+        answers: impl Iterator<Item = (u8, StoreAnswer)>,
+    ) -> bool {
+        copies.settle(signature(number), hashes(number, 0).signature, answers)
+    }
+
+    fn settle_late(copies: &mut Copies, number: u32, place: u8, answer: StoreAnswer) {
+        let mark = Mark { signature: signature(number), place };
+        copies.settle_late(mark, hashes(number, 0).signature, answer);
     }
 
     fn count(copies: &mut Copies, number: u32, account: u64, now: Tick) {
@@ -235,8 +303,81 @@ mod tests {
                 assert!(!is_known(&mut copies, number - most));
                 assert!(is_known(&mut copies, number - most + 1));
             }
-            assert_eq!(copies.counted, most as usize);
+            assert_eq!(copies.settled, most as usize);
         }
+    }
+
+    /// A failed count was forgotten as a whole, so its repeat counted again what was counted.
+    #[test]
+    fn what_was_counted_and_what_may_have_been_is_not_counted_again() {
+        let mut copies = Copies::new(100);
+        assert_eq!(look_at(&mut copies, 1, 0, 4, at(0)), Seen::Never);
+        assert!(!settle_all(&mut copies, 1, &[OK, AWAY, UNSETTLED, UNKNOWN]));
+        assert_eq!(look_at(&mut copies, 1, 0, 4, at(1)), Seen::Failed(places(&[0, 3])));
+        let rest = [(1, OK), (2, Err(StoreError::AlreadyCounted))];
+        assert!(!settle_some(&mut copies, 1, rest.into_iter()));
+        assert_eq!(look_at(&mut copies, 1, 0, 4, at(2)), Seen::Unknown);
+        settle_late(&mut copies, 1, 3, OK);
+        assert_eq!(look_at(&mut copies, 1, 0, 4, at(3)), Seen::Counted);
+    }
+
+    /// What the store answers to the next copy depends on whether it may have counted this one.
+    #[test]
+    fn what_the_store_may_have_counted_is_known_as_a_repeat() {
+        let mut copies = Copies::new(100);
+        for answer in [UNSETTLED, AWAY] {
+            assert!(matches!(look(&mut copies, 1, 0, at(0)), Seen::Never | Seen::Failed(_)));
+            assert!(!settle_all(&mut copies, 1, &[answer]));
+            assert_eq!(look(&mut copies, 1, 0, at(1)), Seen::Failed(Places::default()), "{answer:?}");
+            assert_eq!(look(&mut copies, 1, 0, at(1)), Seen::InFlight);
+            assert!(!settle_all(&mut copies, 1, &[AWAY]));
+        }
+    }
+
+    #[test]
+    fn a_late_answer_settles_what_was_unknown() {
+        for (answer, expected) in [
+            (OK, Seen::Counted),
+            (AWAY, Seen::Never),
+            (UNSETTLED, Seen::Failed(Places::default())),
+            (UNKNOWN, Seen::Unknown),
+        ] {
+            let mut copies = Copies::new(100);
+            assert_eq!(look(&mut copies, 1, 0, at(0)), Seen::Never);
+            assert!(!settle_all(&mut copies, 1, &[UNKNOWN]));
+            assert_eq!(look(&mut copies, 1, 0, at(1)), Seen::Unknown);
+            settle_late(&mut copies, 1, 0, answer);
+            assert_eq!(look(&mut copies, 1, 0, at(2)), expected, "{answer:?}");
+        }
+        settle_late(&mut Copies::new(100), 1, 0, OK);
+    }
+
+    /// A batch that panicked kept its signatures in flight for as long as they were valid: without any answer.
+    #[test]
+    fn what_is_in_flight_for_too_long_may_have_been_counted() {
+        let mut copies = Copies::new(100);
+        assert_eq!(look(&mut copies, 1, 0, at(5)), Seen::Never);
+        assert_eq!(look(&mut copies, 1, 0, at(34)), Seen::InFlight);
+        assert_eq!(look(&mut copies, 1, 0, at(35)), Seen::Unknown);
+        assert!(settle_all(&mut copies, 1, &[OK]), "the answer came late");
+        assert_eq!(look(&mut copies, 1, 0, at(36)), Seen::Counted);
+    }
+
+    #[test]
+    fn a_repeat_in_flight_is_not_forgotten_and_what_is_unknown_is_forgotten_as_what_is_counted() {
+        let mut copies = Copies::new(2);
+        assert_eq!(look_at(&mut copies, 0, 0, 2, at(0)), Seen::Never);
+        assert!(!settle_all(&mut copies, 0, &[OK, AWAY]));
+        assert_eq!(look_at(&mut copies, 0, 0, 2, at(0)), Seen::Failed(places(&[0])));
+        for number in 1..10 {
+            assert_eq!(look(&mut copies, number, 0, at(0)), Seen::Never);
+            assert!(!settle_all(&mut copies, number, &[UNKNOWN]));
+        }
+        assert_eq!(look_at(&mut copies, 0, 0, 2, at(0)), Seen::InFlight);
+        assert_eq!((is_known(&mut copies, 7), is_known(&mut copies, 8)), (false, true));
+        assert!(settle_some(&mut copies, 0, [(1, OK)].into_iter()));
+        assert_eq!((is_known(&mut copies, 0), is_known(&mut copies, 8)), (true, false));
+        assert_eq!(copies.settled, 2);
     }
 
     #[test]
@@ -248,7 +389,7 @@ mod tests {
         assert!((4910..5000).all(|number| is_known(&mut copies, number)));
         // Ten thousand accounts get as much as there is.
         (5000..15_000).for_each(|number| count(&mut copies, number, number.into(), at(2)));
-        assert_eq!(copies.counted, 100);
+        assert_eq!(copies.settled, 100);
     }
 
     #[test]
@@ -266,6 +407,8 @@ mod tests {
         assert!((1..=room).all(|number| look(&mut copies, number, 0, at(0)) == Seen::InFlight));
         settle(&mut copies, 7, false);
         assert_eq!(look(&mut copies, room + 1, 0, at(0)), Seen::Never);
+        let lost = LOST_AFTER.as_secs();
+        assert_eq!(look(&mut copies, 1, 0, at(lost)), Seen::Unknown);
         // A batch that was lost keeps its room until its signatures have expired.
         assert_eq!(look(&mut copies, room + 2, 0, at(600)), Seen::NoRoom);
         assert_eq!(look(&mut copies, room + 2, 0, at(601)), Seen::Never);

@@ -69,7 +69,7 @@ pub struct Limits {
     pub ipv4_prefix: u8,
     /// The leading bits of an IPv6 address that make a network, 0 to 128; by default 56.
     pub ipv6_prefix: u8,
-    /// The number of signed reports and whitelistings that are remembered, in about 70 bytes each; by default 65,536,
+    /// The number of signed reports and whitelistings that are remembered, in about 110 bytes each; by default 65,536,
     /// and 0 for none. A copy of a remembered one, with the same signature, is not counted again. A signature is valid
     /// for ten minutes; with more signed counts in that time, the account that has most of them loses its oldest.
     pub signed_counts: usize,

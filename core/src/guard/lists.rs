@@ -2,10 +2,11 @@
 
 use alloc::vec::Vec;
 
+use super::signed_count::SignedCount;
 use crate::protocol::digest::Digest;
 use crate::time::Tick;
 
-/// A signed count. Entries are named by their number from 1; 0 is none.
+/// What is remembered of a signed count. Entries are named by their number from 1; 0 is none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) signature: Digest,
@@ -13,8 +14,10 @@ pub(super) struct Entry {
     /// The chain of the signature's hash, and the group of its account.
     pub(super) chain: u32,
     pub(super) group: u16,
-    pub(super) counted: bool,
+    /// Whether the store has answered, so that it is in its account's list.
+    pub(super) settled: bool,
     pub(super) forget_at: Tick,
+    pub(super) count: SignedCount,
 }
 
 /// The two lists that an entry may be in.

@@ -7,6 +7,8 @@ mod limits;
 mod lists;
 mod lock;
 mod networks;
+mod places;
+mod signed_count;
 mod table;
 
 use alloc::vec::Vec;
@@ -20,13 +22,15 @@ use siphasher::sip::SipHasher13;
 
 use crate::ignored::Ignored;
 use crate::protocol::digest::Digest;
+use crate::store::{StoreAnswer, StoreCall};
 use crate::time::Tick;
 use buckets::{Buckets, Verdict};
-pub(crate) use copies::Seen;
 use copies::{Copies, Hashes};
 pub use limits::{Limits, Rate};
 pub use lock::Lock;
 use networks::Networks;
+pub(crate) use places::Places;
+pub(crate) use signed_count::Seen;
 
 /// Exceeded limits that are kept for the log between two calls of [`Guard::take_exceeded`]: a flood must not fill the log.
 const MOST_REPORTS: usize = 8;
@@ -154,20 +158,33 @@ impl<L: Lock<GuardMemory>> Guard<L> {
         self.within(Limit::Failures, peer.map(|peer| peer.to_canonical()), now, Buckets::take)
     }
 
-    /// Returns what is known of a count that this account has signed. The signature is valid.
-    pub(crate) fn look(&self, account: &[u8], signature: Digest, now: Tick) -> Seen {
-        if self.limits.signed_counts == 0 {
-            return Seen::Never;
-        }
-        let hashes = Hashes { signature: self.hash(signature.as_bytes()), account: self.hash(account) };
-        self.memory.with(|memory| memory.copies.look(signature, hashes, now))
+    /// Whether signed counts are remembered.
+    pub(crate) const fn remembers(&self) -> bool {
+        self.limits.signed_counts > 0
     }
 
-    /// Records whether a signed count was counted.
-    pub(crate) fn settle(&self, signature: Digest, counted: bool) {
-        if self.limits.signed_counts > 0 {
-            let hash = self.hash(signature.as_bytes());
-            self.memory.with(|memory| memory.copies.settle(signature, hash, counted));
+    /// Returns what is known of a count of so many digests that this account has signed. The signature is valid.
+    pub(crate) fn look(&self, account: &[u8], signature: Digest, digests: usize, now: Tick) -> Seen {
+        // No request has more digests.
+        let digests = u8::try_from(digests).unwrap_or(u8::MAX);
+        let hashes = Hashes { signature: self.hash(signature.as_bytes()), account: self.hash(account) };
+        self.memory.with(|memory| memory.copies.look(signature, hashes, digests, now))
+    }
+
+    /// Records the store's answers to the counts of a signed request, each with the place of its digest. Returns whether
+    /// it is certain that all of its digests are counted.
+    pub(crate) fn settle(&self, signature: Digest, answers: impl Iterator<Item = (u8, StoreAnswer)>) -> bool {
+        let hash = self.hash(signature.as_bytes());
+        self.memory.with(|memory| memory.copies.settle(signature, hash, answers))
+    }
+
+    /// Records what became of calls whose requests were failed with [`StoreError::Unknown`](crate::StoreError::Unknown)
+    /// while the store still worked on them.
+    pub(crate) fn settle_late(&self, calls: &[StoreCall], answers: &[StoreAnswer]) {
+        let marked = calls.iter().zip(answers).filter_map(|(call, answer)| Some((call.mark?, *answer)));
+        for (mark, answer) in marked {
+            let hash = self.hash(mark.signature.as_bytes());
+            self.memory.with(|memory| memory.copies.settle_late(mark, hash, answer));
         }
     }
 

@@ -64,9 +64,13 @@ impl Refusal {
             Self::Store(StoreError::NoPlace) => {
                 "Internal Server Error: The database has no place for this digest."
             }
-            Self::Store(StoreError::Unavailable) => {
-                "Internal Server Error: Database temporarily unavailable."
-            }
+            // The last one is no refusal; the words fit a store that gives it for a read.
+            Self::Store(
+                StoreError::Unavailable
+                | StoreError::Unknown
+                | StoreError::Unsettled
+                | StoreError::AlreadyCounted,
+            ) => "Internal Server Error: Database temporarily unavailable.",
             Self::NotImplemented => "Not implemented: Requested operation is not implemented.",
             Self::Version => "Version Not Supported: ",
         }

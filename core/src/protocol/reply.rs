@@ -4,6 +4,11 @@ use crate::protocol::header::{Header, HeaderBlock};
 use crate::protocol::request::MAX_REQUEST;
 use crate::protocol::thread::Thread;
 
+/// The header by which a server says that it counts copies of a signed request once.
+pub(crate) const COPIES_ONCE: (&str, &str) = ("Copies", "once");
+/// The header by which a server says that it has counted nothing of a request, and never will.
+pub(crate) const UNCOUNTED: (&str, &str) = ("Counted", "none");
+
 /// A server's reply to a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -16,6 +21,11 @@ pub struct Reply<'a> {
     pub thread: Thread,
     /// `Count` and `WL-Count` of a check, a pong or an info.
     pub counts: Option<(u64, u64)>,
+    /// `Copies: once`: the server counts copies of a signed request once. Replies to forwarded requests say so.
+    pub copies_once: bool,
+    /// `Counted: none`: the server has counted none of the request's digests, and never will. Replies to forwarded
+    /// requests say so.
+    pub uncounted: bool,
 }
 
 /// A datagram is not a reply: `Code`, `Diag`, `PV` or `Thread` is missing, or `Code` or `Thread` is out of range.
@@ -33,8 +43,9 @@ impl<'a> Reply<'a> {
     /// A header is missing that the Python client insists on.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, Incomplete> {
         let datagram = datagram.get(..MAX_REQUEST).unwrap_or(datagram);
-        const NAMES: [&str; 6] = ["Code", "Diag", "PV", "Thread", "Count", "WL-Count"];
-        let mut values = [None; 6];
+        const NAMES: [&str; 8] =
+            ["Code", "Diag", "PV", "Thread", "Count", "WL-Count", COPIES_ONCE.0, UNCOUNTED.0];
+        let mut values = [None; 8];
         for header in HeaderBlock::new(datagram).iter() {
             let slot = NAMES.iter().zip(&mut values).find(|(name, _)| header.is(name));
             if let Some((_, slot)) = slot {
@@ -42,8 +53,13 @@ impl<'a> Reply<'a> {
                 slot.get_or_insert(value);
             }
         }
-        let [Some(code), Some(diag), Some(_version), Some(thread), reports, whitelists] = values else {
+        let [Some(code), Some(diag), Some(_version), Some(thread), reports, whitelists, copies, counted] =
+            values
+        else {
             return Err(Incomplete);
+        };
+        let says = |value: Option<&[u8]>, (_, said): (_, &str)| {
+            value.map(<[u8]>::trim_ascii) == Some(said.as_bytes())
         };
         let number =
             |value: &[u8]| -> Option<u64> { core::str::from_utf8(value.trim_ascii()).ok()?.parse().ok() };
@@ -52,6 +68,8 @@ impl<'a> Reply<'a> {
             diag,
             thread: Thread::parse(thread).ok_or(Incomplete)?,
             counts: reports.and_then(number).zip(whitelists.and_then(number)),
+            copies_once: says(copies, COPIES_ONCE),
+            uncounted: says(counted, UNCOUNTED),
         })
     }
 
@@ -97,6 +115,11 @@ mod tests {
         let bare =
             Reply::parse(b"code: 403\r\ndiag: No: way\r\npv: 9\r\nthread: 1024\r\ncount: x\r\n").unwrap();
         assert_eq!((bare.code, bare.diag, bare.counts), (403, &b"No: way"[..], None));
+        assert!(!bare.copies_once && !bare.uncounted);
+        let told =
+            Reply::parse(b"Code: 500\nDiag: x\nPV: 2.1\nThread: 1024\nCopies: once\nCounted: none\n\n")
+                .unwrap();
+        assert!(told.copies_once && told.uncounted);
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::protocol::header::lines;
 use crate::protocol::refusal::Refusal;
+use crate::protocol::reply::{COPIES_ONCE, UNCOUNTED};
 use crate::record::{Record, Tally};
 use crate::time::UnixTime;
 
@@ -36,8 +37,23 @@ pub(crate) const fn budget(request: usize) -> usize {
     (request + WIRE_OVERHEAD) * 3 - WIRE_OVERHEAD
 }
 
+/// What the reply to a forwarded request says to the server that forwards.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Assurance {
+    /// Copies of a signed request count once.
+    pub(crate) copies_once: bool,
+    /// Nothing of the request was counted, or will be.
+    pub(crate) uncounted: bool,
+}
+
 /// Appends a reply of at most `budget` bytes.
-pub(crate) fn write_reply(out: &mut Vec<u8>, outcome: Outcome, thread: Option<&[u8]>, budget: usize) {
+pub(crate) fn write_reply(
+    out: &mut Vec<u8>,
+    outcome: Outcome,
+    thread: Option<&[u8]>,
+    assurance: Assurance,
+    budget: usize,
+) {
     let start = out.len();
     match outcome {
         Ok(success) => {
@@ -49,6 +65,18 @@ pub(crate) fn write_reply(out: &mut Vec<u8>, outcome: Outcome, thread: Option<&[
             if out.len() - start >= budget {
                 out.truncate(start);
                 write_head(out, refusal.code(), refusal.short_diag(), thread);
+            }
+        }
+    }
+    let Assurance { copies_once, uncounted } = assurance;
+    for (name, value) in [(copies_once, COPIES_ONCE), (uncounted, UNCOUNTED)]
+        .into_iter()
+        .filter_map(|(said, header)| said.then_some(header))
+    {
+        // With `: `, the line feed, and the one that ends the reply.
+        if out.len() - start + name.len() + value.len() + 4 <= budget {
+            for part in [name, ": ", value, "\n"] {
+                out.extend_from_slice(part.as_bytes());
             }
         }
     }
@@ -109,7 +137,7 @@ mod tests {
 
     fn reply(outcome: Outcome, thread: Option<&[u8]>, request: usize) -> String {
         let mut out = Vec::new();
-        write_reply(&mut out, outcome, thread, budget(request));
+        write_reply(&mut out, outcome, thread, Assurance::default(), budget(request));
         assert!(out.len() <= budget(request), "{} bytes for {request}", out.len());
         String::from_utf8(out).unwrap()
     }

@@ -33,8 +33,8 @@ pub struct Batch<P = SocketAddr> {
 
 /// A batch that has ended: its calls are put to the store, or its requests are refused.
 ///
-/// Signed counts in it are in flight: until it is resolved or failed, copies of them are ignored. A batch that is lost,
-/// in a panic say, leaves them so until their signatures expire; [`fail`](Self::fail) it instead.
+/// Signed counts in it are in flight: until it is resolved or failed, copies of them are ignored. After half a minute a
+/// batch counts as lost, by a panic say: then copies are refused, as they may have been counted.
 #[derive(Debug)]
 #[must_use = "requests that are dropped here are never answered"]
 pub struct Asked<P = SocketAddr> {
@@ -93,6 +93,11 @@ impl<P> Batch<P> {
     /// Ends the batch: no more datagrams are accepted.
     pub fn ask(self) -> Asked<P> {
         Asked { ready: self.ready, waiting: self.waiting, place: self.place }
+    }
+
+    /// Drops the batch after a panic. The store was not asked, so that the next copy of a signed count is counted.
+    pub fn abandon<L: Lock<GuardMemory>>(mut self, server: &Server<L>) {
+        self.waiting.refuse(StoreError::Unavailable, &server.guard, &Cell::new(0));
     }
 
     /// Moves the requests that wait for the store into `spare`, which must be empty and lends its buffers, and ends that
@@ -161,15 +166,24 @@ impl<P: Peer> Batch<P> {
             self.ready.push_ready(arrival, operation, digests);
             return Ok(());
         };
-        let signature = signature_of_count(arrival.request, op);
-        let user = arrival.request.user;
-        match signature.map_or(Seen::Never, |signature| server.guard.look(user, signature, now)) {
-            Seen::Never => self.waiting.push_waiting(arrival, operation, op, digests, signature),
+        let guard = &server.guard;
+        let signature = signature_of_count(arrival.request, op).filter(|_| guard.remembers());
+        let (user, count) = (arrival.request.user, self.waiting.digests.len() - digests);
+        let seen = signature.map_or(Seen::Never, |signature| guard.look(user, signature, count, now));
+        match seen {
+            Seen::Never => self.waiting.push_waiting(arrival, operation, op, digests, signature, None),
+            Seen::Failed(done) => {
+                self.waiting.push_waiting(arrival, operation, op, digests, signature, Some(done));
+            }
             Seen::Counted => {
                 // A copy of what was counted is answered as the first one was, and not counted.
                 let start = self.ready.digests.len();
                 self.ready.digests.extend(self.waiting.digests.drain(digests..));
                 self.ready.push_ready(arrival, operation, start);
+            }
+            Seen::Unknown => {
+                self.waiting.digests.truncate(digests);
+                self.ready.push_refused(arrival, Refusal::Store(StoreError::Unknown));
             }
             Seen::InFlight => {
                 self.waiting.digests.truncate(digests);
@@ -229,27 +243,23 @@ impl<P> Asked<P> {
         if answers.len() > self.calls().len() {
             bug(&bugs, "the store has given more answers than it was asked for");
         }
-        self.waiting.conclude(answers, &bugs, |signature, counted| server.guard.settle(signature, counted));
-        self.answer(bugs)
+        self.waiting.conclude(answers, &server.guard, &bugs);
+        self.answer(server, bugs)
     }
 
-    /// Refuses all requests that wait for the store: it was not asked, or has failed as a whole. Their signed counts are
-    /// forgotten, so the next copy is counted.
+    /// Refuses all requests that wait for the store. [`StoreError::Unavailable`]: it was not asked, and the next copy of a
+    /// signed count is counted. [`StoreError::Unknown`]: it may have counted, and no copy is; if it may still count, call
+    /// [`Answered::settle`] when it has answered.
     pub fn fail<L: Lock<GuardMemory>>(mut self, server: &Server<L>, error: StoreError) -> Answered<P> {
-        self.waiting.refuse(Refusal::Store(error), |signature| server.guard.settle(signature, false));
-        self.answer(Cell::new(0))
+        let bugs = Cell::new(0);
+        self.waiting.refuse(error, &server.guard, &bugs);
+        self.answer(server, bugs)
     }
 
-    /// Refuses all requests that wait for the store, which takes too long and may still count them. Their signed counts
-    /// stay in flight until [`Answered::settle`].
-    pub fn give_up(mut self, error: StoreError) -> Answered<P> {
-        self.waiting.refuse(Refusal::Store(error), |_| ());
-        self.answer(Cell::new(0))
-    }
-
-    fn answer(mut self, bugs: Cell<u64>) -> Answered<P> {
-        self.ready.write(&bugs);
-        self.waiting.write(&bugs);
+    fn answer<L: Lock<GuardMemory>>(mut self, server: &Server<L>, bugs: Cell<u64>) -> Answered<P> {
+        let copies_once = server.guard.remembers();
+        self.ready.write(copies_once, &bugs);
+        self.waiting.write(copies_once, &bugs);
         Answered { ready: self.ready, waiting: self.waiting, bugs }
     }
 }
@@ -265,8 +275,9 @@ impl<P> Answered<P> {
         usage([&self.ready, &self.waiting], &self.bugs)
     }
 
-    /// Returns what was counted and may be forwarded to other servers, with an item for each time a digest was counted.
-    /// Requests that another server has forwarded are left out.
+    /// Returns what was counted and may be forwarded to other servers, with an item for each time a digest was counted,
+    /// also in a request that was refused because others of its digests were not. Requests that another server has
+    /// forwarded are left out.
     pub fn counted(&self) -> impl Iterator<Item = Counted>
     where
         P: Peer,
@@ -274,10 +285,11 @@ impl<P> Answered<P> {
         self.waiting.counted(&self.bugs)
     }
 
-    /// Records which signed counts of a batch that was [given up](Asked::give_up) were counted all the same. `answers` are
-    /// the store's late answers to all calls; without them, no count is.
+    /// Records what became of the signed counts of a batch that was [failed](Asked::fail) with [`StoreError::Unknown`]
+    /// while the store worked on it. `answers` are the store's late answers to all calls. Call it once; until then, and
+    /// where an answer is missing, no copy of such a request counts.
     pub fn settle<L: Lock<GuardMemory>>(&self, server: &Server<L>, answers: &[StoreAnswer]) {
-        self.waiting.settle(answers, |signature, counted| server.guard.settle(signature, counted));
+        server.guard.settle_late(self.waiting.calls(), answers);
     }
 
     /// Returns the number of internal errors so far. Read it after the other methods, which find some of them. Any is a

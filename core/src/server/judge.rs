@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::guard::Places;
 use crate::ignored::Ignored;
 use crate::policy::{OpSet, Policy};
 use crate::protocol::digest::Digest;
@@ -12,7 +13,7 @@ use crate::protocol::request::{ANONYMOUS, MAX_REQUEST, Request};
 use crate::protocol::signature::{BadSignature, verify};
 use crate::protocol::write::{Outcome, Success};
 use crate::record::Record;
-use crate::store::{StoreAnswer, StoreCall, StoreOp};
+use crate::store::{Mark, StoreAnswer, StoreCall, StoreError, StoreOp};
 use crate::time::UnixTime;
 
 /// Parses a datagram. One that is too long is parsed as far as it is read, so that its refusal has its `Thread`.
@@ -92,13 +93,25 @@ pub(super) fn collect_digests(
     if missing { Err(Refusal::NoDigest) } else { Ok(()) }
 }
 
-/// Returns the calls of a request: a read of its first digest, or a count of each, repeated ones each time.
-pub(super) fn calls(op: StoreOp, digests: &[Digest]) -> impl Iterator<Item = StoreCall> {
+/// Returns the calls of a request: a read of its first digest, or a count of each, repeated ones each time, but for those
+/// at places that are `done`. Counts of a signed request have marks.
+pub(super) fn calls(
+    op: StoreOp,
+    digests: &[Digest],
+    signature: Option<Digest>,
+    done: Places,
+) -> impl Iterator<Item = StoreCall> {
     let count = match op {
         StoreOp::Read => 1,
         StoreOp::Report | StoreOp::Whitelist => usize::MAX,
     };
-    digests.iter().take(count).map(move |digest| StoreCall { digest: *digest, op })
+    let places = (0..=u8::MAX).chain(core::iter::repeat(u8::MAX));
+    let wanted = digests.iter().zip(places).take(count).filter(move |(_, place)| !done.contains(*place));
+    wanted.map(move |(digest, place)| StoreCall {
+        digest: *digest,
+        op,
+        mark: signature.map(|signature| Mark { signature, place }),
+    })
 }
 
 /// Returns the signature by which copies of a signed count are recognized; `None` for other requests, whose copies do
@@ -127,13 +140,14 @@ pub(super) const fn conclude_without_store(operation: Operation) -> Outcome {
 
 /// Returns the outcome of a request from the store's answers to its calls.
 ///
-/// One failed count refuses the whole request though others counted: a client that repeats the request counts those
-/// again, which is better than spam that is never counted.
+/// One failed count refuses the whole request though others counted: a client that repeats a request without a signature
+/// counts those again, which is better than spam that is never counted.
 pub(super) fn conclude(operation: Operation, answers: &[StoreAnswer]) -> Outcome {
     let mut first = None;
     for answer in answers {
         match answer {
             Ok(record) => first = first.or(Some(record)),
+            Err(StoreError::AlreadyCounted) => (),
             Err(error) => return Err(Refusal::Store(*error)),
         }
     }

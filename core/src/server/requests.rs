@@ -5,11 +5,12 @@ use core::cell::Cell;
 use core::ops::Range;
 
 use crate::counted::Counted;
+use crate::guard::{Guard, GuardMemory, Lock, Places};
 use crate::protocol::digest::Digest;
 use crate::protocol::operation::Operation;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::request::Request;
-use crate::protocol::write::{Outcome, budget, write_reply};
+use crate::protocol::write::{Assurance, Outcome, budget, write_reply};
 use crate::server::judge::{calls, conclude, conclude_without_store};
 use crate::server::peer::Peer;
 use crate::server::usage::Usage;
@@ -24,6 +25,8 @@ pub(super) struct Requests<P> {
     text: Vec<u8>,
     pub(super) digests: Vec<Digest>,
     calls: Vec<StoreCall>,
+    /// For each call whether it has counted, so that it is forwarded.
+    counted: Vec<bool>,
     replies: Vec<u8>,
 }
 
@@ -51,9 +54,13 @@ struct Fate {
     operation: Option<Operation>,
     /// The signature of a signed count, by which a copy is known.
     signature: Option<Digest>,
+    /// Whether it is the repeat of a signed count that failed.
+    repeated: bool,
     /// What the store is asked for it.
     calls: Span,
     outcome: Outcome,
+    /// Whether the store has failed, and nothing was counted, by this copy or an earlier one.
+    uncounted: bool,
 }
 
 /// A part of a buffer.
@@ -82,6 +89,7 @@ impl<P> Default for Requests<P> {
             text: Vec::new(),
             digests: Vec::new(),
             calls: Vec::new(),
+            counted: Vec::new(),
             replies: Vec::new(),
         }
     }
@@ -98,19 +106,16 @@ impl<P> Requests<P> {
 
     /// Adds a refused request.
     pub(super) fn push_refused(&mut self, arrival: Arrival<'_, P>, refusal: Refusal) {
-        let fate = Fate { operation: None, signature: None, calls: Span::default(), outcome: Err(refusal) };
-        self.push(arrival, self.digests.len(), fate);
+        self.push(arrival, self.digests.len(), Fate::without_store(Err(refusal)));
     }
 
     /// Adds a request that is answered without the store. Its digests are those from `digests` on.
     pub(super) fn push_ready(&mut self, arrival: Arrival<'_, P>, operation: Operation, digests: usize) {
-        let outcome = conclude_without_store(operation);
-        let fate = Fate { operation: None, signature: None, calls: Span::default(), outcome };
-        self.push(arrival, digests, fate);
+        self.push(arrival, digests, Fate::without_store(conclude_without_store(operation)));
     }
 
     /// Adds a request that asks the store about its digests, those from `digests` on. `signature` is that of a signed
-    /// count.
+    /// count, and `failed` has the places that are not counted again if an earlier copy of it has failed.
     pub(super) fn push_waiting(
         &mut self,
         arrival: Arrival<'_, P>,
@@ -118,13 +123,17 @@ impl<P> Requests<P> {
         op: StoreOp,
         digests: usize,
         signature: Option<Digest>,
+        failed: Option<Places>,
     ) {
         let start = self.calls.len();
-        self.calls.extend(calls(op, self.digests.split_at(digests).1));
+        let done = failed.unwrap_or_default();
+        self.calls.extend(calls(op, self.digests.split_at(digests).1, signature, done));
         let calls = Span { start, end: self.calls.len() };
         // Until the store has answered, the request has failed.
         let outcome = Err(Refusal::Store(StoreError::Unavailable));
-        self.push(arrival, digests, Fate { operation: Some(operation), signature, calls, outcome });
+        let (operation, repeated) = (Some(operation), failed.is_some());
+        let fate = Fate { operation, signature, repeated, calls, outcome, uncounted: false };
+        self.push(arrival, digests, fate);
     }
 
     fn push(&mut self, arrival: Arrival<'_, P>, digests: usize, fate: Fate) {
@@ -145,56 +154,70 @@ impl<P> Requests<P> {
         self.entries.push(entry);
     }
 
-    /// Concludes the requests from the answers to [`calls`](Self::calls), and calls `settle` for each signed count.
-    pub(super) fn conclude(
+    /// Concludes the requests from the answers to [`calls`](Self::calls), and has the guard settle each signed count.
+    pub(super) fn conclude<L: Lock<GuardMemory>>(
         &mut self,
         answers: &[StoreAnswer],
+        guard: &Guard<L>,
         bugs: &Cell<u64>,
-        mut settle: impl FnMut(Digest, bool),
     ) {
-        for Fate { operation, signature, calls, outcome } in
-            self.entries.iter_mut().map(|entry| &mut entry.fate)
-        {
-            let Some(operation) = *operation else {
+        self.counted.clear();
+        self.counted.resize(self.calls.len(), false);
+        for fate in self.entries.iter_mut().map(|entry| &mut entry.fate) {
+            let Some(operation) = fate.operation else {
                 bug(bugs, "a request without an operation waits for the store");
                 continue;
             };
-            match answers.get(calls.range()) {
-                Some(answers) => *outcome = conclude(operation, answers),
-                None => bug(bugs, "the store has not answered all calls"),
+            let Some(answers) = answers.get(fate.calls.range()) else {
+                bug(bugs, "the store has not answered all calls");
+                fate.settle(part(&self.calls, fate.calls, bugs), |_| Err(StoreError::Unknown), guard);
+                continue;
+            };
+            fate.outcome = conclude(operation, answers);
+            let refuses = |answer: &StoreAnswer| answer.is_err_and(StoreError::is_refusal);
+            fate.uncounted = !fate.repeated && answers.iter().all(refuses);
+            let settled = fate.settle(
+                part(&self.calls, fate.calls, bugs),
+                |index| answers.get(index).copied().unwrap_or(Err(StoreError::Unknown)),
+                guard,
+            );
+            if fate.outcome.is_ok() && !settled {
+                // All that was asked for is counted; of what was not asked for again it is unknown.
+                fate.outcome = Err(Refusal::Store(StoreError::Unknown));
             }
-            if let Some(signature) = *signature {
-                settle(signature, outcome.is_ok());
-            }
-        }
-    }
-
-    /// Refuses all requests, and calls `forget` for each signed count.
-    pub(super) fn refuse(&mut self, refusal: Refusal, mut forget: impl FnMut(Digest)) {
-        for entry in &mut self.entries {
-            entry.fate.outcome = Err(refusal);
-            if let Some(signature) = entry.fate.signature {
-                forget(signature);
-            }
-        }
-    }
-
-    /// Calls `settle` for each signed count with whether the store has counted it, whatever its request was answered.
-    pub(super) fn settle(&self, answers: &[StoreAnswer], mut settle: impl FnMut(Digest, bool)) {
-        for Fate { signature, calls, .. } in self.entries.iter().map(|entry| entry.fate) {
-            if let Some(signature) = signature {
-                let counted = answers.get(calls.range()).is_some_and(|all| all.iter().all(Result::is_ok));
-                settle(signature, counted);
+            let counted = self.counted.get_mut(fate.calls.range()).into_iter().flatten();
+            for (counted, answer) in counted.zip(answers) {
+                // What another server has counted is forwarded there.
+                *counted = answer.is_ok() || fate.repeated && *answer == Err(StoreError::AlreadyCounted);
             }
         }
     }
 
-    /// Writes the replies.
-    pub(super) fn write(&mut self, bugs: &Cell<u64>) {
+    /// Refuses all requests for this error of the store, and has the guard settle each signed count.
+    pub(super) fn refuse<L: Lock<GuardMemory>>(
+        &mut self,
+        error: StoreError,
+        guard: &Guard<L>,
+        bugs: &Cell<u64>,
+    ) {
+        for fate in self.entries.iter_mut().map(|entry| &mut entry.fate) {
+            fate.outcome = Err(Refusal::Store(error));
+            fate.uncounted = !fate.repeated && error.is_refusal();
+            fate.settle(part(&self.calls, fate.calls, bugs), |_| Err(error), guard);
+        }
+    }
+
+    /// Writes the replies. `copies_once` is whether the guard remembers signed counts.
+    pub(super) fn write(&mut self, copies_once: bool, bugs: &Cell<u64>) {
         for entry in &mut self.entries {
             let thread = entry.thread.map(|thread| part(&self.text, thread, bugs));
             let start = self.replies.len();
-            write_reply(&mut self.replies, entry.fate.outcome, thread, entry.budget);
+            let assurance = if entry.forwarded {
+                Assurance { copies_once, uncounted: entry.fate.uncounted }
+            } else {
+                Assurance::default()
+            };
+            write_reply(&mut self.replies, entry.fate.outcome, thread, assurance, entry.budget);
             entry.reply = Span { start, end: self.replies.len() };
         }
     }
@@ -218,12 +241,12 @@ impl<P> Requests<P> {
     where
         P: Peer,
     {
-        // A forwarded request is not forwarded again, or servers that forward to each other would never end. The
-        // client of a failed request repeats it.
-        let counts = |entry: &&Entry<P>| entry.fate.outcome.is_ok() && !entry.forwarded;
-        self.entries.iter().filter(counts).flat_map(|entry| {
+        // A forwarded request is not forwarded again, or servers that forward to each other would never end.
+        self.entries.iter().filter(|entry| !entry.forwarded).flat_map(|entry| {
             let calls = part(&self.calls, entry.fate.calls, bugs);
-            calls.iter().filter_map(|call| Counted::by(call, entry.peer.network()))
+            let counted = self.counted.get(entry.fate.calls.range()).unwrap_or_default();
+            let counted = calls.iter().zip(counted).filter(|(_, counted)| **counted);
+            counted.filter_map(|(call, _)| Counted::by(call, entry.peer.network()))
         })
     }
 
@@ -244,6 +267,7 @@ impl<P> Requests<P> {
         self.text.append(&mut other.text);
         self.digests.append(&mut other.digests);
         self.calls.append(&mut other.calls);
+        self.counted.append(&mut other.counted);
         self.replies.append(&mut other.replies);
     }
 
@@ -252,6 +276,7 @@ impl<P> Requests<P> {
         self.text.clear();
         self.digests.clear();
         self.calls.clear();
+        self.counted.clear();
         self.replies.clear();
     }
 }
@@ -285,6 +310,32 @@ fn in_order<P>([one, other]: [&Requests<P>; 2]) -> impl Iterator<Item = (&Reques
         }
         _ => None,
     })
+}
+
+impl Fate {
+    /// Returns the fate of a request that is answered without the store.
+    fn without_store(outcome: Outcome) -> Self {
+        Self {
+            operation: None,
+            signature: None,
+            repeated: false,
+            calls: Span::default(),
+            outcome,
+            uncounted: false,
+        }
+    }
+
+    /// Has the guard record the answers to the calls of a signed count. Returns whether nothing of it is uncertain.
+    fn settle<L: Lock<GuardMemory>>(
+        &self,
+        calls: &[StoreCall],
+        answer: impl Fn(usize) -> StoreAnswer,
+        guard: &Guard<L>,
+    ) -> bool {
+        let Some(signature) = self.signature else { return true };
+        let answers = calls.iter().enumerate();
+        guard.settle(signature, answers.filter_map(|(index, call)| Some((call.mark?.place, answer(index)))))
+    }
 }
 
 impl Span {

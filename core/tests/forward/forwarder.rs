@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pyzord_core::client::{Action, Event, Forwarder, Remote, ServerEvent};
+use pyzord_core::client::{Action, Event, Forwarder, Remote, ServerEvent, Totals};
 use pyzord_core::{Counted, Request, Tick};
 
 use crate::network::{TIMEOUT, at, digest, now, remote};
@@ -82,10 +82,77 @@ fn count_ten(forwarder: &mut Forwarder, tick: Tick) {
     });
 }
 
+/// The replies of a server that remembers signed counts say so.
+const COPIES_ONCE: &str = "Copies: once\n";
+
 fn answer(forwarder: &mut Forwarder, datagram: &[u8], tick: Tick) {
+    reply(forwarder, datagram, 200, COPIES_ONCE, tick);
+}
+
+/// Answers a request with this code and these further headers.
+fn reply(forwarder: &mut Forwarder, datagram: &[u8], code: u16, headers: &str, tick: Tick) {
     let thread = Request::parse(datagram).unwrap().thread.unwrap();
-    let reply = [b"Code: 200\nDiag: OK\nPV: 2.1\nThread: ", thread, b"\n\n"].concat();
-    forwarder.received("192.0.2.2:24441".parse().unwrap(), &reply, tick);
+    let reply = format!(
+        "Code: {code}\nDiag: x\nPV: 2.1\nThread: {}\n{headers}\n",
+        std::str::from_utf8(thread).unwrap()
+    );
+    forwarder.received("192.0.2.2:24441".parse().unwrap(), reply.as_bytes(), tick);
+}
+
+fn totals(forwarder: &Forwarder) -> Totals {
+    forwarder.totals().next().unwrap().1
+}
+
+/// A 500 was taken for "the database is away", and the request sent seven times: with a signature or not, and also to
+/// Python's server, which counts every copy. Its other digests counted each time.
+#[test]
+fn what_may_have_been_counted_is_repeated_only_where_copies_count_once() {
+    const UNCOUNTED: &str = "Counted: none\n";
+    let both = [COPIES_ONCE, UNCOUNTED].concat();
+    for (signed, headers, repeated) in [
+        (false, "", false),
+        (false, COPIES_ONCE, false),
+        (false, UNCOUNTED, true),
+        (true, "", false),
+        (true, COPIES_ONCE, true),
+        (true, UNCOUNTED, true),
+        (true, &both, true),
+    ] {
+        let mut forwarder = Forwarder::new([remote(2, signed)], TIMEOUT, [0; 16], at(0));
+        count_ten(&mut forwarder, at(0));
+        let first = sends(&mut forwarder, at(0)).remove(0);
+        reply(&mut forwarder, &first, 500, headers, at(10));
+        let expected = vec![first; usize::from(repeated)];
+        let sent: Vec<_> = {
+            let (mut datagram, mut sent) = (Vec::new(), Vec::new());
+            while let Some(action) = forwarder.poll(now(at(1010)), &mut datagram) {
+                if let Action::Send(_) = action {
+                    sent.push(datagram.clone());
+                }
+            }
+            sent
+        };
+        assert_eq!(sent, expected, "{signed} {headers}");
+        assert_eq!(totals(&forwarder).refused, if repeated { 0 } else { 10 }, "{signed} {headers}");
+    }
+}
+
+/// A request without a reply was repeated at any server when it answered again: Python's counted it twice.
+#[test]
+fn after_a_silence_the_first_reply_decides_what_is_repeated() {
+    for (signed, headers, repeated) in
+        [(true, COPIES_ONCE, true), (true, "", false), (false, COPIES_ONCE, false)]
+    {
+        let mut forwarder = Forwarder::new([remote(2, signed)], TIMEOUT, [0; 16], at(0));
+        count_ten(&mut forwarder, at(0));
+        let first = sends(&mut forwarder, at(0)).remove(0);
+        assert_eq!(sends(&mut forwarder, at(5000)), [b""; 0], "it is down");
+        let ping = sends(&mut forwarder, at(5100)).remove(0);
+        assert!(Request::parse(&ping).unwrap().forwarded, "so that the reply says what it does with copies");
+        reply(&mut forwarder, &ping, 200, headers, at(5110));
+        assert_eq!(sends(&mut forwarder, at(5110)), vec![first; usize::from(repeated)], "{signed} {headers}");
+        assert_eq!(totals(&forwarder).unanswered, if repeated { 0 } else { 10 });
+    }
 }
 
 /// A server counts a request with other bytes again.
@@ -105,14 +172,14 @@ fn a_request_without_a_reply_is_sent_three_times_with_the_same_bytes() {
         tick = tick.after(timeout);
         assert_eq!(sends(&mut forwarder, tick), vec![first.clone(); usize::from(again)]);
     }
-    let (_, totals) = forwarder.totals().next().unwrap();
+    let totals = totals(&forwarder);
     assert_eq!((totals.accepted, totals.unanswered, totals.waiting), (30, 10, 0));
 }
 
 /// Only a reply after a request shows that the server is still up.
 #[test]
 fn a_reply_at_the_time_of_a_request_does_not_show_that_the_server_is_up() {
-    let mut forwarder = Forwarder::new([remote(2, false)], TIMEOUT, [0; 16], at(0));
+    let mut forwarder = Forwarder::new([remote(2, true)], TIMEOUT, [0; 16], at(0));
     count_ten(&mut forwarder, at(0));
     let first = sends(&mut forwarder, at(0)).remove(0);
     answer(&mut forwarder, &first, at(10));

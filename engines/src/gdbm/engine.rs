@@ -205,14 +205,19 @@ impl FileEngine {
         if self.away.is_some() {
             return Err(StoreError::Unavailable);
         }
-        let (mut record, length) = self.read(now, call.digest)?;
+        let before = self.read(now, call.digest)?;
+        let (mut record, length) = before;
         (0..call.times).for_each(|_| call.op.apply(&mut record, now.wall));
-        match self.file.replace(call.digest, length, &record) {
-            Ok(()) => Ok(record),
-            Err(WriteError::NoPlace) => Err(self.no_place(now, call.digest)),
-            Err(WriteError::Library(error)) => Err(self.unavailable(now, &error)),
-            Err(WriteError::Io(error)) => Err(self.unavailable(now, &GdbmError::unreadable(error))),
-        }
+        let error = match self.file.replace(call.digest, length, &record) {
+            Ok(()) => return Ok(record),
+            Err(WriteError::NoPlace) => return Err(self.no_place(now, call.digest)),
+            Err(WriteError::Library(error)) => error,
+            Err(WriteError::Io(error)) => GdbmError::unreadable(error),
+        };
+        let unavailable = self.unavailable(now, &error);
+        // A write that failed may have changed the file.
+        let unchanged = self.read(now, call.digest) == Ok(before);
+        Err(if unchanged { unavailable } else { StoreError::Unknown })
     }
 
     fn no_place(&mut self, now: Now, digest: Digest) -> StoreError {

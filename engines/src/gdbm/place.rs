@@ -171,7 +171,7 @@ mod tests {
         digests: impl IntoIterator<Item = Digest>,
     ) -> Vec<Result<Record, StoreError>> {
         let calls: Vec<_> =
-            digests.into_iter().map(|digest| StoreCall { digest, op: StoreOp::Report }).collect();
+            digests.into_iter().map(|digest| StoreCall::new(digest, StoreOp::Report)).collect();
         let mut answers = Vec::new();
         calls.chunks(7).for_each(|calls| store.execute(NOW, calls, &mut answers));
         answers

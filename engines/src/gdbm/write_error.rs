@@ -4,7 +4,7 @@ use std::io;
 
 use super::ffi::GdbmError;
 
-/// Why a record cannot be stored. The file is unchanged.
+/// Why a record cannot be stored. The file is unchanged, except perhaps after a failure of libgdbm.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {

@@ -48,6 +48,8 @@ pub struct Mysql {
     pub(super) scanned: Option<Vec<u8>>,
     unreadable: LogLimiter,
     refused: LogLimiter,
+    /// Whether the log says that there are no marks.
+    unmarked_logged: bool,
 }
 
 /// Why a slice of expiry failed.
@@ -76,6 +78,7 @@ impl Mysql {
             scanned: None,
             unreadable: LogLimiter::default(),
             refused: LogLimiter::default(),
+            unmarked_logged: false,
         }
     }
 
@@ -84,7 +87,7 @@ impl Mysql {
     /// # Errors
     /// If the server is away or refuses, or if the existing table cannot be used.
     pub fn create_table(&mut self) -> Result<(), StoreFailure> {
-        let sql = Sql { table: self.dsn.table.quoted() };
+        let sql = Sql::of(&self.dsn);
         let create = || -> Result<(), ConnectError> {
             let mut client = connect(&self.dsn, self.timeouts)?;
             client.begin(limits(Deadline::after(self.timeouts.answer), self.timeouts));
@@ -171,14 +174,21 @@ impl Mysql {
         Deadline::after(self.timeouts.answer)
     }
 
-    /// Executes a batch. What the server has certainly not executed, because it had closed the connection, is
-    /// sent once more on a fresh one.
-    fn execute_plan(&mut self, now: Now, plan: &BatchPlan) -> BatchResult {
+    /// Executes a batch. After the server has closed the connection, sends once more on a fresh one what was certainly
+    /// not executed, and counts whose marks the server keeps.
+    fn execute_plan(&mut self, now: Now, mut plan: BatchPlan) -> BatchResult {
         let mut batch = BatchResult::default();
         let deadline = self.deadline();
         while let Some(session) = self.session(now.tick, deadline) {
+            if *batch.keeps_marks.get_or_insert(session.keeps_marks) != session.keeps_marks {
+                // The plan of the first connection is not for this one.
+                break;
+            }
+            if !session.keeps_marks {
+                plan = plan.without_marks();
+            }
             session.finish_by(Some(deadline));
-            let executed = session.execute(plan, now.wall, &mut batch);
+            let executed = session.execute(&plan, now.wall, &mut batch);
             session.finish_by(None);
             match executed {
                 Ok(()) => break,
@@ -223,6 +233,24 @@ impl Mysql {
         slice.map(|_| Progress::More).map_err(|error| self.expiry_failure(now.tick, error))
     }
 
+    /// Removes old marks. Warns once if there are none. If the server is away, they are removed later.
+    fn forget_marks(&mut self, now: Now) {
+        let Some(session) = self.session(now.tick, self.deadline()) else { return };
+        if session.keeps_marks {
+            if let Err(error) = session.forget_marks() {
+                self.log(now.tick, &error);
+            }
+        } else if !mem::replace(&mut self.unmarked_logged, true) {
+            log::warn!(
+                "{}: the table {} of marks is missing, or a right to it: a restart forgets which signed counts were \
+                 counted, and servers on this table do not know it of each other; create it with pyzord \
+                 --create-table, or see docs/mysql.md",
+                self.connection.name(),
+                self.dsn.table.marks(),
+            );
+        }
+    }
+
     /// Returns the failure of a slice of expiry, and drops a connection that is of no more use.
     fn expiry_failure(&mut self, began: Tick, error: ExpiryError) -> StoreFailure {
         match error {
@@ -244,7 +272,7 @@ impl Store for Mysql {
     }
 
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
-        let result = self.execute_plan(now, &BatchPlan::new(calls));
+        let result = self.execute_plan(now, BatchPlan::new(calls));
         if let Some((digest, why)) = result.unreadable
             && let Some(more) = self.unreadable.due(now.tick)
         {
@@ -276,10 +304,14 @@ impl Store for Mysql {
         }
     }
 
-    /// Removes expired records. The server syncs by itself, as it is configured.
+    /// Removes expired records, and at each sync the marks whose time is over. The server syncs by itself, as it is
+    /// configured.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
         let limit = match task {
-            Task::Sync => return Ok(Progress::Done),
+            Task::Sync => {
+                self.forget_marks(now);
+                return Ok(Progress::Done);
+            }
             Task::Survey(limit) => return self.survey(now, limit),
             Task::Expire(limit) => limit,
         };

@@ -15,6 +15,9 @@ const NO_SUCH_TABLE: u16 = 1146;
 /// The server is read-only, by a setting or within its cluster, and refuses what writes: the master of yesterday,
 /// whose name may lead to another server by now.
 const READ_ONLY: [u16; 4] = [1290, 1792, 1836, 3100];
+/// The codes for a table that is missing, or that the user may not use: no such column, access to the table or to a
+/// column denied, no such table, a name that is too long.
+const UNUSABLE: [u16; 5] = [1054, 1142, 1143, NO_SUCH_TABLE, 1059];
 /// The codes after which this connection, or what is known of the table, is of no more use: unknown database,
 /// a cluster that is not ready, shutdown, no such column, no such table, unknown statement, statement to be
 /// prepared again, a killed connection, a server that is not available, an idle connection.
@@ -64,6 +67,11 @@ impl ClientError {
     /// Returns whether the server itself refused, with one of its error codes.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self.0, Error::MySqlError(_))
+    }
+
+    /// Returns whether the table, a column of it, or a right to it is missing.
+    pub(super) fn is_missing_table_or_right(&self) -> bool {
+        matches!(&self.0, Error::MySqlError(error) if UNUSABLE.contains(&error.code))
     }
 
     /// Returns whether the table does not exist.

@@ -2,7 +2,8 @@
 //!
 //! Each worker has a connection of its own. It is made at the first use and again, with pauses, after it was
 //! lost; meanwhile calls are answered at once. A batch takes at most three kinds of statements, each of them
-//! a transaction: one reads all records that are asked for, one adds the reports, one the whitelistings.
+//! a transaction: one reads all records that are asked for, one adds the reports, one the whitelistings. Signed
+//! counts are added in transactions with their marks.
 //!
 //! The server does each addition in one statement, so any number of workers and servers may share a table,
 //! Python's server, too.
@@ -15,6 +16,7 @@ mod error;
 mod estimate;
 mod expire;
 mod handshake;
+mod marks;
 mod plan;
 mod record_store;
 #[doc(hidden)]

@@ -3,10 +3,12 @@
 //! All reads come before the writes. If the batch adds to a record and reads it later, the addition is made
 //! to the answer here. Additions commute, so this is what the calls see one after another, and the number of
 //! statements is bounded for any mix of calls.
+//!
+//! Counts with a mark are apart: each of their statements is in a transaction with the marks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pyzord_core::{Digest, Record, StoreAnswer, StoreCall, StoreError, StoreOp, UnixTime};
+use pyzord_core::{Digest, Mark, Record, StoreAnswer, StoreCall, StoreError, StoreOp, UnixTime};
 
 use super::row::Unreadable;
 
@@ -19,20 +21,41 @@ pub(super) struct BatchPlan {
     pub(super) reports: BTreeMap<Digest, u64>,
     /// How many whitelistings to add.
     pub(super) whitelists: BTreeMap<Digest, u64>,
+    /// Reports with a mark.
+    pub(super) marked_reports: BTreeMap<Mark, Digest>,
+    /// Whitelistings with a mark.
+    pub(super) marked_whitelists: BTreeMap<Mark, Digest>,
 }
 
 impl BatchPlan {
     /// Collects the calls of a batch.
     pub(super) fn new(calls: &[StoreCall]) -> Self {
         let mut plan = Self::default();
-        for StoreCall { digest, op } in calls {
-            match op {
-                StoreOp::Read => drop(plan.reads.insert(*digest)),
-                StoreOp::Report => *plan.reports.entry(*digest).or_default() += 1,
-                StoreOp::Whitelist => *plan.whitelists.entry(*digest).or_default() += 1,
+        for StoreCall { digest, op, mark } in calls {
+            let (counts, marked) = match op {
+                StoreOp::Read => {
+                    plan.reads.insert(*digest);
+                    continue;
+                }
+                StoreOp::Report => (&mut plan.reports, &mut plan.marked_reports),
+                StoreOp::Whitelist => (&mut plan.whitelists, &mut plan.marked_whitelists),
+            };
+            match mark {
+                Some(mark) => drop(marked.insert(*mark, *digest)),
+                None => *counts.entry(*digest).or_default() += 1,
             }
         }
         plan
+    }
+
+    /// Returns the plan for a database that keeps no marks.
+    pub(super) fn without_marks(mut self) -> Self {
+        let marked = |marked: &mut BTreeMap<Mark, Digest>, counts: &mut BTreeMap<Digest, u64>| {
+            std::mem::take(marked).into_values().for_each(|digest| *counts.entry(digest).or_default() += 1);
+        };
+        marked(&mut self.marked_reports, &mut self.reports);
+        marked(&mut self.marked_whitelists, &mut self.whitelists);
+        self
     }
 }
 
@@ -41,9 +64,13 @@ impl BatchPlan {
 pub(super) struct BatchResult {
     /// One for each digest that was read, with or without a row.
     pub(super) found: BTreeMap<Digest, Result<Record, StoreError>>,
-    /// The outcome of each count that was executed, refused, or sent.
+    /// The outcome of each count without a mark that was executed, refused, or sent.
     pub(super) reported: BTreeMap<Digest, Result<(), StoreError>>,
     pub(super) whitelisted: BTreeMap<Digest, Result<(), StoreError>>,
+    /// The answer to each count with a mark that was executed or refused; [`StoreError::Unsettled`] if it is in doubt.
+    pub(super) marked: BTreeMap<Mark, StoreAnswer>,
+    /// Whether counts with a mark are apart; `None` as long as there was no connection.
+    pub(super) keeps_marks: Option<bool>,
     /// The first record that cannot be read.
     pub(super) unreadable: Option<(Digest, Unreadable)>,
 }
@@ -74,20 +101,31 @@ impl BatchResult {
         now: UnixTime,
         rounded: impl Fn(&Record) -> Record,
     ) -> StoreAnswer {
-        let done = if call.op == StoreOp::Report { &self.reported } else { &self.whitelisted };
-        let done = done.get(&call.digest).copied().unwrap_or(Err(StoreError::Unavailable));
+        let answer = self.outcome(call);
         if let Some(found) = self.found.get_mut(&call.digest) {
-            match found {
-                Ok(_) if done.is_err() => *found = Err(StoreError::Unavailable),
-                Ok(record) => {
+            match (&mut *found, answer) {
+                (Ok(record), Ok(_)) => {
                     call.op.apply(record, now);
                     *record = rounded(record);
                 }
-                Err(_) => (),
+                (Ok(_), Err(StoreError::AlreadyCounted)) | (Err(_), _) => (),
+                (Ok(_), Err(_)) => *found = Err(StoreError::Unavailable),
             }
         }
+        answer
+    }
+
+    /// Returns what became of a write.
+    fn outcome(&mut self, call: StoreCall) -> StoreAnswer {
+        if let Some(mark) = call.mark.filter(|_| self.keeps_marks == Some(true)) {
+            let answer = self.marked.get_mut(&mark).ok_or(StoreError::Unavailable)?;
+            // A copy in the same batch is not counted again.
+            let again = answer.and(Err(StoreError::AlreadyCounted));
+            return std::mem::replace(answer, again);
+        }
+        let done = if call.op == StoreOp::Report { &self.reported } else { &self.whitelisted };
         // The answer to a count needs no record.
-        done.map(|()| Record::default())
+        done.get(&call.digest).copied().unwrap_or(Err(StoreError::Unavailable)).map(|()| Record::default())
     }
 }
 
@@ -96,7 +134,7 @@ mod tests {
     use super::*;
 
     fn call((op, n): (StoreOp, u8)) -> StoreCall {
-        StoreCall { digest: Digest::new([n; 20]), op }
+        StoreCall::new(Digest::new([n; 20]), op)
     }
 
     #[test]
@@ -125,7 +163,7 @@ mod tests {
             found: [(one, Ok(record)), (Digest::new([2; 20]), Ok(Record::default()))].into(),
             reported: [(one, Ok(())), (Digest::new([3; 20]), Ok(()))].into(),
             whitelisted: [(one, Ok(()))].into(),
-            unreadable: None,
+            ..BatchResult::default()
         };
         let mut answers = Vec::new();
         outcome.answers(&calls, UnixTime::from_seconds(9), |record| *record, &mut answers);
@@ -145,5 +183,32 @@ mod tests {
         let mut answers = Vec::new();
         outcome.answers(&calls, UnixTime::from_seconds(9), |record| *record, &mut answers);
         assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false, false, false]);
+    }
+
+    #[test]
+    fn counts_with_marks_are_apart_where_marks_are_kept() {
+        let marked = |place| {
+            let mark = Some(Mark { signature: Digest::new([9; 20]), place });
+            StoreCall { mark, ..call((StoreOp::Report, 1)) }
+        };
+        let calls = [marked(0), marked(1), marked(0), call((StoreOp::Report, 1)), call((StoreOp::Read, 1))];
+        let plan = BatchPlan::new(&calls);
+        assert_eq!((plan.marked_reports.len(), plan.reports.values().sum::<u64>()), (2, 1));
+        let plan = plan.without_marks();
+        assert_eq!((plan.marked_reports.len(), plan.reports.values().sum::<u64>()), (0, 3));
+
+        let one = Digest::new([1; 20]);
+        let [first, second] = [0, 1].map(|place| Mark { signature: Digest::new([9; 20]), place });
+        let outcome = BatchResult {
+            found: [(one, Ok(Record::default()))].into(),
+            reported: [(one, Err(StoreError::Unknown))].into(),
+            marked: [(first, Ok(Record::default())), (second, Err(StoreError::AlreadyCounted))].into(),
+            keeps_marks: Some(true),
+            ..BatchResult::default()
+        };
+        let mut answers = Vec::new();
+        outcome.answers(&calls[1..4], UnixTime::from_seconds(9), |record| *record, &mut answers);
+        let ok = Ok(Record::default());
+        assert_eq!(answers, [Err(StoreError::AlreadyCounted), ok, Err(StoreError::Unknown)]);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use mysql::{Error, Row, Value};
-use pyzord_core::{Digest, Record, StoreError, Tick, UnixTime};
+use pyzord_core::{Digest, Record, StoreError, StoreOp, Tick, UnixTime};
 
 use super::client::{Client, Statement};
 use super::connect::{ConnectError, limits};
@@ -16,7 +16,7 @@ use super::row::{self, Codec, Unreadable};
 use super::sql::{self, MOST_ROWS, Sql};
 use super::table;
 use super::timeouts::Timeouts;
-use crate::outcome::MAYBE_COUNTED;
+use crate::outcome::in_doubt;
 use crate::wire::{Deadline, Limits};
 
 /// A firewall may have dropped a connection that was idle for longer than this, without a word: the server is
@@ -24,7 +24,7 @@ use crate::wire::{Deadline, Limits};
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How often a statement is tried that waits for the locks of another one.
-const TRIES: u32 = 6;
+pub(super) const TRIES: u32 = 6;
 
 /// Settings that the engine relies on, whatever the server's defaults are. Invalid dates are allowed, so that
 /// a stored one does not make a statement fail that keeps it; the engine writes none. A statement whose
@@ -40,12 +40,14 @@ pub(super) type Reading = Result<Record, Unreadable>;
 
 /// What a prepared statement does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Read,
     Report,
     Whitelist,
     Put,
     Remove,
+    Mark,
+    Marked,
 }
 
 /// How long the last word to a server may take: the socket's buffer has room for it even if the server hangs, as
@@ -60,6 +62,8 @@ pub(super) struct Session {
     deadline: Option<Deadline>,
     pub(super) sql: Sql,
     pub(super) codec: Codec,
+    /// Whether the table of marks can be used.
+    pub(super) keeps_marks: bool,
     /// The prepared statements, by kind and number of rows.
     statements: BTreeMap<(Kind, usize), Statement>,
     /// The other prepared statements, of which there are a few.
@@ -76,15 +80,17 @@ impl Session {
         timeouts: Timeouts,
         zone: TimeZone,
     ) -> Result<Self, ConnectError> {
-        let sql = Sql { table: dsn.table.quoted() };
+        let sql = Sql::of(dsn);
         client.begin(limits(Deadline::after(timeouts.handshake), timeouts.for_handshake()));
         setup(&mut client).map_err(ClientError::from)?;
         let schema = table::schema(&mut client, &sql)?;
+        let keeps_marks = table::keeps_marks(&mut client, &sql)?;
         Ok(Self {
             client,
             timeouts,
             deadline: None,
             sql,
+            keeps_marks,
             codec: Codec { zone, schema },
             statements: BTreeMap::new(),
             texts: BTreeMap::new(),
@@ -136,7 +142,9 @@ impl Session {
             }
         }
         self.add(Kind::Report, &plan.reports, now, &mut result.reported)?;
-        self.add(Kind::Whitelist, &plan.whitelists, now, &mut result.whitelisted)
+        self.add(Kind::Whitelist, &plan.whitelists, now, &mut result.whitelisted)?;
+        self.count_marked(Kind::Report, &plan.marked_reports, now, &mut result.marked)?;
+        self.count_marked(Kind::Whitelist, &plan.marked_whitelists, now, &mut result.marked)
     }
 
     /// Reads the records of at most [`MOST_ROWS`] digests; one without a row has the default record.
@@ -165,25 +173,12 @@ impl Session {
         now: UnixTime,
         done: &mut BTreeMap<Digest, Result<(), StoreError>>,
     ) -> Result<(), StatementError> {
-        let schema = self.codec.schema;
-        let most = if kind == Kind::Whitelist { schema.most_whitelists } else { schema.most_reports };
-        let date = self.codec.date(now);
         let missing = counts.iter().filter(|(digest, _)| !done.contains_key(*digest));
         let counts: Vec<(Digest, u64)> = missing.map(|(digest, count)| (*digest, *count)).collect();
+        let op = if kind == Kind::Whitelist { StoreOp::Whitelist } else { StoreOp::Report };
         for counts in counts.chunks(MOST_ROWS) {
-            let rows = sql::padded(counts.len());
-            let statement = self.prepared(kind, rows)?;
-            // The rows that fill the statement up add 0 to the last digest.
-            let fill = counts.last().map(|(digest, _)| (*digest, 0));
-            let values: Vec<Value> = counts
-                .iter()
-                .copied()
-                .chain(fill.into_iter().cycle())
-                .take(rows)
-                .flat_map(|(digest, count)| {
-                    [row::key(digest), Value::UInt(count.min(most)), date.clone(), date.clone()]
-                })
-                .collect();
+            let statement = self.prepared(kind, sql::padded(counts.len()))?;
+            let values = self.addition(kind, counts, now);
             let counted = self.execute_statement(&statement, &values);
             let outcome = match &counted {
                 Ok(_) => Some(Ok(())),
@@ -192,7 +187,7 @@ impl Session {
                     StatementError::Refused(_) | StatementError::ReadOnly(_) | StatementError::Contention(_),
                 ) => Some(Err(StoreError::Unavailable)),
                 Err(StatementError::Lost(error)) if error.is_refusal() => None,
-                Err(StatementError::Lost(_)) => self.client.has_sent().then_some(Err(MAYBE_COUNTED)),
+                Err(StatementError::Lost(_)) => self.has_sent().then_some(Err(in_doubt(op, false))),
             };
             if let Some(outcome) = outcome {
                 done.extend(counts.iter().map(|(digest, _)| (*digest, outcome)));
@@ -200,6 +195,20 @@ impl Session {
             counted?;
         }
         Ok(())
+    }
+
+    /// Returns the values of the statement that adds these counts, at most [`MOST_ROWS`].
+    pub(super) fn addition(&self, kind: Kind, counts: &[(Digest, u64)], now: UnixTime) -> Vec<Value> {
+        let schema = self.codec.schema;
+        let most = if kind == Kind::Whitelist { schema.most_whitelists } else { schema.most_reports };
+        let date = self.codec.date(now);
+        // The rows that fill the statement up add 0 to the last digest.
+        let fill = counts.last().map(|(digest, _)| (*digest, 0));
+        let rows = counts.iter().copied().chain(fill.into_iter().cycle()).take(sql::padded(counts.len()));
+        rows.flat_map(|(digest, count)| {
+            [row::key(digest), Value::UInt(count.min(most)), date.clone(), date.clone()]
+        })
+        .collect()
     }
 
     /// Runs an update that changes no row.
@@ -225,7 +234,7 @@ impl Session {
     }
 
     /// Returns the statement for a number of rows.
-    fn prepared(&mut self, kind: Kind, rows: usize) -> Result<Statement, StatementError> {
+    pub(super) fn prepared(&mut self, kind: Kind, rows: usize) -> Result<Statement, StatementError> {
         if let Some(statement) = self.statements.get(&(kind, rows)) {
             return Ok(statement.clone());
         }
@@ -235,6 +244,8 @@ impl Session {
             Kind::Whitelist => self.sql.whitelist(rows, &self.codec.schema),
             Kind::Put => self.sql.put(rows),
             Kind::Remove => self.sql.remove(rows),
+            Kind::Mark => self.sql.mark(rows),
+            Kind::Marked => self.sql.marked(rows),
         };
         self.begin();
         let statement = self.client.prepare(&text)?;
@@ -256,25 +267,44 @@ impl Session {
         self.execute_statement(&statement, values)
     }
 
-    fn execute_statement(
+    pub(super) fn execute_statement(
         &mut self,
         statement: &Statement,
         values: &[Value],
     ) -> Result<Vec<Row>, StatementError> {
         let mut tries = 1;
         loop {
-            self.begin();
-            match self.client.execute(statement, values).map_err(StatementError::from) {
+            match self.execute_once(statement, values) {
                 Err(StatementError::Contention(_)) if tries < TRIES => tries += 1,
                 result => return result,
             }
         }
     }
 
+    /// Runs a statement that is one of a transaction.
+    pub(super) fn execute_once(
+        &mut self,
+        statement: &Statement,
+        values: &[Value],
+    ) -> Result<Vec<Row>, StatementError> {
+        self.begin();
+        Ok(self.client.execute(statement, values)?)
+    }
+
+    /// Runs a statement without parameters.
+    pub(super) fn query(&mut self, text: &str) -> Result<Vec<Row>, StatementError> {
+        self.begin();
+        Ok(self.client.query(text)?)
+    }
+
+    /// Returns whether the server may have received bytes of the last statement.
+    pub(super) fn has_sent(&self) -> bool {
+        self.client.has_sent()
+    }
+
     /// Returns the server's version, as the server names it.
     pub(super) fn version(&mut self) -> Result<String, StatementError> {
-        self.begin();
-        let rows = self.client.query("SELECT VERSION()")?;
+        let rows = self.query("SELECT VERSION()")?;
         Ok(rows.first().map_or_else(|| "of unknown version".to_owned(), |row| text(row, 0)))
     }
 

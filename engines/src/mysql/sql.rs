@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pyzord_core::UnixTime;
 
+use super::dsn::Dsn;
 use super::row::FIELDS;
 use super::schema::Schema;
 
@@ -23,9 +24,16 @@ pub(super) fn padded(count: usize) -> usize {
 #[derive(Clone, Debug)]
 pub(super) struct Sql {
     pub(super) table: String,
+    /// The table with the marks of signed counts, likewise.
+    pub(super) marks: String,
 }
 
 impl Sql {
+    /// Returns the statements on the tables of a DSN.
+    pub(super) fn of(dsn: &Dsn) -> Self {
+        Self { table: dsn.table.quoted(), marks: dsn.table.marks().quoted() }
+    }
+
     /// Reads the rows of `rows` digests.
     pub(super) fn read(&self, rows: usize) -> String {
         format!("SELECT {FIELDS} FROM {} WHERE digest IN ({})", self.table, list("?", rows))
@@ -147,6 +155,44 @@ impl Sql {
 /// The latest activity of a row.
 const LATEST: &str = "GREATEST(COALESCE(r_updated, wl_updated), COALESCE(wl_updated, r_updated))";
 
+/// The statements on the table of marks. The server's clock gives them their dates, as all servers on a table share it.
+impl Sql {
+    /// Adds `rows` marks, but for those that are there.
+    pub(super) fn mark(&self, rows: usize) -> String {
+        let rows = list("(?,UNIX_TIMESTAMP())", rows);
+        format!("INSERT IGNORE INTO {} (mark, made) VALUES {rows}", self.marks)
+    }
+
+    /// Reads those of `rows` marks that are there.
+    pub(super) fn marked(&self, rows: usize) -> String {
+        format!("SELECT mark FROM {} WHERE mark IN ({})", self.marks, list("?", rows))
+    }
+
+    /// Removes `rows` marks that are older than `age` seconds.
+    pub(super) fn forget(&self, age: u64, rows: usize) -> String {
+        let old = format!("made < UNIX_TIMESTAMP() - {age}");
+        format!("DELETE FROM {} WHERE {old} ORDER BY made LIMIT {rows}", self.marks)
+    }
+
+    /// Changes nothing, and fails if the table or a right to it is missing.
+    pub(super) fn try_marks(&self) -> [String; 2] {
+        let marks = &self.marks;
+        [
+            format!("INSERT INTO {marks} (mark, made) SELECT mark, made FROM {marks} WHERE 1 = 0"),
+            format!("DELETE FROM {marks} WHERE 1 = 0"),
+        ]
+    }
+
+    /// Creates the table of marks. It must be transactional.
+    pub(super) fn create_marks(&self) -> String {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (mark CHAR(42) CHARACTER SET ascii NOT NULL, made BIGINT NOT NULL, \
+             PRIMARY KEY (mark), KEY made (made)) ENGINE=InnoDB",
+            self.marks
+        )
+    }
+}
+
 /// Returns the local date of this build.
 fn built() -> String {
     let built = Timestamp::from_second(UnixTime::BUILT.seconds()).unwrap_or(Timestamp::MIN);
@@ -169,7 +215,7 @@ mod tests {
 
     #[test]
     fn statements_name_the_table_and_as_many_values_as_rows() {
-        let sql = Sql { table: "`a`.`b-c`".into() };
+        let sql = Sql { table: "`a`.`b-c`".into(), marks: "`a`.`b-c_marks`".into() };
         assert!(sql.read(3).ends_with("FROM `a`.`b-c` WHERE digest IN (?,?,?)"), "{}", sql.read(3));
         let schema = Schema::default();
         for (text, values) in [
@@ -184,9 +230,12 @@ mod tests {
             (sql.expire(false), 2),
             (sql.scan(true, 5), 1),
             (sql.bound(5), 1),
+            (sql.mark(2), 2),
+            (sql.marked(4), 4),
+            (sql.forget(9, 5), 0),
         ] {
             assert_eq!(text.matches('?').count(), values, "{text}");
-            assert!(text.contains("`a`.`b-c`"), "{text}");
+            assert!(text.contains("`a`.`b-c"), "{text}");
         }
     }
 }

@@ -28,10 +28,30 @@ pub(super) fn schema(client: &mut Client, sql: &Sql) -> Result<Schema, TableErro
     Schema::of(&columns).map_err(|cause| TableError::Unusable { table: table(), cause })
 }
 
-/// Creates the table if there is none, and checks the one that exists.
+/// Creates the tables that do not exist, and checks the one for records. Without the one for marks a server works.
 pub(super) fn create(client: &mut Client, sql: &Sql) -> Result<(), TableError> {
     client.query(&sql.create()).map_err(ClientError::from)?;
-    schema(client, sql).map(drop)
+    schema(client, sql)?;
+    match client.query(&sql.create_marks()).map_err(ClientError::from) {
+        Err(error) if error.is_refusal() => {
+            log::warn!("table {} is not created: {error}; see docs/mysql.md", sql.marks);
+            Ok(())
+        }
+        created => Ok(created.map(drop)?),
+    }
+}
+
+/// Returns whether the table of marks can be used.
+pub(super) fn keeps_marks(client: &mut Client, sql: &Sql) -> Result<bool, ClientError> {
+    for statement in sql.try_marks() {
+        match client.query(&statement).map_err(ClientError::from) {
+            Err(error) if error.is_missing_table_or_right() => return Ok(false),
+            // A server that is read-only for a while refuses these statements, and others, for that time.
+            Err(error) if !error.is_refusal() => return Err(error),
+            _ => (),
+        }
+    }
+    Ok(true)
 }
 
 /// Reads a row of `SHOW FULL COLUMNS`. A field that is missing or NULL is empty, which the schema refuses or

@@ -76,6 +76,8 @@ pub(super) struct Connection {
     /// The server learns a script with its text, and then knows it by its hash. Behind some proxies each key
     /// has a server of its own.
     pub(super) knows_scripts: bool,
+    /// Signed counts have marks. Not if the user lacks the right to their keys.
+    pub(super) keeps_marks: bool,
 }
 
 impl Connection {
@@ -84,7 +86,8 @@ impl Connection {
     pub(super) fn open(info: &ConnectionInfo, limit: Duration) -> Result<Self, ConnectionError> {
         let limits = Limits { deadline: Deadline::after(limit), pause: limit, reply: LARGEST_GREETING };
         let stream = stream(info.addr(), limits)?;
-        let mut connection = Self { stream, reader: Reader::default(), knows_scripts: true };
+        let mut connection =
+            Self { stream, reader: Reader::default(), knows_scripts: true, keeps_marks: true };
         let settings = info.redis_settings();
         if let Some(password) = settings.password() {
             let (user, password) = (settings.username().map(str::as_bytes), password.as_bytes());

@@ -1,7 +1,8 @@
 -- Counts reports or whitelistings in a hash. Leaves a record that cannot be read as it is.
--- KEYS: the record. ARGV: r or wl, the time in Unix seconds, the time to live in seconds (0: for ever), how many to add,
--- the latest stored time that is believed. A date goes back only if it is later than that.
--- Returns 1 if it has counted, 0 if the record cannot be read.
+-- KEYS: the record, and the mark of a signed count if it is one.
+-- ARGV: r or wl, the time in Unix seconds, the time to live in seconds (0: for ever), how many to add, the latest stored
+-- time that is believed (a date goes back only if it is later), the mark's time to live.
+-- Returns 1 if it has counted, 2 if the mark was there, 0 if the record cannot be read.
 local MOST = '9223372036854775807'
 local record = redis.pcall('HMGET', KEYS[1],
   'r_count', 'wl_count', 'r_entered', 'r_updated', 'wl_entered', 'wl_updated')
@@ -54,8 +55,19 @@ local count, entered, updated = record[1], record[3], tonumber(record[4] or 0)
 if kind == 'wl' then count, entered, updated = record[2], record[5], tonumber(record[6] or 0) end
 if not entered or entered == '0' or entered == '-0' then entered = now end
 if updated <= tonumber(now) or updated > tonumber(ARGV[5]) then updated = tonumber(now) end
+if KEYS[2] then
+  local new = redis.pcall('HSET', KEYS[2], 'counted', now)
+  if type(new) == 'table' then return new end
+  if new == 0 then return 2 end
+  local limited = redis.pcall('EXPIRE', KEYS[2], ARGV[6])
+  if type(limited) == 'table' then return limited end
+end
 local stored = redis.pcall('HSET', KEYS[1], kind .. '_count', add(count or '0', times),
   kind .. '_entered', entered, kind .. '_updated', string.format('%.0f', updated))
-if type(stored) == 'table' then return stored end
+if type(stored) == 'table' then
+  -- Nothing was counted, so the mark ends at once.
+  if KEYS[2] then redis.pcall('EXPIRE', KEYS[2], 0) end
+  return stored
+end
 if age ~= '0' then redis.call('EXPIRE', KEYS[1], age) end
 return 1

@@ -1,7 +1,8 @@
 -- Counts reports or whitelistings in a text. Leaves a record that cannot be read as it is.
--- KEYS: the record. ARGV: r or wl, the time as YYYY-MM-DD HH:MM:SS, the time to live in seconds (0: for ever), how many to add,
--- the latest stored time that is believed. A date goes back only if it is later than that.
--- Returns 1 if it has counted, 0 if the record cannot be read.
+-- KEYS: the record, and the mark of a signed count if it is one.
+-- ARGV: r or wl, the time as YYYY-MM-DD HH:MM:SS, the time to live in seconds (0: for ever), how many to add, the latest
+-- stored time that is believed (a date goes back only if it is later), the mark's time to live.
+-- Returns 1 if it has counted, 2 if the mark was there, 0 if the record cannot be read.
 local MOST = '9223372036854775807'
 local DATE = '^%d%d%d%d%-[01]%d%-[0-3]%d [0-2]%d:[0-5]%d:[0-5]%d$'
 local value = redis.pcall('GET', KEYS[1])
@@ -43,11 +44,22 @@ if kind == 'wl' then first = 4 end
 fields[first] = add(fields[first], times)
 if fields[first + 1] == '' then fields[first + 1] = now end
 if fields[first + 2] <= now or fields[first + 2] > ARGV[5] then fields[first + 2] = now end
+if KEYS[2] then
+  local known = redis.pcall('GET', KEYS[2])
+  if type(known) == 'table' then return known end
+  if known then return 2 end
+  local made = redis.pcall('SETEX', KEYS[2], ARGV[6], '1')
+  if made.err then return made end
+end
 local stored
 if age == '0' then
   stored = redis.pcall('SET', KEYS[1], table.concat(fields, ','))
 else
   stored = redis.pcall('SETEX', KEYS[1], age, table.concat(fields, ','))
 end
-if stored.err then return stored end
+if stored.err then
+  -- Nothing was counted, so the mark ends soon.
+  if KEYS[2] then redis.pcall('SETEX', KEYS[2], 1, '1') end
+  return stored
+end
 return 1

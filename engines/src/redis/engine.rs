@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use ::redis::{ConnectionInfo, Value};
 use jiff::tz::TimeZone;
-use pyzord_core::{
-    Digest, Now, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, Task, Tick,
-};
+use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, Task, Tick};
 
-use super::batch::CallBatch;
+use super::batch::{AskedCall, CallBatch};
 use super::connection::{Connection, ConnectionError, ExchangeError};
 use super::dsn::Dsn;
 use super::layout::Layout;
@@ -22,7 +20,6 @@ use crate::connection_manager::{ConnectionManager, Wait};
 use crate::connector::{AttemptError, Connector};
 use crate::failure::failure;
 use crate::log_limiter::LogLimiter;
-use crate::outcome::MAYBE_COUNTED;
 use crate::wire::{Deadline, Limits};
 
 /// How many slices of the search for old records a sync does. Without expiry a sync is the only task.
@@ -32,9 +29,9 @@ const SLICES_OF_SYNC: usize = 100;
 /// asked before a batch could be lost on it.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How often a batch is sent at most: as usual; again because the connection was closed; again because the
-/// server does not know the script.
-const ROUNDS: usize = 3;
+/// How often a batch is sent at most: as usual; again because the connection was closed; again because the user
+/// lacks the right to marks; again because the server does not know the script.
+const ROUNDS: usize = 4;
 
 /// How long a call without a batch waits for a connection that is being made.
 const MOMENT: Duration = Duration::from_millis(5);
@@ -57,6 +54,7 @@ pub struct Redis {
     pub(super) replies: Vec<Value>,
     unreadable: LogLimiter,
     refused: LogLimiter,
+    unmarked: LogLimiter,
     /// Where a scan of all records is.
     pub(super) cursor: Cursor,
     old: OldRecords,
@@ -110,6 +108,7 @@ impl Redis {
             replies: Vec::new(),
             unreadable: LogLimiter::default(),
             refused: LogLimiter::default(),
+            unmarked: LogLimiter::default(),
             cursor: Cursor::default(),
             old,
         }
@@ -134,17 +133,20 @@ impl Redis {
         Limits { deadline: Deadline::after(exchange), pause, reply }
     }
 
-    /// Sends the calls to the server and answers them. What the server has certainly not executed, because it
-    /// had closed the connection, is sent once more on a fresh one.
+    /// Sends the calls to the server and answers them. After the server has closed the connection, sends once more
+    /// on a fresh one what was certainly not executed, and counts whose marks the server keeps.
     fn execute_batch(&mut self, now: Now, batch: &mut CallBatch) {
         let limits = self.limits();
         self.layout.stamp(now.wall);
         for _ in 0..ROUNDS {
             let Some(connection) = self.connection(now.tick, limits) else { break };
-            let spelled = !connection.knows_scripts;
+            let (spelled, marks) = (!connection.knows_scripts, connection.keeps_marks);
             self.request.clear();
             self.request.spell_scripts(spelled);
-            batch.request(&mut self.layout, &mut self.request);
+            batch.request(marks, &mut self.layout, &mut self.request);
+            if self.request.replies() == 0 {
+                break;
+            }
             let trip = self.trip(now, limits);
             self.read_replies(now, batch);
             let again = match trip {
@@ -168,11 +170,11 @@ impl Redis {
         for reply in &replies {
             let Some(call) = batch.next() else { break };
             let answer = match call.read(&self.layout, reply) {
-                Ok(record) => Some(Ok(record)),
-                Err(error) => self.store_error(now, call.digest(), &error).map(Err),
+                Ok(answer) => Some(answer),
+                Err(error) => self.store_error(now, call, &error).map(Err),
             };
             if let Some(answer) = answer {
-                batch.answer(answer);
+                batch.answer(call, answer);
             }
         }
         self.replies = replies;
@@ -226,14 +228,28 @@ impl Redis {
 
     /// Logs an error in a reply, and returns the error that the client gets; `None` if the call is to be sent
     /// again.
-    fn store_error(&mut self, now: Now, digest: Digest, error: &ReplyError) -> Option<StoreError> {
+    fn store_error(&mut self, now: Now, call: AskedCall, error: &ReplyError) -> Option<StoreError> {
         let name = self.connection.name();
         match error {
             ReplyError::Unreadable(why) => {
                 if let Some(more) = self.unreadable.due(now.tick) {
+                    let digest = call.digest();
                     log::warn!("{name}: the record of {digest} is left as it is, unreadable: {why}{more}");
                 }
                 return Some(StoreError::Unreadable);
+            }
+            ReplyError::Refused(why) if call.is_marked() && why.is_missing_right() => {
+                let connection = self.connection.current();
+                let first =
+                    connection.is_some_and(|connection| mem::replace(&mut connection.keeps_marks, false));
+                if first && let Some(more) = self.unmarked.due(now.tick) {
+                    let name = self.connection.name();
+                    log::warn!(
+                        "{name}: signed counts have no marks in this database, so a restart forgets which were \
+                         counted: {why}; give the user the right to the keys pyzord.digest*{more}"
+                    );
+                }
+                return None;
             }
             ReplyError::Refused(why) => {
                 if let Some(more) = self.refused.due(now.tick) {
@@ -249,7 +265,7 @@ impl Redis {
             ReplyError::Away(_) => self.connection.doubt(now.tick, error),
             ReplyError::Unexpected => {
                 self.connection.lost(now.tick, error);
-                return Some(MAYBE_COUNTED);
+                return Some(call.in_doubt());
             }
         }
         Some(StoreError::Unavailable)

@@ -2,7 +2,7 @@
 
 use ::redis::Value;
 use jiff::tz::TimeZone;
-use pyzord_core::{CleanupAge, Digest, Record, UnixTime};
+use pyzord_core::{CleanupAge, Digest, Mark, Record, UnixTime};
 
 use super::reply::{self, ReplyError, Unreadable};
 use super::request::{Request, Script};
@@ -30,8 +30,11 @@ pub(super) struct Layout {
     count: Script,
     /// Seconds until a record expires to which nothing is written, as text; `0` is never.
     age: Vec<u8>,
+    /// Seconds until a mark expires, as text.
+    life: Vec<u8>,
     /// Parts of the command at hand; kept for their memory.
     key: Vec<u8>,
+    mark: Vec<u8>,
     stamp: Vec<u8>,
     horizon: Vec<u8>,
     times: Vec<u8>,
@@ -56,11 +59,15 @@ impl Layout {
         let mut text = Vec::new();
         // Redis refuses a time to live that does not fit its clock in milliseconds. This is 36 million years.
         push_number(age.map_or(0, CleanupAge::seconds).min(1 << 50), &mut text);
+        let mut life = Vec::new();
+        push_number(Mark::LIFE.as_secs(), &mut life);
         Self {
             form,
             count: Script::new(count),
             age: text,
+            life,
             key: Vec::new(),
+            mark: Vec::new(),
             stamp: Vec::new(),
             horizon: Vec::new(),
             times: Vec::new(),
@@ -108,19 +115,33 @@ impl Layout {
         }
     }
 
-    /// Adds the command that counts reports (`r`) or whitelistings (`wl`) at the time of the last stamp.
-    pub(super) fn count(&mut self, kind: &str, digest: Digest, times: u32, request: &mut Request) {
+    /// Adds the command that counts reports (`r`) or whitelistings (`wl`) at the time of the last stamp; with a mark, only
+    /// if the mark is new.
+    pub(super) fn count(
+        &mut self,
+        kind: &str,
+        digest: Digest,
+        times: u32,
+        mark: Option<Mark>,
+        request: &mut Request,
+    ) {
         self.key(digest);
         self.times.clear();
         push_number(times.into(), &mut self.times);
-        let arguments = [kind.as_bytes(), &self.stamp, &self.age, &self.times, &self.horizon];
-        request.script(&self.count, &self.key, &arguments);
+        let arguments = [kind.as_bytes(), &self.stamp, &self.age, &self.times, &self.horizon, &self.life];
+        if let Some(mark) = mark {
+            push_mark(&self.key, mark, &mut self.mark);
+            request.script(&self.count, &self.key, Some(&self.mark), &arguments);
+        } else {
+            let [arguments @ .., _] = &arguments;
+            request.script(&self.count, &self.key, None, arguments);
+        }
     }
 
     /// Adds a command that fails where a count would. Its key is none of a record, and gone at once.
     pub(super) fn probe(&self, request: &mut Request) {
         match &self.form {
-            Form::Hash { probe, .. } => request.script(probe, PROBE_KEY, &[]),
+            Form::Hash { probe, .. } => request.script(probe, PROBE_KEY, None, &[]),
             // The rights for this layout have no command that removes a key.
             Form::Text { .. } => request.command(&[b"SET", PROBE_KEY, b"", b"PX", b"1"]),
         }
@@ -136,7 +157,7 @@ impl Layout {
                 for (name, value) in FIELDS.iter().zip(&values) {
                     arguments.extend([name.as_bytes(), value.as_bytes()]);
                 }
-                request.script(put, &self.key, &arguments);
+                request.script(put, &self.key, None, &arguments);
             }
             Form::Text { zone } => {
                 let mut value = Vec::new();
@@ -181,6 +202,17 @@ impl Layout {
             *record
         })
     }
+}
+
+/// Writes the key of a mark.
+///
+/// The braces put it into the slot of its record in a cluster. No pattern for records matches it.
+fn push_mark(record: &[u8], mark: Mark, key: &mut Vec<u8>) {
+    key.clear();
+    for part in [&b"pyzord.digest_marks.{"[..], record, b"}.", &mark.signature.hex(), b"."] {
+        key.extend_from_slice(part);
+    }
+    push_number(mark.place.into(), key);
 }
 
 /// Decodes the six fields of a hash; `None` if none of them exists.

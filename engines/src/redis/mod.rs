@@ -14,7 +14,7 @@
 //! let digest = Digest::parse(b"da39a3ee5e6b4b0d3255bfef95601890afd80709").ok_or("no digest")?;
 //! let now = Now { wall: UnixTime::from_seconds(1_700_000_000), tick: Tick::default() };
 //! let mut answers = Vec::new();
-//! store.execute(now, &[StoreCall { digest, op: StoreOp::Report }], &mut answers);
+//! store.execute(now, &[StoreCall::new(digest, StoreOp::Report)], &mut answers);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

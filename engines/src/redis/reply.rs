@@ -45,6 +45,13 @@ pub(super) enum Unreadable {
 #[derive(Clone, Debug)]
 pub(super) struct Refusal(pub(super) ServerError);
 
+impl Refusal {
+    /// Whether the user lacks a right.
+    pub(super) fn is_missing_right(&self) -> bool {
+        self.0.code() == "NOPERM"
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.code())?;
@@ -75,10 +82,19 @@ pub(super) fn error(reply: &Value) -> ReplyError {
     }
 }
 
-/// Checks the reply of a script that counts.
-pub(super) fn counted(reply: &Value) -> Result<(), ReplyError> {
+/// What a script has done that counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Counting {
+    Counted,
+    /// The mark was there.
+    AlreadyCounted,
+}
+
+/// Reads the reply of a script that counts.
+pub(super) fn counted(reply: &Value) -> Result<Counting, ReplyError> {
     match reply {
-        Value::Int(1) => Ok(()),
+        Value::Int(1) => Ok(Counting::Counted),
+        Value::Int(2) => Ok(Counting::AlreadyCounted),
         Value::Int(_) => Err(Unreadable::Field.into()),
         _ => Err(error(reply)),
     }

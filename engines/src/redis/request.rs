@@ -43,21 +43,22 @@ impl Request {
         parts.iter().for_each(|part| self.part(part));
     }
 
-    /// Adds a call of a script on one key.
+    /// Adds a call of a script on one key, or on two.
     ///
     /// The first call of a request has the script's text, from which the server learns the script; the others
     /// have its hash. So no request depends on what the server knew before. All calls of a request must be of
     /// one script.
-    pub(super) fn script(&mut self, script: &Script, key: &[u8], arguments: &[&[u8]]) {
-        self.head(4 + arguments.len());
+    pub(super) fn script(&mut self, script: &Script, key: &[u8], second: Option<&[u8]>, arguments: &[&[u8]]) {
+        self.head(4 + usize::from(second.is_some()) + arguments.len());
         if self.scripted && !self.spelled {
             self.command_name(b"EVALSHA", &script.name);
         } else {
             self.command_name(b"EVAL", script.text.as_bytes());
         }
         self.scripted = true;
-        self.part(b"1");
+        self.part(if second.is_some() { b"2" } else { b"1" });
         self.part(key);
+        second.into_iter().for_each(|second| self.part(second));
         arguments.iter().for_each(|argument| self.part(argument));
     }
 
@@ -120,10 +121,11 @@ mod tests {
     fn a_script_is_sent_once_and_then_named() {
         let script = Script::new("return 1");
         let mut request = Request::default();
-        request.script(&script, b"key", &[b"r"]);
-        request.script(&script, b"key", &[b"wl"]);
+        request.script(&script, b"key", None, &[b"r"]);
+        request.script(&script, b"key", Some(b"mark"), &[b"wl"]);
         let expected = "*5\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n1\r\n$3\r\nkey\r\n$1\r\nr\r\n\
-            *5\r\n$7\r\nEVALSHA\r\n$40\r\ne0e1f9fabfc9d4800c877a703b823ac0578ff8db\r\n$1\r\n1\r\n$3\r\nkey\r\n$2\r\nwl\r\n";
+            *6\r\n$7\r\nEVALSHA\r\n$40\r\ne0e1f9fabfc9d4800c877a703b823ac0578ff8db\r\n$1\r\n2\r\n$3\r\nkey\r\n\
+            $4\r\nmark\r\n$2\r\nwl\r\n";
         assert_eq!(str::from_utf8(request.bytes()), Ok(expected));
         assert_eq!(request.replies(), 2);
     }

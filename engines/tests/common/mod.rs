@@ -40,7 +40,7 @@ pub(crate) fn at(seconds: i64) -> Now {
 }
 
 pub(crate) fn call(op: StoreOp, n: u64) -> StoreCall {
-    StoreCall { digest: digest(n), op }
+    StoreCall::new(digest(n), op)
 }
 
 pub(crate) fn execute(store: &mut impl Store, now: Now, calls: &[StoreCall]) -> Vec<StoreAnswer> {

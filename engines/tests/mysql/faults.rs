@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use pyzord_core::{StoreError, StoreOp};
+use pyzord_core::{Mark, StoreCall, StoreError, StoreOp};
 use pyzord_engines::mysql::{Mysql, Timeouts};
 use pyzord_testkit::{Fault, MariadbServer, TcpProxy, wait_for};
 
-use crate::common::now;
+use crate::common::{digest, now};
 use crate::support::{Case, call, engine, execute, mysql, tick};
 
 /// The bound for one call: far longer than promised, as the machine may be slow.
@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_late_greeting_is_reached", a_late_greeting_is_reached),
     ("a_connection_that_was_closed_costs_nothing", a_connection_that_was_closed_costs_nothing),
     ("a_cut_repeats_reads_and_never_counts", a_cut_repeats_reads_and_never_counts),
+    ("a_cut_counts_once_with_a_mark", a_cut_counts_once_with_a_mark),
     ("a_read_only_server_reads_and_is_left", a_read_only_server_reads_and_is_left),
 ];
 
@@ -104,6 +105,10 @@ fn a_connection_that_was_closed_costs_nothing(server: &MariadbServer) {
             "SELECT GROUP_CONCAT(id) FROM information_schema.processlist WHERE user = 'pyzor' AND command = 'Sleep'",
         );
         ids.trim().split(',').for_each(|id| server.query(&format!("KILL {id}")));
+        wait_for("the end of the connections", || {
+            let left = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'pyzor'";
+            (server.rows(left).trim() == "0").then_some(())
+        });
         assert!(execute(&mut store, tick(millis + n), &[call(StoreOp::Report, 1)])[0].is_ok());
     }
     assert_eq!(reports(&mut store, millis + 10, 1), Ok(8));
@@ -123,6 +128,24 @@ fn a_cut_repeats_reads_and_never_counts(server: &MariadbServer) {
         let now = reports(&mut store, millis, 1).unwrap();
         assert!(now <= counted + 1, "{fault:?}: {now} after {counted}");
         counted = now;
+    }
+}
+
+fn a_cut_counts_once_with_a_mark(server: &MariadbServer) {
+    let proxy = TcpProxy::to(server.port());
+    let mut store = serving(server, &proxy, "cutmarked", 10_000);
+    let mut millis = until_back(&mut store, 0);
+    for (place, fault) in (0..).zip([Fault::CutRequest, Fault::CutReply, Fault::CutReply]) {
+        let mark = Some(Mark { signature: digest(9), place });
+        let marked = StoreCall { mark, ..call(StoreOp::Report, 1) };
+        proxy.set(fault);
+        let answers = execute(&mut store, tick(millis + 1), &[marked]);
+        assert!(matches!(answers[0], Err(StoreError::Unsettled | StoreError::Unavailable)), "{answers:?}");
+        proxy.set(Fault::None);
+        millis = until_back(&mut store, millis + 10_000);
+        let answers = execute(&mut store, tick(millis), &[marked]);
+        assert!(matches!(answers[0], Ok(_) | Err(StoreError::AlreadyCounted)), "{fault:?}: {answers:?}");
+        assert_eq!(reports(&mut store, millis, 1), Ok(u64::from(place) + 1), "{fault:?}");
     }
 }
 

@@ -36,7 +36,7 @@ fn a_server_that_was_killed_is_used_again_when_it_is_back() {
     let mut engine = engine(&server, "digests");
     assert_eq!(report(&mut engine, 0).0, Ok(()));
     server.kill();
-    assert_eq!(report(&mut engine, 1).0, Err(StoreError::Unavailable));
+    assert_eq!(report(&mut engine, 1).0, Err(StoreError::Unavailable), "nothing was sent");
     // During the pause no attempt is made.
     server.restart();
     assert_eq!(report(&mut engine, 50).0, Err(StoreError::Unavailable));
@@ -58,7 +58,7 @@ fn a_server_that_hangs_costs_a_moment_and_then_nothing() {
         until_it_works(&mut engine, 0);
         server.hang();
         let (answer, took) = report(&mut engine, 100_000);
-        assert_eq!(answer, Err(StoreError::Unavailable));
+        assert!(matches!(answer, Err(StoreError::Unavailable | StoreError::Unknown)), "{answer:?}");
         assert!(took < BOUND, "{took:?}");
         let started = now();
         for _ in 0..1000 {

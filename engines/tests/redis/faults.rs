@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyzord_core::{Store, StoreError, StoreOp};
+use pyzord_core::{Mark, Store, StoreCall, StoreError, StoreOp};
 use pyzord_engines::RecordStore;
 use pyzord_engines::redis::{Dsn, Options, Redis};
 use pyzord_testkit::{Fault, RedisServer, TcpProxy, wait_for};
@@ -152,6 +152,42 @@ fn a_cut_repeats_reads_and_never_counts() {
         assert!(proxied.counted(1) <= before + 1, "{fault:?}");
         proxied.until_back(now + 10_000);
     }
+}
+
+/// A count whose reply is lost is repeated by the client, and by the engine itself on a fresh connection.
+#[test]
+fn a_cut_counts_once_with_a_mark() {
+    let mut proxied = Proxied::start();
+    let mut now = proxied.until_back(100_000);
+    for (place, fault) in (0..).zip([Fault::CutRequest, Fault::CutReply]) {
+        let counts = [marked(1, place), call(StoreOp::Report, 2)];
+        proxied.proxy.set(fault);
+        let answers = execute(&mut proxied.store, tick(now + 10), &counts);
+        assert_eq!(answers, [StoreError::Unsettled, StoreError::Unknown].map(Err), "{fault:?}");
+        proxied.proxy.set(Fault::None);
+        now = proxied.until_back(now + 10_000);
+        let answers = execute(&mut proxied.store, tick(now), &counts[..1]);
+        assert!(matches!(answers[0], Ok(_) | Err(StoreError::AlreadyCounted)), "{fault:?}: {answers:?}");
+        assert_eq!(proxied.counted(1), u64::from(place) + 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn without_the_right_to_marks_every_count_counts() {
+    let server = RedisServer::start();
+    let mut store = engine(&server);
+    assert!(execute(&mut store, at(NOW), &[marked(1, 0)])[0].is_ok());
+    assert_eq!(server.ask(&["ACL", "SETUSER", "default", "resetkeys", "~pyzord.digest_v1.*"]), "+OK");
+    for _ in 0..2 {
+        let calls = [marked(1, 0), marked(1, 1), marked(2, 2), call(StoreOp::Read, 3)];
+        let answers = execute(&mut store, at(NOW), &calls);
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+    assert_eq!(execute_one(&mut store, at(NOW), StoreOp::Read, 1).unwrap().reports.count, 5);
+}
+
+fn marked(n: u64, place: u8) -> StoreCall {
+    StoreCall { mark: Some(Mark { signature: digest(9), place }), ..call(StoreOp::Report, n) }
 }
 
 /// A proxy sends each key to another server, which has not learned the script.

@@ -23,6 +23,8 @@ impl File {
 
 impl Subject for File {
     type Store = Gdbm;
+    /// Signed counts are remembered by the guard of its one process.
+    const KEEPS_MARKS: bool = false;
     const HISTORIES: u32 = 200;
 
     fn store(&self) -> Gdbm {

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use pyzord_core::{
-    MemoryStore, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreOp, Survey, Tally,
-    Task, Tick, UnixTime,
+    Mark, MemoryStore, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreOp, Survey,
+    Tally, Task, Tick, UnixTime,
 };
 
 use crate::common::{at, call, digest, execute, expire, report};
@@ -23,8 +23,9 @@ const NEW: i64 = NOW + 1000;
 /// Enough records for several slices of expiry.
 const MANY: u64 = 5000;
 
-pub(crate) fn cases<S: Subject>() -> [Case<S>; 8] {
+pub(crate) fn cases<S: Subject>() -> [Case<S>; 9] {
     [
+        ("a mark counts once, in any batch and after a new start", marks),
         ("random histories are as the model's", as_the_model),
         ("reads of unknown digests create nothing", reads_create_nothing),
         ("counts stop at the largest, and dates go on", saturation),
@@ -124,6 +125,51 @@ fn reads_create_nothing<S: Subject>(new: &dyn Fn() -> S) {
     assert_eq!(database.count(&store), 0);
     assert!(execute(&mut store, at(NOW), &[]).is_empty());
     assert_eq!(database.count(&store), 0);
+}
+
+/// The store was asked twice where its first answer was lost, and counted twice.
+fn marks<S: Subject>(new: &dyn Fn() -> S) {
+    use StoreOp::{Read, Report, Whitelist};
+    let database = new();
+    let mut store = database.store();
+    let counts = |store: &mut S::Store, n| {
+        let record = execute(store, at(NOW), &[call(Read, n)]).pop().unwrap().unwrap();
+        (record.reports.count, record.whitelists.count)
+    };
+    let calls: Vec<StoreCall> = [
+        marked(Report, 1, 0),
+        marked(Report, 1, 1),
+        call(Report, 1),
+        marked(Whitelist, 1, 2),
+        marked(Report, 2, 3),
+        call(Read, 1),
+    ]
+    .into();
+    let first = execute(&mut store, at(NOW), &calls);
+    assert!(first.iter().all(Result::is_ok), "{first:?}");
+    assert_eq!((counts(&mut store, 1), counts(&mut store, 2)), ((3, 1), (1, 0)));
+    if !S::KEEPS_MARKS {
+        return;
+    }
+    let mut store = database.reopen(store);
+    let again = execute(&mut store, at(NOW + 1), &calls);
+    let is_repeated: Vec<_> = again.iter().map(|answer| *answer == Err(StoreError::AlreadyCounted)).collect();
+    assert_eq!(is_repeated, [true, true, false, true, true, false], "{again:?}");
+    // Twice in one batch, and among new ones, more than one statement has.
+    let many: Vec<_> = (0..DIGESTS).map(|n| marked(Report, n, 4 + u8::try_from(n % 140).unwrap())).collect();
+    let half: Vec<_> = many.iter().copied().step_by(2).collect();
+    let answers = execute(&mut store, at(NOW), &[half.clone(), half].concat());
+    let counted = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(counted, 200);
+    let answers = execute(&mut store, at(NOW), &many);
+    let is_new: Vec<_> = (0..DIGESTS).map(|n| n % 2 == 1).collect();
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), is_new);
+    assert_eq!((counts(&mut store, 1), counts(&mut store, 2)), ((5, 1), (2, 0)));
+}
+
+/// Returns a count of a signed request: of one for each range of digests that has different places.
+fn marked(op: StoreOp, n: u64, place: u8) -> StoreCall {
+    StoreCall { mark: Some(Mark { signature: digest(1000 + n / 140), place }), ..call(op, n) }
 }
 
 fn record_count<S: Subject>(new: &dyn Fn() -> S) {

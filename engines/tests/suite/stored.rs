@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use pyzord_core::{Digest, Store, StoreCall, StoreError, StoreOp};
+use pyzord_core::{Digest, Mark, Progress, Store, StoreCall, StoreError, StoreOp};
 use pyzord_engines::RecordStore;
 
 use crate::common::{at, call, digest, execute, expire};
@@ -11,11 +11,63 @@ use crate::subject::{Case, Odd, Stored};
 
 const NOW: i64 = 1_704_800_000;
 
-pub(crate) fn cases<S: Stored>() -> [Case<S>; 2] {
+pub(crate) fn cases<S: Stored>() -> [Case<S>; 3] {
     [
+        ("stores of one database count a mark once", one_mark_at_many_stores),
         ("stores of one database lose no increment", no_increment_is_lost),
         ("a record that cannot be read is answered so, and is left as it is", unreadable),
     ]
+}
+
+/// Several servers on one database each got a copy of a signed request, and each counted it.
+fn one_mark_at_many_stores<S: Stored>(new: &dyn Fn() -> S) {
+    if !S::KEEPS_MARKS {
+        return;
+    }
+    const REQUESTS: u64 = 30;
+    let database = new();
+    let first = database.store();
+    // Each request has two digests that others have, too, and one twice.
+    let request = |n: u64| {
+        let digests = [n % 7, 7 + n % 5, 7 + n % 5];
+        (0..).zip(digests).map(move |(place, digest)| StoreCall {
+            mark: Some(Mark { signature: common_signature(n), place }),
+            ..call(StoreOp::Report, digest)
+        })
+    };
+    let counted: usize = thread::scope(|scope| {
+        let workers: Vec<_> = (0..4_u64)
+            .map(|worker| {
+                let mut store = database.another(&first);
+                scope.spawn(move || {
+                    let mut counted = 0;
+                    for n in (0..REQUESTS).map(|n| (n + worker * 11) % REQUESTS) {
+                        let calls: Vec<_> = request(n).chain(request((n + 1) % REQUESTS)).collect();
+                        for answer in execute(&mut store, at(NOW), &calls) {
+                            assert!(matches!(answer, Ok(_) | Err(StoreError::AlreadyCounted)), "{answer:?}");
+                            counted += usize::from(answer.is_ok());
+                        }
+                    }
+                    counted
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    });
+    assert_eq!(counted as u64, 3 * REQUESTS);
+    let mut last = database.another(&first);
+    let reads: Vec<_> = (0..12).map(|n| call(StoreOp::Read, n)).collect();
+    let total: u64 =
+        execute(&mut last, at(NOW), &reads).iter().map(|answer| answer.unwrap().reports.count).sum();
+    assert_eq!(total, 3 * REQUESTS);
+    // Marks are no records.
+    let mut found = Vec::new();
+    while last.scan(&mut found).unwrap() == Progress::More {}
+    assert_eq!(found.len(), 12);
+}
+
+fn common_signature(n: u64) -> Digest {
+    digest(5000 + n)
 }
 
 /// How often each digest was reported and whitelisted.
@@ -84,7 +136,7 @@ fn unreadable<S: Stored>(new: &dyn Fn() -> S) {
         &[StoreOp::Read]
     };
     let sound = [StoreOp::Report, StoreOp::Read].map(|op| call(op, 0));
-    let on = |digest: Digest| ops.iter().map(move |op| StoreCall { digest, op: *op }).chain(sound);
+    let on = |digest: Digest| ops.iter().map(move |op| StoreCall::new(digest, *op)).chain(sound);
     // All of them in one batch, and each in a batch of its own.
     let together = odd.iter().flat_map(|digest| on(*digest)).collect();
     let alone = odd.iter().map(|digest| on(*digest).collect::<Vec<_>>());

@@ -18,6 +18,8 @@ pub(crate) trait Subject {
     const EXPIRES: bool = true;
     /// Whether the answer to a count is the new record.
     const TELLS: bool = false;
+    /// Whether the database keeps the marks of signed counts.
+    const KEEPS_MARKS: bool = true;
     /// Whether the number of records is known exactly.
     const COUNTS: bool = true;
     /// How many random histories are tried: as many as take a few seconds.

@@ -32,8 +32,8 @@ struct Input<'a> {
 enum Happens<'a> {
     /// Counts new digests from some host.
     Counts { digests: u8, whitelisted: bool, host: u8 },
-    /// The server of a sent request answers it, perhaps again or late.
-    Reply { sent: u8, code: Code },
+    /// The server of a sent request answers it, perhaps again or late, and says what it does with copies.
+    Reply { sent: u8, code: Code, copies_once: bool, uncounted: bool },
     /// A similar reply arrives from another address, or with another `Thread`.
     Forged { sent: u8, how: Forgery },
     /// Arbitrary bytes arrive from a server.
@@ -62,7 +62,8 @@ enum Forgery {
 }
 
 /// For any input, each digest is in one request per server, is in one of the totals, and is not sent again after
-/// that. No queue grows without bound, no digest is tried without end, and datagrams from other addresses have no
+/// that. What may have been counted is sent again only with a signature and the same bytes, to a server that says that
+/// it counts copies once. No queue grows without bound, no digest is tried without end, and datagrams from other addresses have no
 /// effect.
 pub fn forwarder(data: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
@@ -105,6 +106,10 @@ struct Book {
     requests: BTreeMap<Digest, Known>,
     digests: BTreeSet<Digest>,
     pinged: Option<Tick>,
+    /// Whether requests to it are signed.
+    signed: bool,
+    /// Whether a reply of it says that it counts copies once.
+    copies_once: bool,
 }
 
 /// A sent request.
@@ -118,6 +123,8 @@ struct Known {
     tries: u32,
     /// The earliest time to send it again.
     not_before: Tick,
+    /// Whether a try may have been counted.
+    doubtful: bool,
     /// Whether it must not be sent again.
     over: bool,
 }
@@ -137,7 +144,7 @@ impl Driver {
             tick: Tick::default(),
             offered: 0,
             sent: Vec::new(),
-            books: Default::default(),
+            books: [(); 2].map(|()| Book { signed: input.signed, ..Book::default() }),
         }
     }
 
@@ -146,9 +153,9 @@ impl Driver {
             Happens::Counts { digests, whitelisted, host } => {
                 self.counts(digests.into(), whitelisted, host);
             }
-            Happens::Reply { sent, code } => {
+            Happens::Reply { sent, code, copies_once, uncounted } => {
                 if let Some(sent) = self.recall(sent) {
-                    self.reply(&sent, code.number());
+                    self.reply(&sent, code.number(), copies_once, uncounted);
                 }
             }
             Happens::Forged { sent, how } => {
@@ -236,9 +243,11 @@ impl Driver {
         book.sends(digests, sent, datagram, self.tick);
     }
 
-    fn reply(&mut self, sent: &Sent, code: u16) {
+    fn reply(&mut self, sent: &Sent, code: u16, copies_once: bool, uncounted: bool) {
         let before = self.totals();
-        self.receive(sent.to, &sent.thread, code);
+        let said = [(copies_once, "Copies: once\n"), (uncounted, "Counted: none\n")];
+        let said: String = said.into_iter().filter_map(|(said, line)| said.then_some(line)).collect();
+        self.receive(sent.to, &sent.thread, code, &said);
         let after = self.totals();
         let delta = |what: fn(&Totals) -> u64| -> Vec<u64> {
             after.iter().zip(&before).map(|(after, before)| what(after) - what(before)).collect()
@@ -248,20 +257,28 @@ impl Driver {
         let book = self.books.get_mut(sent.server).expect("there are two servers");
         book.pinged = None;
         // There are few `Thread`s, so they repeat: a reply answers the last request with its `Thread`.
+        let signed = book.signed;
         let answered = book.requests.values_mut().filter(|known| known.last == *sent);
-        let Some(known) = answered.max_by_key(|known| known.sent) else { return assert_eq!(counted, 0) };
+        let known = answered.max_by_key(|known| known.sent);
+        // A reply to nothing that is pending has no effect; the book does not know which ping is pending.
+        book.copies_once |= copies_once;
+        let Some(known) = known else { return assert_eq!(counted, 0) };
         let own = [&accepted, &refused].map(|delta| delta.get(sent.server).copied().unwrap_or_default());
         assert_eq!(own.iter().sum::<u64>(), counted, "a reply of one server answers no request to another");
+        let doubtful = known.doubtful && !uncounted;
         if counted > 0 {
             assert!(!known.over, "it was dropped or answered before");
             let digests = known.digests.len() as u64;
             assert_eq!(own, if code == 200 { [digests, 0] } else { [0, digests] });
-            assert!(code != 500 || known.tries == 7, "{known:?}");
+            let given_up = doubtful && !(signed && copies_once && self.tick.since(known.signed) <= SIGNED_FOR);
+            assert!(code != 500 || known.tries == 7 || given_up, "{known:?}");
             known.over = true;
-        } else if code == 500 {
+        } else if code == 500 && !known.over && self.tick < known.sent.after(self.timeout) {
+            assert!(!doubtful || signed && copies_once, "{known:?}");
+            known.doubtful = doubtful;
             let pause = Duration::from_secs(1 << (known.tries - 1));
             known.not_before = self.tick.after(pause);
-        } else {
+        } else if code != 500 {
             assert!(known.over || known.sent.after(self.timeout) <= self.tick, "{code} to {known:?}");
             known.over = true;
         }
@@ -275,12 +292,12 @@ impl Driver {
             Forgery::Thread => thread = b"1023".to_vec(),
         }
         let before = self.totals();
-        self.receive(from, &thread, 200);
+        self.receive(from, &thread, 200, "Copies: once\n");
         assert_eq!(self.totals(), before);
     }
 
-    fn receive(&mut self, from: SocketAddr, thread: &[u8], code: u16) {
-        let mut reply = format!("Code: {code}\nDiag: x\nPV: 2.1\nThread: ").into_bytes();
+    fn receive(&mut self, from: SocketAddr, thread: &[u8], code: u16, said: &str) {
+        let mut reply = format!("Code: {code}\nDiag: x\nPV: 2.1\n{said}Thread: ").into_bytes();
         reply.extend([thread, b"\n\n"].concat());
         self.forwarder.received(from, &reply, self.tick);
     }
@@ -294,9 +311,10 @@ impl Driver {
             self.sent.clear();
             self.act();
             for sent in self.sent.clone() {
-                self.reply(&sent, 200);
+                self.reply(&sent, 200, false, false);
             }
-            if self.sent.is_empty() {
+            // Some may have been given up just now.
+            if self.sent.is_empty() && self.totals().iter().any(|totals| totals.waiting > 0) {
                 let next = self.forwarder.next_deadline().expect("a waiting digest has a deadline");
                 self.tick = self.tick.max(next);
                 assert!(self.tick <= end, "a waiting digest is not sent: {:?}", self.totals());
@@ -327,9 +345,9 @@ impl Book {
         let Some(known) = self.requests.get_mut(&first) else {
             assert!(digests.iter().all(|digest| self.digests.insert(*digest)), "a digest is sent twice");
             let datagram = datagram.to_vec();
-            let (signed, tries, over) = (now, 1, false);
+            let (signed, tries, doubtful, over) = (now, 1, true, false);
             let known =
-                Known { digests, last: sent, datagram, signed, sent: now, tries, not_before: now, over };
+                Known { digests, last: sent, datagram, signed, sent: now, tries, not_before: now, doubtful, over };
             self.requests.insert(first, known);
             return;
         };
@@ -338,10 +356,11 @@ impl Book {
         if known.datagram == datagram {
             assert!(now.since(known.signed) <= SIGNED_FOR);
         } else {
-            assert!(now.since(known.signed) > SIGNED_FOR);
+            assert!(now.since(known.signed) > SIGNED_FOR && !known.doubtful, "other bytes count again: {known:?}");
             (known.datagram, known.signed) = (datagram.to_vec(), now);
         }
-        (known.last, known.sent, known.tries) = (sent, now, known.tries + 1);
+        assert!(!known.doubtful || self.signed && self.copies_once, "it may count twice: {known:?}");
+        (known.last, known.sent, known.tries, known.doubtful) = (sent, now, known.tries + 1, true);
     }
 
     /// Checks that a silent server is pinged only after the timeout.

@@ -86,7 +86,7 @@ fn work(database: &mut Gdbm) -> bool {
 
 fn ask(database: &mut Gdbm, digest: Digest, op: StoreOp) -> StoreAnswer {
     let mut answers = Vec::new();
-    database.execute(NOW, &[StoreCall { digest, op }], &mut answers);
+    database.execute(NOW, &[StoreCall::new(digest, op)], &mut answers);
     answers.pop().expect("one answer for each call")
 }
 

@@ -46,10 +46,14 @@ enum Event<'a> {
     Split(u8),
     /// The same, in a trip that has not begun.
     Join { trip: u8, handle: u8 },
-    /// The store answers a trip; one bit for each call that fails, over and over.
+    /// The store answers a trip; two bits for each call and how it ends, over and over.
     Resolve { trip: u8, faults: u8 },
     /// A trip never begins.
     Fail(u8),
+    /// A trip fails with no answer. If the store works on it nevertheless, it ends later.
+    Doubt { trip: u8, late: Option<u8> },
+    /// The store ends its work on a trip that has failed.
+    Late { trip: u8, faults: u8 },
     /// A trip is lost, as in a panic.
     Lose(u8),
     /// Tenths of seconds go by.
@@ -96,9 +100,10 @@ impl Peer for Sender {
     }
 }
 
-/// Whatever comes in, and whatever becomes of the batches, a signed count is counted at most once while the guard
-/// remembers it, and its success means that it was counted. Its copies are not answered while it waits for the store,
-/// and it may be repeated after it has failed. There are no internal errors.
+/// Whatever comes in, and whatever becomes of the batches, each digest of a signed count is counted at most once while
+/// the guard remembers it, though calls fail, or have no answer, and may be executed later. Its success means that all of
+/// it was counted. Its copies are not answered while it waits for the store; after a failure a copy counts what cannot
+/// have been counted, and nothing else. There are no internal errors.
 pub fn signed_counts(data: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let mut driver = Driver::new(&input);
@@ -111,19 +116,48 @@ pub fn signed_counts(data: &[u8]) {
 /// What is known of a signed count.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 enum State {
-    /// It never came in, was refused, or failed.
+    /// It never came in, was refused, or failed, and some of it may be counted.
     #[default]
     New,
     InFlight,
+    /// It is lost in flight: it may be counted again never or late.
+    Lost,
+    /// All of it was counted.
     Counted,
+    /// None of it may be counted again, and some of it may not have been counted.
+    Unknown,
+}
+
+/// What is known of a digest of a signed count.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Occurrence {
+    #[default]
+    Uncounted,
+    Counted,
+    Unknown,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
 struct Known {
     state: State,
-    counted: u64,
+    digests: [Occurrence; 2],
     /// Whether a reply said that it was counted.
     acknowledged: bool,
+}
+
+impl Known {
+    /// Returns the state after an answer.
+    fn settled(&self, number: usize) -> State {
+        let count = 1 + usize::from(two_digests(number));
+        let all = |wanted: fn(Occurrence) -> bool| self.digests.iter().take(count).all(|known| wanted(*known));
+        if all(|known| known == Occurrence::Counted) {
+            State::Counted
+        } else if all(|known| known != Occurrence::Uncounted) {
+            State::Unknown
+        } else {
+            State::New
+        }
+    }
 }
 
 /// A handle of the server, and the batch that it receives.
@@ -141,9 +175,16 @@ struct Trip {
     counts: Vec<usize>,
 }
 
+/// Requests that have failed, and the calls of them on which the store works.
+struct Late {
+    answered: Answered<Sender>,
+    calls: Vec<StoreCall>,
+}
+
 struct Driver {
     handles: [Handle; 2],
     trips: Vec<Trip>,
+    late: Vec<Late>,
     spare: Vec<Batch<Sender>>,
     store: MemoryStore,
     elapsed: Duration,
@@ -171,6 +212,7 @@ impl Driver {
         Self {
             handles: [handle(server.clone()), handle(server)],
             trips: Vec::new(),
+            late: Vec::new(),
             spare: Vec::new(),
             store: MemoryStore::new(),
             elapsed: Duration::ZERO,
@@ -219,7 +261,18 @@ impl Driver {
                     self.answer(answered, requests, &counts);
                 }
             }
-            Event::Lose(trip) => drop(self.take_trip(*trip)),
+            Event::Doubt { trip, late } => {
+                if let Some(trip) = self.take_trip(*trip) {
+                    self.doubt(trip, *late);
+                }
+            }
+            Event::Late { trip, faults } => self.one_ends_late(*trip, *faults),
+            Event::Lose(trip) => {
+                let lost = self.take_trip(*trip);
+                for number in lost.into_iter().flat_map(|trip| trip.counts) {
+                    self.known(number).state = State::Lost;
+                }
+            }
             Event::Pass(tenths) => self.elapsed += Duration::from_millis(100) * u32::from(*tenths),
             Event::Reload { handle, all } => {
                 let handle = self.handle(*handle);
@@ -243,12 +296,22 @@ impl Driver {
         if waits {
             assert!(state == State::New || !remembers, "{number} is counted again, {copy:?}: {state:?}");
             assert!(valid, "{number} is not valid");
+            let known = *self.known(number);
+            let asked: Vec<Digest> = self.new_calls(handle);
+            let wanted = |which: &usize| !remembers || known.digests.get(*which) == Some(&Occurrence::Uncounted);
+            let expected: Vec<Digest> =
+                (0..=usize::from(two_digests(number))).filter(wanted).map(|which| digest(number, which)).collect();
+            // Without a memory, calls have no marks that tell which are of this request.
+            assert!(asked == expected || !remembers, "{number}: {known:?}, {asked:?}");
+            let this = self.handle(handle);
             this.counts.push(number);
             self.known(number).state = State::InFlight;
         } else if accepted == Err(Ignored::InFlight) {
-            assert!(state == State::InFlight && remembers, "{number} is not in flight: {state:?}");
+            let waits = matches!(state, State::InFlight | State::Lost);
+            assert!(waits && remembers, "{number} is not in flight: {state:?}");
         } else if sure && !self.limited {
-            assert_eq!((accepted, state), (Ok(()), State::Counted), "{number}");
+            // A trip that takes long is taken for lost.
+            assert!(accepted.is_ok() && state != State::New, "{number}: {accepted:?}, {state:?}");
         }
     }
 
@@ -278,31 +341,99 @@ impl Driver {
     fn resolve(&mut self, Trip { asked, counts }: Trip, faults: u8) {
         let (now, requests) = (self.now(), asked.len());
         let answers = ask(&mut self.store, asked.calls(), faults, now);
+        self.settles(asked.calls(), &answers);
         let answered = asked.resolve(&self.handle(0).server, &answers);
         self.answer(answered, requests, &counts);
     }
 
+    /// A trip fails with no answer: the store has executed it, never will, or works on it.
+    fn doubt(&mut self, Trip { asked, counts }: Trip, late: Option<u8>) {
+        let (now, requests) = (self.now(), asked.len());
+        let calls = asked.calls().to_vec();
+        self.settles(&calls, &vec![Err(StoreError::Unknown); calls.len()]);
+        let answered = asked.fail(&self.handle(0).server, StoreError::Unknown);
+        self.check(&answered, requests, &counts);
+        match late {
+            None => self.late.push(Late { answered, calls }),
+            Some(faults) => {
+                drop(ask(&mut self.store, &calls, faults, now));
+                self.spare.push(answered.clear());
+            }
+        }
+    }
+
+    /// The store ends its work on one of the trips that have failed.
+    fn one_ends_late(&mut self, trip: u8, faults: u8) {
+        let at = usize::from(trip).checked_rem(self.late.len());
+        if let Some(late) = at.map(|at| self.late.swap_remove(at)) {
+            self.ends_late(late, faults);
+        }
+    }
+
+    /// The store ends its work on a trip that has failed.
+    fn ends_late(&mut self, Late { answered, calls }: Late, faults: u8) {
+        let now = self.now();
+        let answers = ask(&mut self.store, &calls, faults, now);
+        answered.settle(&self.handle(0).server, &answers);
+        self.spare.push(answered.clear());
+        self.settles(&calls, &answers);
+        for number in 0..COUNTS {
+            let known = *self.known(number);
+            if !matches!(known.state, State::InFlight | State::Lost) {
+                self.known(number).state = known.settled(number);
+            }
+        }
+    }
+
+    /// Records what became of calls.
+    fn settles(&mut self, calls: &[StoreCall], answers: &[StoreAnswer]) {
+        for (call, answer) in calls.iter().zip(answers) {
+            let named = (0..COUNTS).find_map(|number| {
+                let which = (0..2).find(|which| digest(number, *which) == call.digest)?;
+                Some((number, which))
+            });
+            let Some((number, which)) = named else { continue };
+            let occurrence = match answer {
+                Ok(_) => Occurrence::Counted,
+                Err(StoreError::Unknown) => Occurrence::Unknown,
+                Err(_) => Occurrence::Uncounted,
+            };
+            self.known(number).digests.iter_mut().skip(which).take(1).for_each(|known| *known = occurrence);
+        }
+    }
+
+    /// Returns the digests of the calls of the request that a handle has accepted last.
+    fn new_calls(&mut self, handle: u8) -> Vec<Digest> {
+        let calls = self.handle(handle).batch.calls();
+        let signature = calls.last().and_then(|call| call.mark).map(|mark| mark.signature);
+        let own = |call: &&StoreCall| call.mark.map(|mark| mark.signature) == signature;
+        let mut digests: Vec<Digest> = calls.iter().rev().take_while(own).map(|call| call.digest).collect();
+        digests.reverse();
+        digests
+    }
+
     /// Replies go out.
     fn answer(&mut self, answered: Answered<Sender>, requests: usize, counts: &[usize]) {
+        self.check(&answered, requests, counts);
+        self.spare.push(answered.clear());
+    }
+
+    fn check(&mut self, answered: &Answered<Sender>, requests: usize, counts: &[usize]) {
         for number in counts {
-            self.known(*number).state = State::New;
-        }
-        let mut counted = Vec::new();
-        counted.extend(answered.counted().map(|counted| counted.digest));
-        for number in (0..COUNTS).filter(|number| counted.contains(&digest(*number, 0))) {
-            let known = self.known(number);
-            known.state = State::Counted;
-            known.counted += counted.iter().filter(|counted| **counted == digest(number, 0)).count() as u64;
+            let state = self.known(*number).settled(*number);
+            self.known(*number).state = state;
         }
         for usage in answered.usage().filter(|usage| usage.refusal.is_none()) {
             let named = (0..COUNTS).find(|number| usage.digests.first() == Some(&digest(*number, 0)));
             if let Some(number) = named {
-                self.known(number).acknowledged = true;
+                let remembers = self.remembers;
+                let known = self.known(number);
+                known.acknowledged = true;
+                assert!(known.state == State::Counted || !remembers, "{number}: {known:?}");
             }
         }
         assert_eq!((answered.replies().count(), answered.usage().count()), (requests, requests));
         assert_eq!(answered.internal_errors(), 0);
-        self.spare.push(answered.clear());
     }
 
     /// Answers what is left.
@@ -312,14 +443,17 @@ impl Driver {
         while let Some(trip) = self.trips.pop() {
             self.resolve(trip, 0);
         }
+        while let Some(late) = self.late.pop() {
+            self.ends_late(late, 0);
+        }
         for (number, known) in self.known.iter().enumerate() {
-            assert!(known.counted <= 1 || !self.remembers, "{number}: {known:?}");
-            assert_eq!(known.acknowledged, known.counted > 0, "{number}: {known:?}");
-            let stored = |digest| self.store.records().find(|(known, _)| *known == digest);
-            let total = |(_, record): (Digest, Record)| record.reports.count + record.whitelists.count;
-            let stored = stored(digest(number, 0)).map_or(0, total);
-            // The first digest of two may have been counted though the other one, and so the request, has failed.
-            assert!(stored == known.counted || two_digests(number) && stored > known.counted, "{number}: {stored}");
+            for which in 0..=usize::from(two_digests(number)) {
+                let total = |(_, record): (Digest, Record)| record.reports.count + record.whitelists.count;
+                let record = self.store.records().find(|(known, _)| *known == digest(number, which));
+                let stored = record.map_or(0, total);
+                assert!(stored <= 1 || !self.remembers, "{number} is counted {stored} times: {known:?}");
+                assert!(stored > 0 || !known.acknowledged, "{number} is not counted: {known:?}");
+            }
         }
     }
 
@@ -344,15 +478,21 @@ impl Driver {
     }
 }
 
-/// Answers every call.
+/// Answers every call. The store keeps no marks.
 fn ask(store: &mut MemoryStore, calls: &[StoreCall], mut faults: u8, now: Now) -> Vec<StoreAnswer> {
     let mut answers = Vec::new();
     for call in calls {
-        faults = faults.rotate_right(1);
-        if faults & 1 == 1 {
-            answers.push(Err(StoreError::Unavailable));
-        } else {
-            store.execute(now, &[*call], &mut answers);
+        faults = faults.rotate_right(2);
+        let mut execute = || store.execute(now, &[StoreCall { mark: None, ..*call }], &mut answers);
+        match faults & 3 {
+            0 => execute(),
+            1 => answers.push(Err(StoreError::Unavailable)),
+            2 => answers.push(Err(StoreError::Unknown)),
+            _ => {
+                execute();
+                answers.pop();
+                answers.push(Err(StoreError::Unknown));
+            }
         }
     }
     answers

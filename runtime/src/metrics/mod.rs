@@ -179,6 +179,8 @@ impl Shard {
             let counter = match error {
                 StoreError::Unreadable => &self.unreadable,
                 StoreError::NoPlace => &self.no_place,
+                // It is answered as a success.
+                StoreError::AlreadyCounted => continue,
                 _ => &self.unavailable,
             };
             counter.fetch_add(1, Ordering::Relaxed);

@@ -1,12 +1,11 @@
 //! The model of the guard: signed counts, and the requests of each host. It keeps all of them for the lifetime of a
 //! server, where the guard has tables of a fixed size.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{Ignored, Rate, Tick};
+use pyzord_core::{Digest, Ignored, Mark, Rate, Request, StoreAnswer, StoreError, Tick};
 
 use crate::invariant::{Checked, Invariant};
 use crate::payload::{Content, Payload};
@@ -21,17 +20,37 @@ const SLACK: Duration = Duration::from_secs(1);
 pub(crate) struct GuardModel {
     /// Whether the server remembers signed counts.
     copies: bool,
+    /// Whether the database keeps marks.
+    marks: bool,
     requests: HostLimit,
     failures: HostLimit,
-    signed: BTreeMap<Arc<[u8]>, SignedCount>,
+    signed: BTreeMap<Digest, SignedCount>,
+    /// The marks of counts, as long as none of them may be counted again.
+    counted: BTreeSet<Mark>,
+    /// Until when this holds for each signature.
+    marked_until: BTreeMap<Digest, Tick>,
 }
 
+/// Places of digests in a request.
+pub(super) type Places = BTreeSet<u8>;
+
 /// A signed count that was granted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct SignedCount {
-    /// Whether it was acknowledged; otherwise it waits for the store.
-    acknowledged: bool,
+    /// Whether it waits for the store.
+    waits: bool,
+    /// The places that are not asked for again.
+    done: Places,
+    /// Those of them that may not have been counted.
+    unknown: Places,
     forgotten: Tick,
+}
+
+/// What becomes of a datagram after earlier requests.
+pub(super) struct Outlook {
+    pub(super) expected: Expected,
+    /// The places of digests that earlier copies have settled.
+    pub(super) done: Places,
 }
 
 /// A rate per host, `None` for no limit, and what each host used of it.
@@ -50,14 +69,38 @@ struct Use {
 }
 
 impl GuardModel {
-    pub(crate) fn new(copies: bool, requests: Option<Rate>, failures: Option<Rate>) -> Self {
+    pub(crate) fn new(copies: bool, marks: bool, requests: Option<Rate>, failures: Option<Rate>) -> Self {
         let limit = |rate| HostLimit { rate, used: BTreeMap::new() };
-        Self { copies, requests: limit(requests), failures: limit(failures), signed: BTreeMap::new() }
+        let (requests, failures) = (limit(requests), limit(failures));
+        Self { copies, marks, requests, failures, ..Self::default() }
     }
 
-    /// Forgets everything: the server has ended, and the next one starts empty.
+    /// Forgets everything: the server has ended, and the next one starts empty. The database may keep its marks.
     pub(super) fn ended(&mut self) {
-        *self = Self::new(self.copies, self.requests.rate, self.failures.rate);
+        let ended = std::mem::take(self);
+        *self = Self::new(ended.copies, ended.marks, ended.requests.rate, ended.failures.rate);
+        if self.marks {
+            (self.counted, self.marked_until) = (ended.counted, ended.marked_until);
+        }
+    }
+
+    /// Records that the store has counted.
+    pub(super) fn counted(&mut self, mark: Mark) -> Checked {
+        let first = self.counted.insert(mark);
+        Invariant::CopiesCountOnce.holds(first, || format!("{mark:?} is counted again"))
+    }
+
+    /// Records the answer that the server has to a call.
+    pub(super) fn settles(&mut self, mark: Mark, answer: StoreAnswer) {
+        let Some(count) = self.signed.get_mut(&mark.signature) else { return };
+        match answer {
+            Ok(_) | Err(StoreError::AlreadyCounted) => drop(count.done.insert(mark.place)),
+            Err(StoreError::Unknown) => {
+                count.done.insert(mark.place);
+                count.unknown.insert(mark.place);
+            }
+            Err(_) => (),
+        }
     }
 
     /// Returns what becomes of a datagram for which the rules expect `expected`, after earlier requests.
@@ -68,57 +111,73 @@ impl GuardModel {
         payload: &Payload,
         now: Tick,
         accepted: Result<(), Ignored>,
-    ) -> Checked<Expected> {
+    ) -> Checked<Outlook> {
+        let first = |expected| Ok(Outlook { expected, done: Places::new() });
         if source.port() == 0 {
-            return Ok(expected);
+            return first(expected);
         }
         if accepted == Err(Ignored::TooManyRequests) {
-            return self.requests.refused(source.ip(), cost(payload), now).map(|()| Expected::NoReply);
+            self.requests.refused(source.ip(), cost(payload), now)?;
+            return first(Expected::NoReply);
         }
         self.requests.passed(source.ip(), cost(payload), now)?;
         if accepted == Err(Ignored::TooManyFailures) {
             // Wrong signatures with a forged address must not affect correct requests from that address.
             let detail = || format!("{source} is refused for wrong signatures, and {expected:?} is expected");
             Invariant::AllWithinLimitsAreServed.holds(expected == Expected::Code(401), detail)?;
-            return self.failures.refused(source.ip(), 1, now).map(|()| Expected::NoReply);
+            self.failures.refused(source.ip(), 1, now)?;
+            return first(Expected::NoReply);
         }
         if expected == Expected::Code(401) {
-            return self.failures.passed(source.ip(), 1, now).map(|()| expected);
+            self.failures.passed(source.ip(), 1, now)?;
+            return first(expected);
         }
-        if !self.copies || !is_signed_count(expected, payload) {
-            return Ok(expected);
-        }
-        match self.signed.get(&*payload.bytes).filter(|count| count.forgotten > now) {
-            Some(SignedCount { acknowledged: true, .. }) => Ok(Expected::AlreadyCounted),
-            Some(_) => {
+        let signed = signed_count(expected, payload).filter(|_| self.copies);
+        let Some((signature, digests)) = signed else { return first(expected) };
+        match self.signed.get_mut(&signature).filter(|count| count.forgotten > now) {
+            Some(count) if count.waits => {
                 let detail =
                     || format!("a copy is accepted while the first one waits: {:?}", payload.content);
-                Invariant::CopiesCountOnce.holds(accepted.is_err(), detail).map(|()| Expected::NoReply)
+                Invariant::CopiesCountOnce.holds(accepted.is_err(), detail)?;
+                first(Expected::NoReply)
             }
+            Some(count) if count.done.len() < digests => {
+                count.waits = true;
+                Ok(Outlook { expected, done: count.done.clone() })
+            }
+            Some(count) if count.unknown.is_empty() => first(Expected::AlreadyCounted),
+            // It must not be counted again, and must not be said to be counted.
+            Some(_) => first(Expected::Code(500)),
             None => {
-                let count = SignedCount { acknowledged: false, forgotten: now.after(WINDOW) };
-                self.signed.insert(payload.bytes.as_slice().into(), count);
-                Ok(expected)
+                let (done, unknown) = (Places::new(), Places::new());
+                let count = SignedCount { waits: true, done, unknown, forgotten: now.after(WINDOW) };
+                self.signed.insert(signature, count);
+                if self.marked_until.get(&signature).is_none_or(|until| *until <= now) {
+                    self.counted.retain(|mark| mark.signature != signature);
+                    self.marked_until.insert(signature, now.after(WINDOW));
+                }
+                first(expected)
             }
         }
     }
 
     /// Records the reply to a request.
-    pub(super) fn answered(&mut self, expected: Option<Expected>, payload: &Payload, code: u16) {
-        if !expected.is_some_and(|expected| is_signed_count(expected, payload)) {
-            return;
-        }
-        if code != 200 {
-            self.signed.remove(&*payload.bytes);
-        } else if let Some(count) = self.signed.get_mut(&*payload.bytes) {
-            count.acknowledged = true;
+    pub(super) fn answered(&mut self, expected: Option<Expected>, payload: &Payload) {
+        let signed = expected.and_then(|expected| signed_count(expected, payload));
+        if let Some(count) = signed.and_then(|(signature, _)| self.signed.get_mut(&signature)) {
+            count.waits = false;
         }
     }
 }
 
-fn is_signed_count(expected: Expected, payload: &Payload) -> bool {
-    let counts = matches!(expected, Expected::Report | Expected::Whitelist);
-    counts && matches!(&payload.content, Content::Request(request) if request.signer.is_some())
+/// Returns the signature and the number of digests of a signed count.
+fn signed_count(expected: Expected, payload: &Payload) -> Option<(Digest, usize)> {
+    let Content::Request(request) = &payload.content else { return None };
+    if !matches!(expected, Expected::Report | Expected::Whitelist) || request.signer.is_none() {
+        return None;
+    }
+    let signature = Request::parse(&payload.bytes)?.signature.and_then(Digest::parse)?;
+    Some((signature, request.digests.len()))
 }
 
 /// Returns what a datagram costs of the limit of requests: as much as it has digests, and at least 1.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pyzord_core::{Ignored, Now, Record, StoreCall, StoreOp, Tick, UnixTime};
+use pyzord_core::{Ignored, Now, Record, StoreAnswer, StoreCall, StoreError, StoreOp, Tick};
 
 use crate::invariant::{Checked, Invariant};
 use crate::payload::{Content, Datagram};
@@ -83,8 +83,10 @@ impl Checker {
             return Err(Invariant::AnsweredOnce.broken(format!("copy {copy} was processed and not received")));
         };
         let expected = rules.expected(&pending.payload, pending.source.port(), now.wall.micros());
-        let expected = self.guard.expected(expected, pending.source, &pending.payload, now.tick, accepted)?;
-        pending.expected = Some(expected);
+        let outlook = self.guard.expected(expected, pending.source, &pending.payload, now.tick, accepted)?;
+        let expected = outlook.expected;
+        (pending.expected, pending.done) = (Some(expected), outlook.done);
+        pending.excused |= expected == Expected::Code(500);
         if accepted.is_err() {
             let correct = matches!(expected, Expected::NoReply | Expected::Unknown);
             self.pending.remove(&copy);
@@ -109,12 +111,14 @@ impl Checker {
         };
         let repeated = asked.iter().any(is_repeated);
         let invariant = if repeated { Invariant::CopiesCountOnce } else { Invariant::OnlyGrantedCalls };
-        invariant.holds(granted == calls, || format!("granted was {granted:?}, the store is asked {calls:?}"))
+        let asked: Vec<StoreCall> = calls.iter().map(|call| StoreCall::new(call.digest, call.op)).collect();
+        invariant.holds(granted == asked, || format!("granted was {granted:?}, the store is asked {calls:?}"))
     }
 
     /// Returns the store calls that the rules grant to a copy.
     fn granted_calls(&self, copy: u64) -> Vec<StoreCall> {
-        let Some(PendingCopy { expected: Some(expected), payload, .. }) = self.pending.get(&copy) else {
+        let Some(PendingCopy { expected: Some(expected), payload, done, .. }) = self.pending.get(&copy)
+        else {
             return Vec::new();
         };
         let Content::Request(request) = &payload.content else { return Vec::new() };
@@ -124,19 +128,53 @@ impl Checker {
             _ => StoreOp::Read,
         };
         let count = expected.calls(request.digests.len());
-        request.digests.iter().take(count).map(|digest| StoreCall { digest: *digest, op }).collect()
+        let digests = request.digests.iter().take(count).zip(0..);
+        digests
+            .filter(|(_, place)| !done.contains(place))
+            .map(|(digest, _)| StoreCall::new(*digest, op))
+            .collect()
     }
 
-    /// Checks the store after it executed those of `calls` that are `applied`. `stored` returns its records.
+    /// Records the answers that the server has to the calls of these copies.
+    pub(crate) fn settles(&mut self, asked: &[BatchEntry], calls: &[StoreCall], answers: &[StoreAnswer]) {
+        let mut answered = calls.iter().zip(answers);
+        for BatchEntry { copy, calls } in asked {
+            let own: Vec<_> = answered.by_ref().take(*calls).collect();
+            for (call, answer) in &own {
+                if let Some(mark) = call.mark {
+                    self.guard.settles(mark, **answer);
+                }
+            }
+            if let Some(pending) = self.pending.get_mut(copy) {
+                let is_repeated =
+                    |(_, answer): &(_, &StoreAnswer)| **answer == Err(StoreError::AlreadyCounted);
+                pending.repeated = own.iter().map(is_repeated).collect();
+            }
+        }
+    }
+
+    /// Checks the store after it executed those of `calls` that are `applied`, with these answers. `stored` returns its
+    /// records.
     pub(crate) fn applied(
         &mut self,
-        now: UnixTime,
+        now: Now,
         asked: &[BatchEntry],
         calls: &[StoreCall],
         applied: &[bool],
+        answers: &[StoreAnswer],
         stored: impl FnMut(StoreCall) -> Record,
     ) -> Checked {
-        let records = self.records.applied(now, calls, applied, stored)?;
+        let counted: Vec<bool> = applied
+            .iter()
+            .zip(answers)
+            .map(|(applied, answer)| *applied && *answer != Err(StoreError::AlreadyCounted))
+            .collect();
+        for (call, counted) in calls.iter().zip(&counted) {
+            if let (Some(mark), true) = (call.mark, counted) {
+                self.guard.counted(mark)?;
+            }
+        }
+        let records = self.records.applied(now.wall, calls, &counted, stored)?;
         let mut records = records.into_iter().zip(applied);
         for BatchEntry { copy, calls } in asked {
             let own: Vec<(Record, &bool)> = records.by_ref().take(*calls).collect();
@@ -160,7 +198,7 @@ impl Checker {
         local: bool,
     ) -> Checked<u16> {
         let calls = self.granted_calls(copy);
-        let Some(pending) = self.pending.remove(&copy) else {
+        let Some(mut pending) = self.pending.remove(&copy) else {
             return Err(Invariant::AnsweredOnce.broken(format!("copy {copy} has another reply")));
         };
         pending.check_may_be_answered(copy)?;
@@ -171,9 +209,12 @@ impl Checker {
             let detail = || format!("copy {copy} needs no database and has waited for {waited:?}");
             Invariant::PingsNeverWait.holds(waited <= PING_TIMEOUT, detail)?;
         }
-        self.guard.answered(pending.expected, &pending.payload, reply.code);
-        for call in calls {
+        self.guard.answered(pending.expected, &pending.payload);
+        pending.repeated.resize(calls.len(), false);
+        for (call, repeated) in calls.into_iter().zip(&pending.repeated) {
             match reply.code {
+                // An earlier call has counted what is acknowledged now.
+                200 if *repeated => self.records.unanswered(call),
                 200 => self.records.acknowledged(call)?,
                 _ => self.records.unanswered(call),
             }

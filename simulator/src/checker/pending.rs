@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pyzord_core::{MAX_REQUEST, Record, Tally, Tick, UnixTime};
 
+use super::guard_model::Places;
 use super::reply::Reply;
 use crate::invariant::{Checked, Invariant};
 use crate::payload::{Content, Datagram, Payload};
@@ -25,6 +26,10 @@ pub(super) struct PendingCopy {
     pub(super) record: Option<Record>,
     /// The code 500 is allowed.
     pub(super) excused: bool,
+    /// The places of digests that earlier copies have settled.
+    pub(super) done: Places,
+    /// The calls that the store has answered with "already counted".
+    pub(super) repeated: Vec<bool>,
 }
 
 impl PendingCopy {
@@ -36,6 +41,8 @@ impl PendingCopy {
             expected: None,
             record: None,
             excused: false,
+            done: Places::new(),
+            repeated: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{Batch, Now, Server, StoreAnswer, Tick};
+use pyzord_core::{Batch, Now, Server, StoreAnswer, StoreError, Tick};
 use pyzord_engines::ConnectionManager;
 use pyzord_runtime::Next;
 
@@ -223,6 +223,7 @@ impl Connection {
         if answers.is_none() {
             context.checker.excuse(asked.entries());
         }
+        let sent = request.is_some();
         if let (Some(request), None) = (request, &answers) {
             context.note(|| "a connection is lost".to_owned());
             self.link.lost(began.tick, "lost");
@@ -234,7 +235,8 @@ impl Connection {
         }
         match answers {
             Some(answers) => asked.resolve(context, server, answers),
-            None => asked.fail(context, server),
+            None if sent => asked.fail(context, server, StoreError::Unknown),
+            None => asked.fail(context, server, StoreError::Unavailable),
         }
     }
 }

@@ -44,14 +44,21 @@ impl TrackedAsked {
             answers.pop();
         }
         let Self { asked, entries } = self;
+        context.checker.settles(&entries, asked.calls(), &answers);
         let answered = without_panic(|| asked.resolve(server, &answers))?;
         send(context, answered, &entries)
     }
 
     /// Sends the replies, which are refusals for the copies that wait for the store, and returns the empty batch.
-    pub(super) fn fail(self, context: &mut Context, server: &Server) -> Checked<Batch> {
+    pub(super) fn fail(self, context: &mut Context, server: &Server, error: StoreError) -> Checked<Batch> {
         let Self { asked, entries } = self;
-        let answered = without_panic(|| asked.fail(server, StoreError::Unavailable))?;
+        let error = match error {
+            StoreError::Unknown if context.has(Sabotage::TakesUnknownForRefused) => StoreError::Unavailable,
+            StoreError::Unknown if context.config.marks => StoreError::Unsettled,
+            error => error,
+        };
+        context.checker.settles(&entries, asked.calls(), &vec![Err(error); asked.calls().len()]);
+        let answered = without_panic(|| asked.fail(server, error))?;
         send(context, answered, &entries)
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use pyzord_core::{Batch, Ignored, MAX_REQUEST, Now, Record, StoreAnswer, StoreCall, StoreOp};
+use pyzord_core::{Batch, Ignored, MAX_REQUEST, Now, Record, StoreAnswer, StoreCall, StoreError, StoreOp};
 
 use super::connection::Connections;
 use super::shared::Shared;
@@ -139,9 +139,7 @@ impl Shared {
             && self.rules.expected(payload, source.port(), now.wall.micros()) == Expected::Code(403)
             && let Content::Request(request) = &payload.content
         {
-            batch.extra.extend(
-                request.digests.iter().map(|digest| StoreCall { digest: *digest, op: StoreOp::Report }),
-            );
+            batch.extra.extend(request.digests.iter().map(|digest| StoreCall::new(*digest, StoreOp::Report)));
         }
         Ok(())
     }
@@ -224,7 +222,7 @@ impl Shared {
             batch.waiting.clear();
         }
         context.checker.batch_refused(context.config.connections, &batch.waiting)?;
-        batch.batch = batch.ask().fail(context, self.handles.resolving())?;
+        batch.batch = batch.ask().fail(context, self.handles.resolving(), StoreError::Unavailable)?;
         Ok(())
     }
 }

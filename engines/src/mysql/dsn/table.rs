@@ -28,6 +28,11 @@ impl TableName {
         Ok(Self { database: database.map(str::to_owned), table: table.to_owned() })
     }
 
+    /// Returns the name of the table with the marks of signed counts.
+    pub(in super::super) fn marks(&self) -> Self {
+        Self { database: self.database.clone(), table: format!("{}_marks", self.table) }
+    }
+
     /// Returns the name between backticks; a name has no backtick.
     pub(in super::super) fn quoted(&self) -> String {
         match &self.database {
