@@ -86,7 +86,11 @@ fn kill_and_run_again(destination: impl Fn(u32) -> (&'static str, String)) {
             let (left, mut all) = (records(from), records(to));
             midway += u32::from(!left.is_empty() && !all.is_empty());
             for (key, record) in left {
-                assert!(all.insert(key, record).is_none_or(|moved| moved == record), "{key} differs");
+                let moved = all.insert(key, record);
+                assert!(
+                    moved.is_none_or(|moved| moved == record),
+                    "{key} differs: {moved:?} is not {record:?}"
+                );
             }
             assert!(all == expected, "{} of {RECORDS} records", all.len());
         }

@@ -77,6 +77,7 @@ pub fn encode(record: &Record, zone: &TimeZone, out: &mut Vec<u8>) {
 
 /// Returns the length of the v1 value with local dates that `bytes` begin with, as [`encode`] and Python write
 /// it: a fraction of a second has six digits. `None` if there is none.
+#[cfg(feature = "gdbm")]
 pub(crate) fn written_length(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes.strip_prefix(b"1")?;
     for _ in 0..2 {
@@ -91,12 +92,14 @@ pub(crate) fn written_length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Replaces the digits of the counts of a v1 value by zeros; it keeps its length.
+#[cfg(feature = "gdbm")]
 pub(crate) fn clear_counts(value: &mut [u8]) {
     for field in value.split_mut(|byte| *byte == b',').skip(1).step_by(3) {
         field.fill(b'0');
     }
 }
 
+#[cfg(feature = "gdbm")]
 fn strip_date(bytes: &[u8]) -> Option<&[u8]> {
     if let Some(rest) = bytes.strip_prefix(b"None") {
         return Some(rest);
@@ -281,6 +284,7 @@ mod tests {
 
     proptest! {
         #[test]
+        #[cfg(feature = "gdbm")]
         fn a_written_value_is_found_at_the_start_of_other_bytes(
             reports in tallies(), whitelists in tallies(), next in "[0-9a-f]{40}|[^.]{0,9}",
         ) {

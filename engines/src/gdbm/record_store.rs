@@ -67,7 +67,15 @@ impl RecordStore for Gdbm {
     }
 
     fn remove(&mut self, digests: &[Digest]) -> Result<(), StoreFailure> {
-        digests.iter().try_for_each(|digest| Gdbm::remove(self, &digest.hex()).map(drop))
+        // The records are not cleared first: a migration that is killed in between would find other counts when it is run
+        // again, and store them in place of the right ones.
+        self.check_presence()?;
+        digests.iter().try_for_each(|digest| {
+            self.shared.with(|engine| {
+                engine.check_known_presence()?;
+                engine.with_file(|file| file.remove(&digest.hex()).map(drop))
+            })
+        })
     }
 
     fn estimate(&mut self) -> Option<u64> {

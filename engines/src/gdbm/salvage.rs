@@ -6,7 +6,8 @@
 //! was on the disk and has not changed is found, whatever became of its bucket.
 //!
 //! A record that has expired may still be there, in space that counts as free. It is not taken from space that any table
-//! lists as free, and goes in the next round of expiry. One that an operator removes is cleared before.
+//! lists as free, and goes in the next round of expiry. One that an operator removes is cleared
+//! before; one that a migration has moved may come back.
 
 use std::fs::File;
 use std::io;
