@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyzord_core::Tick;
 use pyzord_runtime::Clock;
 
-/// A question that is not answered for so long is a trouble of its own.
+/// After this time without an answer, a question is a trouble of its own.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long answers count. It bounds how often the database is asked, however often `/healthz` is.

@@ -1,4 +1,4 @@
-//! A lock that a call waits for only so long, however long another one holds it.
+//! A lock whose wait is bounded, however long another call holds it.
 //!
 //! The standard library's mutex cannot give up a wait. This one is a standard mutex that is only ever tried; calls that
 //! find it taken wait on a condition variable beside it.
