@@ -96,7 +96,7 @@ fn encrypted(mut client: Client, (config, name): Security<'_>) -> Result<Client,
 struct Login<'a> {
     client: Client,
     password: &'a str,
-    /// Nobody reads along.
+    /// No other party can read the connection.
     secure: bool,
     challenge: Vec<u8>,
 }
