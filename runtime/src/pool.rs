@@ -161,7 +161,7 @@ impl Pool {
         }
     }
 
-    /// Counts a thread among those whose store has a connection, or no longer.
+    /// Adds a thread to those whose store has a connection, or takes it out.
     fn count(&self, counted: &mut bool, prepared: bool) {
         if mem::replace(counted, prepared) == prepared {
             return;

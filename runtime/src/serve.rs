@@ -8,7 +8,7 @@
 //! - **Threads with a remote store**, one for each connection: they take batches from the pool and send the replies. A
 //!   lost connection is made again on a thread of its own; until it is there, calls fail at once.
 //! - **The stand-in** looks whether each worker gets on, and serves in the place of one that is stuck.
-//! - **Upkeep** has a thread, too: a sync at the start and every 60 seconds, slices of expiry. It may wait for a disk.
+//! - **Upkeep** has a thread, too: a sync at the start and every 5 seconds, slices of expiry. It may wait for a disk.
 //! - **The main thread**: it waits for commands. A reload makes a new policy here while the workers serve.
 //!
 //! A start that cannot have one of its threads ends, and the service manager is told of it when the last worker runs.

@@ -263,7 +263,7 @@ impl<'a, S: Store> Worker<'a, S> {
 }
 
 impl<S: Store> LocalStore<S> {
-    /// Has the store execute the calls of a batch, and makes the replies. Returns `None` if the store took so long that
+    /// Has the store execute the calls of a batch, and makes the replies. Returns `None` after a delay in which
     /// another thread has sent them.
     fn ask(
         &mut self,
