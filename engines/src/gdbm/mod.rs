@@ -12,6 +12,7 @@
 mod backup;
 mod boot;
 mod bucket;
+mod creation;
 mod engine;
 mod error;
 mod expire;

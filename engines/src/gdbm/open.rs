@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::backup::{candidates, sync_directory};
 use super::boot;
+use super::creation;
 use super::ffi::{Database, GdbmError};
 use super::format::Mismatch;
 use super::header::{Header, HeaderError};
@@ -117,8 +118,27 @@ fn header(path: &Path, access: Access, repair: bool) -> Result<Option<Header>, O
         (false, ..) => Err(OpenCause::NotAFile),
         (true, 0, Access::Create) => Ok(None),
         (true, 0, _) => Err(OpenCause::Empty),
+        (true, _, Access::Create) if recreated(path)? => Ok(None),
         (true, ..) => checked_header(path, repair).map(Some),
     }
+}
+
+/// Empties a file whose creation was cut short. Returns whether it was.
+fn recreated(path: &Path) -> Result<bool, OpenCause> {
+    if !creation::was_cut_short(&File::open(path)?)? {
+        return Ok(false);
+    }
+    // Another process may be creating it.
+    let file = locked(path)?;
+    let cut_short = creation::was_cut_short(&file)?;
+    if cut_short {
+        log::warn!(
+            "database {}: its creation was cut short; it has no records, and is created anew",
+            path.display()
+        );
+        file.set_len(0)?;
+    }
+    Ok(cut_short)
 }
 
 fn checked_header(path: &Path, repair: bool) -> Result<Header, OpenCause> {
