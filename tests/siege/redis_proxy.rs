@@ -27,6 +27,9 @@ impl RedisProxy {
                     return;
                 }
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, redis)) else { continue };
+                // As proxies do: two small writes must not wait for an acknowledgement of the first.
+                client.set_nodelay(true).unwrap();
+                server.set_nodelay(true).unwrap();
                 let (from_server, to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
                 thread::spawn(move || copy(client, server));
                 let (ends, replies) = (Arc::clone(&ends), Arc::clone(&replies));
