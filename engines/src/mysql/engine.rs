@@ -50,6 +50,8 @@ pub struct Mysql {
     refused: LogLimiter,
     /// Whether the log says that there are no marks.
     unmarked_logged: bool,
+    /// Whether the log says what the server refuses.
+    tried: bool,
 }
 
 /// Why a slice of expiry failed.
@@ -79,6 +81,7 @@ impl Mysql {
             unreadable: LogLimiter::default(),
             refused: LogLimiter::default(),
             unmarked_logged: false,
+            tried: false,
         }
     }
 
@@ -104,6 +107,17 @@ impl Mysql {
         let version = self.with(Session::version)?;
         let rows = self.row_estimate().map_or_else(String::new, |rows| format!(", about {rows} records"));
         Ok(format!("{}: server {version}{rows}", self.connection.name()))
+    }
+
+    /// Tries what serving needs, and with `expires` what expiry needs; returns what the server refuses. It leaves no record
+    /// behind.
+    ///
+    /// # Errors
+    /// If the table cannot be used at all.
+    pub fn refusals(&mut self, expires: bool) -> Result<Vec<StoreFailure>, StoreFailure> {
+        let parameters = estimate::parameters(&self.dsn);
+        let refused = self.with(|session| session.try_all(expires, &parameters))?;
+        Ok(refused.into_iter().map(|refused| self.failure(refused)).collect())
     }
 
     /// Returns about how many rows the table has; `None` if the server does not say.
@@ -251,6 +265,21 @@ impl Mysql {
         }
     }
 
+    /// Logs once what serving needs and the server refuses. If the server is away, it is tried later. Expiry finds its own
+    /// errors.
+    fn try_once(&mut self, now: Now) {
+        let parameters = estimate::parameters(&self.dsn);
+        let deadline = self.deadline();
+        let Some(session) = self.session(now.tick, deadline) else { return };
+        match session.try_all(false, &parameters) {
+            Ok(refused) => {
+                self.tried = true;
+                refused.iter().for_each(|refused| log::error!("{}: {refused}", self.connection.name()));
+            }
+            Err(error) => self.log(now.tick, &error),
+        }
+    }
+
     /// Returns the failure of a slice of expiry, and drops a connection that is of no more use.
     fn expiry_failure(&mut self, began: Tick, error: ExpiryError) -> StoreFailure {
         match error {
@@ -309,6 +338,9 @@ impl Store for Mysql {
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
         let limit = match task {
             Task::Sync => {
+                if !self.tried {
+                    self.try_once(now);
+                }
                 self.forget_marks(now);
                 return Ok(Progress::Done);
             }

@@ -12,6 +12,10 @@ const DEADLOCK: u16 = 1213;
 const LOCK_WAIT: u16 = 1205;
 /// The table does not exist.
 const NO_SUCH_TABLE: u16 = 1146;
+/// A column that is not named has no default.
+const NO_DEFAULT: u16 = 1364;
+/// Access to the table, or to a column of it, is denied.
+const DENIED: [u16; 2] = [1142, 1143];
 /// The server is read-only, by a setting or within its cluster, and refuses what writes: the master of yesterday,
 /// whose name may lead to another server by now.
 const READ_ONLY: [u16; 4] = [1290, 1792, 1836, 3100];
@@ -72,6 +76,16 @@ impl ClientError {
     /// Returns whether the table, a column of it, or a right to it is missing.
     pub(super) fn is_missing_table_or_right(&self) -> bool {
         matches!(&self.0, Error::MySqlError(error) if UNUSABLE.contains(&error.code))
+    }
+
+    /// Returns whether the user lacks a right to the table, or to a column of it.
+    pub(super) fn is_missing_right(&self) -> bool {
+        matches!(&self.0, Error::MySqlError(error) if DENIED.contains(&error.code))
+    }
+
+    /// Returns whether a column that gets no value has no default.
+    pub(super) fn is_missing_default(&self) -> bool {
+        matches!(&self.0, Error::MySqlError(error) if error.code == NO_DEFAULT)
     }
 
     /// Returns whether the table does not exist.

@@ -26,6 +26,7 @@ mod session;
 mod sql;
 mod table;
 mod timeouts;
+mod trial;
 mod trust;
 
 pub use dsn::{Dsn, DsnError};

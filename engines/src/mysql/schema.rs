@@ -2,6 +2,8 @@
 
 use pyzord_core::Tally;
 
+use super::row::FIELDS;
+
 /// Where the user's guide describes the table.
 const ADVICE: &str = "see docs/mysql.md";
 /// The length of a digest in hex digits.
@@ -38,8 +40,17 @@ pub(super) struct Column {
     pub(super) kind: String,
     pub(super) collation: String,
     pub(super) nullable: bool,
-    /// `PRI` for a part of the primary key, `UNI` for a unique key.
-    pub(super) key: String,
+}
+
+/// A row of `SHOW INDEX`: a column of an index.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct KeyPart {
+    pub(super) index: String,
+    /// Empty for an expression.
+    pub(super) column: String,
+    /// How many characters of the column the index has; `None` for all.
+    pub(super) prefix: Option<u32>,
+    pub(super) unique: bool,
 }
 
 /// Why a table cannot be used.
@@ -51,22 +62,30 @@ pub(super) enum SchemaError {
     Type { column: String, found: String, expected: &'static str },
     #[error("its column digest is not the primary key; {ADVICE}")]
     NoKey,
+    #[error(
+        "its key {index} has only the first {length} characters of a digest, so that digests which begin alike would \
+         share their counts: make the whole column the primary key; {ADVICE}"
+    )]
+    PrefixKey { index: String, length: u32 },
+    #[error("its unique key {0} would make several digests share their counts: drop it; {ADVICE}")]
+    SharedKey(String),
     #[error("its column {0} does not allow NULL; {ADVICE}")]
     NotNull(String),
 }
 
 impl Schema {
-    /// Reads the columns of a table.
+    /// Reads the columns of a table, and the parts of its indexes.
     ///
     /// # Errors
     /// If the table cannot be used.
-    pub(super) fn of(columns: &[Column]) -> Result<Self, SchemaError> {
+    pub(super) fn of(columns: &[Column], keys: &[KeyPart]) -> Result<Self, SchemaError> {
         let column = |name: &'static str| {
             let found = columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
             found.ok_or(SchemaError::NoColumn(name))
         };
         let digest = column("digest")?;
-        check_digest(digest, columns)?;
+        check_digest(digest)?;
+        check_keys(keys)?;
         let mut coarsest = 1;
         for date in ["r_entered", "r_updated", "wl_entered", "wl_updated"] {
             coarsest = coarsest.max(unit(column(date)?)?);
@@ -81,17 +100,46 @@ impl Schema {
     }
 }
 
-/// Checks that the digest has a unique key of its own: without one, each report adds a row.
-fn check_digest(digest: &Column, columns: &[Column]) -> Result<(), SchemaError> {
+/// Checks that the column has room for a digest.
+fn check_digest(digest: &Column) -> Result<(), SchemaError> {
     let (kind, length, _) = kind(&digest.kind);
     if !["char", "varchar"].contains(&kind) || length.is_none_or(|length| length < DIGEST_LEN) {
         return Err(unfit(digest, "char(40)"));
     }
-    let primary = columns.iter().filter(|column| column.key == "PRI").count();
-    if digest.key == "UNI" || digest.key == "PRI" && primary == 1 {
-        return Ok(());
+    Ok(())
+}
+
+/// Checks that the digest has a unique key of its own, without which each report adds a row; and that two digests share
+/// no unique key, through which a count of one would be added to the other.
+fn check_keys(parts: &[KeyPart]) -> Result<(), SchemaError> {
+    let mut has_key = false;
+    for last in parts.iter().filter(|part| part.unique) {
+        let index = || parts.iter().filter(|part| part.index == last.index);
+        if index().next_back() != Some(last) {
+            continue;
+        }
+        has_key |= index().all(KeyPart::is_digest);
+        // The values of a column that is not ours may differ from row to row.
+        if index().any(|part| part.is_digest() || !part.is_ours()) {
+            continue;
+        }
+        return Err(match last.prefix.filter(|_| last.column.eq_ignore_ascii_case("digest")) {
+            Some(length) => SchemaError::PrefixKey { index: last.index.clone(), length },
+            None => SchemaError::SharedKey(last.index.clone()),
+        });
     }
-    Err(SchemaError::NoKey)
+    if has_key { Ok(()) } else { Err(SchemaError::NoKey) }
+}
+
+impl KeyPart {
+    /// Returns whether this part tells any two digests apart.
+    fn is_digest(&self) -> bool {
+        self.column.eq_ignore_ascii_case("digest") && self.prefix.is_none_or(|length| length >= DIGEST_LEN)
+    }
+
+    fn is_ours(&self) -> bool {
+        FIELDS.split(", ").any(|name| name.eq_ignore_ascii_case(&self.column))
+    }
 }
 
 /// Returns the largest count that both a column and a reply have room for.
@@ -139,24 +187,29 @@ fn kind(text: &str) -> (&str, Option<u32>, bool) {
 mod tests {
     use super::*;
 
-    fn column(name: &str, kind: &str, key: &str) -> Column {
+    fn column(name: &str, kind: &str) -> Column {
         let collation = if name == "digest" { "latin1_swedish_ci" } else { "" };
         Column {
             name: name.to_owned(),
             kind: kind.to_owned(),
             collation: collation.to_owned(),
             nullable: true,
-            key: key.to_owned(),
         }
     }
 
     fn columns(digest: &str, count: &str, date: &str) -> Vec<Column> {
-        let mut columns = vec![column("digest", digest, "PRI")];
-        columns.extend(["r_count", "wl_count"].map(|name| column(name, count, "")));
-        columns.extend(
-            ["r_entered", "wl_entered", "r_updated", "wl_updated"].map(|name| column(name, date, "")),
-        );
+        let mut columns = vec![column("digest", digest)];
+        columns.extend(["r_count", "wl_count"].map(|name| column(name, count)));
+        columns.extend(["r_entered", "wl_entered", "r_updated", "wl_updated"].map(|name| column(name, date)));
         columns
+    }
+
+    fn part(index: &str, column: &str, prefix: Option<u32>) -> KeyPart {
+        KeyPart { index: index.to_owned(), column: column.to_owned(), prefix, unique: true }
+    }
+
+    fn primary() -> Vec<KeyPart> {
+        vec![part("PRIMARY", "digest", None)]
     }
 
     #[test]
@@ -173,7 +226,7 @@ mod tests {
         ];
         for (columns, most, unit) in table {
             let expected = Schema { most_reports: most, most_whitelists: most, unit, any_case: true };
-            assert_eq!(Schema::of(&columns), Ok(expected), "{columns:?}");
+            assert_eq!(Schema::of(&columns, &primary()), Ok(expected), "{columns:?}");
         }
     }
 
@@ -182,9 +235,8 @@ mod tests {
         let mut columns = columns("char(40)", "int(11)", "datetime(6)");
         columns[3].kind = "datetime(2)".into();
         columns[0].collation = "latin1_bin".into();
-        columns[0].key = "UNI".into();
         columns[0].name = "Digest".into();
-        let schema = Schema::of(&columns).unwrap();
+        let schema = Schema::of(&columns, &[part("digests", "Digest", Some(40))]).unwrap();
         assert_eq!((schema.unit, schema.any_case), (10_000, false));
     }
 
@@ -193,7 +245,7 @@ mod tests {
         let changed = |change: fn(&mut Vec<Column>)| {
             let mut columns = columns("char(40)", "int(11)", "datetime");
             change(&mut columns);
-            Schema::of(&columns).unwrap_err()
+            Schema::of(&columns, &primary()).unwrap_err()
         };
         let table = [
             (changed(Vec::clear), "it has no column digest"),
@@ -203,8 +255,6 @@ mod tests {
                 "its column digest is char(39), not char(40)",
             ),
             (changed(|columns| columns[0].kind = "text".into()), "its column digest is text, not char(40)"),
-            (changed(|columns| columns[0].key.clear()), "its column digest is not the primary key"),
-            (changed(|columns| columns[1].key = "PRI".into()), "its column digest is not the primary key"),
             (changed(|columns| columns[2].kind = "double".into()), "its column wl_count is double, not int"),
             (
                 changed(|columns| columns[4].kind = "timestamp".into()),
@@ -215,6 +265,41 @@ mod tests {
         for (error, expected) in table {
             let error = error.to_string();
             assert!(error.starts_with(expected) && error.ends_with(ADVICE), "{error}");
+        }
+    }
+
+    /// A key on the first eight characters counted the reports of one digest for another.
+    #[test]
+    fn keys_that_digests_could_share_are_refused() {
+        let columns = columns("char(40)", "int(11)", "datetime");
+        let of = |parts: &[KeyPart]| Schema::of(&columns, parts).map(drop).map_err(|error| error.to_string());
+        let (id, stamp) = (part("PRIMARY", "id", None), part("stamps", "r_entered", None));
+        let prefix = part("short", "digest", Some(8));
+        let plain = KeyPart { unique: false, ..prefix.clone() };
+        for good in [
+            primary(),
+            vec![id.clone(), part("digests", "digest", None)],
+            vec![
+                primary()[0].clone(),
+                part("both", "r_count", None),
+                part("both", "digest", None),
+                plain.clone(),
+            ],
+        ] {
+            assert_eq!(of(&good), Ok(()), "{good:?}");
+        }
+        for (bad, cause) in [
+            (vec![], "its column digest is not the primary key"),
+            (vec![plain], "its column digest is not the primary key"),
+            (
+                vec![part("PRIMARY", "digest", None), part("PRIMARY", "id", None)],
+                "its column digest is not the",
+            ),
+            (vec![prefix.clone()], "its key short has only the first 8 characters of a digest"),
+            (vec![primary()[0].clone(), prefix], "its key short has only the first 8 characters of a digest"),
+            (vec![primary()[0].clone(), stamp], "its unique key stamps would make several digests share"),
+        ] {
+            assert!(of(&bad).unwrap_err().starts_with(cause), "{bad:?}: {:?}", of(&bad));
         }
     }
 }

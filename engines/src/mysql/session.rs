@@ -211,10 +211,10 @@ impl Session {
         .collect()
     }
 
-    /// Runs an update that changes no row.
+    /// Runs a count that counts nothing.
     pub(super) fn probe(&mut self) -> Result<(), StatementError> {
-        let update = self.sql.probe();
-        self.run(&update, &[]).map(drop)
+        let count = self.sql.probe(&self.codec.schema);
+        self.run(&count, &[]).map(drop)
     }
 
     /// Stores at most [`MOST_ROWS`] whole records.

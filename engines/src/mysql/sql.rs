@@ -46,22 +46,21 @@ impl Sql {
 
     /// Adds to the reports of `rows` digests. Parameters of each: digest, how many, now, now.
     pub(super) fn report(&self, rows: usize, schema: &Schema) -> String {
-        self.add(rows, "r", "wl", schema.most_reports)
+        self.add(&values(rows), "r", "wl", schema.most_reports)
     }
 
     /// Adds to the whitelistings, as [`report`](Self::report) does.
     pub(super) fn whitelist(&self, rows: usize, schema: &Schema) -> String {
-        self.add(rows, "wl", "r", schema.most_whitelists)
+        self.add(&values(rows), "wl", "r", schema.most_whitelists)
     }
 
     /// Adds to a count, up to `most`. A zero date, which some servers accept, has the year 0 and counts as
     /// missing. A date does not go back, as [`UnixTime::or_later`] says.
-    fn add(&self, rows: usize, kind: &str, other: &str, most: u64) -> String {
-        let rows = list("(?,?,?,?,0,NULL,NULL)", rows);
+    fn add(&self, rows: &str, kind: &str, other: &str, most: u64) -> String {
         let built = built();
         format!(
             "INSERT INTO {table} (digest, {kind}_count, {kind}_entered, {kind}_updated, {other}_count, \
-             {other}_entered, {other}_updated) VALUES {rows} ON DUPLICATE KEY UPDATE \
+             {other}_entered, {other}_updated) {rows} ON DUPLICATE KEY UPDATE \
              {kind}_count = IF(COALESCE({kind}_count, 0) > {most} - VALUES({kind}_count), {most}, \
              COALESCE({kind}_count, 0) + VALUES({kind}_count)), \
              {kind}_entered = IF(YEAR({kind}_entered) > 0, {kind}_entered, VALUES({kind}_entered)), \
@@ -71,9 +70,20 @@ impl Sql {
         )
     }
 
-    /// Changes no row, and is refused where a count is: by a server that is read-only, or without the right.
-    pub(super) fn probe(&self) -> String {
-        format!("UPDATE {} SET r_count = r_count WHERE digest = ''", self.table)
+    /// Counts no report, and is refused where a count is: by a server that is read-only, without a right, or as another
+    /// column needs a value.
+    pub(super) fn probe(&self, schema: &Schema) -> String {
+        self.add(
+            "SELECT '', 0, NULL, NULL, 0, NULL, NULL FROM DUAL WHERE 1 = 0",
+            "r",
+            "wl",
+            schema.most_reports,
+        )
+    }
+
+    /// Removes no row, and is refused where expiry is.
+    pub(super) fn probe_expiry(&self) -> String {
+        format!("DELETE FROM {} WHERE 1 = 0", self.table)
     }
 
     /// Stores `rows` whole rows.
@@ -141,6 +151,11 @@ impl Sql {
         format!("SHOW FULL COLUMNS FROM {}", self.table)
     }
 
+    /// Describes the indexes of the table.
+    pub(super) fn keys(&self) -> String {
+        format!("SHOW INDEX FROM {}", self.table)
+    }
+
     /// Creates the table. Keys are ASCII, as one byte a character makes the index small.
     pub(super) fn create(&self) -> String {
         format!(
@@ -197,6 +212,11 @@ impl Sql {
 fn built() -> String {
     let built = Timestamp::from_second(UnixTime::BUILT.seconds()).unwrap_or(Timestamp::MIN);
     TimeZone::system().to_datetime(built).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Returns the rows of an addition, with parameters.
+fn values(rows: usize) -> String {
+    format!("VALUES {}", list("(?,?,?,?,0,NULL,NULL)", rows))
 }
 
 fn list(item: &str, count: usize) -> String {

@@ -4,7 +4,7 @@ use mysql::{Row, Value};
 
 use super::client::Client;
 use super::error::ClientError;
-use super::schema::{Column, Schema, SchemaError};
+use super::schema::{Column, KeyPart, Schema, SchemaError};
 use super::sql::Sql;
 
 /// Why the table cannot be used.
@@ -25,7 +25,9 @@ pub(super) fn schema(client: &mut Client, sql: &Sql) -> Result<Schema, TableErro
         if error.is_missing_table() { TableError::Missing { table: table() } } else { error.into() }
     })?;
     let columns: Vec<Column> = rows.iter().map(column).collect();
-    Schema::of(&columns).map_err(|cause| TableError::Unusable { table: table(), cause })
+    let keys = client.query(&sql.keys()).map_err(ClientError::from)?;
+    let keys: Vec<KeyPart> = keys.iter().map(key_part).collect();
+    Schema::of(&columns, &keys).map_err(|cause| TableError::Unusable { table: table(), cause })
 }
 
 /// Creates the tables that do not exist, and checks the one for records. Without the one for marks a server works.
@@ -57,15 +59,27 @@ pub(super) fn keeps_marks(client: &mut Client, sql: &Sql) -> Result<bool, Client
 /// Reads a row of `SHOW FULL COLUMNS`. A field that is missing or NULL is empty, which the schema refuses or
 /// ignores.
 fn column(row: &Row) -> Column {
-    let text = |name: &str| match row.get_opt::<Value, _>(name) {
+    Column {
+        name: text(row, "Field"),
+        kind: text(row, "Type").to_lowercase(),
+        collation: text(row, "Collation"),
+        nullable: text(row, "Null") == "YES",
+    }
+}
+
+/// Reads a row of `SHOW INDEX`.
+fn key_part(row: &Row) -> KeyPart {
+    KeyPart {
+        index: text(row, "Key_name"),
+        column: text(row, "Column_name"),
+        prefix: text(row, "Sub_part").parse().ok(),
+        unique: text(row, "Non_unique") == "0",
+    }
+}
+
+fn text(row: &Row, name: &str) -> String {
+    match row.get_opt::<Value, _>(name) {
         Some(Ok(Value::Bytes(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
         _ => String::new(),
-    };
-    Column {
-        name: text("Field"),
-        kind: text("Type").to_lowercase(),
-        collation: text("Collation"),
-        nullable: text("Null") == "YES",
-        key: text("Key"),
     }
 }

@@ -16,6 +16,7 @@ use super::options::Options;
 use super::reply::{self, ReplyError};
 use super::request::Request;
 use super::scan::{Cursor, Page};
+use super::trial;
 use crate::connection_manager::{ConnectionManager, Wait};
 use crate::connector::{AttemptError, Connector};
 use crate::failure::failure;
@@ -58,6 +59,8 @@ pub struct Redis {
     /// Where a scan of all records is.
     pub(super) cursor: Cursor,
     old: OldRecords,
+    /// Whether the log says what the server refuses.
+    tried: bool,
 }
 
 /// Why a round trip failed.
@@ -111,6 +114,7 @@ impl Redis {
             unmarked: LogLimiter::default(),
             cursor: Cursor::default(),
             old,
+            tried: false,
         }
     }
 
@@ -271,6 +275,18 @@ impl Redis {
         Some(StoreError::Unavailable)
     }
 
+    /// Logs once what serving needs and the server refuses. If the server is away, it is tried later.
+    fn try_once(&mut self, now: Now) {
+        trial::request(&mut self.layout, &mut self.request);
+        if self.ask_once(now).is_none() {
+            return;
+        }
+        self.tried = true;
+        for refused in trial::refusals(&self.replies) {
+            log::error!("{}: {refused}", self.connection.name());
+        }
+    }
+
     /// Looks at one slice of all keys for old records. If the server is away, the search goes on another
     /// time.
     fn look_for_old_records(&mut self, now: Now) -> Progress {
@@ -334,6 +350,9 @@ impl Store for Redis {
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
         if let Task::Survey(_) = task {
             return Ok(Progress::Done);
+        }
+        if !self.tried {
+            self.try_once(now);
         }
         let slices = if task == Task::Sync { SLICES_OF_SYNC } else { 1 };
         let done = (0..slices).any(|_| self.look_for_old_records(now) == Progress::Done);

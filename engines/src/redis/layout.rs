@@ -11,14 +11,16 @@ use crate::codec;
 use crate::codec::number::push_number;
 use crate::codec::redis::FIELDS;
 
-/// Within the rights that a user needs, and not among the keys of either layout.
-const PROBE_KEY: &[u8] = b"pyzord.digest_probe";
+/// What stands in the place of a digest in the key of a probe.
+const PROBE: &[u8] = b"probe";
+/// The key of a probe of the right to marks, which begins as they do.
+const MARK_PROBE: &[u8] = b"pyzord.digest_marks.probe";
 
 /// How records are stored.
 #[derive(Debug)]
 pub(super) enum Form {
     /// A hash of six fields.
-    Hash { put: Script, probe: Script },
+    Hash { put: Script },
     /// A text with dates in local time, as the first Pyzor servers wrote it.
     Text { zone: TimeZone },
 }
@@ -28,6 +30,7 @@ pub(super) enum Form {
 pub(super) struct Layout {
     form: Form,
     count: Script,
+    probe: Script,
     /// Seconds until a record expires to which nothing is written, as text; `0` is never.
     age: Vec<u8>,
     /// Seconds until a mark expires, as text.
@@ -43,19 +46,16 @@ pub(super) struct Layout {
 impl Layout {
     /// Returns the layout `redis`.
     pub(super) fn hash(age: Option<CleanupAge>) -> Self {
-        let form = Form::Hash {
-            put: Script::new(include_str!("put.lua")),
-            probe: Script::new(include_str!("probe.lua")),
-        };
-        Self::new(form, include_str!("count.lua"), age)
+        let form = Form::Hash { put: Script::new(include_str!("put.lua")) };
+        Self::new(form, include_str!("count.lua"), include_str!("probe.lua"), age)
     }
 
     /// Returns the layout `redis_v0`, with dates in this zone.
     pub(super) fn text(zone: TimeZone, age: Option<CleanupAge>) -> Self {
-        Self::new(Form::Text { zone }, include_str!("count_v0.lua"), age)
+        Self::new(Form::Text { zone }, include_str!("count_v0.lua"), include_str!("probe_v0.lua"), age)
     }
 
-    fn new(form: Form, count: &'static str, age: Option<CleanupAge>) -> Self {
+    fn new(form: Form, count: &'static str, probe: &'static str, age: Option<CleanupAge>) -> Self {
         let mut text = Vec::new();
         // Redis refuses a time to live that does not fit its clock in milliseconds. This is 36 million years.
         push_number(age.map_or(0, CleanupAge::seconds).min(1 << 50), &mut text);
@@ -64,6 +64,7 @@ impl Layout {
         Self {
             form,
             count: Script::new(count),
+            probe: Script::new(probe),
             age: text,
             life,
             key: Vec::new(),
@@ -138,20 +139,24 @@ impl Layout {
         }
     }
 
-    /// Adds a command that fails where a count would. Its key is none of a record, and gone at once.
-    pub(super) fn probe(&self, request: &mut Request) {
-        match &self.form {
-            Form::Hash { probe, .. } => request.script(probe, PROBE_KEY, None, &[]),
-            // The rights for this layout have no command that removes a key.
-            Form::Text { .. } => request.command(&[b"SET", PROBE_KEY, b"", b"PX", b"1"]),
-        }
+    /// Adds a command that fails where a count would. Its key begins as those of records do, and is gone at once.
+    pub(super) fn probe(&mut self, request: &mut Request) {
+        self.key.clear();
+        self.key.extend_from_slice(self.prefix().as_bytes());
+        self.key.extend_from_slice(PROBE);
+        request.script(&self.probe, &self.key, None, &[&self.age]);
+    }
+
+    /// Adds the same for the key of a mark.
+    pub(super) fn probe_marks(&self, request: &mut Request) {
+        request.script(&self.probe, MARK_PROBE, None, &[&self.age]);
     }
 
     /// Adds the command that stores a whole record.
     pub(super) fn put(&mut self, digest: Digest, record: &Record, request: &mut Request) {
         self.key(digest);
         match &self.form {
-            Form::Hash { put, .. } => {
+            Form::Hash { put } => {
                 let values = codec::redis::encode(record).map(|value| value.to_string());
                 let mut arguments = vec![&*self.age];
                 for (name, value) in FIELDS.iter().zip(&values) {

@@ -30,6 +30,7 @@ mod record_store;
 mod reply;
 mod request;
 mod scan;
+mod trial;
 
 pub use dsn::{Dsn, DsnError};
 pub use engine::Redis;

@@ -12,6 +12,8 @@ pub(crate) const CASES: &[Case] = &[
     ("expiry takes missing and zero dates for none", expiry),
     ("a socket, a password with a comma, a table of another database", ways),
     ("a refused statement fails alone", refused),
+    ("a key that digests could share is refused", shared_keys),
+    ("what serving needs is tried, and leaves no record", tried),
 ];
 
 fn missing(server: &MariadbServer) {
@@ -134,5 +136,105 @@ fn refused(server: &MariadbServer) {
         let answers = execute(&mut engine, at(5), &[StoreOp::Read, StoreOp::Report].map(|op| call(op, 1)));
         assert_eq!(answers[0].unwrap().reports.count, 3);
         assert_eq!(answers[1], Err(StoreError::Unavailable));
+    }
+}
+
+/// The columns but for the digest.
+const COLUMNS: &str = "r_count int, wl_count int, r_entered datetime, wl_entered datetime, r_updated datetime, \
+    wl_updated datetime";
+
+/// `SHOW COLUMNS` says PRI for a prefix, too: the reports of one digest were counted for another.
+fn shared_keys(server: &MariadbServer) {
+    for (keys, cause) in [
+        ("PRIMARY KEY (digest(8))", "its key PRIMARY has only the first 8 characters of a digest"),
+        (
+            "id int AUTO_INCREMENT PRIMARY KEY, UNIQUE KEY short (digest(39))",
+            "its key short has only the first 39",
+        ),
+        (
+            "PRIMARY KEY (digest), UNIQUE KEY one (r_count)",
+            "its unique key one would make several digests share",
+        ),
+        ("UNIQUE KEY pair (digest, r_count)", "its column digest is not the primary key"),
+    ] {
+        server.query(&format!("CREATE TABLE pyzor.shared (digest char(40) NOT NULL, {COLUMNS}, {keys})"));
+        let mut engine = mysql(&server.dsn("shared"), CALM);
+        let error = engine.check().unwrap_err().to_string();
+        assert!(error.contains(cause) && error.ends_with("see docs/mysql.md"), "{keys}: {error}");
+        assert_eq!(execute(&mut engine, at(5), &[call(StoreOp::Report, 1)])[0], Err(StoreError::Unavailable));
+        server.query("DROP TABLE pyzor.shared");
+    }
+    for keys in [
+        "PRIMARY KEY (digest(40))",
+        "id int AUTO_INCREMENT PRIMARY KEY, UNIQUE KEY digests (digest)",
+        "PRIMARY KEY (digest) USING HASH, KEY short (digest(8))",
+    ] {
+        let digest = "digest varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL";
+        server.query(&format!("CREATE TABLE pyzor.whole ({digest}, {COLUMNS}, {keys})"));
+        let mut engine = mysql(&server.dsn("whole"), CALM);
+        for n in [1, 1, 2] {
+            assert!(execute(&mut engine, at(5), &[call(StoreOp::Report, n)])[0].is_ok(), "{keys}");
+        }
+        assert_eq!(read(&mut engine, 1).unwrap().reports.count, 2, "{keys}");
+        server.query("DROP TABLE pyzor.whole");
+    }
+}
+
+/// The check was content with all of these, and every report got 500.
+fn tried(server: &MariadbServer) {
+    server.query("CREATE USER tried@'%' IDENTIFIED BY 'secret'");
+    let plain = format!("digest char(40) PRIMARY KEY, {COLUMNS}");
+    let more = |column: &str| format!("{plain}, {column}");
+    const ALL: &str = "SELECT, INSERT, UPDATE, DELETE";
+    let cases = [
+        (plain.clone(), ALL, &[][..]),
+        (more("note int NOT NULL DEFAULT 5"), ALL, &[]),
+        (more("id int NOT NULL AUTO_INCREMENT UNIQUE"), ALL, &[]),
+        (more("note int NOT NULL"), ALL, &["'note' doesn't have a default", "give that column a default"]),
+        (more("CHECK (r_count > 5)"), ALL, &["nothing is counted, reports get 500: CONSTRAINT"]),
+        (
+            plain.clone(),
+            "SELECT, UPDATE, DELETE",
+            &["INSERT", "grant the user SELECT, INSERT and UPDATE on the table"],
+        ),
+        (
+            plain.clone(),
+            "SELECT, INSERT, DELETE",
+            &["UPDATE", "grant the user SELECT, INSERT and UPDATE on the table"],
+        ),
+        (
+            plain.clone(),
+            "INSERT, UPDATE, DELETE",
+            &["SELECT", "requests get 500", "grant the user SELECT on the table"],
+        ),
+        (
+            plain.clone(),
+            "SELECT, INSERT, UPDATE",
+            &["records do not expire", "grant the user DELETE on the table"],
+        ),
+        (plain.clone(), "SELECT", &["nothing is counted", "records do not expire"]),
+    ];
+    let engines = ["InnoDB", "MyISAM"];
+    let cases = engines.into_iter().flat_map(|engine| cases.iter().map(move |case| (engine, case)));
+    for (kind, (columns, rights, causes)) in cases {
+        // Only a row shows what a constraint says, and this engine undoes none.
+        if kind == "MyISAM" && columns.contains("CHECK") {
+            continue;
+        }
+        server.query(&format!("CREATE TABLE pyzor.tried ({columns}) ENGINE={kind}"));
+        server.query(&format!("GRANT {rights} ON pyzor.tried TO tried@'%'"));
+        let mut engine = mysql(&server.dsn("tried").replace(",pyzor,secret", ",tried,secret"), CALM);
+        let refused: Vec<String> = engine.refusals(true).unwrap().iter().map(ToString::to_string).collect();
+        let said = refused.join("\n");
+        assert_eq!(refused.is_empty(), causes.is_empty(), "{columns} {rights}: {said}");
+        for cause in *causes {
+            assert!(said.contains(cause), "{columns} {rights}: {cause} is not in {said}");
+        }
+        assert!(!said.contains("secret"), "{said}");
+        if *rights == "SELECT, INSERT, UPDATE" {
+            assert!(engine.refusals(false).unwrap().is_empty());
+        }
+        assert_eq!(server.rows("SELECT COUNT(*) FROM pyzor.tried").trim(), "0", "{columns}");
+        server.query("REVOKE ALL ON pyzor.tried FROM tried@'%'; DROP TABLE pyzor.tried");
     }
 }

@@ -7,7 +7,7 @@ use pyzord_engines::RecordStore;
 use pyzord_engines::redis::{Dsn, Options, Redis};
 use pyzord_testkit::{Fault, RedisServer, TcpProxy, wait_for};
 
-use crate::support::{NOW, at, call, digest, engine, execute, execute_one, tick, timed};
+use crate::support::{LAYOUTS, NOW, at, call, digest, engine, execute, execute_one, patient, tick, timed};
 
 /// The bound for one call. `execute` promises half a second; a slow machine may take longer.
 const SOON: Duration = Duration::from_secs(3);
@@ -236,4 +236,51 @@ fn a_store_is_prepared_when_it_has_a_connection() {
         store.prepare(tick(now)).then_some(())
     });
     assert!(execute_one(&mut store, tick(now), StoreOp::Report, 1).is_ok());
+}
+
+/// Redis without scripts, or with too few rights, was found by the first report.
+#[test]
+fn what_serving_needs_is_tried_and_leaves_no_record() {
+    let server = RedisServer::start();
+    let rights = |rules: &[&str]| {
+        assert_eq!(server.ask(&[&["ACL", "SETUSER", "tried", "reset", "on", ">pw"], rules].concat()), "+OK");
+    };
+    let mut all = vec!["~pyzord.digest*", "+ping", "+hmget", "+hset", "+expire", "+eval", "+evalsha"];
+    all.extend(["+get", "+set", "+setex"]);
+    let without = |right: &str| all.iter().copied().filter(|known| *known != right).collect::<Vec<_>>();
+    let cases = [
+        (without(""), [None, None]),
+        (without("+eval"), [Some("nothing is counted, reports get 500: NOPERM"); 2]),
+        (without("+evalsha"), [Some("nothing is counted, reports get 500: NOPERM"); 2]),
+        (without("+hset"), [Some("must have EVAL, EVALSHA and the other commands of docs/redis.md"), None]),
+        (without("+expire"), [Some("nothing is counted"), None]),
+        (without("+hmget"), [Some("records cannot be read, requests get 500: NOPERM"), None]),
+        (without("+get"), [None, Some("records cannot be read, requests get 500: NOPERM")]),
+        (without("+setex"), [None, Some("nothing is counted")]),
+        (without("+set"), [None, None]),
+        (without("~pyzord.digest*"), [Some("records cannot be read"); 2]),
+        (
+            [without("~pyzord.digest*"), vec!["~pyzord.digest_v1.*", "~pyzord.digest.*"]].concat(),
+            [Some("signed counts have no marks"); 2],
+        ),
+    ];
+    let dsn = Dsn::parse(&format!("redis://tried:pw@127.0.0.1:{}/0", server.port())).unwrap();
+    for (rules, expected) in cases {
+        rights(&rules);
+        for (engine, expected) in LAYOUTS.into_iter().zip(expected) {
+            let refused = engine(&dsn, patient(100)).refusals().unwrap();
+            let said = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            assert_eq!(expected.is_none(), said.is_empty(), "{rules:?}: {said}");
+            assert!(expected.is_none_or(|cause| said.contains(cause)), "{rules:?}: {said}");
+        }
+    }
+    wait_for("the end of all keys", || (server.ask(&["DBSIZE"]) == ":0").then_some(()));
+    let server = RedisServer::with(&["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""]);
+    let refused = engine(&server).refusals().unwrap();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    let said = refused[0].to_string();
+    assert!(
+        said.contains("nothing is counted") && said.contains("the server must have EVAL, EVALSHA"),
+        "{said}"
+    );
 }
