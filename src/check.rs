@@ -1,77 +1,175 @@
-//! `--create-table`, and `--check-config`: reads all files that a start reads, and prints the messages of a start.
+//! `--create-table`, and `--check-config`: does what a start does before it writes, and prints what a start would say.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::CommandLine;
+use crate::detach::DetachError;
+use crate::forward;
 use crate::home::Home;
-use crate::logs::{self, Logs, OneLine};
-use crate::rules::Rules;
+use crate::logs::{self, LogError, Logs, OneLine};
+use crate::pidfile::{PidFile, PidFileError};
 use crate::settings::{Settings, Sources, shown};
-use crate::start::StartError;
-use crate::{engine, forward, rules, start};
+use crate::start::{self, Preparation, Prepared, StartError, of_engine};
+use crate::system_account::SystemAccount;
+use crate::{engine, write_access};
 
-/// Prints the settings, every warning and every error; fails if a start would.
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    warnings: Vec<String>,
+    errors: Vec<String>,
+    /// What is neither, in the order of the output.
+    facts: Vec<String>,
+    /// The account that the errors are about.
+    account: Option<SystemAccount>,
+}
+
+/// Prints every warning and every error, whether a start would succeed, and the settings; fails if a start would.
 pub(crate) fn run(options: &CommandLine) -> Result<ExitCode, StartError> {
+    let preparation = Preparation::begin(options)?;
     // The libraries' messages go to the terminal.
     Logs::install(None, None, options.debug, false)?;
-    let home = Home::new(options.homedir.as_deref())?;
-    println!("home directory: {}", OneLine(home.path().display()));
-    let sources = Sources::read(&home, options.settings())?;
-    print!("{sources}");
-    for warning in sources.warnings() {
-        println!("warning: {}", OneLine(warning));
-    }
-    let settings = Settings::new(&sources, &home, start::cpus())?;
-    for note in &settings.notes {
-        println!("note: {}", OneLine(note));
-    }
-    println!("workers: {}", settings.workers);
-    println!("accounts file: {}", OneLine(shown(settings.passwd_file.as_deref())));
-    println!("access file: {}", OneLine(shown(settings.access_file.as_deref())));
-    // All of them, so that one run shows every error.
-    let checked = [
-        check_log(settings.log_file.as_deref()),
-        check_log(settings.usage_log_file.as_deref()),
-        check_rules(&settings),
-        check_forwarding(&settings),
-        check_database(&settings),
-    ];
-    let errors: Vec<StartError> = checked.into_iter().filter_map(Result::err).collect();
-    errors.iter().for_each(|error| println!("error: {}", OneLine(error)));
-    Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let (home, sources, settings, prepared) = preparation.finish();
+    let mut findings = Findings { account: settings.account.clone(), ..Findings::default() };
+    findings.warnings.extend(sources.warnings().iter().map(ToString::to_string));
+    findings.files(options, &home, &settings);
+    findings.prepared(prepared, &settings);
+    findings.database(&home, &sources, &settings);
+    findings.print();
+    print_settings(options, &home, &sources, &settings);
+    findings.facts.iter().for_each(|fact| println!("{}", OneLine(fact)));
+    Ok(if findings.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Creates the table that the settings name.
 pub(crate) fn create_table(options: &CommandLine) -> Result<ExitCode, StartError> {
     let home = Home::new(options.homedir.as_deref())?;
-    let settings = Settings::new(&Sources::read(&home, options.settings())?, &home, start::cpus())?;
-    engine::create_table(&settings)?;
+    let sources = Sources::read(&home, options.settings())?;
+    let settings = Settings::new(&sources, &home, start::cpus())?;
+    engine::create_table(&settings).map_err(|error| of_engine(&sources, error))?;
     println!("the table is there");
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_log(path: Option<&Path>) -> Result<(), StartError> {
-    Ok(path.map_or(Ok(()), logs::check)?)
-}
-
-fn check_rules(settings: &Settings) -> Result<(), StartError> {
-    let Rules { policy, warnings, .. } = rules::read(settings)?;
-    println!("accounts: {}", policy.accounts());
-    warnings.iter().for_each(|warning| println!("warning: {}", OneLine(warning)));
-    Ok(())
-}
-
-fn check_forwarding(settings: &Settings) -> Result<(), StartError> {
-    let Some(targets) = forward::read(settings)? else { return Ok(()) };
-    for server in &targets.servers {
-        println!("forwards to: {}, time-out {} s", forward::shown(server), targets.timeout.as_secs());
+impl Findings {
+    fn error(&mut self, error: impl Into<StartError>) {
+        self.errors.push(error.into().of_account(self.account.as_ref()).to_string());
     }
-    targets.warnings.iter().for_each(|warning| println!("warning: {}", OneLine(warning)));
-    Ok(())
+
+    /// Adds the error of a step, if there is one.
+    fn step(&mut self, result: Result<(), impl Into<StartError>>) {
+        if let Err(error) = result {
+            self.error(error);
+        }
+    }
+
+    /// Checks the files that a start creates or opens for writing, but for the database.
+    fn files(&mut self, options: &CommandLine, home: &Home, settings: &Settings) {
+        self.step(home.check());
+        for path in [&settings.log_file, &settings.usage_log_file].into_iter().flatten() {
+            self.step(check_log(path, home));
+        }
+        let Some(output) = options.detach.as_deref() else { return };
+        let writable = write_access::check(output, home.path());
+        self.step(writable.map_err(|cause| DetachError::Output { path: output.to_owned(), cause }));
+        match settings.pid_file.as_deref().map_or(Ok(()), |path| check_pid_file(path, home)) {
+            Err(error @ PidFileError::Running { .. }) => self.warnings.push(while_it_runs(&error)),
+            checked => self.step(checked),
+        }
+    }
+
+    fn prepared(&mut self, prepared: Prepared, settings: &Settings) {
+        let Prepared { manager, rules, targets, sockets, status } = prepared;
+        self.step(manager.map(drop));
+        match rules {
+            Ok(rules) => {
+                self.facts.push(format!("accounts: {}", rules.policy.accounts()));
+                self.warnings.extend(rules.warnings);
+            }
+            Err(error) => self.error(error),
+        }
+        match targets {
+            Ok(targets) => {
+                for server in targets.iter().flat_map(|targets| &targets.servers) {
+                    let timeout = targets.as_ref().map_or(0, |targets| targets.timeout.as_secs());
+                    self.facts.push(format!("forwards to: {}, time-out {timeout} s", forward::shown(server)));
+                }
+                self.warnings.extend(targets.into_iter().flat_map(|targets| targets.warnings));
+            }
+            Err(error) => self.error(error),
+        }
+        self.bound(sockets.map(drop), ["/proc/net/udp", "/proc/net/udp6"], Some(settings.port));
+        let port = settings.status.as_deref().and_then(|address| address.rsplit_once(':')?.1.parse().ok());
+        let exposure = status.as_ref().ok().and_then(|status| status.as_ref()?.exposure());
+        self.warnings.extend(exposure);
+        self.bound(status.map(drop), ["/proc/net/tcp", "/proc/net/tcp6"], port);
+    }
+
+    /// Adds the error of a socket. The server that runs with this configuration has its port, and ends before the next
+    /// start.
+    fn bound(&mut self, bound: Result<(), StartError>, tables: [&str; 2], port: Option<u16>) {
+        match bound {
+            Err(error) if start::is_address_in_use(&error) && is_held_for_pyzord(tables, port) => {
+                self.warnings.push(while_it_runs(&error));
+            }
+            bound => self.step(bound),
+        }
+    }
+
+    fn database(&mut self, home: &Home, sources: &Sources, settings: &Settings) {
+        match engine::check(settings, home.path()) {
+            Ok(report) => {
+                self.facts.extend(report.state);
+                self.warnings.extend(report.warnings);
+            }
+            Err(error) => self.error(of_engine(sources, error)),
+        }
+    }
+
+    /// Prints the warnings, the errors and the verdict.
+    fn print(&self) {
+        let Self { warnings, errors, .. } = self;
+        warnings.iter().for_each(|warning| println!("warning: {}", OneLine(warning)));
+        errors.iter().for_each(|error| println!("error: {}", OneLine(error)));
+        let verdict = if errors.is_empty() { "a start succeeds" } else { "a start fails" };
+        println!("verdict: {verdict}; errors: {}, warnings: {}", errors.len(), warnings.len());
+    }
 }
 
-fn check_database(settings: &Settings) -> Result<(), StartError> {
-    println!("{}", engine::check(settings)?);
-    Ok(())
+/// Prints the settings that are not default, or all.
+fn print_settings(options: &CommandLine, home: &Home, sources: &Sources, settings: &Settings) {
+    println!("home directory: {}", OneLine(home.path().display()));
+    sources.rows().filter(|row| options.all || !row.is_default()).for_each(|row| println!("{row}"));
+    settings.notes.iter().for_each(|note| println!("note: {}", OneLine(note)));
+    println!("workers: {}", settings.workers);
+    if options.all {
+        println!("accounts file: {}", OneLine(shown(settings.passwd_file.as_deref())));
+        println!("access file: {}", OneLine(shown(settings.access_file.as_deref())));
+    }
+}
+
+fn check_log(path: &Path, home: &Home) -> Result<(), LogError> {
+    logs::check(path, home.path())
+}
+
+fn check_pid_file(path: &Path, home: &Home) -> Result<(), PidFileError> {
+    PidFile::check(path)?;
+    let failed = |cause| PidFileError::Io { path: path.to_owned(), cause };
+    write_access::check(path, home.path()).map_err(failed)
+}
+
+fn while_it_runs(error: &impl std::fmt::Display) -> String {
+    format!("{error}; a start fails while it runs")
+}
+
+#[cfg(target_os = "linux")]
+fn is_held_for_pyzord(tables: [&str; 2], port: Option<u16>) -> bool {
+    port.is_some_and(|port| start::is_held_for_pyzord(tables, port))
+}
+
+/// The system does not tell which process has a socket.
+#[cfg(not(target_os = "linux"))]
+fn is_held_for_pyzord(_: [&str; 2], _: Option<u16>) -> bool {
+    true
 }

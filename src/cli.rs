@@ -22,9 +22,12 @@ pub(crate) struct CommandLine {
     /// Run in the background, write the pid file and send all output to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) detach: Option<PathBuf>,
-    /// Read all files that a start reads, print the settings and every warning, and exit
+    /// Do all that a start does before it writes, print every warning and error and the changed settings, and exit
     #[arg(long)]
     pub(crate) check_config: bool,
+    /// With --check-config, print the settings that have their default, too
+    #[arg(long, requires = "check_config")]
+    pub(crate) all: bool,
     /// Create the table of the mysql engine, and exit
     #[arg(long)]
     pub(crate) create_table: bool,

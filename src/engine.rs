@@ -1,14 +1,18 @@
 //! Opens the engine that the settings name.
 
-use std::fmt;
+use std::path::Path;
 
 use pyzord_core::Store;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+use pyzord_core::StoreFailure;
 use pyzord_engines::registry::{self, UnknownEngine};
 use pyzord_runtime::Stores;
 use thiserror::Error;
 
 use crate::control::OpenHandle;
-use crate::settings::Settings;
+use crate::settings::{Setting, Settings};
+#[cfg(feature = "gdbm")]
+use crate::write_access;
 
 /// The stores of one database.
 pub(crate) struct EngineStores {
@@ -31,15 +35,11 @@ pub(crate) enum EngineError {
     Gdbm(#[source] pyzord_engines::OpenError),
     /// The DSN of redis is malformed.
     #[cfg(feature = "redis")]
-    #[error("DigestDB: {0}")]
-    RedisDsn(#[source] pyzord_engines::redis::DsnError),
-    /// The redis database cannot be opened.
-    #[cfg(feature = "redis")]
     #[error("{0}")]
-    Redis(Box<dyn std::error::Error + Send + Sync>),
+    RedisDsn(#[source] pyzord_engines::redis::DsnError),
     /// The DSN of MySQL is malformed.
     #[cfg(feature = "mysql")]
-    #[error("DigestDB: {0}")]
+    #[error("{0}")]
     MysqlDsn(#[source] pyzord_engines::mysql::DsnError),
     /// The table of MySQL cannot be created.
     #[cfg(feature = "mysql")]
@@ -49,30 +49,52 @@ pub(crate) enum EngineError {
     #[error("option --create-table: the engine {0} has no table")]
     NoTable(String),
     /// This build does not have the engine.
-    #[error("Engine: {0}")]
+    #[error("{0}")]
     Unknown(#[from] UnknownEngine),
 }
 
-/// The report of `--check-config` about a database that a start can use.
-pub(crate) enum DatabaseReport {
-    /// The database is as it should be.
-    Fine(String),
-    /// The operator should know this; the server starts nevertheless.
-    Warning(String),
-}
-
-impl DatabaseReport {
-    #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
-    fn warning(cause: &dyn fmt::Display) -> Self {
-        Self::Warning(cause.to_string())
+impl EngineError {
+    /// Returns the setting whose value is the cause.
+    pub(crate) fn setting(&self) -> Option<Setting> {
+        match self {
+            #[cfg(feature = "redis")]
+            Self::RedisDsn(_) => Some(Setting::DigestDB),
+            #[cfg(feature = "mysql")]
+            Self::MysqlDsn(_) => Some(Setting::DigestDB),
+            Self::Unknown(_) => Some(Setting::Engine),
+            _ => None,
+        }
     }
 }
 
-impl fmt::Display for DatabaseReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fine(text) => f.write_str(text),
-            Self::Warning(text) => write!(f, "warning: {text}"),
+/// The report of `--check-config` about a database with which a start succeeds.
+#[derive(Default)]
+pub(crate) struct DatabaseReport {
+    /// The state of a database that can be used.
+    pub(crate) state: Option<String>,
+    /// What the operator should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl DatabaseReport {
+    #[cfg(feature = "gdbm")]
+    fn fine(state: String) -> Self {
+        Self { state: Some(state), warnings: Vec::new() }
+    }
+
+    #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+    fn warning(cause: &dyn std::fmt::Display) -> Self {
+        Self { state: None, warnings: vec![cause.to_string()] }
+    }
+
+    /// Returns the report about a database server. A start succeeds while it is away.
+    #[cfg(any(feature = "redis", feature = "mysql"))]
+    fn of_server(checked: Result<(String, Vec<StoreFailure>), StoreFailure>) -> Self {
+        match checked {
+            Ok((state, refused)) => {
+                Self { state: Some(state), warnings: refused.iter().map(ToString::to_string).collect() }
+            }
+            Err(failure) => Self::warning(&failure),
         }
     }
 }
@@ -103,21 +125,27 @@ pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
     }
 }
 
-/// Reads the database without changing it, for `--check-config`.
-pub(crate) fn check(settings: &Settings) -> Result<DatabaseReport, EngineError> {
+/// Tries all that a start and serving need of the database, and leaves no record in it. `home` may be created before a file.
+pub(crate) fn check(settings: &Settings, home: &Path) -> Result<DatabaseReport, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
-        "gdbm" => check_gdbm(&settings.database),
+        "gdbm" => check_gdbm(&settings.database, home),
         #[cfg(feature = "mysql")]
         "mysql" => {
             use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
             let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::MysqlDsn)?;
-            // pyzord starts while its database server is away.
-            let checked = Mysql::new(&dsn, Timeouts::MIGRATING).check();
-            Ok(checked.map_or_else(|failure| DatabaseReport::warning(&failure), DatabaseReport::Fine))
+            let mut database = Mysql::new(&dsn, Timeouts::MIGRATING);
+            let mut check = || Ok((database.check()?, database.refusals(settings.cleanup.is_some())?));
+            Ok(DatabaseReport::of_server(check()))
         }
         #[cfg(feature = "redis")]
-        engine @ ("redis" | "redis_v0") => check_redis(engine, &settings.dsn),
+        "redis" | "redis_v0" => {
+            use pyzord_engines::redis::{Dsn, Options, Redis};
+            let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::RedisDsn)?;
+            let connect = if settings.engine == "redis" { Redis::new } else { Redis::v0 };
+            let refused = connect(&dsn, Options::migrating(settings.cleanup)).refusals();
+            Ok(DatabaseReport::of_server(refused.map(|refused| (format!("{} answers", dsn.name()), refused))))
+        }
         other => Err(UnknownEngine::new(other).into()),
     }
 }
@@ -137,44 +165,38 @@ pub(crate) fn create_table(settings: &Settings) -> Result<(), EngineError> {
 }
 
 #[cfg(feature = "gdbm")]
-fn check_gdbm(path: &std::path::Path) -> Result<DatabaseReport, EngineError> {
-    use pyzord_engines::{Access, Gdbm, OpenCause};
+fn check_gdbm(path: &Path, home: &Path) -> Result<DatabaseReport, EngineError> {
+    use pyzord_engines::{Access, Gdbm, OpenCause, OpenError};
     let name = path.display();
-    // An error other than an absent file comes again below, from the attempt to open it.
+    let failed =
+        |cause: std::io::Error| EngineError::Gdbm(OpenError { path: path.to_owned(), cause: cause.into() });
     let absent = match std::fs::metadata(path) {
         Ok(file) => file.is_file() && file.len() == 0,
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     };
     if absent {
-        return Ok(DatabaseReport::Fine(format!("database {name} does not exist yet and will be created")));
+        write_access::check(path, home).map_err(failed)?;
+        return Ok(DatabaseReport::fine(format!("database {name} does not exist yet and will be created")));
     }
-    match Gdbm::open_with(path, Access::Read) {
-        Ok(_) => Ok(DatabaseReport::Fine(format!("database {name} can be opened"))),
-        // A running server has the file open, and a start recovers a damaged one.
-        Err(error)
-            if matches!(error.cause, OpenCause::InUse | OpenCause::Damaged(_) | OpenCause::Unfinished) =>
-        {
-            Ok(DatabaseReport::warning(&error))
+    let opened = Gdbm::open_with(path, Access::Read);
+    // What is no database, a folder for example, is the first cause.
+    let writable = || write_access::check(path, home).map_err(failed);
+    let Err(error) = opened else {
+        writable()?;
+        return Ok(DatabaseReport::fine(format!("database {name} can be opened")));
+    };
+    match error.cause {
+        // A running server has the file open, and a start mends it.
+        OpenCause::InUse | OpenCause::Unfinished => writable()?,
+        // A start recovers it, and keeps a backup beside it.
+        OpenCause::Damaged(_) => {
+            writable()?;
+            let target = std::fs::canonicalize(path).map_err(failed)?;
+            write_access::check_folder(write_access::folder(&target)).map_err(failed)?;
         }
-        Err(error) => Err(EngineError::Gdbm(error)),
+        _ => return Err(EngineError::Gdbm(error)),
     }
-}
-
-#[cfg(feature = "redis")]
-fn check_redis(engine: &str, dsn: &str) -> Result<DatabaseReport, EngineError> {
-    let parsed = pyzord_engines::redis::Dsn::parse(dsn).map_err(EngineError::RedisDsn)?;
-    let opened = registry::open_store(engine, dsn, registry::Access::Read, None);
-    let mut database = opened.map_err(|error| EngineError::Redis(error.into()))?;
-    let mut answers = Vec::new();
-    database.fetch(&[pyzord_core::Digest::new([0; 20])], &mut answers);
-    debug_assert_eq!(answers.len(), 1, "one answer for each digest");
-    Ok(match answers.pop() {
-        Some(Ok(_)) => DatabaseReport::Fine(format!("{} answers", parsed.name())),
-        Some(Err(failure)) => DatabaseReport::warning(&failure),
-        None => {
-            DatabaseReport::Warning(format!("{}: internal error: the engine gave no answer", parsed.name()))
-        }
-    })
+    Ok(DatabaseReport::warning(&error))
 }
 
 /// Returns stores that share one open file.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{User, getuid};
 use thiserror::Error;
 
+use crate::write_access;
+
 /// The configuration directory, absolute.
 #[derive(Clone, Debug)]
 pub(crate) struct Home(PathBuf);
@@ -50,6 +52,18 @@ impl Home {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Fails where [`create`](Self::create) would, and creates nothing.
+    pub(crate) fn check(&self) -> Result<(), HomeError> {
+        if self.0.is_dir() {
+            return Ok(());
+        }
+        let checked = match self.0.symlink_metadata() {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => write_access::check_folder(write_access::folder(&self.0)),
+        };
+        checked.map_err(|cause| HomeError::NotCreated { path: self.0.clone(), cause })
     }
 
     /// Returns a file's absolute name: `~` and `~user` are home directories, and a relative name is in this directory.

@@ -31,6 +31,7 @@ mod system_account;
 mod systemd;
 mod times;
 mod unsent;
+mod write_access;
 
 use std::process::ExitCode;
 

@@ -113,7 +113,7 @@ impl PidFile {
 /// Returns whether a process is a living pyzord. After a reboot a stale pid may belong to another program, which must
 /// not keep the server from starting. Where the system does not tell what a process runs, a living one is taken for a
 /// pyzord.
-fn is_pyzord(pid: Pid) -> bool {
+pub(crate) fn is_pyzord(pid: Pid) -> bool {
     let alive = pid != Pid::this() && kill(pid, None) != Err(Errno::ESRCH);
     let command = || fs::read(format!("/proc/{pid}/cmdline"));
     // The program itself, or the script of an interpreter.

@@ -97,11 +97,10 @@ pub(crate) struct RulesInEffect {
 }
 
 impl RulesInEffect {
-    /// Reads both files at the start and logs the warnings and what is in effect.
-    pub(crate) fn load(settings: &Settings) -> Result<(Policy, Self), RulesError> {
-        let rules = read(settings)?;
+    /// Takes the rules of the start, and logs the warnings and what is in effect.
+    pub(crate) fn begin(rules: Rules) -> (Policy, Self) {
         let in_effect = Self { files: rules.files.clone(), anonymous: anonymous(&rules.policy) };
-        Ok((rules.log(), in_effect))
+        (rules.log(), in_effect)
     }
 
     /// Reads both files again. Returns `None` if one cannot be read or has vanished: the present rules stay, since an

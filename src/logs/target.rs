@@ -10,8 +10,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::fs::{Access, FileType, SeekFrom, access, fstat, ftruncate, seek};
+use rustix::fs::{FileType, SeekFrom, fstat, ftruncate, seek};
 use thiserror::Error;
+
+use crate::write_access;
 
 /// How long a reader that does not read is waited for, before the writer looks at its other duties.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -142,19 +144,12 @@ impl AsFd for Target {
 }
 
 /// Fails if a start could not open this log file. It opens and creates nothing; whether a FIFO has a reader shows only at
-/// a start.
-pub(crate) fn check(path: &Path) -> Result<(), LogError> {
-    let failed = |cause| LogError::File { path: path.to_owned(), cause };
-    match path.metadata() {
-        Ok(found) if found.is_dir() => Err(failed(io::ErrorKind::IsADirectory.into())),
-        Ok(found) if found.file_type().is_socket() => Err(LogError::Unread(path.to_owned())),
-        Ok(_) => access(path, Access::WRITE_OK).map_err(|cause| failed(cause.into())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let folder = path.parent().unwrap_or(path);
-            access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|cause| failed(cause.into()))
-        }
-        Err(cause) => Err(failed(cause)),
+/// a start. `home` may be created before the file.
+pub(crate) fn check(path: &Path, home: &Path) -> Result<(), LogError> {
+    if path.metadata().is_ok_and(|found| found.file_type().is_socket()) {
+        return Err(LogError::Unread(path.to_owned()));
     }
+    write_access::check(path, home).map_err(|cause| LogError::File { path: path.to_owned(), cause })
 }
 
 /// Returns the start of the line that `at` is in.

@@ -14,6 +14,7 @@ use super::database::{OpenError, for_each_entry};
 use super::error::{CommandError, Outcome, exit_code};
 use super::json;
 use super::options::CheckDatabase;
+use crate::write_access;
 
 /// The most unreadable entries that are named.
 const MAX_NAMED: u64 = 20;
@@ -104,12 +105,22 @@ fn find(context: &Context, options: &CheckDatabase) -> Result<Finding, CommandEr
             Err(failure) => failed(State::NeedsRecovery, failure.to_string()),
         };
     }
-    if context.settings.engine == "gdbm" && is_absent(&context.settings.database) {
-        return Ok(Finding { state: State::Absent, cause: None, entries: None });
+    let path = &context.settings.database;
+    if context.settings.engine == "gdbm" && is_absent(path) {
+        return match write_access::check(path, context.home.path()) {
+            Ok(()) => Ok(Finding { state: State::Absent, cause: None, entries: None }),
+            Err(error) => failed(State::Unusable, format!("a server cannot create it: {error}")),
+        };
     }
     match context.open_within(Access::Read, options.waiting.wait) {
         Ok(mut database) => {
             let entries = Some(count_entries(&mut *database)?);
+            if context.settings.engine == "gdbm"
+                && let Err(error) = write_access::check(path, context.home.path())
+            {
+                let cause = Some(format!("a server cannot write it: {error}"));
+                return Ok(Finding { state: State::Unusable, cause, entries });
+            }
             Ok(Finding { state: State::Sound, cause: None, entries })
         }
         Err(error) => {

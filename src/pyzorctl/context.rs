@@ -9,6 +9,7 @@ use crate::settings::{Settings, SettingsError, Sources};
 
 /// The settings of one server, and a clock.
 pub(crate) struct Context {
+    pub(crate) home: Home,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
 }
@@ -29,6 +30,6 @@ impl Context {
         let sources = Sources::read(&home, options.settings())?;
         // The number of workers does not matter here.
         let settings = Settings::new(&sources, &home, 1)?;
-        Ok(Self { settings, clock: Clock::start() })
+        Ok(Self { home, settings, clock: Clock::start() })
     }
 }

@@ -15,7 +15,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use error::SettingsError;
+pub(crate) use error::{Origin, SettingsError};
 pub(crate) use names::{Setting, names};
 pub(crate) use runtime::Runtime;
 pub(crate) use sources::SettingRow;

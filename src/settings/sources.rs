@@ -115,15 +115,20 @@ impl Sources {
         expected: Expected,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, SettingsError> {
-        let (value, source) = self.value(setting);
+        let value = self.text(setting);
         parse(value.trim()).ok_or_else(|| {
-            let origin = match source {
-                Source::Default => Origin::Default(setting),
-                Source::File { line } => Origin::File { file: self.file.clone(), line, setting },
-                Source::Option(option) => Origin::Option(option),
-            };
+            let origin = self.origin(setting);
             SettingsError::Value { origin, value: value.to_owned(), expected }
         })
+    }
+
+    /// Returns where the value of a setting comes from, for an error about it.
+    pub(crate) fn origin(&self, setting: Setting) -> Origin {
+        match self.value(setting).1 {
+            Source::Default => Origin::Default(setting),
+            Source::File { line } => Origin::File { file: self.file.clone(), line, setting },
+            Source::Option(option) => Origin::Option(option),
+        }
     }
 
     /// Returns a boolean as Python reads it: "True" in any case is true, anything else is false.
@@ -153,7 +158,7 @@ impl Sources {
 /// One line per setting, for `--check-config`.
 impl fmt::Display for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.rows().try_for_each(|row| writeln!(f, "{} = {} ({})", row.name, OneLine(&row.value), row.source))
+        self.rows().try_for_each(|row| writeln!(f, "{row}"))
     }
 }
 
@@ -180,4 +185,17 @@ pub(crate) struct SettingRow {
     pub(crate) name: &'static str,
     pub(crate) value: String,
     pub(crate) source: String,
+}
+
+impl SettingRow {
+    /// Whether neither the file nor the command line gives a value.
+    pub(crate) fn is_default(&self) -> bool {
+        self.source == Source::Default.to_string()
+    }
+}
+
+impl fmt::Display for SettingRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {} ({})", self.name, OneLine(&self.value), self.source)
+    }
 }

@@ -13,7 +13,7 @@ use crate::home::HomeError;
 use crate::logs::LogError;
 use crate::pidfile::PidFileError;
 use crate::rules::RulesError;
-use crate::settings::SettingsError;
+use crate::settings::{Origin, SettingsError};
 use crate::status::StatusError;
 use crate::system_account::SystemAccount;
 use crate::systemd::SystemdError;
@@ -23,6 +23,13 @@ use crate::systemd::SystemdError;
 pub(crate) enum StartError {
     #[error("{0}")]
     SystemAccount(#[source] Box<dyn Error + Send + Sync>),
+    /// An error about the value of a setting.
+    #[error("{origin}: {cause}")]
+    Setting {
+        origin: Origin,
+        #[source]
+        cause: Box<StartError>,
+    },
     #[error("{0}")]
     Bind(#[from] BindError),
     #[error("{0}")]
@@ -68,12 +75,21 @@ pub(crate) enum StartError {
 
 impl StartError {
     /// Names the account in an error about permissions: root starts the server and reads the message.
-    pub(super) fn of_account(self, account: &SystemAccount) -> Self {
-        if is_permission_denied(&self) {
-            Self::Denied { account: account.clone(), cause: Box::new(self) }
-        } else {
-            self
+    pub(crate) fn of_account(self, account: Option<&SystemAccount>) -> Self {
+        match account {
+            Some(account) if is_permission_denied(&self) => {
+                Self::Denied { account: account.clone(), cause: Box::new(self) }
+            }
+            _ => self,
         }
+    }
+}
+
+/// Returns whether an error is that an address is in use.
+pub(crate) fn is_address_in_use(error: &(dyn Error + 'static)) -> bool {
+    match error.downcast_ref::<io::Error>() {
+        Some(cause) => cause.kind() == io::ErrorKind::AddrInUse,
+        None => error.source().is_some_and(is_address_in_use),
     }
 }
 

@@ -3,11 +3,11 @@
 mod error;
 #[cfg(target_os = "linux")]
 mod port_watch;
+mod prepare;
 mod serve;
 mod watch;
 
 use std::io::{self, Write as _};
-use std::net::UdpSocket;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
@@ -18,16 +18,17 @@ use crate::cli::CommandLine;
 use crate::control::ControlServer;
 use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
-use crate::home::Home;
 use crate::logs::{FILES, Logs, OneLine};
 use crate::pidfile::PidFile;
 use crate::rules::RulesInEffect;
-use crate::settings::{Settings, Sources};
+use crate::settings::Settings;
 use crate::status::StatusServer;
-use crate::systemd::Manager;
 use crate::{detach, engine, forward, systemd, unsent};
 
-pub(crate) use error::StartError;
+pub(crate) use error::{StartError, is_address_in_use};
+#[cfg(target_os = "linux")]
+pub(crate) use port_watch::is_held_for_pyzord;
+pub(crate) use prepare::{BoundSockets, Preparation, Prepared, of_engine};
 use serve::{Readiness, Resources};
 use watch::StartWatch;
 
@@ -36,21 +37,12 @@ const ENOUGH_BUFFER: usize = 1 << 20;
 
 /// Serves until a signal stops the server.
 pub(crate) fn run(options: &CommandLine) -> Result<(), StartError> {
-    let passed = systemd::passed_socket();
     if options.detach.is_some() {
         detach::leave_terminal()?;
     }
-    set_niceness(options.nice)?;
-    let home = Home::new(options.homedir.as_deref())?;
-    let sources = Sources::read(&home, options.settings())?;
-    let settings = Settings::new(&sources, &home, cpus())?;
-    // Only root can bind a port below 1024. An error waits for the log, whose file must belong to the account.
-    let bound = passed.map_err(StartError::from).and_then(|passed| bind(&settings, passed));
-    let Some(account) = &settings.account else {
-        return start(options, &home, &sources, &settings, bound);
-    };
-    account.assume().map_err(|error| StartError::SystemAccount(error.into()))?;
-    start(options, &home, &sources, &settings, bound).map_err(|error| error.of_account(account))
+    let preparation = Preparation::begin(options)?;
+    let account = preparation.settings.account.clone();
+    start(options, preparation).map_err(|error| error.of_account(account.as_ref()))
 }
 
 /// Reports why the server does not serve: to the log if it is open, else to the terminal.
@@ -75,80 +67,49 @@ pub(crate) fn cpus() -> usize {
     }
 }
 
-/// The sockets that requests are received on.
-struct BoundSockets {
-    sockets: Sockets,
-    /// The service manager has bound them.
-    passed: bool,
-}
-
-fn bind(settings: &Settings, passed: Option<UdpSocket>) -> Result<BoundSockets, StartError> {
-    Ok(match passed {
-        Some(socket) => {
-            let adopted = Sockets::adopt(socket).map_err(systemd::SystemdError::PassedSocket)?;
-            BoundSockets { sockets: adopted, passed: true }
-        }
-        None => {
-            let sockets = Sockets::bind(&settings.address, settings.port, settings.workers)?;
-            BoundSockets { sockets, passed: false }
-        }
-    })
-}
-
-fn set_niceness(increment: i32) -> Result<(), StartError> {
-    if increment == 0 {
-        return Ok(());
-    }
-    rustix::process::nice(increment).map(drop).map_err(|error| StartError::Nice(error.into()))
-}
-
-/// Opens everything else and serves, as the account that serves.
-fn start(
-    options: &CommandLine,
-    home: &Home,
-    sources: &Sources,
-    settings: &Settings,
-    bound: Result<BoundSockets, StartError>,
-) -> Result<(), StartError> {
+/// Opens everything that is written, and serves, as the account that serves.
+fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartError> {
     watch::block_signals().map_err(StartError::Signals)?;
-    home.create()?;
+    preparation.home.create()?;
     // The standard error of a detached server becomes a file.
     let journal = options.detach.is_none() && systemd::logs_to_journal();
-    let (log_file, usage_log_file) = (settings.log_file.as_deref(), settings.usage_log_file.as_deref());
-    let logs = Logs::install(log_file, usage_log_file, options.debug, journal)?;
-    let gdbm = (settings.engine == "gdbm").then_some(settings.database.as_path());
+    let Settings { log_file, usage_log_file, engine, database, pid_file, .. } = &preparation.settings;
+    let logs = Logs::install(log_file.as_deref(), usage_log_file.as_deref(), options.debug, journal)?;
+    let gdbm = (engine == "gdbm").then_some(database.as_path());
     let watch = StartWatch::begin(gdbm).map_err(StartError::Threads)?;
     log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
-    sources.warnings().iter().for_each(|warning| log::warn!(target: FILES, "{warning}"));
-    settings.notes.iter().for_each(|note| log::info!("{note}"));
-
-    let pid_file = settings.pid_file.clone().filter(|_| options.detach.is_some());
+    preparation.sources.warnings().iter().for_each(|warning| log::warn!(target: FILES, "{warning}"));
+    preparation.settings.notes.iter().for_each(|note| log::info!("{note}"));
+    let pid_file = pid_file.clone().filter(|_| options.detach.is_some());
     pid_file.as_deref().map_or(Ok(()), PidFile::check)?;
-    let manager = Manager::from_env()?;
-    let (policy, rules) = RulesInEffect::load(settings)?;
-    let targets = forward::read(settings)?;
+
+    let (home, sources, settings, prepared) = preparation.finish();
+    let Prepared { manager, rules, targets, sockets, status } = prepared;
+    let manager = manager?;
+    let (policy, rules) = RulesInEffect::begin(rules?);
+    let targets = targets?;
     // The socket before the database: a second server that is started by mistake reports that the port is in use.
-    let BoundSockets { sockets, passed } = bound?;
+    let BoundSockets { sockets, passed } = sockets?;
     if passed {
         log::info!("Serving on the socket that the service manager passed, not on ListenAddress and Port.");
     }
-    let bind = |address| StatusServer::bind(address, &settings.status_hosts);
-    let status = settings.status.as_deref().map(bind).transpose()?;
-    let mut engine = engine::open(settings)?;
+    let status = status?;
+    status.iter().for_each(StatusServer::announce);
+    let mut engine = engine::open(&settings).map_err(|error| of_engine(&sources, error))?;
     // Files that a stop must remove are made from here on.
     watch.end().map_err(StartError::Signals)?;
     let driver = RuntimeDriver::new(settings.runtime)?;
     let control = engine.lend.take().and_then(|lend| ControlServer::bind(&settings.database, lend));
     let forwarding = forward::start(targets)?;
     let unsent = home.resolve(unsent::NAME);
-    let listening = announce(settings, &sockets)?;
+    let listening = announce(&settings, &sockets)?;
     let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     let page = status.map(|status| (status, sources.rows().collect()));
     let readiness = Readiness { manager: Arc::new(manager), announcement, listening };
     let resources =
         Resources { sockets, policy, rules, engine, control, forwarding, unsent, page, readiness };
-    let served = resources.serve(settings, logs, driver, pid_file.as_ref());
+    let served = resources.serve(&settings, logs, driver, pid_file.as_ref());
     log::info!("Server shutdown.");
     pid_file.iter().for_each(PidFile::remove);
     served

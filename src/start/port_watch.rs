@@ -13,8 +13,11 @@ use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::unistd::Pid;
 use pyzord_runtime::Sockets;
 use rustix::fs::fstat;
+
+use crate::pidfile::is_pyzord;
 
 /// The pause between two looks, in milliseconds.
 const PERIOD: u16 = 10_000;
@@ -96,17 +99,44 @@ fn shares(own: SocketAddr, other: SocketAddr) -> bool {
 
 /// Returns the words for the process that has a socket.
 fn owner(inode: u64) -> String {
+    let Some(process) = process(inode) else { return "another process".to_owned() };
+    let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+    format!("process {process} ({})", name.trim().escape_debug())
+}
+
+/// Returns whether a port is in use by a pyzord, or by the service manager for one. Of other accounts the system does not
+/// tell which sockets they have: then it is enough that one of them runs a pyzord.
+pub(crate) fn is_held_for_pyzord(tables: [&str; 2], port: u16) -> bool {
+    let tables = tables.map(|table| fs::read_to_string(table).unwrap_or_default());
+    let mut sockets = tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(parse);
+    sockets.any(|(address, inode)| {
+        address.port() == port
+            && match process(inode) {
+                Some(pid) => pid == Pid::from_raw(1) || is_pyzord(pid),
+                None => processes().any(|pid| is_pyzord(pid) && descriptors(pid).is_none()),
+            }
+    })
+}
+
+fn processes() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw)
+}
+
+fn descriptors(pid: Pid) -> Option<fs::ReadDir> {
+    fs::read_dir(format!("/proc/{pid}/fd")).ok()
+}
+
+/// Returns the process that has a socket, if the system tells it.
+fn process(inode: u64) -> Option<Pid> {
     let link = format!("socket:[{inode}]");
-    let has_it = |process: &fs::DirEntry| {
-        let descriptors = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+    let has_it = |pid: &Pid| {
+        let descriptors = descriptors(*pid).into_iter().flatten().flatten();
         descriptors
             .map(|descriptor| fs::read_link(descriptor.path()))
             .any(|to| to.is_ok_and(|to| to == *link))
     };
-    let mut processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let Some(process) = processes.find(has_it) else { return "another process".to_owned() };
-    let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-    format!("process {} ({})", process.file_name().display(), name.trim().escape_debug())
+    processes().find(has_it)
 }
 
 #[cfg(test)]

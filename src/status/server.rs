@@ -26,6 +26,7 @@ const MOST_SHOWN: usize = 64;
 #[derive(Debug)]
 pub(crate) struct StatusServer {
     listener: TcpListener,
+    address: SocketAddr,
     names: ServedNames,
 }
 
@@ -33,7 +34,7 @@ pub(crate) struct StatusServer {
 #[derive(Debug, Error)]
 pub(crate) enum StatusError {
     /// The address cannot be listened on.
-    #[error("StatusAddress: cannot listen on {address}: {cause}")]
+    #[error("cannot listen on {address}: {cause}")]
     Listen {
         address: String,
         #[source]
@@ -50,14 +51,24 @@ impl StatusServer {
         let (listener, address) = listen(setting).map_err(failed)?;
         let host = setting.rsplit_once(':').map_or(setting, |(host, _)| host);
         let names = ServedNames::new(host, hosts);
-        log::info!("Status page on http://{address}/");
-        if !address.ip().is_loopback() {
-            log::warn!(
+        Ok(Self { listener, address, names })
+    }
+
+    /// Logs where the page is.
+    pub(crate) fn announce(&self) {
+        log::info!("Status page on http://{}/", self.address);
+        self.exposure().into_iter().for_each(|warning| log::warn!("{warning}"));
+    }
+
+    /// Returns a warning if other hosts can read the page.
+    pub(crate) fn exposure(&self) -> Option<String> {
+        let address = self.address;
+        (!address.ip().is_loopback()).then(|| {
+            format!(
                 "StatusAddress: the page has no password: every host that reaches {address} can read which networks \
                  send requests"
-            );
-        }
-        Ok(Self { listener, names })
+            )
+        })
     }
 
     /// Serves until the peer of `end` is closed.

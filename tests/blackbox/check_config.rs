@@ -1,8 +1,11 @@
 //! `--check-config` and the command line.
 
+use std::net::{TcpListener, UdpSocket};
 use std::process::Output;
 
-use crate::harness::{Home, Server};
+use pyzord_testkit::RedisServer;
+
+use crate::harness::{Home, LISTEN, Server};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -12,7 +15,7 @@ fn stdout(output: &Output) -> String {
 fn a_good_configuration_is_printed_with_its_sources_and_nothing_is_created() {
     let home = Home::new();
     home.write("config", "# comment\n[server]\nPort = 25000\nCleanupAge = 0\n");
-    let output = home.run(&["--check-config", "--workers", "3", "--cleanup-age=5"]);
+    let output = home.run(&["--check-config", "--all", "--workers", "3", "--cleanup-age=5"]);
     let text = stdout(&output);
     assert!(output.status.success(), "{text}");
     for line in
@@ -75,12 +78,22 @@ fn errors_end_with_status_1_and_name_their_source() {
             "option --access-order: `middle` is not first-match or last-match",
         ),
         ("", &["--runtime", "gevent"], "is not a runtime of this build"),
-        ("[server]\nEngine = dbase\n", &[], "this build has no engine `dbase`"),
+        ("[server]\nEngine = dbase\n", &[], "config, line 2: Engine: this build has no engine `dbase`"),
+        ("[server]\nEngine = redis\nDigestDB = a,b\n", &[], "config, line 3: DigestDB: its second field is not a port"),
+        ("", &["-e", "mysql", "--dsn", "x"], "option --dsn: "),
+        ("[server]\nListenAddress = 192.0.2.1\n", &[], "config, line 2: ListenAddress: cannot listen on"),
+        ("[server]\nDigestDB = /no-such-folder/db\n", &[], "database /no-such-folder/db cannot be opened"),
+        ("", &["--log-file", "/no-such-folder/log"], "log file /no-such-folder/log: No such file"),
+        ("", &["--detach", "/no-such-folder/out"], "output file /no-such-folder/out: No such file"),
+        ("", &["--detach", "/dev/null", "--pid-file", "/no-such-folder/pid"], "pid file /no-such-folder/pid: No such"),
+        ("", &["--status-address", "192.0.2.1:80"], "option --status-address: cannot listen on 192.0.2.1:80"),
     ] {
         let home = Home::new();
         home.write("config", config);
+        let listen = if config.contains("ListenAddress") { &["-p", "0"][..] } else { &LISTEN };
+        let listen = if config.contains("Port") { &["-a", "127.0.0.1"] } else { listen };
         for check in [&["--check-config"][..], &[]] {
-            let output = home.run(&[&["-a", "127.0.0.1"], arguments, check].concat());
+            let output = home.run(&[listen, arguments, check].concat());
             assert_eq!(output.status.code(), Some(1), "{config:?} {arguments:?}");
             let text = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
             assert!(text.contains(cause), "{cause} is not in {text}");
@@ -104,6 +117,61 @@ fn the_configuration_of_a_running_server_can_be_checked() {
     assert!(output.status.success());
     let text = stdout(&output);
     assert!(text.contains("is in use by another process"), "{text}");
+    // Its port is in use, too, but not by a stranger.
+    let output = server.home.run(&["--check-config", "-a", "127.0.0.1", "-p", &server.address.port().to_string()]);
+    let text = stdout(&output);
+    assert!(output.status.success() && text.contains("; a start fails while it runs"), "{text}");
+}
+
+/// The check was content with a port that another program has.
+#[test]
+fn the_port_of_another_program_is_an_error() {
+    let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (port, status) = (udp.local_addr().unwrap().port().to_string(), tcp.local_addr().unwrap().to_string());
+    for (arguments, cause) in [
+        (["-p", &port, "--status-address", ""], format!("option --port: cannot listen on 127.0.0.1 port {port}: ")),
+        (["-p", "0", "--status-address", &status], format!("option --status-address: cannot listen on {status}: ")),
+    ] {
+        let home = Home::new();
+        let arguments = [&["-a", "127.0.0.1"], &arguments[..]].concat();
+        for check in [&["--check-config"][..], &[]] {
+            let output = home.run(&[&arguments, check].concat());
+            let text = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code() == Some(1) && text.contains(&cause), "{check:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn warnings_and_the_verdict_come_first_and_defaults_only_when_asked_for() {
+    let home = Home::new();
+    home.write("config", "[server]\nAcessFile = other\nWorkers = 3\nListenAddress = 127.0.0.1\n");
+    let lines = |arguments: &[&str]| {
+        let text = stdout(&home.run(&[&["--check-config", "-p", "0"], arguments].concat()));
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let few = lines(&[]);
+    assert!(few[0].starts_with("warning: ") && few[0].contains("AcessFile"), "{few:?}");
+    assert_eq!(few[1], "verdict: a start succeeds; errors: 0, warnings: 1");
+    assert!(few.iter().any(|line| line == "Workers = 3 (line 3)"), "{few:?}");
+    assert!(!few.iter().any(|line| line.ends_with("(default)")), "{few:?}");
+    let all = lines(&["--all"]);
+    assert!(all.iter().any(|line| line == "CleanupAge = 10368000 (default)"), "{all:?}");
+    let failing = lines(&["--log-file", "."]);
+    assert!(failing.contains(&"verdict: a start fails; errors: 1, warnings: 1".to_owned()), "{failing:?}");
+}
+
+/// A table that lacks a default, and a redis without scripts, were found by the first report.
+#[test]
+fn what_a_remote_database_refuses_is_a_warning_and_is_logged_by_a_start() {
+    let server = RedisServer::with(&["--rename-command", "EVAL", ""]);
+    let arguments = ["-a", "127.0.0.1", "-p", "0", "-e", "redis", "--dsn", &format!("127.0.0.1,{}", server.port())];
+    let text = stdout(&Home::new().run(&[&arguments[..], &["--check-config"]].concat()));
+    assert!(text.starts_with("warning: redis ") && text.contains("nothing is counted, reports get 500: "), "{text}");
+    assert!(text.contains("\nverdict: a start succeeds; errors: 0, warnings: 1\n"), "{text}");
+    let started = Server::spawn(Home::new(), &arguments);
+    started.wait_for_log("nothing is counted, reports get 500: ");
+    started.stop();
 }
 
 #[test]

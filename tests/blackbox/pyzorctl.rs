@@ -174,6 +174,18 @@ fn an_unreadable_record_is_named_and_can_be_deleted() {
     assert!(ctl(&home, &["check-database"]).status.success());
 }
 
+/// The check approved of a file that no server could create.
+#[test]
+fn a_database_that_cannot_be_created_is_unusable() {
+    let home = Home::new();
+    home.write("config", "[server]\nDigestDB = /no-such-folder/db\n");
+    let check = ctl(&home, &["check-database"]);
+    assert_eq!((check.status.code(), stdout(&check).as_str()), (Some(1), "database /no-such-folder/db: unusable\n"));
+    assert!(stderr(&check).contains("a server cannot create it: No such file"), "{check:?}");
+    home.write("config", "");
+    assert_eq!(ctl(&home, &["check-database"]).status.code(), Some(0));
+}
+
 #[test]
 fn a_file_of_a_server_without_a_control_socket_is_changed_after_its_stop() {
     let home = Home::new();

@@ -181,7 +181,7 @@ fn an_address_that_cannot_be_listened_on_names_the_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (value, said) in [
-        (taken.as_str(), "StatusAddress: cannot listen on 127.0.0.1:"),
+        (taken.as_str(), "option --status-address: cannot listen on 127.0.0.1:"),
         ("8080", "option --status-address: `8080` is not a host and a port"),
         ("127.0.0.1:http", "option --status-address: `127.0.0.1:http` is not a host and a port"),
     ] {

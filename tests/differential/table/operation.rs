@@ -110,7 +110,7 @@ pub(super) const DAEMON: Section = Section {
             matter: "new",
             python: "",
             pyzord: "`Runtime`, `Workers`, `AccessOrder`, `StatusAddress`, `StatusHosts`, `User`, `Group`, \
-                `--check-config`, `--create-table`; messages to systemd, and a socket from it; \
+                `--check-config` with `--all`, `--create-table`; messages to systemd, and a socket from it; \
                 `pyzorctl`, and beside a gdbm file the socket for it",
             why: "operators need them",
         },
