@@ -8,6 +8,7 @@
 //! The server does each addition in one statement, so any number of workers and servers may share a table,
 //! Python's server, too.
 
+mod change;
 mod client;
 mod connect;
 mod dsn;

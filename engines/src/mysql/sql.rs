@@ -62,12 +62,12 @@ impl Sql {
         format!(
             "INSERT INTO {table} (digest, {kind}_count, {kind}_entered, {kind}_updated, {other}_count, \
              {other}_entered, {other}_updated) VALUES {rows} ON DUPLICATE KEY UPDATE \
-             {kind}_count = IF(COALESCE({kind}_count, 0) > {most} - VALUES({kind}_count), {most}, \
-             COALESCE({kind}_count, 0) + VALUES({kind}_count)), \
+             {sum}, \
              {kind}_entered = IF(YEAR({kind}_entered) > 0, {kind}_entered, VALUES({kind}_entered)), \
              {kind}_updated = IF({kind}_updated > VALUES({kind}_updated) AND (VALUES({kind}_updated) < '{built}' OR \
              {kind}_updated <= VALUES({kind}_updated) + INTERVAL 1 DAY), {kind}_updated, VALUES({kind}_updated))",
-            table = self.table
+            table = self.table,
+            sum = sum(&format!("{kind}_count"), most)
         )
     }
 
@@ -86,6 +86,44 @@ impl Sql {
             self.table,
             list("(?,?,?,?,?,?,?)", rows),
             updates.join(", ")
+        )
+    }
+
+    /// Adds the counts of `rows` rows, and keeps the outermost dates. Parameters as for [`put`](Self::put).
+    pub(super) fn merge(&self, rows: usize, schema: &Schema) -> String {
+        let updates = [("r", schema.most_reports), ("wl", schema.most_whitelists)].map(|(kind, most)| {
+            let outermost = |column: &str, choice: &str| {
+                format!(
+                    "{column} = IF(YEAR({column}) > 0, COALESCE({choice}({column}, VALUES({column})), {column}), \
+                     VALUES({column}))"
+                )
+            };
+            [
+                sum(&format!("{kind}_count"), most),
+                outermost(&format!("{kind}_entered"), "LEAST"),
+                outermost(&format!("{kind}_updated"), "GREATEST"),
+            ]
+            .join(", ")
+        });
+        format!(
+            "INSERT INTO {} ({FIELDS}) VALUES {} ON DUPLICATE KEY UPDATE {}",
+            self.table,
+            list("(?,?,?,?,?,?,?)", rows),
+            updates.join(", ")
+        )
+    }
+
+    /// Makes assignments to the row of a digest, if there is one. Last parameter: the digest.
+    pub(super) fn update(&self, assignments: &[String]) -> String {
+        format!("UPDATE {} SET {} WHERE digest = ?", self.table, assignments.join(", "))
+    }
+
+    /// Inserts a row, or makes assignments to that of its digest. First parameters: the row.
+    pub(super) fn insert_or_update(&self, assignments: &[String]) -> String {
+        format!(
+            "INSERT INTO {} ({FIELDS}) VALUES (?,?,?,?,?,?,?) ON DUPLICATE KEY UPDATE {}",
+            self.table,
+            assignments.join(", ")
         )
     }
 
@@ -193,6 +231,14 @@ impl Sql {
     }
 }
 
+/// Adds the count to be inserted, up to `most`.
+fn sum(column: &str, most: u64) -> String {
+    format!(
+        "{column} = IF(COALESCE({column}, 0) > {most} - VALUES({column}), {most}, \
+         COALESCE({column}, 0) + VALUES({column}))"
+    )
+}
+
 /// Returns the local date of this build.
 fn built() -> String {
     let built = Timestamp::from_second(UnixTime::BUILT.seconds()).unwrap_or(Timestamp::MIN);
@@ -222,6 +268,7 @@ mod tests {
             (sql.report(4, &schema), 16),
             (sql.whitelist(1, &schema), 4),
             (sql.put(2), 14),
+            (sql.merge(2, &schema), 14),
             (sql.remove(8), 8),
             (sql.expired(true, 5), 3),
             (sql.survey(true), 3),
