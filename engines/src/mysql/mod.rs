@@ -28,6 +28,7 @@ mod sql;
 mod table;
 mod timeouts;
 mod trust;
+mod zone;
 
 pub use dsn::{Dsn, DsnError};
 pub use engine::Mysql;

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use pyzord_core::UnixTime;
 
 use super::dsn::Dsn;
-use super::row::FIELDS;
+use super::row::{Codec, FIELDS};
 use super::schema::Schema;
 
 /// The largest number of rows of one statement.
@@ -45,20 +45,20 @@ impl Sql {
     }
 
     /// Adds to the reports of `rows` digests. Parameters of each: digest, how many, now, now.
-    pub(super) fn report(&self, rows: usize, schema: &Schema) -> String {
-        self.add(rows, "r", "wl", schema.most_reports)
+    pub(super) fn report(&self, rows: usize, codec: &Codec) -> String {
+        self.add(rows, "r", "wl", codec.schema.most_reports, &codec.zone)
     }
 
     /// Adds to the whitelistings, as [`report`](Self::report) does.
-    pub(super) fn whitelist(&self, rows: usize, schema: &Schema) -> String {
-        self.add(rows, "wl", "r", schema.most_whitelists)
+    pub(super) fn whitelist(&self, rows: usize, codec: &Codec) -> String {
+        self.add(rows, "wl", "r", codec.schema.most_whitelists, &codec.zone)
     }
 
     /// Adds to a count, up to `most`. A zero date, which some servers accept, has the year 0 and counts as
     /// missing. A date does not go back, as [`UnixTime::or_later`] says.
-    fn add(&self, rows: usize, kind: &str, other: &str, most: u64) -> String {
+    fn add(&self, rows: usize, kind: &str, other: &str, most: u64, zone: &TimeZone) -> String {
         let rows = list("(?,?,?,?,0,NULL,NULL)", rows);
-        let built = built();
+        let built = built(zone);
         format!(
             "INSERT INTO {table} (digest, {kind}_count, {kind}_entered, {kind}_updated, {other}_count, \
              {other}_entered, {other}_updated) VALUES {rows} ON DUPLICATE KEY UPDATE \
@@ -240,9 +240,9 @@ fn sum(column: &str, most: u64) -> String {
 }
 
 /// Returns the local date of this build.
-fn built() -> String {
+fn built(zone: &TimeZone) -> String {
     let built = Timestamp::from_second(UnixTime::BUILT.seconds()).unwrap_or(Timestamp::MIN);
-    TimeZone::system().to_datetime(built).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    zone.to_datetime(built).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 fn list(item: &str, count: usize) -> String {
@@ -264,9 +264,10 @@ mod tests {
         let sql = Sql { table: "`a`.`b-c`".into(), marks: "`a`.`b-c_marks`".into() };
         assert!(sql.read(3).ends_with("FROM `a`.`b-c` WHERE digest IN (?,?,?)"), "{}", sql.read(3));
         let schema = Schema::default();
+        let codec = Codec { zone: TimeZone::UTC, schema };
         for (text, values) in [
-            (sql.report(4, &schema), 16),
-            (sql.whitelist(1, &schema), 4),
+            (sql.report(4, &codec), 16),
+            (sql.whitelist(1, &codec), 4),
             (sql.put(2), 14),
             (sql.merge(2, &schema), 14),
             (sql.remove(8), 8),
