@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use pyzord_core::{Digest, Record, StoreFailure};
-use pyzord_engines::RecordStore;
+use pyzord_engines::{Change, ChangeError, RecordStore};
 
 /// Makes a cause the failure of a call on a database.
 pub(crate) fn store_failure(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreFailure {
@@ -28,6 +28,26 @@ pub(crate) fn put(
     let mut results = Vec::new();
     database.put(records, &mut results);
     complete(results, records.len())
+}
+
+/// Changes records, each in one step; returns one result for each.
+pub(crate) fn change(
+    database: &mut dyn RecordStore,
+    changes: &[(Digest, Change)],
+) -> Result<Vec<Result<(), ChangeError>>, StoreFailure> {
+    let mut results = Vec::new();
+    database.change(changes, &mut results);
+    complete(results, changes.len())
+}
+
+/// Changes the record of one digest in one step.
+pub(crate) fn change_one(
+    database: &mut dyn RecordStore,
+    digest: Digest,
+    change: Change,
+) -> Result<(), ChangeError> {
+    let results = self::change(database, &[(digest, change)]);
+    results.and_then(only).map_err(ChangeError::InDoubt)?
 }
 
 /// Reads the record of one digest.

@@ -30,6 +30,7 @@
 mod access;
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 mod bug;
+mod change;
 pub mod codec;
 mod connection_manager;
 #[cfg(any(feature = "redis", feature = "mysql"))]
@@ -56,6 +57,7 @@ mod tls;
 mod wire;
 
 pub use access::Access;
+pub use change::{Change, ChangeError, RecordEdit, TallyEdit};
 pub use connection_manager::{ConnectionManager, Wait};
 pub use record_store::{EntryError, RecordStore, StoredEntry};
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use pyzord_core::{Digest, Progress, Record, Store, StoreFailure};
 
+use crate::change::{Change, ChangeError};
+
 /// One entry of a database, as a scan reads it.
 #[derive(Clone, Debug)]
 pub struct StoredEntry {
@@ -45,6 +47,11 @@ pub trait RecordStore: Store {
     ///
     /// Dates keep the fractions of a second that the engine has room for.
     fn put(&mut self, records: &[(Digest, Record)], results: &mut Vec<Result<(), StoreFailure>>);
+
+    /// Changes records, each of them in one step, and appends one result for each.
+    ///
+    /// An unreadable record is refused. After a change that is in doubt, the engine makes no further one.
+    fn change(&mut self, changes: &[(Digest, Change)], results: &mut Vec<Result<(), ChangeError>>);
 
     /// Reads records, and appends one result for each; a digest without a record has the default one.
     fn fetch(&mut self, digests: &[Digest], results: &mut Vec<Result<Record, StoreFailure>>);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pyzord_core::{
     Digest, Now, Progress, Record, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task,
 };
-use pyzord_engines::{EntryError, RecordStore, StoredEntry};
+use pyzord_engines::{Change, ChangeError, EntryError, RecordStore, StoredEntry};
 use thiserror::Error;
 
 use super::client_connection::{ClientConnection, ConnectError, ReplyError};
@@ -109,6 +109,26 @@ impl RecordStore for ControlClient {
         let request = |(digest, record): &(Digest, Record)| ControlRequest::Put(*digest, *record);
         let replies = self.call_all(records, request, |_, _| Ok(()));
         results.extend(replies.into_iter().map(|reply| reply.map_err(store_failure)));
+    }
+
+    /// Sends a change when the one before has its reply, so that a server's end leaves one in doubt at most.
+    fn change(&mut self, changes: &[(Digest, Change)], results: &mut Vec<Result<(), ChangeError>>) {
+        let mut lost = None;
+        for (digest, change) in changes {
+            let request = ControlRequest::Change(*digest, *change);
+            results.push(match &lost {
+                Some(failure) => Err(ChangeError::Away(StoreFailure::clone(failure))),
+                None => match self.call(&request) {
+                    Ok(_) => Ok(()),
+                    Err(error @ ReplyError::Failed(_)) => Err(ChangeError::Refused(store_failure(error))),
+                    Err(error) => {
+                        let failure = store_failure(error);
+                        lost = Some(failure.clone());
+                        Err(ChangeError::InDoubt(failure))
+                    }
+                },
+            });
+        }
     }
 
     fn fetch(&mut self, digests: &[Digest], results: &mut Vec<Result<Record, StoreFailure>>) {

@@ -10,6 +10,8 @@
 //! | --- | --- |
 //! | `fetch DIGEST` | `ok RECORD` |
 //! | `put RECORD` | `ok` |
+//! | `merge RECORD` | `ok`; the record is added to that of its digest in one step |
+//! | `set DIGEST COUNT LAST COUNT LAST NOW` | `ok`; reports, then whitelistings; `-` leaves what is there; dates in microseconds |
 //! | `remove DIGEST` | `ok` |
 //! | `round RECORD` | `ok RECORD`, as a read after a write would return it |
 //! | `report DIGEST`, `whitelist DIGEST` | `ok` |

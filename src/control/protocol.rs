@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pyzord_core::{Digest, Record, UnixTime};
+use pyzord_engines::{Change, RecordEdit, TallyEdit};
 use thiserror::Error;
 
 use crate::csv::{self, RecordError, RecordLine};
@@ -14,6 +15,8 @@ pub(super) const GREETING: &str = "pyzord control 1";
 pub(super) const MAX_REQUEST: u64 = 1024;
 /// The most bytes of a line of a reply.
 pub(super) const MAX_REPLY: u64 = 4096;
+/// What stands for a number that stays.
+const KEPT: &str = "-";
 /// The most characters of a key or a cause in a reply, of up to four bytes each: two of them fit into a line.
 const MAX_TEXT: usize = 400;
 
@@ -39,6 +42,7 @@ pub(super) enum ControlRequest {
     Scan,
     Fetch(Digest),
     Put(Digest, Record),
+    Change(Digest, Change),
     Remove(Digest),
     Round(Digest, Record),
     Report(Digest),
@@ -57,16 +61,17 @@ impl ControlRequest {
             "scan" => Ok(Self::Scan),
             "fetch" => digest().map(Self::Fetch),
             "put" => Ok(csv::parse(rest).map(|(digest, record)| Self::Put(digest, record))?),
+            "merge" => {
+                Ok(csv::parse(rest).map(|(digest, record)| Self::Change(digest, Change::Merge(record)))?)
+            }
+            "set" => parse_edit(rest).map(|(digest, edit)| Self::Change(digest, Change::Set(edit))),
             "remove" => digest().map(Self::Remove),
             "round" => Ok(csv::parse(rest).map(|(digest, record)| Self::Round(digest, record))?),
             "report" => digest().map(Self::Report),
             "whitelist" => digest().map(Self::Whitelist),
             "estimate" => Ok(Self::Estimate),
             "sync" => Ok(Self::Sync),
-            "expire" => rest
-                .parse()
-                .map(|micros| Self::Expire(UnixTime::from_micros(micros)))
-                .map_err(|_| ControlRequestError::Time),
+            "expire" => parse_time(rest).map(Self::Expire),
             _ => Err(ControlRequestError::Verb),
         }
     }
@@ -78,6 +83,16 @@ impl fmt::Display for ControlRequest {
             Self::Scan => f.write_str("scan"),
             Self::Fetch(digest) => write!(f, "fetch {digest}"),
             Self::Put(digest, record) => write!(f, "put {}", RecordLine(*digest, record)),
+            Self::Change(digest, Change::Merge(record)) => write!(f, "merge {}", RecordLine(*digest, record)),
+            Self::Change(digest, Change::Set(RecordEdit { reports, whitelists, now })) => {
+                write!(f, "set {digest}")?;
+                for TallyEdit { count, last } in [reports, whitelists] {
+                    let words =
+                        [count.map(|count| count.to_string()), last.map(|last| last.micros().to_string())];
+                    words.iter().try_for_each(|word| write!(f, " {}", word.as_deref().unwrap_or(KEPT)))?;
+                }
+                write!(f, " {}", now.micros())
+            }
             Self::Remove(digest) => write!(f, "remove {digest}"),
             Self::Round(digest, record) => write!(f, "round {}", RecordLine(*digest, record)),
             Self::Report(digest) => write!(f, "report {digest}"),
@@ -89,6 +104,28 @@ impl fmt::Display for ControlRequest {
     }
 }
 
+/// Parses the words of a `set`.
+fn parse_edit(rest: &str) -> Result<(Digest, RecordEdit), ControlRequestError> {
+    let words: Vec<&str> = rest.split(' ').collect();
+    let &[digest, r_count, r_last, wl_count, wl_last, now] = words.as_slice() else {
+        return Err(ControlRequestError::Edit);
+    };
+    let digest = Digest::parse(digest.as_bytes()).ok_or(ControlRequestError::Digest)?;
+    let now = parse_time(now)?;
+    let (reports, whitelists) = (parse_tally(r_count, r_last)?, parse_tally(wl_count, wl_last)?);
+    Ok((digest, RecordEdit { reports, whitelists, now }))
+}
+
+fn parse_tally(count: &str, last: &str) -> Result<TallyEdit, ControlRequestError> {
+    let count = (count != KEPT).then(|| count.parse().map_err(|_| ControlRequestError::Edit));
+    let last = (last != KEPT).then(|| parse_time(last));
+    Ok(TallyEdit { count: count.transpose()?, last: last.transpose()? })
+}
+
+fn parse_time(word: &str) -> Result<UnixTime, ControlRequestError> {
+    word.parse().map(UnixTime::from_micros).map_err(|_| ControlRequestError::Time)
+}
+
 /// Why a line is not a request.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub(super) enum ControlRequestError {
@@ -96,6 +133,8 @@ pub(super) enum ControlRequestError {
     Verb,
     #[error("a digest is 40 hex digits")]
     Digest,
+    #[error("set has a digest, two counts with their dates, and a time")]
+    Edit,
     #[error("a time is a number of microseconds")]
     Time,
     #[error(transparent)]
@@ -114,7 +153,21 @@ mod tests {
         let digest = Digest::new([7; 20]);
         let reports = Tally { count: 5, entered: time, updated: time };
         let record = Record { reports, ..Record::default() };
+        let edit = |tally: TallyEdit| RecordEdit {
+            reports: tally,
+            whitelists: TallyEdit::default(),
+            now: UnixTime::from_micros(9),
+        };
         for request in [
+            ControlRequest::Change(digest, Change::Merge(record)),
+            ControlRequest::Change(
+                digest,
+                Change::Set(edit(TallyEdit { count: Some(u64::MAX), last: time })),
+            ),
+            ControlRequest::Change(
+                digest,
+                Change::Set(edit(TallyEdit { count: None, last: Some(UnixTime::from_micros(-7)) })),
+            ),
             ControlRequest::Scan,
             ControlRequest::Fetch(digest),
             ControlRequest::Put(digest, record),

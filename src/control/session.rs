@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write};
 use std::os::unix::net::UnixStream;
 
 use pyzord_core::{Digest, Progress, Record, StoreCall, StoreError, StoreFailure, StoreOp, Task, UnixTime};
-use pyzord_engines::{RecordStore, StoredEntry};
+use pyzord_engines::{Change, ChangeError, RecordStore, StoredEntry};
 use pyzord_runtime::Clock;
 use thiserror::Error;
 
@@ -30,6 +30,8 @@ enum RequestFailure {
     Database(#[from] StoreFailure),
     #[error(transparent)]
     Count(#[from] StoreError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     #[error("the number of records is unknown")]
     NoEstimate,
 }
@@ -92,6 +94,7 @@ impl Session {
             ControlRequest::Scan => return self.scan(out),
             ControlRequest::Fetch(digest) => self.fetch(digest),
             ControlRequest::Put(digest, record) => self.put(digest, &record),
+            ControlRequest::Change(digest, change) => self.change(digest, change),
             ControlRequest::Remove(digest) => self.remove(digest),
             ControlRequest::Round(digest, record) => {
                 Ok(RecordLine(digest, &self.database.rounded(&record)).to_string())
@@ -131,6 +134,13 @@ impl Session {
         bulk::put_one(&mut *self.database, digest, record)?;
         self.stored += 1;
         log::debug!("pyzorctl stores {}", RecordLine(digest, record));
+        Ok(String::new())
+    }
+
+    fn change(&mut self, digest: Digest, change: Change) -> Answer {
+        bulk::change_one(&mut *self.database, digest, change)?;
+        self.stored += 1;
+        log::debug!("pyzorctl changes {digest}: {change:?}");
         Ok(String::new())
     }
 
@@ -179,7 +189,7 @@ mod tests {
 
     /// A request, or a line that resembles one.
     fn request() -> impl Strategy<Value = String> {
-        let verb = "scan|fetch|put|remove|report|whitelist|round|estimate|sync|expire|[a-z]{0,9}";
+        let verb = "scan|fetch|put|merge|set|remove|report|whitelist|round|estimate|sync|expire|[a-z]{0,9}";
         let record = "[0-9a-fA-F]{40}(,-?[0-9]{0,20}(\\.[0-9]{0,7})?){5,7}";
         let rest = prop_oneof!["[0-9a-fA-F]{40}", record, "\\PC{0,60}"];
         (verb, rest).prop_map(|(verb, rest)| format!("{verb} {rest}"))

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use pyzord_core::{Digest, StoreFailure, Tally};
+use pyzord_engines::ChangeError;
 
 use super::arguments::NotADigest;
 use super::client::QueryError;
 use super::context::ContextError;
 use super::database::OpenError;
+use super::merge::Interrupted;
 use super::passphrase::PassphraseError;
 use crate::pidfile::PidFileError;
 use crate::rules::RulesError;
@@ -47,6 +49,12 @@ pub(crate) enum CommandError {
     Database(#[from] StoreFailure),
     #[error("{digest}: {failure}")]
     Record { digest: Digest, failure: StoreFailure },
+    #[error("signals: {0}")]
+    Signals(io::Error),
+    #[error("{digest}: {error}")]
+    Change { digest: Digest, error: ChangeError },
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error("{open}; the server was asked instead: {query}")]

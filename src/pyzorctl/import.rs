@@ -5,15 +5,16 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
 
-use pyzord_core::{Digest, Record, StoreFailure, Tally};
-use pyzord_engines::RecordStore;
+use pyzord_core::{Digest, Record, StoreFailure};
 use pyzord_engines::registry::Access;
+use pyzord_engines::{Change, ChangeError, RecordStore};
 use thiserror::Error;
 
 use super::context::Context;
 use super::digests::BATCH;
 use super::error::{CommandError, Outcome, exit_code};
 use super::format::FormatError;
+use super::merge::{Interrupted, MergeProgress};
 use super::options::{Import, READ_ADVICE};
 use crate::bulk;
 
@@ -24,6 +25,10 @@ const MAX_LINE: u64 = 1024;
 pub(crate) fn run(context: &Context, options: &Import, out: &mut dyn Write) -> Outcome {
     let input = Input::new(options.file.as_deref());
     let mut lines = input.open()?;
+    let progress = MergeProgress::new(options.skip);
+    if options.merge {
+        progress.end_on_signals().map_err(CommandError::Signals)?;
+    }
     let database = context
         .open_within(Access::Create, options.waiting.wait)
         .map_err(|error| CommandError::open(error, READ_ADVICE))?;
@@ -31,18 +36,25 @@ pub(crate) fn run(context: &Context, options: &Import, out: &mut dyn Write) -> O
         options,
         input: input.name(),
         database,
+        progress,
         batch: Vec::new(),
         digests: BTreeSet::new(),
         imported: 0,
         failed: 0,
     };
     let (mut number, mut line) = (0, Vec::new());
-    while read_line(&mut *lines, &mut line).map_err(|error| input.failed(error))? {
-        number += 1;
+    loop {
+        match read_line(&mut *lines, &mut line) {
+            Ok(true) => number += 1,
+            Ok(false) => break,
+            Err(error) => return loader.end_early(input.failed(error)),
+        }
         loader.add_line(number, &line)?;
     }
     loader.store_batch()?;
-    context.sync(&mut *loader.database)?;
+    if let Err(failure) = context.sync(&mut *loader.database) {
+        return loader.end_early(failure.into());
+    }
     writeln!(out, "{} records imported, {} lines failed", loader.imported, loader.failed)?;
     Ok(exit_code(loader.failed == 0))
 }
@@ -107,6 +119,7 @@ struct Loader<'a> {
     /// The name of the input, for messages.
     input: String,
     database: Box<dyn RecordStore>,
+    progress: MergeProgress,
     /// Records to store, with the numbers of their lines. No digest is in it twice.
     batch: Vec<(u64, Digest, Record)>,
     digests: BTreeSet<Digest>,
@@ -119,6 +132,9 @@ impl Loader<'_> {
         let text = String::from_utf8_lossy(line);
         let text = text.trim();
         if text.is_empty() || number == 1 && self.options.format.is_head(text) {
+            return Ok(());
+        }
+        if number <= self.options.skip {
             return Ok(());
         }
         let (digest, record) = match self.options.format.parse(text) {
@@ -140,6 +156,9 @@ impl Loader<'_> {
     fn store_batch(&mut self) -> Result<(), CommandError> {
         self.digests.clear();
         let batch = std::mem::take(&mut self.batch);
+        if self.options.merge {
+            return self.merge_batch(&batch);
+        }
         let (mut numbers, mut records) = (Vec::new(), Vec::new());
         for ((number, digest, record), old) in batch.iter().zip(self.stored(&batch)?) {
             match self.new_record(*digest, record, old) {
@@ -160,6 +179,48 @@ impl Loader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Adds the records of a batch to those that there are, each in one step.
+    fn merge_batch(&mut self, batch: &[(u64, Digest, Record)]) -> Result<(), CommandError> {
+        let progress = self.progress.clone();
+        // Until the batch is done, no signal ends the process.
+        let mut done = progress.lock();
+        let changes: Vec<(Digest, Change)> =
+            batch.iter().map(|(_, digest, record)| (*digest, Change::Merge(*record))).collect();
+        let results = bulk::change(&mut *self.database, &changes)?;
+        if let [Err(ChangeError::Refused(failure)), _, ..] = results.as_slice()
+            && results.iter().all(|result| matches!(result, Err(ChangeError::Refused(_))))
+        {
+            return Err(Interrupted { cause: failure.clone().into(), done: *done, in_doubt: None }.into());
+        }
+        let in_doubt = lines_in_doubt(batch, &results);
+        for ((number, digest, record), result) in batch.iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    self.warn_of_cut_counts(*number, *digest, record);
+                    self.imported += 1;
+                }
+                Err(ChangeError::Refused(failure)) => {
+                    self.fail(*number, &LineError::Database(*digest, failure));
+                }
+                Err(ChangeError::Away(cause) | ChangeError::InDoubt(cause)) => {
+                    return Err(Interrupted { cause: cause.into(), done: *done, in_doubt }.into());
+                }
+            }
+            (done.line, done.digest) = (*number, Some(*digest));
+        }
+        Ok(())
+    }
+
+    /// Ends an import that cannot go on. A merge stores what it has, and says how far it came.
+    fn end_early(&mut self, cause: CommandError) -> Outcome {
+        if !self.options.merge {
+            return Err(cause);
+        }
+        self.store_batch()?;
+        let done = *self.progress.lock();
+        Err(Interrupted { cause: cause.into(), done, in_doubt: None }.into())
     }
 
     /// Returns the present record of each digest; with `--replace` they are not read, as none of them matters.
@@ -184,9 +245,7 @@ impl Loader<'_> {
         old: Result<Record, StoreFailure>,
     ) -> Result<Record, LineError> {
         let old = old.map_err(|failure| LineError::Database(digest, failure))?;
-        if self.options.merge {
-            Ok(merged(&old, record))
-        } else if old == Record::default() || old == self.database.rounded(record) {
+        if old == Record::default() || old == self.database.rounded(record) {
             Ok(*record)
         } else {
             Err(LineError::Exists(digest))
@@ -209,6 +268,20 @@ impl Loader<'_> {
     }
 }
 
+/// Returns the first line that a merge cannot pass, and the last one behind it that is or may be merged, if there is one.
+fn lines_in_doubt(
+    batch: &[(u64, Digest, Record)],
+    results: &[Result<(), ChangeError>],
+) -> Option<(u64, u64)> {
+    let stop = |result: &Result<(), ChangeError>| {
+        matches!(result, Err(ChangeError::Away(_) | ChangeError::InDoubt(_)))
+    };
+    let merged = |result: &Result<(), ChangeError>| matches!(result, Ok(()) | Err(ChangeError::InDoubt(_)));
+    let first = results.iter().position(stop)?;
+    let last = results.iter().rposition(merged).filter(|last| *last >= first)?;
+    Some((batch.get(first)?.0, batch.get(last)?.0))
+}
+
 /// Ends the import if the database fails for every record of a batch: it is not available. The failure of a single
 /// record can be that record's.
 fn check_available<T>(results: &[Result<T, StoreFailure>]) -> Result<(), CommandError> {
@@ -218,35 +291,9 @@ fn check_available<T>(results: &[Result<T, StoreFailure>]) -> Result<(), Command
     }
 }
 
-/// Returns the sum of two records with their outermost dates.
-fn merged(one: &Record, other: &Record) -> Record {
-    let tally = |one: Tally, other: Tally| Tally {
-        count: one.count.saturating_add(other.count).min(Tally::MAX),
-        entered: [one.entered, other.entered].into_iter().flatten().min(),
-        updated: one.updated.max(other.updated),
-    };
-    Record { reports: tally(one.reports, other.reports), whitelists: tally(one.whitelists, other.whitelists) }
-}
-
 #[cfg(test)]
 mod tests {
-    use pyzord_core::UnixTime;
-
     use super::*;
-
-    #[test]
-    fn merging_adds_counts_and_keeps_the_outermost_dates() {
-        let at = |seconds| Some(UnixTime::from_seconds(seconds));
-        let record = |count, entered, updated| Record {
-            reports: Tally { count, entered, updated },
-            whitelists: Tally::default(),
-        };
-        let (old, new) = (record(5, at(10), at(20)), record(2, at(15), at(30)));
-        assert_eq!(merged(&old, &new), record(7, at(10), at(30)));
-        assert_eq!(merged(&new, &old), merged(&old, &new));
-        assert_eq!(merged(&Record::default(), &old), old);
-        assert_eq!(merged(&record(Tally::MAX, None, None), &old).reports.count, Tally::MAX);
-    }
 
     #[test]
     fn long_lines_take_no_memory_and_spoil_no_other_line() {

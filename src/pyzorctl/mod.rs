@@ -18,6 +18,7 @@ mod genkey;
 mod import;
 mod json;
 mod lookup;
+mod merge;
 mod options;
 mod passphrase;
 mod report;

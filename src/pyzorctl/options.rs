@@ -203,6 +203,9 @@ pub(crate) struct Import {
     /// Add the counts to those that a digest has, and keep its first and last dates
     #[arg(long, conflicts_with = "replace")]
     pub(crate) merge: bool,
+    /// Leave out the first N lines, which an interrupted import has done
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) skip: u64,
     /// Replace the record that a digest has
     #[arg(long)]
     pub(crate) replace: bool,

@@ -17,6 +17,8 @@ pub struct MariadbServer {
     server: Server,
     port: u16,
     options: Vec<String>,
+    /// The variable TZ of its process.
+    zone: String,
     directory: TempDir,
 }
 
@@ -30,16 +32,22 @@ impl MariadbServer {
     /// Starts a server with more options.
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_in("", options)
+    }
+
+    /// Starts a server whose machine is in this time zone, as the variable `TZ` has it; empty is that of the test.
+    #[must_use]
+    pub fn start_in(zone: &str, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         initialize(directory.path());
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let (server, port) = (0..TRIES)
             .find_map(|_| {
                 let port = free_port();
-                launch(directory.path(), port, &options).map(|server| (server, port))
+                launch(directory.path(), port, zone, &options).map(|server| (server, port))
             })
             .expect("a MariaDB server that starts");
-        let this = Self { server, port, options, directory };
+        let this = Self { server, port, options, zone: zone.to_owned(), directory };
         this.query(
             "CREATE DATABASE pyzor; CREATE USER pyzor@'%' IDENTIFIED BY 'secret'; GRANT ALL ON pyzor.* TO pyzor@'%'",
         );
@@ -105,7 +113,7 @@ impl MariadbServer {
 
     /// Starts it again after a [`kill`](Self::kill) or a [`stop`](Self::stop), with the same data and port.
     pub fn restart(&mut self) {
-        self.server = launch(self.directory.path(), self.port, &self.options).expect("a restart");
+        self.server = launch(self.directory.path(), self.port, &self.zone, &self.options).expect("a restart");
     }
 }
 
@@ -123,9 +131,12 @@ fn initialize(directory: &Path) {
 }
 
 /// Starts the server and waits until it answers; returns `None` if it ends before that.
-fn launch(directory: &Path, port: u16, options: &[String]) -> Option<Server> {
+fn launch(directory: &Path, port: u16, zone: &str, options: &[String]) -> Option<Server> {
     let path = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
     let mut command = Command::new("/usr/sbin/mariadbd");
+    if !zone.is_empty() {
+        command.env("TZ", zone);
+    }
     command
         .args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"])
         .args(["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=2"])

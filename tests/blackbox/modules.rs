@@ -17,6 +17,8 @@ mod limits;
 mod log_targets;
 mod logging;
 #[cfg(all(feature = "redis", feature = "mysql"))]
+mod merging;
+#[cfg(all(feature = "redis", feature = "mysql"))]
 mod migrate;
 mod protocol;
 mod pyzorctl;

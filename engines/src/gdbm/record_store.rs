@@ -2,8 +2,10 @@
 
 use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
+use super::engine::FileEngine;
 use super::store::Gdbm;
 use crate::bug::bug;
+use crate::change::{Change, ChangeError};
 use crate::codec::gdbm::{Unreadable, decode, encode};
 use crate::record_store::{EntryError, RecordStore, StoredEntry};
 
@@ -37,6 +39,30 @@ impl Gdbm {
     }
 }
 
+impl Gdbm {
+    /// Reads, changes and stores a record while no other handle can use the file.
+    fn change_one(&self, digest: Digest, change: &Change) -> Result<(), ChangeError> {
+        let mut in_doubt = false;
+        let changed = self.shared.with(|engine| {
+            engine.check_known_presence()?;
+            let fetch = |engine: &mut FileEngine| engine.with_file(|file| file.fetch(&digest.hex()));
+            let stored = fetch(engine)?;
+            let stored = stored.as_deref();
+            let old = stored.map_or(Ok(Record::default()), |value| decode(value, &self.zone));
+            let old = old.map_err(|why| StoreFailure::new(Cause::Value(why)))?;
+            let new = change.apply(&old);
+            if new == old {
+                return Ok(());
+            }
+            let written = engine.with_file(|file| file.replace(digest, stored.map(<[u8]>::len), &new));
+            // A write that failed may have changed the file.
+            in_doubt = written.is_err() && !fetch(engine).is_ok_and(|now| now.as_deref() == stored);
+            written
+        });
+        changed.map_err(if in_doubt { ChangeError::InDoubt } else { ChangeError::Refused })
+    }
+}
+
 impl RecordStore for Gdbm {
     fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
         let mut walk = self.scan.take().unwrap_or_else(|| self.entries());
@@ -60,6 +86,14 @@ impl RecordStore for Gdbm {
             return;
         }
         results.extend(records.iter().map(|(digest, record)| self.put_unchecked(*digest, record)));
+    }
+
+    fn change(&mut self, changes: &[(Digest, Change)], results: &mut Vec<Result<(), ChangeError>>) {
+        if let Err(away) = self.check_presence() {
+            results.extend(changes.iter().map(|_| Err(ChangeError::Away(away.clone()))));
+            return;
+        }
+        results.extend(changes.iter().map(|(digest, change)| self.change_one(*digest, change)));
     }
 
     fn fetch(&mut self, digests: &[Digest], results: &mut Vec<Result<Record, StoreFailure>>) {

@@ -19,6 +19,7 @@ use super::session::Session;
 use super::sql::Sql;
 use super::table;
 use super::timeouts::Timeouts;
+use super::zone;
 use crate::connection_manager::{ConnectionManager, Wait};
 use crate::connector::Connector;
 use crate::failure::failure;
@@ -27,6 +28,11 @@ use crate::wire::Deadline;
 
 /// Tables with fewer rows are counted; for larger ones the server's estimate is used.
 const COUNTED: usize = 100_000;
+
+/// What a server's unknown zone means.
+const UNKNOWN_ZONE: &str = "the time zone of the database server is not known here: dates are read with its present \
+                            offset, and those from before a change of its clocks are wrong; name a zone with the \
+                            server's variable time_zone";
 
 /// How long a call without a batch waits for a connection that is being made.
 const MOMENT: Duration = Duration::from_millis(5);
@@ -40,7 +46,7 @@ pub struct Mysql {
     connector: Connector<Session, ConnectError>,
     /// The call that made the last connection.
     fresh: Option<Tick>,
-    /// With the schema of the last connection.
+    /// With the schema and the zone of the last connection.
     pub(super) codec: Codec,
     round: ExpiryRound,
     survey: Option<SurveyRound>,
@@ -52,6 +58,8 @@ pub struct Mysql {
     unmarked_logged: bool,
     /// Whether the log says what the server refuses.
     tried: bool,
+    /// Whether the log says whose time the dates are.
+    zone_logged: bool,
 }
 
 /// Why a slice of expiry failed.
@@ -82,6 +90,7 @@ impl Mysql {
             refused: LogLimiter::default(),
             unmarked_logged: false,
             tried: false,
+            zone_logged: false,
         }
     }
 
@@ -106,7 +115,24 @@ impl Mysql {
     pub fn check(&mut self) -> Result<String, StoreFailure> {
         let version = self.with(Session::version)?;
         let rows = self.row_estimate().map_or_else(String::new, |rows| format!(", about {rows} records"));
-        Ok(format!("{}: server {version}{rows}", self.connection.name()))
+        let zone = match self.zone_note() {
+            Some(note) => format!("; {note}"),
+            None => String::new(),
+        };
+        Ok(format!("{}: server {version}{rows}{zone}", self.connection.name()))
+    }
+
+    /// Says whose time the dates in the table are, unless it is this machine's.
+    fn zone_note(&mut self) -> Option<String> {
+        let (zone, known) = (&self.codec.zone, self.connection.current()?.knows_zone);
+        if !known {
+            return Some(UNKNOWN_ZONE.to_owned());
+        }
+        let machine = TimeZone::system();
+        (*zone != machine).then(|| {
+            let [zone, machine] = [zone, &machine].map(zone::name);
+            format!("dates are the database server's time, {zone}; this machine has {machine}")
+        })
     }
 
     /// Tries what serving needs, and with `expires` what expiry needs; returns what the server refuses. It leaves no record
@@ -143,7 +169,7 @@ impl Mysql {
         let Self { connector, dsn, timeouts, codec, .. } = self;
         let result = match self.connection.wait(|| connector.connect(open(dsn, *timeouts, codec))) {
             Ok(session) => {
-                self.codec.schema = session.codec.schema;
+                self.codec.clone_from(&session.codec);
                 work(session)
             }
             Err(error) => return Err(self.failure(error)),
@@ -179,7 +205,7 @@ impl Mysql {
         })?;
         session.used = now;
         session.finish_by(None);
-        self.codec.schema = session.codec.schema;
+        self.codec.clone_from(&session.codec);
         Some(session)
     }
 
@@ -280,6 +306,16 @@ impl Mysql {
         }
     }
 
+    /// Logs whose time the dates are, once.
+    fn log_zone(&mut self) {
+        if self.connection.current().is_none() || mem::replace(&mut self.zone_logged, true) {
+            return;
+        }
+        if let Some(note) = self.zone_note() {
+            log::warn!("{}: {note}", self.connection.name());
+        }
+    }
+
     /// Returns the failure of a slice of expiry, and drops a connection that is of no more use.
     fn expiry_failure(&mut self, began: Tick, error: ExpiryError) -> StoreFailure {
         match error {
@@ -342,6 +378,7 @@ impl Store for Mysql {
                     self.try_once(now);
                 }
                 self.forget_marks(now);
+                self.log_zone();
                 return Ok(Progress::Done);
             }
             Task::Survey(limit) => return self.survey(now, limit),
@@ -373,5 +410,5 @@ fn open(
     codec: &Codec,
 ) -> impl FnOnce() -> Result<Session, ConnectError> + Send + 'static {
     let (dsn, zone) = (Arc::clone(dsn), codec.zone.clone());
-    move || Session::new(connect(&dsn, timeouts)?, &dsn, timeouts, zone)
+    move || Session::new(connect(&dsn, timeouts)?, &dsn, timeouts, &zone)
 }

@@ -8,6 +8,7 @@
 //! The server does each addition in one statement, so any number of workers and servers may share a table,
 //! Python's server, too.
 
+mod change;
 mod client;
 mod connect;
 mod dsn;
@@ -28,6 +29,7 @@ mod table;
 mod timeouts;
 mod trial;
 mod trust;
+mod zone;
 
 pub use dsn::{Dsn, DsnError};
 pub use engine::Mysql;

@@ -3,12 +3,14 @@
 use mysql::{Row, Value};
 use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
+use super::change::Changes;
 use super::engine::Mysql;
 use super::error::StatementError;
 use super::row;
 use super::session::{Reading, Session};
 use super::sql::MOST_ROWS;
 use crate::bug::bug;
+use crate::change::{Change, ChangeError};
 use crate::record_store::{EntryError, RecordStore, StoredEntry};
 
 /// How many rows one call of a scan reads.
@@ -37,6 +39,21 @@ impl RecordStore for Mysql {
                     results.extend(stored.into_iter().map(|stored| stored.map_err(StoreFailure::new)));
                 }
                 Err(failure) => results.extend(records.iter().map(|_| Err(failure.clone()))),
+            }
+        }
+    }
+
+    fn change(&mut self, changes: &[(Digest, Change)], results: &mut Vec<Result<(), ChangeError>>) {
+        let all = results.len() + changes.len();
+        for changes in changes.chunks(MOST_ROWS) {
+            let mut made = Changes::default();
+            let result = self.with(|session| session.change(changes, &mut made));
+            let refused = |why| ChangeError::Refused(StoreFailure::new(why));
+            results.extend(made.done.into_iter().map(|made| made.map_err(refused)));
+            if let Err(failure) = result {
+                results.extend((0..made.in_doubt).map(|_| Err(ChangeError::InDoubt(failure.clone()))));
+                results.resize_with(all, || Err(ChangeError::Away(failure.clone())));
+                return;
             }
         }
     }

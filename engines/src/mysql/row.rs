@@ -1,6 +1,6 @@
 //! One row of the table: how a record is written, and how it is read back.
 //!
-//! Dates are local time without a zone, as the Python server writes them; the codec has the zone. Where a
+//! Dates are local time of the database server, as Python's server writes them; the codec has its zone. Where a
 //! change of the clocks repeats an hour, a time in it means the first pass; a time that a change skips is
 //! moved forward by the length of the gap.
 
@@ -27,6 +27,10 @@ pub enum Unreadable {
     Count,
     #[error("a date is not in the calendar")]
     Date,
+    #[error(
+        "a date is too late: the last one that is read is 9999-12-30 22:00:00 UTC; set it to NULL if it means never"
+    )]
+    Late,
     #[error("the row does not have the columns of a record")]
     Columns,
 }
@@ -127,10 +131,10 @@ impl Codec {
             small(second)?,
             nanos,
         );
-        let instant = local.and_then(|local| self.zone.to_ambiguous_timestamp(local).compatible());
-        instant
-            .map(|instant| Some(UnixTime::from_micros(instant.as_microsecond())))
-            .map_err(|_| Unreadable::Date)
+        let local = self.zone.to_ambiguous_timestamp(local.map_err(|_| Unreadable::Date)?);
+        // Every other date of four digits is within the range of instants.
+        let instant = local.compatible().map_err(|_| Unreadable::Late)?;
+        Ok(Some(UnixTime::from_micros(instant.as_microsecond())))
     }
 
     /// Parses a key as a digest, if a look-up of the digest finds this key.
@@ -221,6 +225,7 @@ mod tests {
             (row(Value::Int(-1), Value::NULL), Err(Unreadable::Count)),
             (row(Value::Double(1.0), Value::NULL), Err(Unreadable::Count)),
             (row(Value::NULL, date((2023, 0, 0, 0, 0, 0, 0))), Err(Unreadable::Date)),
+            (row(Value::NULL, date((9999, 12, 31, 0, 0, 0, 0))), Err(Unreadable::Late)),
             (row(Value::NULL, date((2023, 2, 29, 0, 0, 0, 0))), Err(Unreadable::Date)),
             (row(Value::NULL, date((2023, 2, 28, 0, 0, 0, u32::MAX))), Err(Unreadable::Date)),
             (row(Value::NULL, Value::Bytes(b"2023-11-14".to_vec())), Err(Unreadable::Date)),

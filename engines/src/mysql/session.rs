@@ -16,6 +16,7 @@ use super::row::{self, Codec, Unreadable};
 use super::sql::{self, MOST_ROWS, Sql};
 use super::table;
 use super::timeouts::Timeouts;
+use super::zone::{self, ServerZone};
 use crate::outcome::in_doubt;
 use crate::wire::{Deadline, Limits};
 
@@ -45,6 +46,7 @@ pub(super) enum Kind {
     Report,
     Whitelist,
     Put,
+    Merge,
     Remove,
     Mark,
     Marked,
@@ -64,6 +66,8 @@ pub(super) struct Session {
     pub(super) codec: Codec,
     /// Whether the table of marks can be used.
     pub(super) keeps_marks: bool,
+    /// Whether the codec's zone has the server's offsets at all times.
+    pub(super) knows_zone: bool,
     /// The prepared statements, by kind and number of rows.
     statements: BTreeMap<(Kind, usize), Statement>,
     /// The other prepared statements, of which there are a few.
@@ -78,11 +82,12 @@ impl Session {
         mut client: Client,
         dsn: &Dsn,
         timeouts: Timeouts,
-        zone: TimeZone,
+        likely: &TimeZone,
     ) -> Result<Self, ConnectError> {
         let sql = Sql::of(dsn);
         client.begin(limits(Deadline::after(timeouts.handshake), timeouts.for_handshake()));
         setup(&mut client).map_err(ClientError::from)?;
+        let ServerZone { zone, known } = zone::ask(&mut client, likely)?;
         let schema = table::schema(&mut client, &sql)?;
         let keeps_marks = table::keeps_marks(&mut client, &sql)?;
         Ok(Self {
@@ -91,6 +96,7 @@ impl Session {
             deadline: None,
             sql,
             keeps_marks,
+            knows_zone: known,
             codec: Codec { zone, schema },
             statements: BTreeMap::new(),
             texts: BTreeMap::new(),
@@ -213,7 +219,7 @@ impl Session {
 
     /// Runs a count that counts nothing.
     pub(super) fn probe(&mut self) -> Result<(), StatementError> {
-        let count = self.sql.probe(&self.codec.schema);
+        let count = self.sql.probe(&self.codec);
         self.run(&count, &[]).map(drop)
     }
 
@@ -240,9 +246,10 @@ impl Session {
         }
         let text = match kind {
             Kind::Read => self.sql.read(rows),
-            Kind::Report => self.sql.report(rows, &self.codec.schema),
-            Kind::Whitelist => self.sql.whitelist(rows, &self.codec.schema),
+            Kind::Report => self.sql.report(rows, &self.codec),
+            Kind::Whitelist => self.sql.whitelist(rows, &self.codec),
             Kind::Put => self.sql.put(rows),
+            Kind::Merge => self.sql.merge(rows, &self.codec.schema),
             Kind::Remove => self.sql.remove(rows),
             Kind::Mark => self.sql.mark(rows),
             Kind::Marked => self.sql.marked(rows),

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use pyzord_core::UnixTime;
 
 use super::dsn::Dsn;
-use super::row::FIELDS;
+use super::row::{Codec, FIELDS};
 use super::schema::Schema;
 
 /// The largest number of rows of one statement.
@@ -45,40 +45,36 @@ impl Sql {
     }
 
     /// Adds to the reports of `rows` digests. Parameters of each: digest, how many, now, now.
-    pub(super) fn report(&self, rows: usize, schema: &Schema) -> String {
-        self.add(&values(rows), "r", "wl", schema.most_reports)
+    pub(super) fn report(&self, rows: usize, codec: &Codec) -> String {
+        self.add(&values(rows), "r", "wl", codec.schema.most_reports, &codec.zone)
     }
 
     /// Adds to the whitelistings, as [`report`](Self::report) does.
-    pub(super) fn whitelist(&self, rows: usize, schema: &Schema) -> String {
-        self.add(&values(rows), "wl", "r", schema.most_whitelists)
+    pub(super) fn whitelist(&self, rows: usize, codec: &Codec) -> String {
+        self.add(&values(rows), "wl", "r", codec.schema.most_whitelists, &codec.zone)
     }
 
     /// Adds to a count, up to `most`. A zero date, which some servers accept, has the year 0 and counts as
     /// missing. A date does not go back, as [`UnixTime::or_later`] says.
-    fn add(&self, rows: &str, kind: &str, other: &str, most: u64) -> String {
-        let built = built();
+    fn add(&self, rows: &str, kind: &str, other: &str, most: u64, zone: &TimeZone) -> String {
+        let built = built(zone);
         format!(
             "INSERT INTO {table} (digest, {kind}_count, {kind}_entered, {kind}_updated, {other}_count, \
              {other}_entered, {other}_updated) {rows} ON DUPLICATE KEY UPDATE \
-             {kind}_count = IF(COALESCE({kind}_count, 0) > {most} - VALUES({kind}_count), {most}, \
-             COALESCE({kind}_count, 0) + VALUES({kind}_count)), \
+             {sum}, \
              {kind}_entered = IF(YEAR({kind}_entered) > 0, {kind}_entered, VALUES({kind}_entered)), \
              {kind}_updated = IF({kind}_updated > VALUES({kind}_updated) AND (VALUES({kind}_updated) < '{built}' OR \
              {kind}_updated <= VALUES({kind}_updated) + INTERVAL 1 DAY), {kind}_updated, VALUES({kind}_updated))",
-            table = self.table
+            table = self.table,
+            sum = sum(&format!("{kind}_count"), most)
         )
     }
 
     /// Counts no report, and is refused where a count is: by a server that is read-only, without a right, or as another
     /// column needs a value.
-    pub(super) fn probe(&self, schema: &Schema) -> String {
-        self.add(
-            "SELECT '', 0, NULL, NULL, 0, NULL, NULL FROM DUAL WHERE 1 = 0",
-            "r",
-            "wl",
-            schema.most_reports,
-        )
+    pub(super) fn probe(&self, codec: &Codec) -> String {
+        let none = "SELECT '', 0, NULL, NULL, 0, NULL, NULL FROM DUAL WHERE 1 = 0";
+        self.add(none, "r", "wl", codec.schema.most_reports, &codec.zone)
     }
 
     /// Removes no row, and is refused where expiry is.
@@ -96,6 +92,44 @@ impl Sql {
             self.table,
             list("(?,?,?,?,?,?,?)", rows),
             updates.join(", ")
+        )
+    }
+
+    /// Adds the counts of `rows` rows, and keeps the outermost dates. Parameters as for [`put`](Self::put).
+    pub(super) fn merge(&self, rows: usize, schema: &Schema) -> String {
+        let updates = [("r", schema.most_reports), ("wl", schema.most_whitelists)].map(|(kind, most)| {
+            let outermost = |column: &str, choice: &str| {
+                format!(
+                    "{column} = IF(YEAR({column}) > 0, COALESCE({choice}({column}, VALUES({column})), {column}), \
+                     VALUES({column}))"
+                )
+            };
+            [
+                sum(&format!("{kind}_count"), most),
+                outermost(&format!("{kind}_entered"), "LEAST"),
+                outermost(&format!("{kind}_updated"), "GREATEST"),
+            ]
+            .join(", ")
+        });
+        format!(
+            "INSERT INTO {} ({FIELDS}) VALUES {} ON DUPLICATE KEY UPDATE {}",
+            self.table,
+            list("(?,?,?,?,?,?,?)", rows),
+            updates.join(", ")
+        )
+    }
+
+    /// Makes assignments to the row of a digest, if there is one. Last parameter: the digest.
+    pub(super) fn update(&self, assignments: &[String]) -> String {
+        format!("UPDATE {} SET {} WHERE digest = ?", self.table, assignments.join(", "))
+    }
+
+    /// Inserts a row, or makes assignments to that of its digest. First parameters: the row.
+    pub(super) fn insert_or_update(&self, assignments: &[String]) -> String {
+        format!(
+            "INSERT INTO {} ({FIELDS}) VALUES (?,?,?,?,?,?,?) ON DUPLICATE KEY UPDATE {}",
+            self.table,
+            assignments.join(", ")
         )
     }
 
@@ -208,10 +242,18 @@ impl Sql {
     }
 }
 
+/// Adds the count to be inserted, up to `most`.
+fn sum(column: &str, most: u64) -> String {
+    format!(
+        "{column} = IF(COALESCE({column}, 0) > {most} - VALUES({column}), {most}, \
+         COALESCE({column}, 0) + VALUES({column}))"
+    )
+}
+
 /// Returns the local date of this build.
-fn built() -> String {
+fn built(zone: &TimeZone) -> String {
     let built = Timestamp::from_second(UnixTime::BUILT.seconds()).unwrap_or(Timestamp::MIN);
-    TimeZone::system().to_datetime(built).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    zone.to_datetime(built).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// Returns the rows of an addition, with parameters.
@@ -238,10 +280,12 @@ mod tests {
         let sql = Sql { table: "`a`.`b-c`".into(), marks: "`a`.`b-c_marks`".into() };
         assert!(sql.read(3).ends_with("FROM `a`.`b-c` WHERE digest IN (?,?,?)"), "{}", sql.read(3));
         let schema = Schema::default();
+        let codec = Codec { zone: TimeZone::UTC, schema };
         for (text, values) in [
-            (sql.report(4, &schema), 16),
-            (sql.whitelist(1, &schema), 4),
+            (sql.report(4, &codec), 16),
+            (sql.whitelist(1, &codec), 4),
             (sql.put(2), 14),
+            (sql.merge(2, &schema), 14),
             (sql.remove(8), 8),
             (sql.expired(true, 5), 3),
             (sql.survey(true), 3),

@@ -2,11 +2,12 @@
 
 use ::redis::Value;
 use jiff::tz::TimeZone;
-use pyzord_core::{CleanupAge, Digest, Mark, Record, UnixTime};
+use pyzord_core::{CleanupAge, Digest, Mark, Record, Tally, UnixTime};
 
 use super::reply::{self, ReplyError, Unreadable};
 use super::request::{Request, Script};
 use crate::bug::bug;
+use crate::change::{Change, RecordEdit, TallyEdit};
 use crate::codec;
 use crate::codec::number::push_number;
 use crate::codec::redis::FIELDS;
@@ -30,6 +31,7 @@ pub(super) enum Form {
 pub(super) struct Layout {
     form: Form,
     count: Script,
+    change: Script,
     probe: Script,
     /// Seconds until a record expires to which nothing is written, as text; `0` is never.
     age: Vec<u8>,
@@ -47,15 +49,19 @@ impl Layout {
     /// Returns the layout `redis`.
     pub(super) fn hash(age: Option<CleanupAge>) -> Self {
         let form = Form::Hash { put: Script::new(include_str!("put.lua")) };
-        Self::new(form, include_str!("count.lua"), include_str!("probe.lua"), age)
+        let change = concat!(include_str!("change_hash.lua"), include_str!("change.lua"));
+        Self::new(form, [include_str!("count.lua"), change, include_str!("probe.lua")], age)
     }
 
     /// Returns the layout `redis_v0`, with dates in this zone.
     pub(super) fn text(zone: TimeZone, age: Option<CleanupAge>) -> Self {
-        Self::new(Form::Text { zone }, include_str!("count_v0.lua"), include_str!("probe_v0.lua"), age)
+        let change = concat!(include_str!("change_text.lua"), include_str!("change.lua"));
+        let scripts = [include_str!("count_v0.lua"), change, include_str!("probe_v0.lua")];
+        Self::new(Form::Text { zone }, scripts, age)
     }
 
-    fn new(form: Form, count: &'static str, probe: &'static str, age: Option<CleanupAge>) -> Self {
+    fn new(form: Form, scripts: [&'static str; 3], age: Option<CleanupAge>) -> Self {
+        let [count, change, probe] = scripts.map(Script::new);
         let mut text = Vec::new();
         // Redis refuses a time to live that does not fit its clock in milliseconds. This is 36 million years.
         push_number(age.map_or(0, CleanupAge::seconds).min(1 << 50), &mut text);
@@ -63,8 +69,9 @@ impl Layout {
         push_number(Mark::LIFE.as_secs(), &mut life);
         Self {
             form,
-            count: Script::new(count),
-            probe: Script::new(probe),
+            count,
+            change,
+            probe,
             age: text,
             life,
             key: Vec::new(),
@@ -157,7 +164,7 @@ impl Layout {
         self.key(digest);
         match &self.form {
             Form::Hash { put } => {
-                let values = codec::redis::encode(record).map(|value| value.to_string());
+                let values = self.fields(record);
                 let mut arguments = vec![&*self.age];
                 for (name, value) in FIELDS.iter().zip(&values) {
                     arguments.extend([name.as_bytes(), value.as_bytes()]);
@@ -172,6 +179,49 @@ impl Layout {
                 } else {
                     request.command(&[b"SETEX", &self.key, &self.age, &value]);
                 }
+            }
+        }
+    }
+
+    /// Adds the command that changes a record.
+    pub(super) fn change(&mut self, digest: Digest, change: &Change, request: &mut Request) {
+        self.key(digest);
+        let (how, now, values) = match change {
+            Change::Merge(record) => ("merge", String::new(), self.fields(record)),
+            Change::Set(RecordEdit { reports, whitelists, now }) => {
+                let [r_count, r_last] = self.edit(*reports);
+                let [wl_count, wl_last] = self.edit(*whitelists);
+                let values = [r_count, String::new(), r_last, wl_count, String::new(), wl_last];
+                ("set", self.date(*now), values)
+            }
+        };
+        let mut arguments = vec![&*self.age, how.as_bytes(), now.as_bytes()];
+        arguments.extend(values.iter().map(String::as_bytes));
+        request.script(&self.change, &self.key, None, &arguments);
+    }
+
+    /// Returns a count and a last date as the fields have them; what stays is empty.
+    fn edit(&self, TallyEdit { count, last }: TallyEdit) -> [String; 2] {
+        let count = count.map(|count| count.min(Tally::MAX).to_string());
+        [count.unwrap_or_default(), last.map(|last| self.date(last)).unwrap_or_default()]
+    }
+
+    /// Returns a date as a field has it.
+    fn date(&self, date: UnixTime) -> String {
+        let reports = Tally { updated: Some(date), ..Tally::default() };
+        let [_, _, updated, ..] = self.fields(&Record { reports, ..Record::default() });
+        updated
+    }
+
+    /// Returns the six fields of a record as text, in the order of [`FIELDS`].
+    fn fields(&self, record: &Record) -> [String; 6] {
+        match &self.form {
+            Form::Hash { .. } => codec::redis::encode(record).map(|value| value.to_string()),
+            Form::Text { zone } => {
+                let mut text = Vec::new();
+                codec::redis_v0::encode(record, zone, &mut text);
+                let mut fields = text.split(|byte| *byte == b',').map(String::from_utf8_lossy);
+                std::array::from_fn(|_| fields.next().unwrap_or_default().into_owned())
             }
         }
     }

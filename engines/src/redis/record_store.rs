@@ -3,14 +3,19 @@
 use ::redis::Value;
 use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
-use super::engine::Redis;
-use super::reply::{ReplyError, Unreadable, number, stored};
+use super::connection::ExchangeError;
+use super::engine::{Redis, TripError};
+use super::reply::{Counting, ReplyError, Unreadable, counted, number, stored};
 use super::scan::{Cursor, Page};
+use crate::change::{Change, ChangeError};
 use crate::failure::failure;
 use crate::record_store::{EntryError, RecordStore, StoredEntry};
 
 /// How many records one round trip takes, and about how many keys one step of a scan returns.
 const SLICE: usize = 250;
+
+/// How many changes one round trip takes: each has a script of 4 kB.
+const CHANGES: usize = 64;
 
 /// Why an entry holds no record.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +29,15 @@ enum Cause {
 impl Redis {
     /// Sends the request and reads its replies.
     fn ask(&mut self) -> Result<(), StoreFailure> {
-        self.wait_for_trip().map_err(|error| {
-            self.connection.close();
-            // The server may be another process when it is back, which orders its keys differently.
-            self.cursor = Cursor::default();
-            failure(self.connection.name(), error)
-        })
+        self.wait_for_trip().map_err(|error| self.trip_failure(error))
+    }
+
+    /// Closes a connection whose round trip failed, and returns the failure.
+    fn trip_failure(&mut self, error: TripError) -> StoreFailure {
+        self.connection.close();
+        // The server may be another process when it is back, which orders its keys differently.
+        self.cursor = Cursor::default();
+        failure(self.connection.name(), error)
     }
 
     fn reply_failure(&self, error: ReplyError) -> StoreFailure {
@@ -49,6 +57,22 @@ impl Redis {
         }
         let read = |reply| read(self, reply).map_err(|error| self.reply_failure(error));
         results.extend(self.replies.iter().map(read));
+    }
+
+    /// Sends the request, whose commands are changes, and appends a result for each that was answered.
+    fn change_slice(&mut self, results: &mut Vec<Result<(), ChangeError>>) -> Result<(), TripError> {
+        let trip = self.wait_for_trip();
+        let read = |reply| match counted(reply) {
+            Ok(Counting::Counted) => Ok(()),
+            // A change has no mark.
+            Ok(Counting::AlreadyCounted) | Err(ReplyError::Unexpected) => {
+                Err(ChangeError::InDoubt(self.reply_failure(ReplyError::Unexpected)))
+            }
+            Err(error @ ReplyError::Away(_)) => Err(ChangeError::Away(self.reply_failure(error))),
+            Err(error) => Err(ChangeError::Refused(self.reply_failure(error))),
+        };
+        results.extend(self.replies.iter().map(read));
+        trip
     }
 
     /// Appends the entries with these keys; nothing for a record that has expired meanwhile.
@@ -106,6 +130,27 @@ impl RecordStore for Redis {
             self.request.spell_scripts(true);
             slice.iter().for_each(|(digest, record)| self.layout.put(*digest, record, &mut self.request));
             self.slice(slice.len(), results, |_, reply| stored(reply));
+        }
+    }
+
+    /// Gives the records a new time to live, as [`put`](Self::put) does.
+    fn change(&mut self, changes: &[(Digest, Change)], results: &mut Vec<Result<(), ChangeError>>) {
+        let mut left = changes.len();
+        for slice in changes.chunks(CHANGES) {
+            self.request.clear();
+            self.request.spell_scripts(true);
+            slice.iter().for_each(|(digest, change)| self.layout.change(*digest, change, &mut self.request));
+            let before = results.len();
+            let trip = self.change_slice(results);
+            let answered = results.len() - before;
+            left -= answered;
+            let Err(error) = trip else { continue };
+            let sent = matches!(&error, TripError::Exchange(ExchangeError { sent: true, .. }));
+            let doubtful = if sent { slice.len() - answered } else { 0 };
+            let failure = self.trip_failure(error);
+            results.extend((0..doubtful).map(|_| Err(ChangeError::InDoubt(failure.clone()))));
+            results.extend((doubtful..left).map(|_| Err(ChangeError::Away(failure.clone()))));
+            return;
         }
     }
 

@@ -11,6 +11,7 @@ mod python;
 mod serving;
 mod support;
 mod table;
+mod zones;
 
 use pyzord_testkit::MariadbServer;
 

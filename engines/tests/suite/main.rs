@@ -7,6 +7,8 @@
 
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 mod bulk;
+#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+mod changes;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "gdbm")]
@@ -37,6 +39,7 @@ fn run_all<S: subject::Stored>(new: &dyn Fn() -> S) {
     run(&serving::cases(), new);
     run(&stored::cases(), new);
     run(&bulk::cases(), new);
+    run(&changes::cases(), new);
 }
 
 #[test]

@@ -60,6 +60,8 @@ impl Stored for Table<'_> {
     fn spoil(&self) -> Vec<Odd> {
         const KEY: &str = "the key is not a digest of 40 hex digits";
         const COUNT: &str = "a count is negative";
+        const LATE: &str = "a date is too late: the last one that is read is 9999-12-30 22:00:00 UTC; set it to NULL if it \
+                            means never";
         const DATE: &str = "a date is not in the calendar";
         let table = [
             (String::new(), "r_count", "1", KEY),
@@ -71,6 +73,7 @@ impl Stored for Table<'_> {
             (digest(1003).to_string(), "wl_entered", "2023-00-01 00:00:00", DATE),
             (digest(1004).to_string(), "r_updated", "2023-00-00", DATE),
             (digest(1005).to_string(), "wl_updated", "2023-01-00", DATE),
+            (digest(1006).to_string(), "r_updated", "9999-12-31 23:59:59", LATE),
         ];
         let insert = |(key, column, value, cause): (String, &str, &str, &str)| {
             let Self { server, name } = self;

@@ -214,7 +214,7 @@ pub(super) const MYSQL: Section = Section {
             id: "mysql-clock",
             matter: "dates",
             python: "the database server's clock and time zone",
-            pyzord: "pyzord's clock, in its machine's time zone",
+            pyzord: "pyzord's clock, in the database server's time zone",
             why: "the other engines do the same",
         },
         Row {
