@@ -52,13 +52,17 @@ FUZZ_SECONDS := 60
 fuzz: build-packages
 	fuzz/run $(FUZZ_SECONDS)
 
-# Servers' lives in virtual time with new seeds, then kills of real processes, then all attacks at once, for a few hours.
+# Servers' lives in virtual time with new seeds, then kills of real processes, then configuration files that Python reads as
+# well, after all attacks at once, for a few hours.
 SOAK_SECONDS := 3600
 SOAK_ROUNDS := 300
+SOAK_CASES := 100000
 SIEGE_SECONDS := 1200
 soak: build-packages test-packages client siege
 	cargo run --release --locked -p pyzord-simulator -- --seeds $$(date +%s)000000.. --seconds $(SOAK_SECONDS)
 	PYZOR_VENV=$(VENV) PYZORD_CRASH_ROUNDS=$(SOAK_ROUNDS) cargo test --locked --test crash -- --nocapture
+	PYZOR_VENV=$(VENV) PYZORD_DIFFERENTIAL_SEED=$$(date +%s) PYZORD_DIFFERENTIAL_CASES=$(SOAK_CASES) \
+		cargo test --locked --test differential configuration_files -- --nocapture
 
 # All attacks at once beside an honest client, on each runtime, with gdbm and with redis: four times so many seconds. In a
 # network of its own, where one destination drains slowly.

@@ -10,7 +10,7 @@ use pyzord_runtime::Forwarding;
 use thiserror::Error;
 
 use crate::home::{Home, HomeError};
-use crate::ini::{self, SyntaxCause};
+use crate::ini::{self, Known, SyntaxCause, SyntaxError, Vocabulary};
 use crate::logs;
 use crate::regular_file::{self, ReadError};
 use crate::rules::{RulesError, describe, read_file};
@@ -70,13 +70,13 @@ pub(crate) fn read(settings: &Settings) -> Result<Option<Targets>, ForwardError>
     if !directory.is_dir() {
         return Err(ForwardError::NoDirectory(directory.to_owned()));
     }
-    let ClientConfig { servers, accounts, timeout } = ClientConfig::read(directory)?;
+    let ClientConfig { servers, accounts, timeout, warnings: mut all } = ClientConfig::read(directory)?;
     let server_lines = read_file(UserFile::Servers, Some(&servers))?;
     let account_lines = read_file(UserFile::ClientAccounts, Some(&accounts))?;
     let (remotes, warnings) = Remote::parse(server_lines.as_deref(), account_lines.as_deref());
     let path = |file| if file == UserFile::Servers { &servers } else { &accounts };
-    let warnings = warnings.into_iter().map(|warning| describe(&warning, Some(path(warning.file)))).collect();
-    Ok(Some(Targets { servers: remotes, timeout, warnings }))
+    all.extend(warnings.into_iter().map(|warning| describe(&warning, Some(path(warning.file)))));
+    Ok(Some(Targets { servers: remotes, timeout, warnings: all }))
 }
 
 /// Starts to forward. Call it after the signals are blocked: the thread inherits the mask.
@@ -97,6 +97,8 @@ struct ClientConfig {
     servers: PathBuf,
     accounts: PathBuf,
     timeout: Duration,
+    /// About lines of its configuration file.
+    warnings: Vec<String>,
 }
 
 impl ClientConfig {
@@ -104,29 +106,52 @@ impl ClientConfig {
     fn read(directory: &Path) -> Result<Self, ForwardError> {
         let home = Home::new(Some(directory))?;
         let file = home.resolve("config");
-        let text = match regular_file::read(&file) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned(),
+        let bytes = match regular_file::read(&file) {
+            Ok(bytes) => bytes.unwrap_or_default(),
             Err(cause) => return Err(ForwardError::Unreadable { file, cause }),
         };
-        let entries = match ini::parse(&text, "client") {
-            Ok(entries) => entries,
-            Err(error) => return Err(ForwardError::Syntax { file, line: error.line, cause: error.cause }),
+        let (values, remarks) = match ini::read(&bytes, &vocabulary(), &|_| None) {
+            Ok(read) => read,
+            Err(SyntaxError { line, cause }) => return Err(ForwardError::Syntax { file, line, cause }),
         };
-        let entry = |name: &str| entries.iter().rfind(|entry| entry.name.eq_ignore_ascii_case(name));
-        let lookup = |name: &str| entry(name).map(|entry| entry.value.clone());
-        let value = |entry: &ini::Property| ini::interpolate(&entry.value, &lookup);
-        let path = |name: &str, default: &str| home.resolve(&entry(name).map_or(default.to_owned(), value));
-        let timeout = match entry("Timeout") {
+        let path = |name: &str, default: &str| {
+            home.resolve(values.get(name).map_or(default, |value| value.text.as_str()))
+        };
+        let timeout = match values.get("Timeout") {
             None => DEFAULT_TIMEOUT,
-            Some(entry) => match value(entry).trim().parse() {
+            Some(value) => match value.text.parse() {
                 Ok(seconds @ 1..) => Duration::from_secs(seconds).min(LONGEST_TIMEOUT),
-                _ => return Err(ForwardError::Timeout { file, line: entry.line }),
+                _ => return Err(ForwardError::Timeout { file, line: value.line }),
             },
+        };
+        let described = |remark: &ini::Remark| {
+            format!("client's configuration file {}, line {}: {}", file.display(), remark.line, remark.cause)
         };
         Ok(Self {
             servers: path("ServersFile", "servers"),
             accounts: path("AccountsFile", "accounts"),
             timeout,
+            warnings: remarks.iter().map(described).collect(),
         })
+    }
+}
+
+/// Returns the settings of Python's client.
+fn vocabulary() -> Vocabulary {
+    let known = |(name, default)| Known { name, default, is_flag: false, is_list: false, is_pythons: true };
+    let settings = [
+        ("ServersFile", "servers"),
+        ("AccountsFile", "accounts"),
+        ("LocalWhitelist", "whitelist"),
+        ("LogFile", ""),
+        ("Timeout", "5"),
+        ("Style", "msg"),
+        ("ReportThreshold", "0"),
+        ("WhitelistThreshold", "0"),
+    ];
+    Vocabulary {
+        section: "client",
+        settings: settings.into_iter().map(known).collect(),
+        neighbour: ("server", "LogFile"),
     }
 }

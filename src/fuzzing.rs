@@ -7,7 +7,7 @@ use pyzord_core::AccessOrder;
 
 use crate::home::Home;
 use crate::ini;
-use crate::settings::{Settings, Sources};
+use crate::settings::{Setting, Settings, Sources};
 
 /// One setting of a section of a configuration file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,8 +25,8 @@ pub struct Entry {
 /// # Errors
 /// Returns the number of the line that is not understood, from 1.
 pub fn entries(text: &str, section: &str) -> Result<Vec<Entry>, usize> {
-    let parsed = ini::parse(text, section).map_err(|error| error.line)?;
-    Ok(parsed.into_iter().map(|ini::Property { line, name, value }| Entry { line, name, value }).collect())
+    let parsed = ini::entries(text.as_bytes(), section).map_err(|error| error.line)?;
+    Ok(parsed.into_iter().map(|(line, name, value)| Entry { line, name, value }).collect())
 }
 
 /// The configuration as a start reads it.
@@ -75,12 +75,40 @@ pub struct SettingValues {
 /// Returns the message about a line that cannot be parsed.
 pub fn configuration(home: &Path, text: &str, cpus: usize) -> Result<Configuration, Message> {
     let home = Home::new(Some(home)).map_err(message)?;
-    let sources = Sources::of_file(home.resolve("config"), text).map_err(message)?;
+    let sources = Sources::of_file(home.resolve("config"), text.as_bytes(), []).map_err(message)?;
     let settings = Settings::new(&sources, &home, cpus);
     Ok(Configuration {
         warnings: sources.warnings().iter().map(ToString::to_string).collect(),
         printed: format!("{sources}{sources:?}{settings:?}"),
         settings: settings.map(SettingValues::from).map_err(message),
+    })
+}
+
+/// The texts of settings as a start reads them, and the warnings about lines of the file.
+#[derive(Debug)]
+pub struct SettingTexts {
+    /// The text of each setting that was asked for.
+    pub texts: Vec<String>,
+    /// The warnings.
+    pub warnings: Vec<String>,
+}
+
+/// Reads `bytes` as the configuration file and returns the texts of the settings `names`, of which options of the command
+/// line set `options`. An unknown name has no text.
+///
+/// # Errors
+/// Returns the message about a line that cannot be parsed.
+pub fn setting_texts(
+    bytes: &[u8],
+    options: &[(&str, &str)],
+    names: &[&str],
+) -> Result<SettingTexts, Message> {
+    let options = options.iter().filter_map(|(name, value)| Some((Setting::find(name)?, "option", *value)));
+    let sources = Sources::of_file("config".into(), bytes, options).map_err(message)?;
+    let text = |name: &&str| Some(sources.text(Setting::find(name)?).to_owned());
+    Ok(SettingTexts {
+        texts: names.iter().filter_map(text).collect(),
+        warnings: sources.warnings().iter().map(ToString::to_string).collect(),
     })
 }
 

@@ -89,6 +89,14 @@ pub(crate) fn content_lines<'a>(
     (1..).zip(lines(text).map(without_mark)).filter(move |(_, line)| has_content(line))
 }
 
+/// The warning about a key for which [`is_sha1`] is false.
+pub(crate) const NOT_SHA1: &str = "the key is not 40 hex digits, as `pyzor genkey` prints them: check that client and server have the same key";
+
+/// Returns whether a key has the form of those that `pyzor genkey` prints: 40 hex digits. Any other text is a key, too.
+pub(crate) fn is_sha1(key: &[u8]) -> bool {
+    key.len() == 40 && key.iter().all(u8::is_ascii_hexdigit)
+}
+
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     lines.flat_map(|line| line.split(|byte| *byte == b'\r'))

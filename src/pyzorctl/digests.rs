@@ -28,7 +28,8 @@ pub(crate) fn read(arguments: &[String]) -> Result<Vec<Digest>, CommandError> {
 fn read_input(digests: &mut Vec<Digest>) -> Result<(), CommandError> {
     for (number, line) in (1..).zip(io::stdin().lock().lines()) {
         let line = line.map_err(CommandError::Input)?;
-        if let Some(word) = line.split_whitespace().next() {
+        // Some editors write a byte order mark before the text.
+        if let Some(word) = line.trim_start_matches('\u{feff}').split_whitespace().next() {
             let digest = parse_digest(word);
             digests.push(digest.map_err(|cause| CommandError::InputLine { line: number, cause })?);
         }

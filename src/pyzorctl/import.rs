@@ -49,6 +49,9 @@ pub(crate) fn run(context: &Context, options: &Import, out: &mut dyn Write) -> O
             Ok(false) => break,
             Err(error) => return loader.end_early(input.failed(error)),
         }
+        if number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
+        }
         loader.add_line(number, &line)?;
     }
     loader.store_batch()?;
@@ -58,6 +61,9 @@ pub(crate) fn run(context: &Context, options: &Import, out: &mut dyn Write) -> O
     writeln!(out, "{} records imported, {} lines failed", loader.imported, loader.failed)?;
     Ok(exit_code(loader.failed == 0))
 }
+
+/// The mark that some editors write before the text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A file, or standard input.
 struct Input<'a>(Option<&'a Path>);

@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_core() {
-        let sources = Sources::of_file("config".into(), "[server]").unwrap();
+        let sources = Sources::of_file("config".into(), b"[server]", []).unwrap();
         assert_eq!(limits(&sources).unwrap(), Limits::default());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::ini::{Known, Vocabulary};
+
 macro_rules! settings {
     ($($name:ident = $default:literal,)*) => {
         /// A setting, by the name that it has in the configuration file.
@@ -68,15 +70,43 @@ settings! {
 
 impl Setting {
     /// Returns the setting with this name, in any case of letters.
-    pub(super) fn find(name: &str) -> Option<Self> {
+    pub(crate) fn find(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|known| known.name().eq_ignore_ascii_case(name))
     }
 
-    /// Returns the setting whose name is most similar to a misspelt one, if any is similar enough.
-    pub(super) fn nearest(name: &str) -> Option<Self> {
-        let distance =
-            |known: &Self| strsim::damerau_levenshtein(&known.name().to_lowercase(), &name.to_lowercase());
-        Self::ALL.iter().copied().min_by_key(distance).filter(|known| distance(known) <= name.len() / 2)
+    /// Returns whether Python's server does not have the setting.
+    const fn is_new(self) -> bool {
+        matches!(
+            self,
+            Self::CleanupMaxOffset
+                | Self::CleanupMaxShare
+                | Self::Runtime
+                | Self::Workers
+                | Self::AllowNetworks
+                | Self::DenyNetworks
+                | Self::UnlimitedNetworks
+                | Self::RequestRate
+                | Self::RequestBurst
+                | Self::FailureRate
+                | Self::FailureBurst
+                | Self::IPv4Prefix
+                | Self::IPv6Prefix
+                | Self::RememberedReports
+                | Self::AccessOrder
+                | Self::StatusAddress
+                | Self::StatusHosts
+                | Self::User
+                | Self::Group
+        )
+    }
+
+    /// Returns whether the value is a list, which may have several lines.
+    const fn is_list(self) -> bool {
+        matches!(self, Self::AllowNetworks | Self::DenyNetworks | Self::UnlimitedNetworks | Self::StatusHosts)
+    }
+
+    const fn is_flag(self) -> bool {
+        matches!(self, Self::Threads | Self::Processes | Self::Gevent)
     }
 
     /// Returns whether this value of the setting may hold a password or a key.
@@ -93,6 +123,19 @@ impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Returns the settings of the section `[server]`.
+pub(super) fn vocabulary() -> Vocabulary {
+    let known = |setting: &Setting| Known {
+        name: setting.name(),
+        default: setting.default(),
+        is_flag: setting.is_flag(),
+        is_list: setting.is_list(),
+        is_pythons: !setting.is_new(),
+    };
+    let settings = Setting::ALL.iter().map(known).collect();
+    Vocabulary { section: "server", settings, neighbour: ("client", "LogFile") }
 }
 
 /// Returns the names of all settings.

@@ -5,35 +5,19 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::names::Setting;
+use crate::ini::Remark;
 
-/// A line of the configuration file that is ignored, or overrides another one.
+/// A remark about a line of the configuration file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ConfigWarning {
     pub(super) file: PathBuf,
-    /// Number of the line, from 1.
-    pub(super) line: usize,
-    pub(super) cause: WarningCause,
-}
-
-/// The cause of a warning.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum WarningCause {
-    Unknown { name: String, nearest: Option<Setting> },
-    Repeated { setting: Setting, earlier: usize },
+    pub(super) remark: Remark,
 }
 
 impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "configuration file {}, line {}: ", self.file.display(), self.line)?;
-        match &self.cause {
-            WarningCause::Unknown { name, nearest: None } => write!(f, "there is no setting {name}"),
-            WarningCause::Unknown { name, nearest: Some(nearest) } => {
-                write!(f, "there is no setting {name}; did you mean {nearest}?")
-            }
-            WarningCause::Repeated { setting, earlier } => {
-                write!(f, "{setting} is also on line {earlier}; this line counts")
-            }
-        }
+        let Self { file, remark: Remark { line, cause } } = self;
+        write!(f, "configuration file {}, line {line}: {cause}", file.display())
     }
 }
 

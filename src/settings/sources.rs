@@ -5,9 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::error::{Expected, Origin, SettingsError};
-use super::names::Setting;
-use super::notes::{ConfigWarning, WarningCause};
+use super::names::{self, Setting};
+use super::notes::ConfigWarning;
 use crate::home::Home;
+use crate::ini::SyntaxError;
 use crate::logs::OneLine;
 use crate::{ini, regular_file};
 
@@ -41,50 +42,33 @@ impl Sources {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(cause) => return Err(SettingsError::Unreadable { file, cause }),
         };
-        let mut sources = Self::of_file(file, &String::from_utf8_lossy(&bytes))?;
-        for (setting, option, value) in options {
-            sources.given.insert(setting, (value.to_owned(), Source::Option(option)));
-        }
-        Ok(sources)
+        Self::of_file(file, &bytes, options)
     }
 
-    /// Returns the defaults, overridden by the configuration file `file` with the content `text`.
+    /// Returns the defaults, overridden by the configuration file `file` with the content `text`, overridden by the
+    /// options.
     ///
     /// # Errors
     /// When a line of the file is malformed.
-    pub(crate) fn of_file(file: PathBuf, text: &str) -> Result<Self, SettingsError> {
-        let mut sources = Self { file, given: BTreeMap::new(), warnings: Vec::new() };
-        sources.add_file(text)?;
-        Ok(sources)
-    }
-
-    fn add_file(&mut self, text: &str) -> Result<(), SettingsError> {
-        let entries = ini::parse(text, "server").map_err(|error| SettingsError::Syntax {
-            file: self.file.clone(),
-            line: error.line,
-            cause: error.cause,
-        })?;
-        for entry in &entries {
-            let Some(setting) = Setting::find(&entry.name) else {
-                let nearest = Setting::nearest(&entry.name);
-                self.warn(entry.line, WarningCause::Unknown { name: entry.name.clone(), nearest });
-                continue;
-            };
-            let value = ini::interpolate(&entry.value, &|reference| {
-                let same = |entry: &&ini::Property| entry.name.eq_ignore_ascii_case(reference);
-                let default = || Some(Setting::find(reference)?.default().to_owned());
-                entries.iter().rfind(same).map(|entry| entry.value.clone()).or_else(default)
-            });
-            let old = self.given.insert(setting, (value, Source::File { line: entry.line }));
-            if let Some((_, Source::File { line: earlier })) = old {
-                self.warn(entry.line, WarningCause::Repeated { setting, earlier });
-            }
+    pub(crate) fn of_file<'a>(
+        file: PathBuf,
+        text: &[u8],
+        options: impl IntoIterator<Item = (Setting, &'static str, &'a str)>,
+    ) -> Result<Self, SettingsError> {
+        let option =
+            |(setting, option, value): (_, _, &str)| (setting, (value.to_owned(), Source::Option(option)));
+        let mut given: BTreeMap<Setting, (String, Source)> = options.into_iter().map(option).collect();
+        let overriding = |name: &str| Some(given.get(&Setting::find(name)?)?.0.clone());
+        let (values, remarks) = match ini::read(text, &names::vocabulary(), &overriding) {
+            Ok(read) => read,
+            Err(SyntaxError { line, cause }) => return Err(SettingsError::Syntax { file, line, cause }),
+        };
+        for (name, ini::Value { line, text }) in values {
+            let Some(setting) = Setting::find(name) else { continue };
+            given.entry(setting).or_insert((text, Source::File { line }));
         }
-        Ok(())
-    }
-
-    fn warn(&mut self, line: usize, cause: WarningCause) {
-        self.warnings.push(ConfigWarning { file: self.file.clone(), line, cause });
+        let warning = |remark| ConfigWarning { file: file.clone(), remark };
+        Ok(Self { warnings: remarks.into_iter().map(warning).collect(), file, given })
     }
 
     /// Returns the warnings about the configuration file.
@@ -104,7 +88,8 @@ impl Sources {
         self.text(setting) != setting.default()
     }
 
-    pub(super) fn text(&self, setting: Setting) -> &str {
+    /// Returns a setting's text.
+    pub(crate) fn text(&self, setting: Setting) -> &str {
         self.value(setting).0
     }
 

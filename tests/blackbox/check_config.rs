@@ -62,6 +62,35 @@ fn files_that_are_empty_or_marked_or_links_to_nothing_yield_warnings() {
     let text = stdout(&home.run(&["--check-config"]));
     assert!(text.contains("Port = 25001 (line 2)") && text.contains("accounts: 1"), "{text}");
     assert!(text.contains("pyzord.passwd: it has a byte order mark"), "{text}");
+    assert!(text.contains("config, line 1: a byte order mark"), "{text}");
+    assert!(text.contains("pyzord.passwd, line 1: the key is not 40 hex digits"), "{text}");
+}
+
+/// The block of the user guide, copied with its tab, was one value: the server ran gdbm on all addresses. In the other
+/// files, settings had no effect without a word.
+#[test]
+fn settings_are_read_as_python_reads_them_or_have_a_warning() {
+    for (config, expected) in [
+        ("\t[server]\n\tEngine = redis\n\tDigestDB = localhost,1,,0\n", "Engine = redis (line 2)"),
+        ("[DEFAULT]\nbase = /a%(b)s\nb = %(port)s\n[server]\nPort = 7\nLogFile = %(base)s\n", "LogFile = /a7 (line 6)"),
+        ("[Server]\nEngine = redis\n", "warning: configuration file"),
+        ("[server]\nPort = 24441\n\n[client]\nEngine = mysql\n", "line 5: Engine below [client] is ignored"),
+        ("[server]\nLogFile = pyzord.log # log\n", "line 2: `#` and what follows it is part of the value of LogFile"),
+        ("[server]\nPort = 1\n  Engine = redis\n", "line 3: this line continues the value of Port"),
+        ("[server]\nThreads = True ; yes\n", "line 2: the value of Threads is not True"),
+        ("[server]\nLogFile = ${LOG}\n", "line 2: the value of LogFile has a placeholder"),
+    ] {
+        let home = Home::new();
+        home.write("config", config);
+        let output = home.run(&["--check-config"]);
+        let text = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(expected), "{expected} is not in {text}");
+    }
+    // An option counts in references, too.
+    let home = Home::new();
+    home.write("config", "[server]\nLogFile = pyzord-%(Port)s.log\n");
+    let text = stdout(&home.run(&["--check-config", "-p", "25001"]));
+    assert!(text.contains("LogFile = pyzord-25001.log (line 2)"), "{text}");
 }
 
 #[test]

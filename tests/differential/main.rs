@@ -14,6 +14,7 @@
 /// The runtime of the server in these tests.
 const RUNTIME: &str = "std";
 
+mod configuration;
 mod differences;
 mod exchange;
 mod files;

@@ -3,7 +3,9 @@
 Bytes are hex digits, parts of a line are separated by blanks, and "-" is a missing part.
 """
 
+import configparser
 import dbm.gnu
+import io
 import logging
 import os
 import sys
@@ -37,6 +39,44 @@ def files(line):
     users = words("%s:%s" % account for account in accounts.items())
     rules = " ".join("%s=%s" % (user.encode().hex(), words(acl[user])) for user in sorted(acl))
     return ("%s %s" % (users, rules)).strip()
+
+
+def read_configuration(text, defaults, options, strict, errors):
+    """Reads a configuration file as the server does; returns what it reads of each setting."""
+    config = configparser.ConfigParser(strict=strict)
+    config.add_section("server")
+    for name, value in defaults:
+        config.set("server", name, value)
+    config.read_file(io.TextIOWrapper(io.BytesIO(text), encoding="utf-8", errors=errors))
+    for name, value in options:
+        config.set("server", name, value)
+    values = []
+    for name, _ in defaults:
+        try:
+            values.append("x" + config.get("server", name).encode().hex())
+        except configparser.InterpolationError as error:
+            values.append(type(error).__name__)
+    return values
+
+
+def configuration(line):
+    """Reads a file, defaults and options; returns the errors of the server and the values without these."""
+    text, defaults, options = line.split(" ")
+    pairs = [
+        [[bytes.fromhex(part).decode() for part in pair.split("=")] for pair in pairs.split(",") if pair]
+        for pairs in (defaults, options)
+    ]
+    strict, errors, refusals = True, "strict", []
+    while True:
+        try:
+            values = read_configuration(bytes.fromhex(text), *pairs, strict, errors)
+            return " ".join([",".join(refusals) or "-", *values])
+        except (configparser.DuplicateSectionError, configparser.DuplicateOptionError) as error:
+            strict = False
+            refusals.append(type(error).__name__)
+        except UnicodeDecodeError as error:
+            errors = "replace"
+            refusals.append(type(error).__name__)
 
 
 def micros(date):

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::client::credentials::Credentials;
 use crate::client::host::{client_lines, parse_host, parse_port};
-use crate::user_file::{UserFile, Warning};
+use crate::user_file::{NOT_SHA1, UserFile, Warning, is_sha1};
 
 /// One line of a client's accounts file.
 pub(super) struct AccountLine {
@@ -20,14 +20,20 @@ pub(super) fn parse(text: &[u8], warnings: &mut Vec<Warning>) -> Vec<AccountLine
     let mut accounts = Vec::new();
     for (line, text) in client_lines(UserFile::ClientAccounts, text, warnings) {
         match parse_line(&text) {
-            Ok((host, port, credentials)) => accounts.push(AccountLine { line, host, port, credentials }),
+            Ok((host, port, key, credentials)) => {
+                if !is_sha1(key.as_bytes()) {
+                    warnings.push(Warning::on_line(UserFile::ClientAccounts, line, NOT_SHA1));
+                }
+                accounts.push(AccountLine { line, host, port, credentials });
+            }
             Err(cause) => warnings.push(Warning::on_line(UserFile::ClientAccounts, line, cause)),
         }
     }
     accounts
 }
 
-fn parse_line(line: &str) -> Result<(Box<str>, u16, Credentials), &'static str> {
+/// Returns host, port, the key, and the credentials made of it.
+fn parse_line(line: &str) -> Result<(Box<str>, u16, &str, Credentials), &'static str> {
     // From the right: an IPv6 address has colons of its own.
     let mut parts = line.rsplitn(4, ':').map(str::trim);
     let (Some(key), Some(user), Some(port), Some(host)) =
@@ -44,7 +50,7 @@ fn parse_line(line: &str) -> Result<(Box<str>, u16, Credentials), &'static str> 
     if user.is_empty() || key.is_empty() || user.contains(char::is_control) {
         return Err("skipped: the user or the key is empty or has control characters");
     }
-    Ok((host, port, Credentials::new(user.as_bytes(), key.as_bytes())))
+    Ok((host, port, key, Credentials::new(user.as_bytes(), key.as_bytes())))
 }
 
 #[cfg(test)]
@@ -65,7 +71,7 @@ mod tests {
         assert_eq!((&*accounts[0].host, accounts[0].port), ("host", 24441));
         assert_eq!(accounts[0].credentials, expected);
         let lines: Vec<usize> = warnings.iter().filter_map(|warning| warning.line).collect();
-        assert_eq!(lines, [4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(lines, [3, 4, 5, 6, 7, 8, 9, 10]);
         let shown: String = warnings.iter().map(ToString::to_string).collect();
         assert!(!shown.contains("5Ecre7") && !format!("{expected:?}").contains("5Ecre7"));
     }

@@ -133,8 +133,9 @@ mod tests {
     #[test]
     fn an_account_belongs_to_the_server_of_its_host_and_port() {
         let servers = b"a:1\na:2\n[::1]:3";
-        let accounts = b"A : 2 : bob : ,key\n::1:3:eve:s,k\nb : 1 : mallory : ,k\na:2:carol:,k";
-        let (remotes, warnings) = Remote::parse(Some(servers), Some(accounts));
+        let accounts = "A : 2 : bob : ,KEY\n::1:3:eve:s,KEY\nb : 1 : mallory : ,KEY\na:2:carol:,KEY";
+        let accounts = accounts.replace("KEY", "d6598b6de54bf3a52dc173579fa39af046eaac1b");
+        let (remotes, warnings) = Remote::parse(Some(servers), Some(accounts.as_bytes()));
         let users: Vec<&[u8]> = remotes.iter().map(|remote| remote.credentials.user()).collect();
         assert_eq!(users, [&b"anonymous"[..], b"carol", b"eve"]);
         let lines: Vec<usize> = warnings.iter().filter_map(|warning| warning.line).collect();

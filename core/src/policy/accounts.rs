@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::protocol::request::ANONYMOUS;
 use crate::protocol::signature::HashedKey;
-use crate::user_file::{UserFile, Warning, content_lines};
+use crate::user_file::{NOT_SHA1, UserFile, Warning, content_lines, is_sha1};
 
 /// Maps users to their keys. The last line for a user counts.
 pub(crate) type Accounts = BTreeMap<Box<[u8]>, HashedKey>;
@@ -31,6 +31,8 @@ pub(crate) fn parse(text: &[u8], warnings: &mut Vec<Warning>) -> Accounts {
             warn(
                 "the key has a comma: of the `salt,key` that `pyzor genkey` prints, the key alone belongs here",
             );
+        } else if !is_sha1(key) {
+            warn(NOT_SHA1);
         }
         if accounts.insert(user.into(), HashedKey::new(user, key)).is_some() {
             warn("the user has an earlier line: this one counts");
@@ -58,8 +60,26 @@ mod tests {
         assert_eq!(accounts.len(), 3);
         assert_eq!(accounts.get(&b"bob"[..]), Some(&HashedKey::new(b"bob", b"other")));
         let numbers: Vec<usize> = warnings.iter().filter_map(|warning| warning.line).collect();
-        assert_eq!(numbers, [5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(numbers, [3, 5, 6, 7, 8, 9, 9, 10, 11, 11]);
         assert!(warnings.iter().all(|warning| !warning.to_string().contains("5Ecre7")));
+    }
+
+    /// A key that was cut had no warning, and its account could not sign.
+    #[test]
+    fn a_key_that_is_not_40_hex_digits_has_a_warning() {
+        let digits = "d6598b6de54bf3a52dc173579fa39af046eaac1b";
+        for (key, expected) in [
+            (digits, 0),
+            (&digits.to_uppercase(), 0),
+            (&digits[1..], 1),
+            (&digits.replace('d', "g"), 1),
+            (&alloc::format!("{digits}0"), 1),
+        ] {
+            let mut warnings = Vec::new();
+            let accounts = parse(alloc::format!("bob : {key}").as_bytes(), &mut warnings);
+            assert_eq!((accounts.len(), warnings.len()), (1, expected), "{key}");
+            assert!(warnings.iter().all(|warning| warning.text.contains("40 hex digits")));
+        }
     }
 
     #[test]

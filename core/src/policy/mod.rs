@@ -110,9 +110,11 @@ mod tests {
 
     #[test]
     fn a_policy_is_both_files_together() {
-        let accounts = b"bob : 1234\neve : 5678\n";
+        let key = "0123456789abcdef0123456789abcdef01234567";
+        let accounts = alloc::format!("bob : {key}\neve : {key}\n");
         let access = b"all : all : allow\nwhitelist : eve : deny\ncheck : anonymous : allow";
-        let (policy, warnings) = Policy::parse(Some(accounts), Some(access), AccessOrder::LastMatch);
+        let (policy, warnings) =
+            Policy::parse(Some(accounts.as_bytes()), Some(access), AccessOrder::LastMatch);
         assert_eq!(policy.accounts(), 2);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(policy.allows(b"bob", Operation::Whitelist));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pyzord_core::client::{Message, Remote, Thread};
 use pyzord_core::{Operation, Tick, UnixTime};
 
-use crate::network::{CLIENT, Network, Node, START, at, digest, now, pair, remote, totals};
+use crate::network::{CLIENT, KEY, Network, Node, START, at, digest, now, pair, remote, totals};
 
 #[test]
 fn each_count_is_forwarded_once_in_few_requests() {
@@ -105,7 +105,7 @@ fn no_digest_is_sent_back_to_its_host() {
 #[test]
 fn a_repeated_or_failed_request_is_not_forwarded() {
     let mut node = Node::new(1, vec![remote(2, false)]);
-    let bob = Remote::parse(Some(b"a:1"), Some(b"a:1:bob:,1234")).0.remove(0).credentials;
+    let bob = Remote::parse(Some(b"a:1"), Some(format!("a:1:bob:,{KEY}").as_bytes())).0.remove(0).credentials;
     let (mut datagram, thread) = (Vec::new(), Thread::from_random(1));
     let message = Message { operation: Operation::Report, digests: &[digest(1)], thread, forwarded: false };
     message.write(&bob, UnixTime::from_seconds(START), &mut datagram);

@@ -58,7 +58,8 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(host: u8, remotes: Vec<Remote>) -> Self {
         let access = b"ping report whitelist : anonymous bob : allow";
-        let (policy, _) = Policy::parse(Some(b"bob : 1234"), Some(access), AccessOrder::FirstMatch);
+        let (policy, _) =
+            Policy::parse(Some(format!("bob : {KEY}").as_bytes()), Some(access), AccessOrder::FirstMatch);
         Self {
             address: SocketAddr::from(([192, 0, 2, host], 24441)),
             server: Server::new(policy, Guard::new(Limits::default(), [host; 16])),
@@ -196,9 +197,12 @@ impl Network {
     }
 }
 
+/// The key of bob.
+pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
+
 /// Returns the remote for the server with this number, signed or anonymous.
 pub(crate) fn remote(host: u8, signed: bool) -> Remote {
-    let accounts = format!("192.0.2.{host} : 24441 : bob : ,1234");
+    let accounts = format!("192.0.2.{host} : 24441 : bob : ,{KEY}");
     let servers = format!("192.0.2.{host}:24441");
     let (remotes, warnings) = Remote::parse(Some(servers.as_bytes()), signed.then_some(accounts.as_bytes()));
     assert!(warnings.is_empty(), "{warnings:?}");
