@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use log::LevelFilter;
+
 use crate::cli::CommandLine;
 use crate::home::Home;
 use crate::logs::{self, Logs, OneLine};
@@ -14,7 +16,7 @@ use crate::{engine, forward, rules, start};
 /// Prints the settings, every warning and every error; fails if a start would.
 pub(crate) fn run(options: &CommandLine) -> Result<ExitCode, StartError> {
     // The libraries' messages go to the terminal.
-    Logs::install(None, None, options.debug, false)?;
+    Logs::install(None, None, options.log_level(LevelFilter::Info), false)?;
     let home = Home::new(options.homedir.as_deref())?;
     println!("home directory: {}", OneLine(home.path().display()));
     let sources = Sources::read(&home, options.settings())?;
@@ -64,6 +66,8 @@ fn check_rules(settings: &Settings) -> Result<(), StartError> {
 
 fn check_forwarding(settings: &Settings) -> Result<(), StartError> {
     let Some(targets) = forward::read(settings)? else { return Ok(()) };
+    let targets = targets.without_own(&forward::listen_addresses(settings));
+    println!("forwards as the client of: {}", OneLine(targets.home.display()));
     for server in &targets.servers {
         println!("forwards to: {}, time-out {} s", forward::shown(server), targets.timeout.as_secs());
     }

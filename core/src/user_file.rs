@@ -75,7 +75,7 @@ pub(crate) fn content_lines<'a>(
     text: &'a [u8],
     warnings: &mut Vec<Warning>,
 ) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
-    let is_utf16 = text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff");
+    let is_utf16 = is_utf16(text);
     let text = if is_utf16 { b"" } else { text };
     if is_utf16 {
         warnings.push(Warning::on_file(file, "skipped: it is encoded in UTF-16; save it as UTF-8"));
@@ -87,6 +87,15 @@ pub(crate) fn content_lines<'a>(
     let without_mark = |line: &'a [u8]| line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
     let has_content = |line: &[u8]| first_visible(line).is_some_and(|first| first != '#');
     (1..).zip(lines(text).map(without_mark)).filter(move |(_, line)| has_content(line))
+}
+
+/// Returns whether a text has more than blank lines and comments, be it that it cannot be read.
+pub(crate) fn has_content(file: UserFile, text: &[u8]) -> bool {
+    is_utf16(text) || content_lines(file, text, &mut Vec::new()).next().is_some()
+}
+
+fn is_utf16(text: &[u8]) -> bool {
+    text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff")
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {

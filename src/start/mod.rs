@@ -3,6 +3,7 @@
 mod error;
 #[cfg(target_os = "linux")]
 mod port_watch;
+mod reload;
 mod serve;
 mod watch;
 
@@ -23,11 +24,12 @@ use crate::logs::{FILES, Logs, OneLine};
 use crate::pidfile::PidFile;
 use crate::rules::RulesInEffect;
 use crate::settings::{Settings, Sources};
-use crate::status::StatusServer;
+use crate::status::{SettingRows, StatusPage, StatusServer};
 use crate::systemd::Manager;
 use crate::{detach, engine, forward, systemd, unsent};
 
 pub(crate) use error::StartError;
+use reload::Reload;
 use serve::{Readiness, Resources};
 use watch::StartWatch;
 
@@ -115,7 +117,8 @@ fn start(
     // The standard error of a detached server becomes a file.
     let journal = options.detach.is_none() && systemd::logs_to_journal();
     let (log_file, usage_log_file) = (settings.log_file.as_deref(), settings.usage_log_file.as_deref());
-    let logs = Logs::install(log_file, usage_log_file, options.debug, journal)?;
+    let level = options.log_level(settings.log_level);
+    let logs = Logs::install(log_file, usage_log_file, level, journal)?;
     let gdbm = (settings.engine == "gdbm").then_some(settings.database.as_path());
     let watch = StartWatch::begin(gdbm).map_err(StartError::Threads)?;
     log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
@@ -139,15 +142,29 @@ fn start(
     watch.end().map_err(StartError::Signals)?;
     let driver = RuntimeDriver::new(settings.runtime)?;
     let control = engine.lend.take().and_then(|lend| ControlServer::bind(&settings.database, lend));
-    let forwarding = forward::start(targets)?;
+    let own = [sockets.address().map_err(StartError::Socket)?];
+    let forwarding = forward::start(targets.clone().map(|targets| targets.without_own(&own)))?;
     let unsent = home.resolve(unsent::NAME);
     let listening = announce(settings, &sockets)?;
     let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
-    let page = status.map(|status| (status, sources.rows().collect()));
+    let page = status.map(StatusPage::new).transpose().map_err(StartError::SocketPair)?;
+    let rows = SettingRows::default();
+    rows.replace(sources.rows().collect());
+    let reload = Reload {
+        home,
+        options,
+        started: sources,
+        settings,
+        forwards: targets,
+        own,
+        current: None,
+        rules,
+        page: page.as_ref(),
+        rows,
+    };
     let readiness = Readiness { manager: Arc::new(manager), announcement, listening };
-    let resources =
-        Resources { sockets, policy, rules, engine, control, forwarding, unsent, page, readiness };
+    let resources = Resources { sockets, policy, reload, engine, control, forwarding, unsent, readiness };
     let served = resources.serve(settings, logs, driver, pid_file.as_ref());
     log::info!("Server shutdown.");
     pid_file.iter().for_each(PidFile::remove);

@@ -20,6 +20,7 @@ mod logging;
 mod migrate;
 mod protocol;
 mod pyzorctl;
+mod reload;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod remote;
 mod removed;
