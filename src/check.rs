@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use log::LevelFilter;
+
 use crate::cli::CommandLine;
 use crate::detach::DetachError;
 use crate::forward;
@@ -29,7 +31,7 @@ struct Findings {
 pub(crate) fn run(options: &CommandLine) -> Result<ExitCode, StartError> {
     let preparation = Preparation::begin(options)?;
     // The libraries' messages go to the terminal.
-    Logs::install(None, None, options.debug, false)?;
+    Logs::install(None, None, options.log_level(LevelFilter::Info), false)?;
     let (home, sources, settings, prepared) = preparation.finish();
     let mut findings = Findings { account: settings.account.clone(), ..Findings::default() };
     findings.warnings.extend(sources.warnings().iter().map(ToString::to_string));
@@ -91,6 +93,10 @@ impl Findings {
         }
         match targets {
             Ok(targets) => {
+                let own = forward::listen_addresses(settings);
+                let targets = targets.map(|targets| targets.without_own(&own));
+                let home = targets.as_ref().map(|targets| targets.home.display());
+                self.facts.extend(home.map(|home| format!("forwards as the client of: {home}")));
                 for server in targets.iter().flat_map(|targets| &targets.servers) {
                     let timeout = targets.as_ref().map_or(0, |targets| targets.timeout.as_secs());
                     self.facts.push(format!("forwards to: {}, time-out {timeout} s", forward::shown(server)));

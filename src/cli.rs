@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
+use log::LevelFilter;
 
 use crate::settings::Setting;
 
@@ -15,7 +16,7 @@ pub(crate) struct CommandLine {
     pub(crate) nice: i32,
     /// Log debug messages, on the terminal as well
     #[arg(short, long)]
-    pub(crate) debug: bool,
+    debug: bool,
     /// Home directory [default: $HOME/.pyzor, or /etc/pyzor]
     #[arg(long, value_name = "DIR")]
     pub(crate) homedir: Option<PathBuf>,
@@ -203,6 +204,11 @@ impl LimitOptions {
 type SettingOption<'a> = (Setting, &'static str, &'a Option<String>);
 
 impl CommandLine {
+    /// Returns the least important level that is logged: `setting` unless `--debug` asks for more.
+    pub(crate) const fn log_level(&self, setting: LevelFilter) -> LevelFilter {
+        if self.debug { LevelFilter::Debug } else { setting }
+    }
+
     /// Returns the settings that the command line gives, each with its option and value.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (Setting, &'static str, &str)> {
         let SettingOptions {

@@ -1,6 +1,7 @@
 //! The client's home directory that `ForwardClientHomeDir` names: the servers to forward to, and the accounts there.
 
 use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use thiserror::Error;
 use crate::home::{Home, HomeError};
 use crate::ini::{self, Known, SyntaxCause, SyntaxError, Vocabulary};
 use crate::logs;
+use crate::own_address::own_servers;
 use crate::regular_file::{self, ReadError};
 use crate::rules::{RulesError, describe, read_file};
 use crate::settings::Settings;
@@ -22,8 +24,10 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The servers to forward to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Targets {
+    /// The client's home directory.
+    pub(crate) home: PathBuf,
     pub(crate) servers: Vec<Remote>,
     /// How long a server has for its reply.
     pub(crate) timeout: Duration,
@@ -58,6 +62,12 @@ pub(crate) enum ForwardError {
     /// The client's list of servers or accounts cannot be read.
     #[error("{0}")]
     List(#[from] RulesError),
+    /// The list of servers has lines, and none of them names a server.
+    #[error(
+        "servers file {}: no line names a server, so nothing is forwarded, not even to the public server: {cause}",
+        file.display()
+    )]
+    NoneUnderstood { file: PathBuf, cause: String },
     /// The thread that forwards cannot be started.
     #[error("forwarding: {0}")]
     Start(#[source] io::Error),
@@ -74,15 +84,52 @@ pub(crate) fn read(settings: &Settings) -> Result<Option<Targets>, ForwardError>
     let server_lines = read_file(UserFile::Servers, Some(&servers))?;
     let account_lines = read_file(UserFile::ClientAccounts, Some(&accounts))?;
     let (remotes, warnings) = Remote::parse(server_lines.as_deref(), account_lines.as_deref());
+    if remotes.is_empty() {
+        let cause = warnings.iter().find(|warning| warning.file == UserFile::Servers);
+        let cause = cause.map(|warning| match warning.line {
+            Some(line) => format!("line {line}: {}", warning.text),
+            None => warning.text.to_string(),
+        });
+        return Err(ForwardError::NoneUnderstood { file: servers, cause: cause.unwrap_or_default() });
+    }
     let path = |file| if file == UserFile::Servers { &servers } else { &accounts };
     all.extend(warnings.into_iter().map(|warning| describe(&warning, Some(path(warning.file)))));
-    Ok(Some(Targets { servers: remotes, timeout, warnings: all }))
+    Ok(Some(Targets { home: directory.to_owned(), servers: remotes, timeout, warnings: all }))
+}
+
+impl Targets {
+    /// Leaves out this server itself, which listens on the addresses `own` and would count everything twice.
+    pub(crate) fn without_own(mut self, own: &[SocketAddr]) -> Self {
+        let own = own_servers(&self.servers, own);
+        self.servers.retain(|server| !own.contains(server));
+        self.warnings.extend(own.iter().map(|server| {
+            format!(
+                "servers file of {}: {server} is this server: nothing is forwarded to it",
+                self.home.display()
+            )
+        }));
+        self
+    }
+
+    /// Whether the same requests are sent to the same servers.
+    pub(crate) fn are_those_of(&self, other: &Self) -> bool {
+        (&self.servers, self.timeout) == (&other.servers, other.timeout)
+    }
+}
+
+/// Returns the addresses that the settings name for requests; none if a name has no address.
+pub(crate) fn listen_addresses(settings: &Settings) -> Vec<SocketAddr> {
+    (&*settings.address, settings.port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
 }
 
 /// Starts to forward. Call it after the signals are blocked: the thread inherits the mask.
 pub(crate) fn start(targets: Option<Targets>) -> Result<Option<Forwarding>, ForwardError> {
-    let Some(Targets { servers, timeout, warnings }) = targets else { return Ok(None) };
+    let Some(Targets { home, servers, timeout, warnings }) = targets else { return Ok(None) };
     warnings.iter().for_each(|warning| log::warn!(target: logs::FILES, "{warning}"));
+    if servers.is_empty() {
+        return Ok(None);
+    }
+    log::info!("Forwarding as the client of {}.", home.display());
     servers.iter().for_each(|server| log::info!("Forwarding to {}.", shown(server)));
     Forwarding::start(servers, timeout).map(Some).map_err(ForwardError::Start)
 }

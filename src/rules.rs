@@ -107,7 +107,9 @@ impl RulesInEffect {
     /// accident changes no rights.
     pub(crate) fn reload(&mut self, settings: &Settings) -> Option<Policy> {
         let rules = read(settings).and_then(|rules| self.has_all(settings, rules));
-        let rules = rules.inspect_err(|error| log::error!("{error}; the old rules still hold")).ok()?;
+        let rules = rules
+            .inspect_err(|error| log::error!("{error}; the old rules still hold, and the old settings"))
+            .ok()?;
         let anonymous = anonymous(&rules.policy);
         let more: Vec<&str> = anonymous
             .iter()

@@ -160,7 +160,7 @@ mod tests {
         let [plain, signed] = [1, 2].map(|byte| Digest::new([byte; 20]));
         let time = UnixTime::from_seconds(UNIX_EPOCH.elapsed().unwrap().as_secs().cast_signed());
         let (thread, bob, mut report) = (Thread::from_random(1), Credentials::new(b"bob", KEY), Vec::new());
-        let message = Message { operation: Operation::Report, digests: &[signed], thread, forwarded: false };
+        let message = Message { operation: Operation::Report, digests: &[signed], thread, forwarded: None };
         message.write(&bob, time, &mut report);
 
         (0..2).for_each(|_| assert!(ask("report", plain).contains("Code: 200\n")));

@@ -34,6 +34,7 @@ pub use policy::{AccessOrder, Decision, Policy, PolicyBuilder, Rulebook};
 pub use protocol::digest::Digest;
 pub use protocol::header::{Header, HeaderBlock, lines};
 pub use protocol::operation::Operation;
+pub use protocol::origin::Origin;
 pub use protocol::refusal::Refusal;
 pub use protocol::request::{ANONYMOUS, MAX_REQUEST, Request};
 pub use protocol::signature::{BadSignature, HashedKey, MAX_CLOCK_DIFFERENCE, verify};

@@ -75,7 +75,7 @@ pub(crate) fn content_lines<'a>(
     text: &'a [u8],
     warnings: &mut Vec<Warning>,
 ) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
-    let is_utf16 = text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff");
+    let is_utf16 = is_utf16(text);
     let text = if is_utf16 { b"" } else { text };
     if is_utf16 {
         warnings.push(Warning::on_file(file, "skipped: it is encoded in UTF-16; save it as UTF-8"));
@@ -95,6 +95,15 @@ pub(crate) const NOT_SHA1: &str = "the key is not 40 hex digits, as `pyzor genke
 /// Returns whether a key has the form of those that `pyzor genkey` prints: 40 hex digits. Any other text is a key, too.
 pub(crate) fn is_sha1(key: &[u8]) -> bool {
     key.len() == 40 && key.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// Returns whether a text has more than blank lines and comments, be it that it cannot be read.
+pub(crate) fn has_content(file: UserFile, text: &[u8]) -> bool {
+    is_utf16(text) || content_lines(file, text, &mut Vec::new()).next().is_some()
+}
+
+fn is_utf16(text: &[u8]) -> bool {
+    text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff")
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {

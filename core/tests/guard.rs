@@ -364,3 +364,46 @@ fn of_many_networks_over_their_limit_a_few_are_named() {
     assert_eq!(flood(60..100), 8, "others, after the first were taken");
     assert_eq!(flood(10..18), 0, "these were named a moment ago");
 }
+
+/// A reload with other limits made a new memory: every captured report counted again.
+#[test]
+fn other_limits_forget_no_signed_report() {
+    let mut server = Server::new(|limits| limits.requests = rate(1000, 1000));
+    let reports = [signed("report", 1, b"abcdef"), signed("report", 2, b"abcdef")];
+    assert_eq!(server.ask("192.0.2.1", &reports[0], 0), Ok(200));
+    // One is in flight while the limits change.
+    let mut batch = Batch::new();
+    assert_eq!(server.accept(&mut batch, (), &reports[1], 0), Ok(()));
+    let mut limits = Limits::default();
+    limits.denied = vec!["198.51.100.0/24".parse().unwrap()];
+    limits.signed_counts = 0;
+    server.server = server.server.reloaded(server.server.policy().clone(), Some(limits));
+    assert_eq!(server.accept(&mut Batch::new(), (), &reports[1], 1), Err(Ignored::InFlight));
+    assert_eq!(server.answer(batch), [200]);
+    assert_eq!(reports.each_ref().map(|report| server.ask("192.0.2.1", report, 1)), [Ok(200); 2]);
+    assert_eq!(server.reports(), 2, "copies count nothing");
+    assert_eq!(server.ask("198.51.100.7", &reports[0], 1), Err(Ignored::DeniedNetwork));
+}
+
+/// Under a faster rate, a network that has used up a slow one waited for the slow one to the end.
+#[test]
+fn a_changed_rate_begins_anew_and_an_unchanged_one_goes_on() {
+    let ping = b"Op: ping\nThread: 5\nPV: 2.1\n\n";
+    let mut server = Server::new(|limits| limits.requests = rate(1, 3600));
+    let served = |server: &mut Server, second| {
+        (0..5000).filter(|_| server.ask("192.0.2.1", ping, second) == Ok(200)).count()
+    };
+    assert_eq!(served(&mut server, 0), 3600);
+    let reload = |server: &mut Server, requests| {
+        let mut limits = Limits::default();
+        limits.requests = requests;
+        server.server = server.server.reloaded(server.server.policy().clone(), Some(limits));
+    };
+    reload(&mut server, rate(1, 3600));
+    assert_eq!(served(&mut server, 0), 0, "a reload is no way around a limit");
+    reload(&mut server, rate(100, 100));
+    assert_eq!(served(&mut server, 0), 100);
+    assert_eq!(served(&mut server, 1), 100);
+    reload(&mut server, None);
+    assert_eq!(served(&mut server, 1), 5000);
+}

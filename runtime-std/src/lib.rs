@@ -21,7 +21,7 @@
 //!     stores: Stores::Local { workers: vec![MemoryStore::new()], large: MemoryStore::new() },
 //!     upkeep: MemoryStore::new(),
 //!     cleanup: None,
-//!     reload: &mut || Some(Policy::default()),
+//!     reload: &mut || Some(Policy::default().into()),
 //!     on_answered: &|_answered| (),
 //!     supervisor: None,
 //! };

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyzord_core::{Policy, Schedule, Store, Tick};
+use pyzord_core::{Schedule, Store, Tick};
 
 use crate::clock::Clock;
 use crate::counters::Counters;
@@ -40,10 +40,9 @@ const LARGE_SLICE: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 pub(crate) struct WorkerContext<'a> {
     clock: Clock,
     sockets: &'a Sockets,
-    server: SharedServer,
+    server: Reloadable<SharedServer>,
     counters: &'a Counters,
     on_answered: OnAnswered<'a>,
-    policy: Reloadable<Policy>,
     pool: Pool,
     /// Requests that need the store wait for a remote one.
     is_remote: bool,
@@ -80,10 +79,9 @@ impl<'a> WorkerContext<'a> {
         Self {
             clock: counters.clock(),
             sockets,
-            server: service.server.clone(),
+            server: Reloadable::new(Arc::new(service.server.clone())),
             counters,
             on_answered,
-            policy: Reloadable::new(Arc::clone(service.server.policy())),
             pool: Pool::new(remote_stores),
             is_remote: matches!(service.stores, Stores::Remote { .. }),
             pool_slice,
@@ -118,7 +116,7 @@ impl<'a> WorkerContext<'a> {
         };
         let maintenance = Maintenance {
             clock: self.clock,
-            policy: &self.policy,
+            server: &self.server,
             liveness: self.liveness(),
             reload,
             alive_at: supervisor
@@ -210,8 +208,8 @@ impl<'a> WorkerContext<'a> {
     fn responder<'c>(&'c self, socket: &'c UdpSocket, slice: NonZeroUsize) -> Responder<'c> {
         Responder {
             socket,
-            server: self.server.clone(),
-            policy: &self.policy,
+            server: self.server.snapshot(),
+            current: &self.server,
             counters: self.counters,
             on_answered: self.on_answered,
             clock: self.clock,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pyzord_core::client::{Action, Forwarder, Remote, ServerEvent, Totals};
-use pyzord_core::{Answered, Counted, MAX_REQUEST, Tick};
+use pyzord_core::{Answered, Counted, MAX_REQUEST, Origin, Tick};
 
 use crate::clock::Clock;
 use crate::datagrams::Path;
@@ -38,6 +38,7 @@ pub struct Unsent {
 #[derive(Debug)]
 pub struct Forwarding {
     shared: Arc<Shared>,
+    origin: Origin,
     thread: JoinHandle<()>,
 }
 
@@ -52,6 +53,7 @@ impl Forwarding {
         woken.set_nonblocking(true)?;
         let clock = Clock::start();
         let forwarder = Forwarder::new(remotes, timeout, random_secret()?, clock.tick());
+        let origin = forwarder.origin();
         let shared = Arc::new(Shared { waker, post: Mutex::new(Post::new(&forwarder)) });
         let driver = Driver {
             shared: Arc::clone(&shared),
@@ -64,7 +66,13 @@ impl Forwarding {
             stop_at: None,
         };
         let thread = thread::Builder::new().name("forward".into()).spawn(move || driver.run())?;
-        Ok(Self { shared, thread })
+        Ok(Self { shared, origin, thread })
+    }
+
+    /// Returns what marks the requests, by which the [server](pyzord_core::Server::with_origin) knows them as its own.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Takes the counted digests of an answered batch: one short lock, and one byte to wake the thread if it has no others

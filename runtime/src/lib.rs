@@ -48,6 +48,6 @@ pub use metrics::{Details, Distribution, TopClient};
 pub use outcomes::FailingCalls;
 pub use queue::{Next, Queue};
 pub use serve::serve;
-pub use service::{Command, Service, Stores};
+pub use service::{Command, NewRules, Service, Stores};
 pub use socket::{BindError, Sockets};
 pub use supervisor::{StatusChange, Supervisor};

@@ -3,15 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use pyzord_core::{Policy, Tick};
+use pyzord_core::Tick;
 
 use crate::clock::Clock;
+use crate::guard::SharedServer;
 use crate::liveness::Liveness;
 use crate::reloadable::Reloadable;
+use crate::service::NewRules;
 use crate::supervisor::{StatusChange, Supervisor};
 
-/// Called for a reload: returns the policy that replaces the current one, or `None` to keep it.
-pub(crate) type Reload<'a> = &'a mut (dyn FnMut() -> Option<Policy> + Send);
+/// Called for a reload: returns what replaces the current rules, or `None` to keep them.
+pub(crate) type Reload<'a> = &'a mut (dyn FnMut() -> Option<NewRules> + Send);
 
 /// The longest wait for a command: replaced policies are freed then.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -22,7 +24,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// waits for the store.
 pub(crate) struct Maintenance<'c, 'a> {
     pub(crate) clock: Clock,
-    pub(crate) policy: &'c Reloadable<Policy>,
+    pub(crate) server: &'c Reloadable<SharedServer>,
     pub(crate) liveness: &'c Liveness,
     pub(crate) reload: Reload<'a>,
     pub(crate) supervisor: Option<Supervisor<'a>>,
@@ -33,7 +35,7 @@ pub(crate) struct Maintenance<'c, 'a> {
 impl Maintenance<'_, '_> {
     /// Does what is due, and returns the time until something is due again, at most.
     pub(crate) fn run(&mut self) -> Duration {
-        self.policy.release();
+        self.server.release();
         self.report_alive().min(LONGEST_WAIT)
     }
 
@@ -42,11 +44,11 @@ impl Maintenance<'_, '_> {
         self.notify(StatusChange::Started);
     }
 
-    /// Replaces the policy.
+    /// Replaces the policy and the limits.
     pub(crate) fn reload(&mut self) {
         self.notify(StatusChange::Reloading);
-        if let Some(policy) = (self.reload)() {
-            self.policy.replace(policy);
+        if let Some(NewRules { policy, limits }) = (self.reload)() {
+            self.server.replace(self.server.snapshot().reloaded(policy, limits));
         }
         self.notify(StatusChange::Reloaded);
     }

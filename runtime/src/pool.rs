@@ -275,7 +275,7 @@ impl<'a, S: Store> Executor<'a, S> {
     fn execute(&mut self, asked: Asked<Path>) -> Batch<Path> {
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let Self { store, responder, stop, answers, .. } = self;
-            responder.refresh_policy();
+            responder.refresh();
             let now = responder.clock.now();
             let answered = if stop.is_overdue(now.tick) {
                 responder.give_up(asked)
@@ -300,7 +300,7 @@ impl<'a, S: Store> Executor<'a, S> {
         }
         let mut batch = mem::take(&mut self.batch);
         let accepted = catch_unwind(AssertUnwindSafe(|| {
-            self.responder.refresh_policy();
+            self.responder.refresh();
             batch.accept(&self.responder.server, large.peer, &large.bytes, large.received)
         }));
         match accepted {

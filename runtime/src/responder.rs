@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::UdpSocket;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use pyzord_core::{Answered, Asked, Ignored, Now, Policy, Store, StoreAnswer, StoreCall, StoreError};
+use pyzord_core::{Answered, Asked, Ignored, Now, Store, StoreAnswer, StoreCall, StoreError};
 
 use crate::clock::Clock;
 use crate::counters::{BatchCounts, Counters};
@@ -20,8 +21,9 @@ pub(crate) type OnAnswered<'a> = &'a (dyn Fn(&Answered<Path>) + Sync);
 /// What a thread needs to judge and answer requests. Each thread has its own.
 pub(crate) struct Responder<'a> {
     pub(crate) socket: &'a UdpSocket,
-    pub(crate) server: SharedServer,
-    pub(crate) policy: &'a Reloadable<Policy>,
+    pub(crate) server: Arc<SharedServer>,
+    /// Where a reload puts another one.
+    pub(crate) current: &'a Reloadable<SharedServer>,
     pub(crate) counters: &'a Counters,
     pub(crate) on_answered: OnAnswered<'a>,
     pub(crate) clock: Clock,
@@ -33,10 +35,10 @@ pub(crate) struct Responder<'a> {
 }
 
 impl Responder<'_> {
-    /// Takes the current policy for the requests to come.
-    pub(crate) fn refresh_policy(&mut self) {
-        if !self.policy.is_current(self.server.policy()) {
-            self.server.replace_policy(self.policy.snapshot());
+    /// Takes the current policy and limits for the requests to come.
+    pub(crate) fn refresh(&mut self) {
+        if !self.current.is_current(&self.server) {
+            self.server = self.current.snapshot();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pyzord_core::{Answered, Expiry, Policy};
+use pyzord_core::{Answered, Expiry, Limits, Policy};
 
 use crate::counters::Counters;
 use crate::datagrams::Path;
@@ -13,7 +13,7 @@ use crate::supervisor::Supervisor;
 /// A command to a running server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Command {
-    /// Read the accounts and access files again.
+    /// Read what can be changed while the server runs: its policy and limits.
     Reload,
     /// Answer what was received, sync the store, and return.
     Stop,
@@ -75,12 +75,27 @@ pub struct Service<'a, S> {
     pub upkeep: S,
     /// When records expire; `None` for never.
     pub cleanup: Option<Expiry>,
-    /// Called for a reload while requests are served: returns the new policy, or `None` to keep the current one.
-    pub reload: &'a mut (dyn FnMut() -> Option<Policy> + Send),
+    /// Called for a reload while requests are served: returns the new rules, or `None` to keep the current ones.
+    pub reload: &'a mut (dyn FnMut() -> Option<NewRules> + Send),
     /// Called for each answered batch, after its replies were sent: logs its usage, and forwards what it counted.
     pub on_answered: &'a (dyn Fn(&Answered<Path>) + Sync),
     /// The service manager.
     pub supervisor: Option<Supervisor<'a>>,
+}
+
+/// What a reload replaces, as one step for each thread.
+#[derive(Debug)]
+pub struct NewRules {
+    /// Accounts and access rules.
+    pub policy: Policy,
+    /// Networks and rates; `None` keeps them. The number of signed counts that are remembered stays in any case.
+    pub limits: Option<Limits>,
+}
+
+impl From<Policy> for NewRules {
+    fn from(policy: Policy) -> Self {
+        Self { policy, limits: None }
+    }
 }
 
 impl<S> fmt::Debug for Service<'_, S> {

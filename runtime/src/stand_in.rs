@@ -82,7 +82,7 @@ impl<'c, S: Store> StandIn<'c, S> {
     fn look(&mut self, now: Tick) {
         self.looked = now;
         self.context.liveness().looked(now);
-        self.responder.refresh_policy();
+        self.responder.refresh();
         for (post, number) in self.posts.iter_mut().zip(1..) {
             let refused = post.look(now, self.context.is_stopping(), &mut self.responder);
             if refused > 0 && self.warned.is_none_or(|warned| now.since(warned) >= WARN_PERIOD) {

@@ -188,7 +188,7 @@ impl<'a, S: Store> Worker<'a, S> {
             counts.received += 1;
             let now = *moment.get_or_insert_with(|| {
                 heartbeat.work();
-                responder.refresh_policy();
+                responder.refresh();
                 clock.now()
             });
             if let Some(shard) = shard {

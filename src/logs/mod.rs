@@ -52,11 +52,8 @@ pub(crate) struct Logs {
     main: Option<Sink>,
     usage: Option<Sink>,
     terminal: Sink,
-    /// The least important level that standard error gets.
-    terminal_level: LevelFilter,
     /// Standard error is the journal.
     journal: bool,
-    debug: bool,
     pid: u32,
     flood: Flood,
     clock: Clock,
@@ -68,15 +65,9 @@ impl Logs {
     pub(crate) fn install(
         main: Option<&Path>,
         usage: Option<&Path>,
-        debug: bool,
+        level: LevelFilter,
         journal: bool,
     ) -> Result<&'static Self, LogError> {
-        let terminal_level = match (debug, main) {
-            (true, _) => LevelFilter::Debug,
-            // A terminal, a container or a journal shows where the server listens.
-            (false, None) => LevelFilter::Info,
-            (false, Some(_)) => LevelFilter::Error,
-        };
         let sink = |kind: &str, room: usize, path: Option<&Path>| {
             path.map(|path| Sink::new(format!("{kind} {}", path.display()), room))
         };
@@ -85,9 +76,7 @@ impl Logs {
             main: sink("log file", LOG_ROOM, main),
             usage: sink("usage log", USAGE_ROOM, usage),
             terminal: Sink::new("standard error".to_owned(), LOG_ROOM),
-            terminal_level,
             journal,
-            debug,
             pid: std::process::id(),
             flood: Flood::default(),
             clock: Clock::start(),
@@ -99,9 +88,19 @@ impl Logs {
         }
         logs.terminal.start(Target::standard_error(), Box::new(|| logs.summarize()))?;
         log::set_logger(logs).map_err(LogError::Installed)?;
-        log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
+        log::set_max_level(level);
         panic::set_hook(Box::new(log_panic));
         Ok(logs)
+    }
+
+    /// Returns the least important level that standard error gets.
+    fn terminal_level(&self) -> LevelFilter {
+        match log::max_level() {
+            level @ (LevelFilter::Debug | LevelFilter::Trace) => level,
+            // A terminal, a container or a journal shows where the server listens.
+            level if self.main.is_none() => level,
+            _ => LevelFilter::Error,
+        }
     }
 
     /// Makes the writers open the files again by their names, after logrotate has moved them. A file that cannot be
@@ -118,7 +117,8 @@ impl Logs {
 
     /// Logs one line per request of a batch, all of them in one step.
     pub(crate) fn usage(&self, answered: &Answered<pyzord_runtime::Path>) {
-        if self.usage.is_none() && !self.debug {
+        let debug = log::max_level() >= LevelFilter::Debug;
+        if self.usage.is_none() && !debug {
             return;
         }
         with_buffer(|lines| {
@@ -131,14 +131,14 @@ impl Logs {
             if let Some(usage) = &self.usage {
                 usage.push(lines, count);
             }
-            if self.debug && self.journal {
+            if debug && self.journal {
                 lines.clear();
                 for usage in answered.usage() {
                     let level = if usage.refusal.is_some() { Level::Error } else { Level::Info };
                     let _ = writeln!(lines, "<{}>{usage}", priority(level));
                 }
             }
-            if self.debug {
+            if debug {
                 self.terminal.push(lines, count);
             }
         });
@@ -186,7 +186,7 @@ impl Log for Logs {
             if let Some(main) = &self.main {
                 main.push(line, 1);
             }
-            if level <= self.terminal_level {
+            if level <= self.terminal_level() {
                 if self.journal {
                     line.clear();
                     let _ = writeln!(line, "<{}>{}", priority(level), OneLine(record.args()));

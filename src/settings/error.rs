@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::names::Setting;
 use super::runtime::Runtime;
+use crate::home::HomeError;
 use crate::ini::SyntaxCause;
 use crate::regular_file::ReadError;
 
@@ -31,6 +32,21 @@ pub(crate) enum SettingsError {
         line: usize,
         /// The kind of error.
         cause: SyntaxCause,
+    },
+    /// The configuration file was there before a reload.
+    #[error("configuration file {}: it has vanished or is empty; restore it, or restart the server to serve without it", file.display())]
+    Vanished {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// An option names a folder relative to the current one, which the system does not tell.
+    #[error("option {option}: {cause}")]
+    CurrentFolder {
+        /// The option.
+        option: &'static str,
+        /// The reason.
+        #[source]
+        cause: HomeError,
     },
     /// A setting has a value that it cannot have.
     #[error("{origin}: `{}` is not {expected}", value.escape_default())]
@@ -83,6 +99,8 @@ pub(crate) enum Expected {
     BitsUpTo(u8),
     /// A group of this system.
     Group,
+    /// The least important level that is logged.
+    LogLevel,
     /// Networks in CIDR notation.
     Networks,
     /// A whole number.
@@ -113,6 +131,7 @@ impl fmt::Display for Expected {
             Self::AccessOrder => f.write_str("first-match or last-match"),
             Self::BitsUpTo(most) => write!(f, "a number of bits from 0 to {most}"),
             Self::Group => f.write_str("a group of this system"),
+            Self::LogLevel => f.write_str("debug, info, warning or error"),
             Self::Networks => f.write_str("a list of networks such as 192.0.2.0/24, 2001:db8::/32"),
             Self::Number => f.write_str("a whole number from 0"),
             Self::NumberUpTo(most) => write!(f, "a whole number from 0 to {most}"),

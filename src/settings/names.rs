@@ -57,6 +57,7 @@ settings! {
     AccessOrder = "first-match",
     LogFile = "",
     UsageLogFile = "",
+    LogLevel = "info",
     PidFile = "pyzord.pid",
     StatusAddress = "",
     StatusHosts = "",
@@ -107,6 +108,40 @@ impl Setting {
 
     const fn is_flag(self) -> bool {
         matches!(self, Self::Threads | Self::Processes | Self::Gevent)
+    }
+
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied()
+    }
+
+    /// Returns whether a reload applies a new value. The others need a restart.
+    pub(crate) const fn is_reloaded(self) -> bool {
+        matches!(
+            self,
+            Self::AllowNetworks
+                | Self::DenyNetworks
+                | Self::UnlimitedNetworks
+                | Self::RequestRate
+                | Self::RequestBurst
+                | Self::FailureRate
+                | Self::FailureBurst
+                | Self::IPv4Prefix
+                | Self::IPv6Prefix
+                | Self::PasswdFile
+                | Self::AccessFile
+                | Self::AccessOrder
+                | Self::LogLevel
+                | Self::StatusAddress
+                | Self::StatusHosts
+        )
+    }
+
+    /// Returns whether the setting is only known for compatibility: no value of it changes anything.
+    pub(crate) const fn is_ignored(self) -> bool {
+        matches!(
+            self,
+            Self::SentryDSN | Self::SentryLogLevel | Self::UsageSentryDSN | Self::UsageSentryLogLevel
+        )
     }
 
     /// Returns whether this value of the setting may hold a password or a key.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::{Expected, Origin, SettingsError};
 use super::names::{self, Setting};
@@ -15,6 +15,8 @@ use crate::{ini, regular_file};
 /// The text of all settings.
 pub(crate) struct Sources {
     file: PathBuf,
+    /// The file exists and is not empty.
+    has_text: bool,
     /// The settings that the file or the command line gives; the others have their default.
     given: BTreeMap<Setting, (String, Source)>,
     warnings: Vec<ConfigWarning>,
@@ -68,7 +70,31 @@ impl Sources {
             given.entry(setting).or_insert((text, Source::File { line }));
         }
         let warning = |remark| ConfigWarning { file: file.clone(), remark };
-        Ok(Self { warnings: remarks.into_iter().map(warning).collect(), file, given })
+        let has_text = !text.trim_ascii().is_empty();
+        Ok(Self { warnings: remarks.into_iter().map(warning).collect(), file, has_text, given })
+    }
+
+    /// Reads the file and the same options again, for a reload.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a line of it is malformed, or its text is gone: an editor that has just emptied it
+    /// must not lift all limits.
+    pub(crate) fn read_again<'a>(
+        &self,
+        home: &Home,
+        options: impl IntoIterator<Item = (Setting, &'static str, &'a str)>,
+    ) -> Result<Self, SettingsError> {
+        let sources = Self::read(home, options)?;
+        if self.has_text && !sources.has_text {
+            return Err(SettingsError::Vanished { file: sources.file });
+        }
+        Ok(sources)
+    }
+
+    /// Returns the settings whose text differs from that in `other`.
+    pub(crate) fn changed_from(&self, other: &Self) -> impl Iterator<Item = Setting> {
+        let differs = move |setting: &Setting| self.text(*setting) != other.text(*setting);
+        Setting::ALL.iter().copied().filter(differs)
     }
 
     /// Returns the warnings about the configuration file.
@@ -127,16 +153,31 @@ impl Sources {
         (!text.is_empty()).then(|| home.resolve(text))
     }
 
+    /// Returns the absolute name of a folder; `None` for an empty name. On the command line it is relative to the current
+    /// folder, as for Python's server; in the file, to the home directory.
+    ///
+    /// # Errors
+    /// When the system does not tell the current folder.
+    pub(super) fn folder(&self, setting: Setting, home: &Home) -> Result<Option<PathBuf>, SettingsError> {
+        let Source::Option(option) = self.value(setting).1 else { return Ok(self.path(setting, home)) };
+        let current = Home::new(Some(Path::new(".")));
+        let current = current.map_err(|cause| SettingsError::CurrentFolder { option, cause })?;
+        Ok(self.path(setting, &current))
+    }
+
     /// Returns every setting with its value, passwords hidden.
     pub(crate) fn rows(&self) -> impl Iterator<Item = SettingRow> {
-        Setting::ALL.iter().map(|&setting| {
-            let (value, source) = self.value(setting);
-            SettingRow {
-                name: setting.name(),
-                value: if setting.is_secret(value) { "(hidden)".to_owned() } else { value.to_owned() },
-                source: source.to_string(),
-            }
-        })
+        Setting::ALL.iter().map(|&setting| self.row(setting))
+    }
+
+    /// Returns a setting with its value, if that is no password.
+    pub(crate) fn row(&self, setting: Setting) -> SettingRow {
+        let (value, source) = self.value(setting);
+        SettingRow {
+            name: setting.name(),
+            value: if setting.is_secret(value) { "(hidden)".to_owned() } else { value.to_owned() },
+            source: source.to_string(),
+        }
     }
 }
 

@@ -26,10 +26,10 @@ static OPTIONS: LazyLock<BTreeMap<Setting, String>> = LazyLock::new(|| {
 });
 
 #[test]
-fn every_setting_but_those_of_sentry_has_an_option() {
+fn every_setting_but_those_for_the_file_has_an_option() {
     let without = |name: &&Setting| !OPTIONS.contains_key(*name);
     let without: Vec<&str> = Setting::ALL.iter().filter(without).map(|name| name.name()).collect();
-    assert_eq!(without, ["SentryDSN", "SentryLogLevel", "UsageSentryDSN", "UsageSentryLogLevel"]);
+    assert_eq!(without, ["LogLevel", "SentryDSN", "SentryLogLevel", "UsageSentryDSN", "UsageSentryLogLevel"]);
 }
 
 /// Returns values that a setting can have.
@@ -61,6 +61,9 @@ fn value(name: Setting) -> BoxedStrategy<String> {
         }
         Setting::StatusHosts => select(vec!["", "monitor, mail.example.org"]).prop_map(str::to_owned).boxed(),
         Setting::Runtime => select(Runtime::ALL).prop_map(|runtime| runtime.to_string()).boxed(),
+        Setting::LogLevel => {
+            select(vec!["debug", "INFO", "Warning", "error"]).prop_map(str::to_owned).boxed()
+        }
         Setting::AccessOrder => select(vec!["first-match", "Last-Match"]).prop_map(str::to_owned).boxed(),
         _ => text(),
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::LevelFilter;
 use pyzord_core::{AccessOrder, CleanupAge, Expiry, ExpiryGuard, Limits};
 
 use super::error::{Expected, SettingsError};
@@ -47,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) log_file: Option<PathBuf>,
     /// The file that gets one line per request.
     pub(crate) usage_log_file: Option<PathBuf>,
+    /// The least important level that is logged, unless the command line asks for debug messages.
+    pub(crate) log_level: LevelFilter,
     /// The pid file of a detached server.
     pub(crate) pid_file: Option<PathBuf>,
     /// The account that serves; `None` is the account that starts the server.
@@ -92,10 +95,11 @@ impl Settings {
             access_order: sources.parse(Setting::AccessOrder, Expected::AccessOrder, access_order)?,
             log_file: sources.path(Setting::LogFile, home),
             usage_log_file: sources.path(Setting::UsageLogFile, home),
+            log_level: sources.parse(Setting::LogLevel, Expected::LogLevel, log_level)?,
             pid_file: sources.path(Setting::PidFile, home),
             account: account(sources)?,
             limits: limits::limits(sources)?,
-            forward_home: sources.path(Setting::ForwardClientHomeDir, home),
+            forward_home: sources.folder(Setting::ForwardClientHomeDir, home)?,
             status: sources.parse(Setting::StatusAddress, Expected::StatusAddress, status_address)?,
             status_hosts: sources.parse(Setting::StatusHosts, Expected::HostNames, host_names)?,
             notes,
@@ -159,6 +163,17 @@ fn expiry_guard(sources: &Sources) -> Result<ExpiryGuard, SettingsError> {
         max_offset: Some(max_offset).filter(|offset| !offset.is_zero()),
         max_share: sources.parse(Setting::CleanupMaxShare, Expected::Percent, share)?,
     })
+}
+
+/// Parses the name of a level, Python's or that of the log's lines.
+fn log_level(text: &str) -> Option<LevelFilter> {
+    match text.to_ascii_lowercase().as_str() {
+        "debug" => Some(LevelFilter::Debug),
+        "info" => Some(LevelFilter::Info),
+        "warn" | "warning" => Some(LevelFilter::Warn),
+        "error" | "critical" => Some(LevelFilter::Error),
+        _ => None,
+    }
 }
 
 fn access_order(text: &str) -> Option<AccessOrder> {

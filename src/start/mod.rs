@@ -4,6 +4,7 @@ mod error;
 #[cfg(target_os = "linux")]
 mod port_watch;
 mod prepare;
+mod reload;
 mod serve;
 mod watch;
 
@@ -22,13 +23,14 @@ use crate::logs::{FILES, Logs, OneLine};
 use crate::pidfile::PidFile;
 use crate::rules::RulesInEffect;
 use crate::settings::Settings;
-use crate::status::StatusServer;
+use crate::status::{SettingRows, StatusPage, StatusServer};
 use crate::{detach, engine, forward, systemd, unsent};
 
 pub(crate) use error::{StartError, is_address_in_use};
 #[cfg(target_os = "linux")]
 pub(crate) use port_watch::is_held_for_pyzord;
 pub(crate) use prepare::{BoundSockets, Preparation, Prepared, of_engine};
+use reload::Reload;
 use serve::{Readiness, Resources};
 use watch::StartWatch;
 
@@ -74,7 +76,8 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
     // The standard error of a detached server becomes a file.
     let journal = options.detach.is_none() && systemd::logs_to_journal();
     let Settings { log_file, usage_log_file, engine, database, pid_file, .. } = &preparation.settings;
-    let logs = Logs::install(log_file.as_deref(), usage_log_file.as_deref(), options.debug, journal)?;
+    let level = options.log_level(preparation.settings.log_level);
+    let logs = Logs::install(log_file.as_deref(), usage_log_file.as_deref(), level, journal)?;
     let gdbm = (engine == "gdbm").then_some(database.as_path());
     let watch = StartWatch::begin(gdbm).map_err(StartError::Threads)?;
     log::info!("Starting pyzord server {}.", env!("CARGO_PKG_VERSION"));
@@ -100,15 +103,29 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
     watch.end().map_err(StartError::Signals)?;
     let driver = RuntimeDriver::new(settings.runtime)?;
     let control = engine.lend.take().and_then(|lend| ControlServer::bind(&settings.database, lend));
-    let forwarding = forward::start(targets)?;
+    let own = [sockets.address().map_err(StartError::Socket)?];
+    let forwarding = forward::start(targets.clone().map(|targets| targets.without_own(&own)))?;
     let unsent = home.resolve(unsent::NAME);
     let listening = announce(&settings, &sockets)?;
     let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
-    let page = status.map(|status| (status, sources.rows().collect()));
+    let page = status.map(StatusPage::new).transpose().map_err(StartError::SocketPair)?;
+    let rows = SettingRows::default();
+    rows.replace(sources.rows().collect());
+    let reload = Reload {
+        home: &home,
+        options,
+        started: &sources,
+        settings: &settings,
+        forwards: targets,
+        own,
+        current: None,
+        rules,
+        page: page.as_ref(),
+        rows,
+    };
     let readiness = Readiness { manager: Arc::new(manager), announcement, listening };
-    let resources =
-        Resources { sockets, policy, rules, engine, control, forwarding, unsent, page, readiness };
+    let resources = Resources { sockets, policy, reload, engine, control, forwarding, unsent, readiness };
     let served = resources.serve(&settings, logs, driver, pid_file.as_ref());
     log::info!("Server shutdown.");
     pid_file.iter().for_each(PidFile::remove);

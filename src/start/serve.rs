@@ -12,6 +12,7 @@ use pyzord_core::{Policy, Server, Store, Tick};
 use pyzord_runtime::{Counters, Forwarding, Service, Sockets, StatusChange, Supervisor, shared_guard};
 
 use super::error::StartError;
+use super::reload::Reload;
 use crate::control::ControlServer;
 use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
@@ -19,29 +20,26 @@ use crate::engine::EngineStores;
 use crate::health::{GrowingFile, HealthMonitor, Trouble};
 use crate::logs::Logs;
 use crate::pidfile::PidFile;
-use crate::rules::RulesInEffect;
-use crate::settings::{SettingRow, Settings};
-use crate::status::{Facts, StatusServer};
+use crate::settings::Settings;
+use crate::status::{Facts, SettingRows, StatusPage};
 use crate::systemd::Manager;
 use crate::unsent;
 
 /// Everything that is open for serving.
-pub(super) struct Resources {
+pub(super) struct Resources<'a> {
     pub(super) sockets: Sockets,
     pub(super) policy: Policy,
-    pub(super) rules: RulesInEffect,
+    pub(super) reload: Reload<'a>,
     pub(super) engine: EngineStores,
     /// The socket for `pyzorctl`.
     pub(super) control: Option<ControlServer>,
     pub(super) forwarding: Option<Forwarding>,
     /// The file that keeps what a stop could not forward.
     pub(super) unsent: PathBuf,
-    /// The status page, and the settings that it shows.
-    pub(super) page: Option<(StatusServer, Vec<SettingRow>)>,
     pub(super) readiness: Readiness,
 }
 
-impl Resources {
+impl Resources<'_> {
     /// Serves until a signal stops the server.
     pub(super) fn serve(
         self,
@@ -50,7 +48,8 @@ impl Resources {
         driver: RuntimeDriver,
         pid_file: Option<&PidFile>,
     ) -> Result<(), StartError> {
-        let Self { sockets, policy, mut rules, engine, control, forwarding, unsent, page, readiness } = self;
+        let Self { sockets, policy, mut reload, engine, control, forwarding, unsent, readiness } = self;
+        let page = reload.page.map(|page| (page, reload.rows.clone()));
         let EngineStores { stores, upkeep, probe, .. } = engine;
         let counters = Arc::new(match page {
             Some(_) => Counters::detailed(settings.workers + settings.connections),
@@ -60,7 +59,7 @@ impl Resources {
         let guard = shared_guard(settings.limits.clone()).map_err(StartError::RandomNumbers)?;
         let service = Service {
             sockets: &sockets,
-            server: Server::new(policy, guard),
+            server: Server::new(policy, guard).with_origin(forwarding.as_ref().map(Forwarding::origin)),
             counters: &counters,
             stores,
             upkeep,
@@ -69,7 +68,7 @@ impl Resources {
                 logs.reopen();
                 log::info!("{counters}");
                 forwarding.iter().flat_map(Forwarding::report).for_each(|line| log::info!("{line}"));
-                rules.reload(settings)
+                reload.run()
             },
             on_answered: &|answered| {
                 logs.usage(answered);
@@ -115,24 +114,24 @@ impl Resources {
 }
 
 /// What shows the state of the server.
-struct Observers {
-    page: Option<(StatusServer, Facts)>,
+struct Observers<'a> {
+    page: Option<(&'a StatusPage, Facts)>,
     /// Needed by the page and by a service manager.
     monitor: Option<HealthMonitor>,
 }
 
-impl Observers {
+impl<'a> Observers<'a> {
     fn new(
         settings: &Settings,
         sockets: &Sockets,
         counters: &Arc<Counters>,
         logs: &'static Logs,
-        page: Option<(StatusServer, Vec<SettingRow>)>,
+        page: Option<(&'a StatusPage, SettingRows)>,
         probe: Box<dyn Store>,
         readiness: &Readiness,
     ) -> Result<Self, StartError> {
         let page = match page {
-            Some((status, rows)) => Some((status, facts(settings, sockets, counters, rows, logs)?)),
+            Some((page, rows)) => Some((page, facts(settings, sockets, counters, rows, logs)?)),
             None => None,
         };
         let monitor = if page.is_some() || readiness.manager.is_present() {
@@ -149,8 +148,8 @@ impl Observers {
         ended: &'scope UnixStream,
         counters: &'scope Counters,
     ) -> Result<(), StartError> {
-        if let (Some((status, facts)), Some(monitor)) = (&self.page, &self.monitor) {
-            spawn(scope, "status", || status.serve(ended, facts, counters, monitor.health()))?;
+        if let (Some((page, facts)), Some(monitor)) = (&self.page, &self.monitor) {
+            spawn(scope, "status", || page.serve(ended, facts, counters, monitor.health()))?;
         }
         Ok(())
     }
@@ -242,7 +241,7 @@ fn facts(
     settings: &Settings,
     sockets: &Sockets,
     counters: &Counters,
-    rows: Vec<SettingRow>,
+    rows: SettingRows,
     logs: &'static Logs,
 ) -> Result<Facts, StartError> {
     let now = counters.clock().now();

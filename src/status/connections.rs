@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, Cursor, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
@@ -28,24 +28,40 @@ const MOST_IGNORED: usize = 64 << 10;
 /// Returns the response to a request.
 type Respond<'a> = dyn FnMut(HttpRequest<'_>) -> HttpResponse + 'a;
 
-/// Answers requests until the peer of `end` is closed. The listener must not block.
-pub(super) fn serve(listener: &TcpListener, end: &UnixStream, clock: Clock, answer: &mut Respond<'_>) {
-    let mut connections: Vec<HttpConnection> = Vec::new();
-    loop {
-        match wait(listener, end, &mut connections, clock.tick()) {
-            Ok(Ready { ended: true, .. }) => return,
-            Ok(Ready { incoming, .. }) => {
-                connections.retain_mut(|connection| {
-                    let open = !connection.ready || connection.proceed(clock, answer);
-                    open && connection.deadline > clock.tick()
-                });
-                if incoming {
-                    accept(listener, &mut connections, clock.tick());
+/// What events come from, beside the connections.
+pub(super) struct Sources<'a> {
+    /// Its peer is closed when the server stops.
+    pub(super) end: &'a UnixStream,
+    /// Gets a byte when there are other settings.
+    pub(super) changed: &'a UnixStream,
+    /// Must not block; `None` while the page is closed.
+    pub(super) listener: Option<&'a TcpListener>,
+}
+
+/// The open connections.
+#[derive(Debug, Default)]
+pub(super) struct Connections(Vec<HttpConnection>);
+
+impl Connections {
+    /// Answers requests until the server stops or its settings have changed. Returns whether it stops.
+    pub(super) fn serve(&mut self, sources: &Sources<'_>, clock: Clock, answer: &mut Respond<'_>) -> bool {
+        loop {
+            match wait(sources, &mut self.0, clock.tick()) {
+                Ok(Ready { ended: true, .. }) => return true,
+                Ok(Ready { changed: true, .. }) => return false,
+                Ok(Ready { incoming, .. }) => {
+                    self.0.retain_mut(|connection| {
+                        let open = !connection.ready || connection.proceed(clock, answer);
+                        open && connection.deadline > clock.tick()
+                    });
+                    if let Some(listener) = sources.listener.filter(|_| incoming) {
+                        accept(listener, &mut self.0, clock.tick());
+                    }
                 }
-            }
-            Err(error) => {
-                log::debug!("status page: waiting failed: {error}");
-                thread::sleep(PAUSE);
+                Err(error) => {
+                    log::debug!("status page: waiting failed: {error}");
+                    thread::sleep(PAUSE);
+                }
             }
         }
     }
@@ -55,35 +71,34 @@ pub(super) fn serve(listener: &TcpListener, end: &UnixStream, clock: Clock, answ
 struct Ready {
     /// The server stops.
     ended: bool,
+    /// There are other settings.
+    changed: bool,
     /// A client wants to connect.
     incoming: bool,
 }
 
 /// Waits until something happens or a deadline has come, and marks the connections that are ready.
-fn wait(
-    listener: &TcpListener,
-    end: &UnixStream,
-    connections: &mut [HttpConnection],
-    now: Tick,
-) -> io::Result<Ready> {
+fn wait(sources: &Sources<'_>, connections: &mut [HttpConnection], now: Tick) -> io::Result<Ready> {
     let nearest = connections.iter().map(|connection| connection.deadline.since(now)).min();
     // `poll` counts whole milliseconds: with one more, a wait does not end before its deadline.
     let timeout = nearest.map(|left| PollTimeout::try_from(left + Duration::from_millis(1)));
     let timeout = timeout.transpose().map_err(io::Error::other)?;
-    let sources = [end.as_fd(), listener.as_fd()].map(|source| PollFd::new(source, PollFlags::POLLIN));
     let streams = connections.iter().map(|open| PollFd::new(open.stream.as_fd(), open.waits_for()));
-    let mut watched: Vec<_> = sources.into_iter().chain(streams).collect();
+    let others =
+        [Some(sources.end.as_fd()), Some(sources.changed.as_fd()), sources.listener.map(AsFd::as_fd)];
+    let others = others.into_iter().flatten().map(|source| PollFd::new(source, PollFlags::POLLIN));
+    let mut watched: Vec<_> = streams.chain(others).collect();
     match poll(&mut watched, timeout) {
         Ok(_) | Err(Errno::EINTR) => (),
         Err(error) => return Err(error.into()),
     }
     // An interrupted call leaves all events empty.
     let mut events = watched.iter().map(|fd| fd.any() != Some(false)).collect::<Vec<_>>().into_iter();
-    let (ended, incoming) = (events.next() == Some(true), events.next() == Some(true));
-    for (connection, ready) in connections.iter_mut().zip(events) {
+    for (connection, ready) in connections.iter_mut().zip(&mut events) {
         connection.ready = ready;
     }
-    Ok(Ready { ended, incoming })
+    let [ended, changed, incoming] = [(); 3].map(|()| events.next() == Some(true));
+    Ok(Ready { ended, changed, incoming })
 }
 
 fn accept(listener: &TcpListener, connections: &mut Vec<HttpConnection>, now: Tick) {

@@ -115,7 +115,7 @@ impl<'a> Document<'a> {
                     excess: client.excess,
                 })
                 .collect(),
-            settings: &facts.settings,
+            settings: &snapshot.settings,
         }
     }
 }

@@ -11,5 +11,5 @@ mod routes;
 mod server;
 mod snapshot;
 
-pub(crate) use server::{StatusError, StatusServer};
-pub(crate) use snapshot::Facts;
+pub(crate) use server::{StatusError, StatusPage, StatusServer};
+pub(crate) use snapshot::{Facts, SettingRows};

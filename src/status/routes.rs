@@ -49,6 +49,7 @@ impl<'a> Routes<'a> {
         let trouble = self.health.trouble();
         Snapshot {
             facts: self.facts,
+            settings: self.facts.settings.current(),
             uptime: now.tick.since(Tick::default()),
             trouble_since: trouble.as_ref().and_then(|trouble| trouble.since_time(now)),
             trouble: trouble.map(|trouble| trouble.cause),

@@ -1,23 +1,24 @@
 //! The listener of the status page.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyzord_runtime::Counters;
 use thiserror::Error;
 
-use super::connections;
-use super::http::{HttpResponse, StatusCode};
+use super::connections::{Connections, Sources};
+use super::http::{HttpRequest, HttpResponse, StatusCode};
 use super::routes::Routes;
 use super::snapshot::Facts;
 use crate::health::Health;
 
 /// The answer to a client that asks for another host.
 const FOREIGN: &str = "421 Misdirected Request: this server does not have the host name that was asked for. If it \
-    should, add the name to StatusHosts in pyzord's configuration and restart; an IP address always works.";
+    should, add the name to StatusHosts in pyzord's configuration and reload; an IP address always works.";
 
 /// How much of a foreign name is logged, in characters.
 const MOST_SHOWN: usize = 64;
@@ -25,7 +26,8 @@ const MOST_SHOWN: usize = 64;
 /// An open listener.
 #[derive(Debug)]
 pub(crate) struct StatusServer {
-    listener: TcpListener,
+    setting: String,
+    listener: Arc<TcpListener>,
     address: SocketAddr,
     names: ServedNames,
 }
@@ -49,9 +51,8 @@ impl StatusServer {
     pub(crate) fn bind(setting: &str, hosts: &[String]) -> Result<Self, StatusError> {
         let failed = |cause| StatusError::Listen { address: setting.to_owned(), cause };
         let (listener, address) = listen(setting).map_err(failed)?;
-        let host = setting.rsplit_once(':').map_or(setting, |(host, _)| host);
-        let names = ServedNames::new(host, hosts);
-        Ok(Self { listener, address, names })
+        let names = ServedNames::new(host(setting), hosts);
+        Ok(Self { setting: setting.to_owned(), listener: Arc::new(listener), address, names })
     }
 
     /// Logs where the page is.
@@ -71,22 +72,94 @@ impl StatusServer {
         })
     }
 
+    /// Returns one for these settings. The listener of an address that has not changed is used again.
+    fn moved(&self, setting: &str, hosts: &[String]) -> Result<Self, StatusError> {
+        if setting != self.setting {
+            return Self::announced(setting, hosts);
+        }
+        let names = ServedNames::new(host(setting), hosts);
+        let listener = Arc::clone(&self.listener);
+        Ok(Self { setting: self.setting.clone(), listener, address: self.address, names })
+    }
+
+    fn announced(setting: &str, hosts: &[String]) -> Result<Self, StatusError> {
+        Self::bind(setting, hosts).inspect(Self::announce)
+    }
+
+    fn answer(&self, routes: &Routes<'_>, request: &HttpRequest<'_>) -> HttpResponse {
+        if !self.names.contains(request.host) {
+            self.names.warn(request.host);
+            return HttpResponse::text(StatusCode::Misdirected, FOREIGN);
+        }
+        // A bug in a report ends neither the page nor the server.
+        let answered = catch_unwind(AssertUnwindSafe(|| routes.answer(request.path)));
+        answered.unwrap_or_else(|_| {
+            log::error!("status page: no reply for {} after an internal error", request.path);
+            HttpResponse::bare(StatusCode::Internal)
+        })
+    }
+}
+
+/// The status page of a running server, which a reload can move or close.
+#[derive(Debug)]
+pub(crate) struct StatusPage {
+    /// `None` while the page is closed.
+    current: Mutex<Option<Arc<StatusServer>>>,
+    waker: UnixStream,
+    woken: UnixStream,
+}
+
+impl StatusPage {
+    /// Returns the page of an open listener.
+    pub(crate) fn new(server: StatusServer) -> io::Result<Self> {
+        let (waker, woken) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        woken.set_nonblocking(true)?;
+        Ok(Self { current: Mutex::new(Some(Arc::new(server))), waker, woken })
+    }
+
     /// Serves until the peer of `end` is closed.
     pub(crate) fn serve(&self, end: &UnixStream, facts: &Facts, counters: &Counters, health: &Health) {
         let clock = counters.clock();
         let routes = Routes::new(facts, counters, health);
-        connections::serve(&self.listener, end, clock, &mut |request| {
-            if !self.names.contains(request.host) {
-                self.names.warn(request.host);
-                return HttpResponse::text(StatusCode::Misdirected, FOREIGN);
+        let mut connections = Connections::default();
+        loop {
+            let current = self.lock().clone();
+            let listener = current.as_ref().map(|server| &*server.listener);
+            let sources = Sources { end, changed: &self.woken, listener };
+            let ended = connections.serve(&sources, clock, &mut |request| match &current {
+                Some(server) => server.answer(&routes, &request),
+                // A connection that is older than the end of the page.
+                None => HttpResponse::bare(StatusCode::NotFound),
+            });
+            if ended {
+                return;
             }
-            // A bug in a report ends neither the page nor the server.
-            let answered = catch_unwind(AssertUnwindSafe(|| routes.answer(request.path)));
-            answered.unwrap_or_else(|_| {
-                log::error!("status page: no reply for {} after an internal error", request.path);
-                HttpResponse::bare(StatusCode::Internal)
-            })
-        });
+            // A change that comes behind these bytes wakes the next wait.
+            while matches!((&self.woken).read(&mut [0; 64]), Ok(1..)) {}
+        }
+    }
+
+    /// Takes new settings; without an address the page is closed.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on: the page stays where it is.
+    pub(crate) fn change(&self, setting: Option<&str>, hosts: &[String]) -> Result<(), StatusError> {
+        let old = self.lock().clone();
+        let new = match (setting, &old) {
+            (None, _) => None,
+            (Some(setting), Some(old)) => Some(old.moved(setting, hosts)?),
+            (Some(setting), None) => Some(StatusServer::announced(setting, hosts)?),
+        };
+        *self.lock() = new.map(Arc::new);
+        // A full pipe wakes the thread, too.
+        let _ = (&self.waker).write(&[0]);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<StatusServer>>> {
+        // Nothing panics while it holds this lock.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,6 +203,11 @@ impl ServedNames {
 /// Returns a name without the brackets of an IPv6 address and the dot behind a whole name.
 fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(['.', ']'])
+}
+
+/// Returns the host of the address setting.
+fn host(setting: &str) -> &str {
+    setting.rsplit_once(':').map_or(setting, |(host, _)| host)
 }
 
 fn listen(address: &str) -> io::Result<(TcpListener, SocketAddr)> {

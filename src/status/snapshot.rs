@@ -1,5 +1,6 @@
 //! The state of the server at one moment.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyzord_core::UnixTime;
@@ -8,7 +9,7 @@ use pyzord_runtime::{Counts, Details};
 use crate::logs::Logs;
 use crate::settings::SettingRow;
 
-/// The facts about a server that do not change while it runs.
+/// The facts about a server; only a reload changes one of them, its settings.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) version: &'static str,
@@ -17,15 +18,30 @@ pub(crate) struct Facts {
     /// The address that requests are received on.
     pub(crate) listen: String,
     pub(crate) started: UnixTime,
-    /// All settings, passwords hidden.
-    pub(crate) settings: Vec<SettingRow>,
+    /// All settings as they are in effect, passwords hidden.
+    pub(crate) settings: SettingRows,
     pub(crate) logs: &'static Logs,
+}
+
+/// The settings that the page shows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SettingRows(Arc<Mutex<Arc<[SettingRow]>>>);
+
+impl SettingRows {
+    pub(crate) fn replace(&self, rows: Vec<SettingRow>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = rows.into();
+    }
+
+    pub(super) fn current(&self) -> Arc<[SettingRow]> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// The server at one moment. All counts are since its start.
 #[derive(Debug)]
 pub(super) struct Snapshot<'a> {
     pub(super) facts: &'a Facts,
+    pub(super) settings: Arc<[SettingRow]>,
     pub(super) uptime: Duration,
     /// Why requests are not answered, if they are not.
     pub(super) trouble: Option<String>,

@@ -250,3 +250,110 @@ fn what_a_stop_cannot_send_is_sent_after_the_next_start() {
     // The first report was sent, and may have been counted.
     assert_eq!(there.check(&digest(1)), (0, 0));
 }
+
+/// `servers` with one line, none of which was understood, sent everything to the public server.
+#[test]
+fn a_list_without_an_understood_line_is_an_error() {
+    for line in ["pyzor.example.org", "pyzor.example.org 24441", "pyzor.example.org:24441 # ours"] {
+        let home = Home::new();
+        std::fs::create_dir(home.path("f")).unwrap();
+        home.write("f/servers", format!("# ours\n{line}\n"));
+        home.write("config", "[server]\nForwardClientHomeDir = f\n");
+        for arguments in [&["--check-config"][..], &["--address", "127.0.0.1", "--port", "0"]] {
+            let output = home.run(arguments);
+            let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{text}");
+            assert!(text.contains("no line names a server") && text.contains("line 2: skipped"), "{text}");
+            assert!(!text.contains("public.pyzor.org"), "{text}");
+        }
+    }
+}
+
+/// As Python's server reads both.
+#[test]
+fn the_option_is_relative_to_the_current_folder_and_the_setting_to_the_home_directory() {
+    let home = Home::new();
+    for folder in ["f", "elsewhere", "elsewhere/f"] {
+        std::fs::create_dir(home.path(folder)).unwrap();
+    }
+    home.write("f/servers", "in-home:1\n");
+    home.write("elsewhere/f/servers", "in-folder:1\n");
+    home.write("config", "[server]\nForwardClientHomeDir = f\n");
+    for (arguments, folder, server) in [
+        (&["--check-config"][..], "f", "in-home"),
+        (&["--check-config", "--forward-client-homedir", "f"], "elsewhere/f", "in-folder"),
+    ] {
+        let output = home.command(arguments).current_dir(home.path("elsewhere")).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let taken = home.path(folder).canonicalize().unwrap();
+        assert!(text.contains(&format!("forwards as the client of: {}\n", taken.display())), "{text}");
+        assert!(text.contains(&format!("forwards to: {server}:1 as anonymous")), "{text}");
+    }
+}
+
+/// Each report of a server whose list names the server itself counted twice.
+#[test]
+fn a_server_that_names_itself_counts_once() {
+    for (listen, name) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "localhost"),
+        ("127.0.0.1", "0.0.0.0"),
+        ("0.0.0.0", "127.0.0.7"),
+        ("::", "[::1]"),
+        ("::", "127.0.0.1"),
+    ] {
+        let port = free_address().port();
+        let home = counting(false);
+        // The own home directory is the easiest mistake.
+        home.write("servers", format!("{name}:{port}\n"));
+        home.write("config", "[server]\nForwardClientHomeDir = .\n");
+        let arguments = ["--address", listen, "--port", &port.to_string()];
+        let output = home.run(&[&arguments[..], &["--check-config"]].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let warning = format!("{name}:{port} is this server: nothing is forwarded to it");
+        assert!(text.contains(&warning) && !text.contains("forwards to:"), "{text}");
+        let server = Server::spawn(home, &arguments);
+        assert!(server.log().contains(&warning), "{}", server.log());
+        let client = Client::new(SocketAddr::from(([127, 0, 0, 1], port)));
+        count(&client, "report", &[&digest(1)]);
+        assert_eq!(client.check(&digest(1)), (1, 0));
+        let log = server.stop().read("stderr");
+        assert!(!log.contains("digests accepted"), "{log}");
+    }
+}
+
+/// An address translation leads back to the server; its own addresses do not tell.
+#[test]
+fn a_server_behind_another_address_counts_once() {
+    for signed in [true, false] {
+        let outside = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client_home = forward_to(&[outside.local_addr().unwrap()], signed);
+        let home = counting(false);
+        home.write("pyzord.access", "all : anonymous bob : allow\n");
+        let server = Server::on(home, &["--forward-client-homedir", client_home.dir().to_str().unwrap()]);
+        let inside = UdpSocket::bind("127.0.0.1:0").unwrap();
+        inside.connect(server.address).unwrap();
+        count(&server.client(), "report", &[&digest(1)]);
+        let mut buffer = [0; 8192];
+        let (length, from) = outside.recv_from(&mut buffer).unwrap();
+        inside.send(&buffer[..length]).unwrap();
+        let length = inside.recv(&mut buffer).unwrap();
+        let reply = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        assert_eq!(field(&reply, "Code"), "400", "{reply}");
+        outside.send_to(reply.as_bytes(), from).unwrap();
+        server.wait_for_log("it refuses what it is sent, which is dropped: 400 Bad request: this server forwards to itself");
+        assert_eq!(server.client().check(&digest(1)), (1, 0));
+    }
+}
+
+#[test]
+fn a_reload_says_that_another_list_needs_a_restart() {
+    let client_home = forward_to(&[free_address()], false);
+    let server = forwarding(&client_home);
+    client_home.write("servers", "other.example:1\n");
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("have changed: a reload does not apply that; restart the server");
+    client_home.write("servers", "other.example\n");
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("forwarding goes on as before");
+}

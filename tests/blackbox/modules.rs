@@ -22,6 +22,7 @@ mod merging;
 mod migrate;
 mod protocol;
 mod pyzorctl;
+mod reload;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod remote;
 mod removed;

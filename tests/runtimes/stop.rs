@@ -26,7 +26,7 @@ fn serve<D: Drive>(address: &str, workers: usize, test: impl FnOnce(u16, Sender<
             stores: Stores::Local { workers: vec![MemoryStore::new(); workers], large: MemoryStore::new() },
             upkeep: MemoryStore::new(),
             cleanup: None,
-            reload: &mut || Some(Policy::default()),
+            reload: &mut || Some(Policy::default().into()),
             on_answered: &|_| (),
             supervisor: None,
         };

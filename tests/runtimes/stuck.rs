@@ -158,7 +158,11 @@ fn with_server<D: Drive>(
                 upkeep: store,
                 cleanup: None,
                 reload: &mut || {
-                    Some(Policy::parse(None, Some(b"ping : anonymous : deny"), AccessOrder::FirstMatch).0)
+                    Some(
+                        Policy::parse(None, Some(b"ping : anonymous : deny"), AccessOrder::FirstMatch)
+                            .0
+                            .into(),
+                    )
                 },
                 on_answered: &|_| {
                     // Only the first one: what a thread does in its place must not be what it is stuck in.

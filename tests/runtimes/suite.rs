@@ -88,7 +88,11 @@ fn with_server_on<D: Drive>(
                 upkeep: store.clone(),
                 cleanup: None,
                 reload: &mut || {
-                    Some(Policy::parse(None, Some(b"ping : anonymous : deny"), AccessOrder::FirstMatch).0)
+                    Some(
+                        Policy::parse(None, Some(b"ping : anonymous : deny"), AccessOrder::FirstMatch)
+                            .0
+                            .into(),
+                    )
                 },
                 on_answered: &|_| (),
                 supervisor: None,

@@ -55,7 +55,7 @@ fn a_service_manager_is_told_the_truth<D: Drive>() {
                 stores: Stores::Local { workers: vec![store.clone(); 2], large: store.clone() },
                 upkeep: store,
                 cleanup: None,
-                reload: &mut || Some(Policy::default()),
+                reload: &mut || Some(Policy::default().into()),
                 on_answered: &|_| (),
                 supervisor: Some(Supervisor {
                     period: Some(PERIOD),
@@ -112,7 +112,7 @@ fn idle_workers_have_a_heartbeat_in_every_short_period<D: Drive>() {
                 stores: Stores::Local { workers: vec![MemoryStore::new(); 2], large: MemoryStore::new() },
                 upkeep: MemoryStore::new(),
                 cleanup: None,
-                reload: &mut || Some(Policy::default()),
+                reload: &mut || Some(Policy::default().into()),
                 on_answered: &|_| (),
                 supervisor: Some(Supervisor {
                     period: Some(SHORT),

@@ -9,6 +9,7 @@ use crate::client::marks::Marks;
 use crate::client::remote::Remote;
 use crate::client::target::{Target, TargetAction, Totals};
 use crate::counted::Counted;
+use crate::protocol::origin::Origin;
 use crate::protocol::reply::Reply;
 use crate::time::{Now, Tick};
 
@@ -70,6 +71,13 @@ impl Forwarder {
             marks: Marks::new(secret),
             stopping: false,
         }
+    }
+
+    /// Returns what marks the requests. A server that is [given it](crate::Server::with_origin) refuses them: it forwards
+    /// to itself.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        self.marks.origin()
     }
 
     /// Takes a digest that was counted. A full queue drops its oldest digest.

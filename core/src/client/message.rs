@@ -6,6 +6,7 @@ use crate::client::credentials::Credentials;
 use crate::protocol::digest::Digest;
 use crate::protocol::header::HeaderBlock;
 use crate::protocol::operation::Operation;
+use crate::protocol::origin::Origin;
 use crate::protocol::thread::Thread;
 use crate::time::UnixTime;
 
@@ -18,8 +19,8 @@ pub struct Message<'a> {
     pub digests: &'a [Digest],
     /// The mark of the request, which its reply repeats.
     pub thread: Thread,
-    /// Whether a server forwards what it has counted. The receiving server does not forward it again.
-    pub forwarded: bool,
+    /// The server that forwards what it has counted. The receiving server does not forward it again.
+    pub forwarded: Option<Origin>,
 }
 
 impl Message<'_> {
@@ -43,8 +44,8 @@ impl Message<'_> {
             // The parts of a mail that the digest covers: the same for every client, ignored by every server.
             header("Op-Spec: ", b"20,3,60,3");
         }
-        if self.forwarded {
-            header("Forwarded: ", b"1");
+        if let Some(origin) = &self.forwarded {
+            header("Forwarded: ", origin.as_bytes());
         }
         header("Thread: ", itoa::Buffer::new().format(self.thread.number()).as_bytes());
         header("PV: ", b"2.1");
@@ -83,7 +84,7 @@ mod tests {
             operation: Operation::Report,
             digests: &digests,
             thread: Thread::parse(b"12345").unwrap(),
-            forwarded: false,
+            forwarded: None,
         };
         let report = String::from_utf8(written(&message, &Credentials::anonymous())).unwrap();
         assert_eq!(
@@ -103,10 +104,11 @@ mod tests {
             operation in proptest::sample::select(&Operation::ALL[..]),
             digests in proptest::collection::vec(any::<[u8; 20]>().prop_map(Digest::new), 1..=10),
             bits: u64,
-            forwarded: bool,
+            forwarded: Option<u64>,
             user in "[!-9;-~]{1,20}",
             key in "[0-9a-fA-F]{1,40}",
         ) {
+            let forwarded = forwarded.map(Origin::from_random);
             let message = Message { operation, digests: &digests, thread: Thread::from_random(bits), forwarded };
             let datagram = written(&message, &Credentials::new(user.as_bytes(), key.as_bytes()));
             let request = Request::parse(&datagram).unwrap();
@@ -114,7 +116,7 @@ mod tests {
             prop_assert_eq!(Operation::parse(request.op), Some(operation));
             prop_assert_eq!(&read, &digests);
             prop_assert_eq!(request.thread.and_then(Thread::parse), Some(message.thread));
-            prop_assert_eq!((request.user, request.forwarded), (user.as_bytes(), forwarded));
+            prop_assert_eq!((request.user, request.forwarded), (user.as_bytes(), forwarded.as_ref().map(|origin| &origin.as_bytes()[..])));
 
             prop_assume!(!user.starts_with('#') && user != "anonymous" && user != "all");
             let accounts = [&user, ":", &key].concat();

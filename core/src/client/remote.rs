@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use crate::client::accounts;
 use crate::client::credentials::Credentials;
 use crate::client::host::{client_lines, parse_host, parse_port};
-use crate::user_file::{UserFile, Warning};
+use crate::user_file::{UserFile, Warning, has_content};
 
 /// The public server: the default of a client that names no server.
 const PUBLIC: (&str, u16) = ("public.pyzor.org", 24441);
@@ -35,13 +35,14 @@ impl Remote {
     /// Parses a client's files `servers`, one `host:port` per line, and `accounts`, one `host : port : user : salt,key`
     /// per line; `None` for an absent one. A server without an account is asked anonymously.
     ///
-    /// Parsing never fails: a line that is not understood is skipped with a warning. There is at least one server, the
-    /// public one if none is named. IPv6 addresses may stand in brackets.
+    /// Parsing never fails: a line that is not understood is skipped with a warning. A file without lines means the public
+    /// server. If it has lines and none is understood, there is no server: a misspelling must not send everything to
+    /// strangers. IPv6 addresses may stand in brackets.
     #[must_use]
     pub fn parse(servers: Option<&[u8]>, accounts: Option<&[u8]>) -> (Vec<Self>, Vec<Warning>) {
         let mut warnings = Vec::new();
         let mut remotes = parse_servers(servers.unwrap_or_default(), &mut warnings);
-        if remotes.is_empty() {
+        if remotes.is_empty() && !has_content(UserFile::Servers, servers.unwrap_or_default()) {
             let (host, port) = PUBLIC;
             let text = alloc::format!("it names no server: the public one, {host}:{port}, is used");
             warnings.push(Warning::on_file(UserFile::Servers, text));
@@ -120,6 +121,25 @@ mod tests {
         }
     }
 
+    /// A port that was forgotten sent everything to the public server.
+    #[test]
+    fn lines_that_are_not_understood_do_not_mean_the_public_server() {
+        for text in [
+            "pyzor.example.org",
+            "pyzor.example.org 24441",
+            "pyzor.example.org:24441 # ours",
+            "# ours\npyzor.example.org:0",
+            "\u{feff}pyzor.example.org",
+        ] {
+            let (remotes, warnings) = Remote::parse(Some(text.as_bytes()), None);
+            assert_eq!(remotes, [], "{text:?}");
+            assert!(warnings.iter().any(|warning| warning.line.is_some()), "{text:?}");
+        }
+        let (remotes, warnings) = Remote::parse(Some(b"\xff\xfea\0:\x001\0"), None);
+        assert_eq!((remotes.len(), warnings.len()), (0, 1), "UTF-16");
+        assert_eq!(names("\u{feff}pyzor.example.org:24441"), ["pyzor.example.org:24441"]);
+    }
+
     #[test]
     fn bad_lines_are_skipped_with_their_number() {
         let text = "a:1\nb\nc:0\nd:65536\ne f:1\na:1\n[g]:1\n:5\n1:2:3";
@@ -144,8 +164,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_files_have_servers(servers: Vec<u8>, accounts: Vec<u8>) {
-            prop_assert!(!Remote::parse(Some(&servers), Some(&accounts)).0.is_empty());
+        fn any_files_have_servers_or_a_warning(servers: Vec<u8>, accounts: Vec<u8>) {
+            let (remotes, warnings) = Remote::parse(Some(&servers), Some(&accounts));
+            prop_assert!(!remotes.is_empty() || !warnings.is_empty());
         }
 
         #[test]

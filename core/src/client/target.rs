@@ -310,7 +310,7 @@ impl Target {
             request.signed = now.tick;
             request.datagram.clear();
             let PendingRequest { operation, ref digests, .. } = *request;
-            let message = Message { operation, digests, thread, forwarded: true };
+            let message = Message { operation, digests, thread, forwarded: Some(marks.origin()) };
             message.write(&remote.credentials, now.wall, &mut request.datagram);
         }
         request.to = Some(to);
@@ -352,7 +352,8 @@ impl Target {
         datagram: &mut Vec<u8>,
     ) -> Option<TargetAction> {
         let thread = unused(&self.requests, marks);
-        let message = Message { operation: Operation::Ping, digests: &[], thread, forwarded: true };
+        let message =
+            Message { operation: Operation::Ping, digests: &[], thread, forwarded: Some(marks.origin()) };
         message.write(&self.remote.credentials, now.wall, datagram);
         self.state = State::Down(Some((thread, to, now.tick.after(self.timeout))));
         Some(TargetAction::Send(to))

@@ -11,10 +11,12 @@ mod places;
 mod signed_count;
 mod table;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::hash::Hasher as _;
+use core::mem;
 use core::net::IpAddr;
 
 use ipnet::IpNet;
@@ -47,7 +49,7 @@ pub struct Guard<L = RefCell<GuardMemory>> {
     unlimited: Networks,
     /// Hashes networks, signatures and accounts with a secret, so that no sender can choose some that share a slot.
     hasher: SipHasher13,
-    memory: L,
+    memory: Arc<L>,
 }
 
 /// What a [`Guard`] remembers of earlier requests; the lock of the embedding program holds it.
@@ -102,14 +104,7 @@ impl<L: Lock<GuardMemory>> Guard<L> {
             copies: Copies::new(limits.signed_counts),
             exceeded: Vec::new(),
         };
-        Self {
-            allowed: Networks::new(&limits.allowed),
-            denied: Networks::new(&limits.denied),
-            unlimited: Networks::new(&limits.unlimited),
-            limits,
-            hasher: SipHasher13::new_with_key(&secret),
-            memory: L::new(memory),
-        }
+        Self::with_memory(limits, SipHasher13::new_with_key(&secret), Arc::new(L::new(memory)))
     }
 
     /// Returns the network of an address for which limits count, by the prefix lengths of the [`Limits`].
@@ -121,7 +116,7 @@ impl<L: Lock<GuardMemory>> Guard<L> {
     /// Takes the limits that were exceeded since the last call: each network at most once a minute, and a few at most.
     #[must_use]
     pub fn take_exceeded(&self) -> Vec<LimitExceeded> {
-        self.memory.with(|memory| core::mem::take(&mut memory.exceeded))
+        self.memory.with(|memory| mem::take(&mut memory.exceeded))
     }
 
     /// Checks whether a datagram of this sender is read.
@@ -195,11 +190,7 @@ impl<L: Lock<GuardMemory>> Guard<L> {
         now: Tick,
         take: impl FnOnce(&mut Buckets<Sender>, u64, Sender, Tick) -> Verdict,
     ) -> Result<(), Ignored> {
-        let (rate, over) = match limit {
-            Limit::Requests => (self.limits.requests, Ignored::TooManyRequests),
-            Limit::Failures => (self.limits.failures, Ignored::TooManyFailures),
-        };
-        let Some(rate) = rate else { return Ok(()) };
+        let Some(rate) = self.limits.rate(limit) else { return Ok(()) };
         if peer.is_some_and(|peer| self.unlimited.contains(peer)) {
             return Ok(());
         }
@@ -216,7 +207,11 @@ impl<L: Lock<GuardMemory>> Guard<L> {
             }
             verdict
         });
-        if verdict == Verdict::Within { Ok(()) } else { Err(over) }
+        match (verdict, limit) {
+            (Verdict::Within, _) => Ok(()),
+            (Verdict::Over { .. }, Limit::Requests) => Err(Ignored::TooManyRequests),
+            (Verdict::Over { .. }, Limit::Failures) => Err(Ignored::TooManyFailures),
+        }
     }
 
     fn serves(&self, peer: IpAddr) -> bool {
@@ -227,6 +222,45 @@ impl<L: Lock<GuardMemory>> Guard<L> {
         let mut hasher = self.hasher;
         hasher.write(bytes);
         hasher.finish()
+    }
+}
+
+impl<L: Lock<GuardMemory>> Guard<L> {
+    /// Returns a guard with other limits that shares the memory of this one. No signed count is forgotten: their number is
+    /// part of the memory, and stays. A rate that has changed begins anew: a network that has used up a slow rate must
+    /// not wait for it under a faster one.
+    pub(crate) fn with_limits(&self, limits: Limits) -> Self {
+        let limits = Limits { signed_counts: self.limits.signed_counts, ..limits };
+        for limit in [Limit::Requests, Limit::Failures] {
+            if self.limits.rate(limit) != limits.rate(limit) {
+                let fresh = Buckets::new(limits.rate(limit));
+                // The old ones are freed here, where no request waits for the lock.
+                drop(self.memory.with(|memory| mem::replace(memory.buckets(limit), fresh)));
+            }
+        }
+        Self::with_memory(limits, self.hasher, Arc::clone(&self.memory))
+    }
+}
+
+impl<L> Guard<L> {
+    fn with_memory(limits: Limits, hasher: SipHasher13, memory: Arc<L>) -> Self {
+        Self {
+            allowed: Networks::new(&limits.allowed),
+            denied: Networks::new(&limits.denied),
+            unlimited: Networks::new(&limits.unlimited),
+            limits,
+            hasher,
+            memory,
+        }
+    }
+}
+
+impl Limits {
+    const fn rate(&self, limit: Limit) -> Option<Rate> {
+        match limit {
+            Limit::Requests => self.requests,
+            Limit::Failures => self.failures,
+        }
     }
 }
 

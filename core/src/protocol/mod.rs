@@ -3,6 +3,7 @@
 pub(crate) mod digest;
 pub(crate) mod header;
 pub(crate) mod operation;
+pub(crate) mod origin;
 pub(crate) mod refusal;
 pub(crate) mod reply;
 pub(crate) mod request;

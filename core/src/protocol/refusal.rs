@@ -17,6 +17,8 @@ pub enum Refusal {
     BadDigest,
     /// 400: the operation needs a digest and the request has none.
     NoDigest,
+    /// 400: this server has forwarded the request itself: its list of servers names it.
+    OwnForward,
     /// 401: the signature does not prove that the request is its user's.
     Signature(BadSignature),
     /// 403: the access rules do not allow the user this operation.
@@ -34,7 +36,12 @@ impl Refusal {
     #[must_use]
     pub const fn code(self) -> u16 {
         match self {
-            Self::TooLong | Self::NoVersion | Self::BadVersion | Self::BadDigest | Self::NoDigest => 400,
+            Self::TooLong
+            | Self::NoVersion
+            | Self::BadVersion
+            | Self::BadDigest
+            | Self::NoDigest
+            | Self::OwnForward => 400,
             Self::Signature(_) => 401,
             Self::Forbidden => 403,
             Self::Store(_) => 500,
@@ -52,6 +59,7 @@ impl Refusal {
             Self::BadVersion => "Bad request: Invalid Protocol Version",
             Self::BadDigest => "Bad request: Digest is not 40 hexadecimal digits",
             Self::NoDigest => "Bad request: Digest not specified in request",
+            Self::OwnForward => "Bad request: this server forwards to itself; take it out of `servers`",
             Self::Signature(BadSignature::UnknownUser) => "Unauthorized: Signature Error: Unknown user.",
             Self::Signature(BadSignature::Timestamp) => {
                 "Unauthorized: Signature Error: Timestamp not within allowed range."

@@ -29,8 +29,8 @@ pub struct Request<'a> {
     pub time: Option<&'a [u8]>,
     /// `Sig`: the signature, 40 hex digits in lower case.
     pub signature: Option<&'a [u8]>,
-    /// Whether there is a header `Forwarded`: another server forwards what it has counted.
-    pub forwarded: bool,
+    /// `Forwarded`: another server forwards what it has counted. The value is its [`Origin`](crate::Origin), if it has one.
+    pub forwarded: Option<&'a [u8]>,
 }
 
 impl<'a> Request<'a> {
@@ -41,8 +41,8 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn parse(datagram: &'a [u8]) -> Option<Self> {
         let block = HeaderBlock::new(datagram);
-        let [mut op, mut thread, mut version, mut user, mut time, mut signature] = [None; 6];
-        let (mut rest, mut digests, mut forwarded) = (block, (block, 0), false);
+        let [mut op, mut thread, mut version, mut user, mut time, mut signature, mut forwarded] = [None; 7];
+        let (mut rest, mut digests) = (block, (block, 0));
         loop {
             let from = rest;
             let Some(Header { name, value }) = rest.take_header() else { break };
@@ -52,10 +52,7 @@ impl<'a> Request<'a> {
                     digests = if digests.1 == 0 { (from, 1) } else { (digests.0, digests.1 + 1) };
                     continue;
                 }
-                9 if name.eq_ignore_ascii_case(b"Forwarded") => {
-                    forwarded = true;
-                    continue;
-                }
+                9 if name.eq_ignore_ascii_case(b"Forwarded") => &mut forwarded,
                 2 if name.eq_ignore_ascii_case(b"Op") => &mut op,
                 2 if name.eq_ignore_ascii_case(b"PV") => &mut version,
                 3 if name.eq_ignore_ascii_case(b"Sig") => &mut signature,

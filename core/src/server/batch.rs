@@ -137,6 +137,7 @@ impl<P: Peer> Batch<P> {
         self.place += 1;
         let arrival = Arrival { place: self.place, peer, received: now.tick, size: datagram.len(), request };
         match judge(&server.policy, request, datagram.len(), now.wall) {
+            Ok(_) if server.has_forwarded(request) => self.ready.push_refused(arrival, Refusal::OwnForward),
             Ok(operation) => return self.accept_operation(server, arrival, operation, now.tick),
             Err(Refusal::Signature(cause)) => {
                 server.guard.answer_failure(network, now.tick)?;

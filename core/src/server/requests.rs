@@ -147,7 +147,7 @@ impl<P> Requests<P> {
             thread: request.thread.map(|thread| keep(&mut self.text, thread)),
             digests: Span { start: digests, end: self.digests.len() },
             budget: budget(size),
-            forwarded: request.forwarded,
+            forwarded: request.forwarded.is_some(),
             fate,
             reply: Span::default(),
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyzord_core::client::{Message, Remote, Thread};
+use pyzord_core::client::{Event, Message, Remote, Thread};
 use pyzord_core::{Operation, Tick, UnixTime};
 
 use crate::network::{CLIENT, KEY, Network, Node, START, at, digest, now, pair, remote, totals};
@@ -107,7 +107,7 @@ fn a_repeated_or_failed_request_is_not_forwarded() {
     let mut node = Node::new(1, vec![remote(2, false)]);
     let bob = Remote::parse(Some(b"a:1"), Some(format!("a:1:bob:,{KEY}").as_bytes())).0.remove(0).credentials;
     let (mut datagram, thread) = (Vec::new(), Thread::from_random(1));
-    let message = Message { operation: Operation::Report, digests: &[digest(1)], thread, forwarded: false };
+    let message = Message { operation: Operation::Report, digests: &[digest(1)], thread, forwarded: None };
     message.write(&bob, UnixTime::from_seconds(START), &mut datagram);
     let peer = CLIENT.parse().unwrap();
     node.broken = true;
@@ -121,4 +121,19 @@ fn a_repeated_or_failed_request_is_not_forwarded() {
     let check = format!("Op: check\nOp-Digest: {}\nThread: 2000\nPV: 2.1\n\n", digest(1));
     node.serve(peer, check.as_bytes(), now(at(0)));
     assert_eq!(totals(&node).waiting, 1);
+}
+
+/// Its list of servers names itself, by whatever name: each report counted twice.
+#[test]
+fn what_comes_back_to_its_server_is_not_counted() {
+    for signed in [true, false] {
+        let mut node = Node::new(1, vec![remote(1, signed)]);
+        node.server = node.server.with_origin(Some(node.forwarder.origin()));
+        let mut network = Network::new(vec![node]);
+        (0..25).for_each(|number| network.report(number));
+        network.run_seconds(100);
+        let node = &network.nodes[0];
+        assert_eq!((node.total(), totals(node).refused), (25, 25));
+        assert!(matches!(&node.events[..], [Event::Refused { code: 400, .. }]), "{:?}", node.events);
+    }
 }

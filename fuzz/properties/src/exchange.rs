@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use arbitrary::{Arbitrary, Unstructured};
 use pyzord_core::client::{Credentials, Message, Reply, Thread};
 use pyzord_core::{
+    Origin,
     ANONYMOUS, AccessOrder, BadSignature, Batch, Digest, MAX_REQUEST, MemoryStore, Now, Operation, Policy, Refusal,
     Request, Server, Store, StoreAnswer, StoreError, Tick, UnixTime, lines,
 };
@@ -17,7 +18,7 @@ struct Input<'a> {
     operation: u8,
     digests: Vec<[u8; 20]>,
     thread: u64,
-    forwarded: bool,
+    forwarded: Option<u64>,
     user: &'a str,
     key: &'a str,
     /// Microseconds since 1970, of the client.
@@ -37,7 +38,7 @@ pub fn exchange(data: &[u8]) {
     let digests: Vec<Digest> = input.digests.iter().copied().map(Digest::new).collect();
     let operation = Operation::ALL.into_iter().cycle().nth(usize::from(input.operation % 6)).expect("a cycle");
     let thread = Thread::from_random(input.thread);
-    let message = Message { operation, digests: &digests, thread, forwarded: input.forwarded };
+    let message = Message { operation, digests: &digests, thread, forwarded: input.forwarded.map(Origin::from_random) };
     let (user, key) = (word(input.user, "anonymous"), word(input.key, "0"));
     let credentials = Credentials::new(user.as_bytes(), key.as_bytes());
     let time = UnixTime::from_micros(input.time);
@@ -59,7 +60,7 @@ pub fn exchange(data: &[u8]) {
     let number = if operation == Operation::Pong { 9_223_372_036_854_775_807 } else { 0 };
     assert_eq!(reply.counts, (expected.is_ok() && counts).then_some((number, 0)));
     let listed = operation == Operation::Whitelist;
-    let told = expected.is_ok() && !input.forwarded && (listed || operation == Operation::Report);
+    let told = expected.is_ok() && input.forwarded.is_none() && (listed || operation == Operation::Report);
     let digests = digests.iter().map(|digest| (*digest, listed));
     assert_eq!(counted, digests.take(if told { usize::MAX } else { 0 }).collect::<Vec<_>>());
 

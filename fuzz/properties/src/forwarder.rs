@@ -239,7 +239,7 @@ impl Driver {
         if digests.is_empty() {
             return book.pings(self.tick, self.timeout);
         }
-        assert!(request.forwarded && digests.len() <= 10);
+        assert!(request.forwarded.is_some() && digests.len() <= 10);
         book.sends(digests, sent, datagram, self.tick);
     }
 

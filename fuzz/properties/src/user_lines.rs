@@ -2,15 +2,19 @@
 
 /// The lines with content and their numbers: neither blank nor comments, without a byte order mark.
 pub(crate) fn content(text: &[u8]) -> Vec<(usize, &[u8])> {
-    if matches!(text, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
+    if is_utf16(text) {
         return Vec::new();
     }
     lines(text).into_iter().filter(|(_, line)| !matches!(first_visible(line), None | Some(b'#'))).collect()
 }
 
+pub(crate) fn is_utf16(text: &[u8]) -> bool {
+    matches!(text, [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
+}
+
 /// Whether a line has a byte order mark, which has a warning.
 pub(crate) fn marked(text: &[u8]) -> bool {
-    matches!(text, [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
+    is_utf16(text)
         || text.split(|byte| matches!(byte, b'\n' | b'\r')).any(|line| line.starts_with(b"\xef\xbb\xbf"))
 }
 

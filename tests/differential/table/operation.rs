@@ -39,7 +39,7 @@ pub(super) const DAEMON: Section = Section {
             id: "signals",
             matter: "signals",
             python: "TERM stops, USR1 reloads; HUP kills",
-            pyzord: "TERM and INT stop, USR1 and HUP reload and reopen the log files",
+            pyzord: "TERM and INT stop, USR1 and HUP reload rules, limits and the log level, and reopen the log files",
             why: "log files can be rotated",
         },
         Row {
@@ -123,7 +123,7 @@ pub(super) const DAEMON: Section = Section {
             id: "new-settings",
             matter: "new",
             python: "",
-            pyzord: "`Runtime`, `Workers`, `AccessOrder`, `StatusAddress`, `StatusHosts`, `User`, `Group`, \
+            pyzord: "`Runtime`, `Workers`, `AccessOrder`, `LogLevel`, `StatusAddress`, `StatusHosts`, `User`, `Group`, \
                 `--check-config` with `--all`, `--create-table`; messages to systemd, and a socket from it; \
                 `pyzorctl`, and beside a gdbm file the socket for it",
             why: "operators need them",
@@ -168,8 +168,8 @@ pub(super) const FORWARDING: Section = Section {
             id: "forwarding-5",
             matter: "loops",
             python: "servers that forward to each other never stop",
-            pyzord: "forwarded requests have the header `Forwarded: 1` and are not forwarded again; \
-                nothing is sent to the host that it came from",
+            pyzord: "forwarded requests have the header `Forwarded` and are not forwarded again; \
+                nothing is sent to the host that it came from; a server counts nothing that it has forwarded itself",
             why: "one report must not count for ever",
         },
         Row {
