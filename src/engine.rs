@@ -25,6 +25,10 @@ pub(crate) struct EngineStores {
 /// Why a database cannot be used. No message holds a password.
 #[derive(Debug, Error)]
 pub(crate) enum EngineError {
+    /// The gdbm file is the address of a database server.
+    #[cfg(feature = "gdbm")]
+    #[error("DigestDB: {0}")]
+    Location(#[source] registry::RegistryError),
     /// The gdbm file cannot be opened.
     #[cfg(feature = "gdbm")]
     #[error("{0}")]
@@ -82,6 +86,7 @@ pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
         "gdbm" => {
+            registry::check("gdbm", &settings.dsn).map_err(EngineError::Location)?;
             let store = pyzord_engines::Gdbm::open(&settings.database).map_err(EngineError::Gdbm)?;
             Ok(local(&store, settings.workers))
         }
@@ -107,7 +112,10 @@ pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
 pub(crate) fn check(settings: &Settings) -> Result<DatabaseReport, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
-        "gdbm" => check_gdbm(&settings.database),
+        "gdbm" => {
+            registry::check("gdbm", &settings.dsn).map_err(EngineError::Location)?;
+            check_gdbm(&settings.database)
+        }
         #[cfg(feature = "mysql")]
         "mysql" => {
             use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
