@@ -7,6 +7,7 @@
 mod bulk;
 mod check;
 mod cli;
+mod command_line;
 mod control;
 mod csv;
 mod detach;
@@ -34,7 +35,7 @@ mod unsent;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use nix::sys::stat::{Mode, umask};
 
 use crate::start::StartError;
@@ -60,7 +61,7 @@ pub fn setting_names() -> impl Iterator<Item = &'static str> {
 pub fn run() -> ExitCode {
     restrict_file_mode();
     let _flush = logs::FlushOnDrop;
-    let options = cli::CommandLine::parse();
+    let options = command_line::parse::<cli::CommandLine>();
     let result = if options.create_table {
         check::create_table(&options)
     } else if options.check_config {

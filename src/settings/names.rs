@@ -82,9 +82,13 @@ impl Setting {
     /// Returns whether this value of the setting may hold a password or a key.
     pub(super) fn is_secret(self, value: &str) -> bool {
         match self {
-            Self::DigestDB => [",", "@", "://", "pass"].iter().any(|part| value.contains(part)),
+            // The separators of a DSN can be any: only what has none is shown.
+            Self::DigestDB => {
+                !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte))
+            }
             Self::SentryDSN | Self::UsageSentryDSN => !value.is_empty(),
-            _ => false,
+            // A DSN in the wrong place.
+            _ => value.contains("://") && value.contains('@'),
         }
     }
 }

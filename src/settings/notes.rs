@@ -26,15 +26,21 @@ impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "configuration file {}, line {}: ", self.file.display(), self.line)?;
         match &self.cause {
-            WarningCause::Unknown { name, nearest: None } => write!(f, "there is no setting {name}"),
+            WarningCause::Unknown { name, nearest: None } => write!(f, "there is no setting {}", shown(name)),
             WarningCause::Unknown { name, nearest: Some(nearest) } => {
-                write!(f, "there is no setting {name}; did you mean {nearest}?")
+                write!(f, "there is no setting {}; did you mean {nearest}?", shown(name))
             }
             WarningCause::Repeated { setting, earlier } => {
                 write!(f, "{setting} is also on line {earlier}; this line counts")
             }
         }
     }
+}
+
+/// Returns the first word of a name: after it, a part of a DSN may follow whose `=` is missing or misplaced.
+fn shown(name: &str) -> &str {
+    let end = name.find(|letter: char| !letter.is_alphanumeric() && !"_-.".contains(letter));
+    name.split_at(end.unwrap_or(name.len())).0
 }
 
 /// A setting of Python's server that has another effect here, or none.
