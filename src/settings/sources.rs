@@ -43,7 +43,13 @@ impl Sources {
         };
         let mut sources = Self::of_file(file, &String::from_utf8_lossy(&bytes))?;
         for (setting, option, value) in options {
-            sources.given.insert(setting, (value.to_owned(), Source::Option(option)));
+            // An option that may be repeated adds to a list.
+            if let Some((text, Source::Option(_))) = sources.given.get_mut(&setting) {
+                text.push(',');
+                text.push_str(value);
+            } else {
+                sources.given.insert(setting, (value.to_owned(), Source::Option(option)));
+            }
         }
         Ok(sources)
     }
@@ -117,13 +123,21 @@ impl Sources {
     ) -> Result<T, SettingsError> {
         let (value, source) = self.value(setting);
         parse(value.trim()).ok_or_else(|| {
-            let origin = match source {
-                Source::Default => Origin::Default(setting),
-                Source::File { line } => Origin::File { file: self.file.clone(), line, setting },
-                Source::Option(option) => Origin::Option(option),
-            };
-            SettingsError::Value { origin, value: value.to_owned(), expected }
+            let value = Some(value).filter(|value| !setting.is_secret(value));
+            SettingsError::Value {
+                origin: self.origin(setting, source),
+                value: value.map(str::to_owned),
+                expected,
+            }
         })
+    }
+
+    fn origin(&self, setting: Setting, source: Source) -> Origin {
+        match source {
+            Source::Default => Origin::Default(setting),
+            Source::File { line } => Origin::File { file: self.file.clone(), line, setting },
+            Source::Option(option) => Origin::Option(option),
+        }
     }
 
     /// Returns a boolean as Python reads it: "True" in any case is true, anything else is false.

@@ -12,7 +12,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 
-use pyzord_runtime::Sockets;
+use pyzord_runtime::{Covered, Sockets};
 
 use crate::cli::CommandLine;
 use crate::control::ControlServer;
@@ -36,7 +36,7 @@ const ENOUGH_BUFFER: usize = 1 << 20;
 
 /// Serves until a signal stops the server.
 pub(crate) fn run(options: &CommandLine) -> Result<(), StartError> {
-    let passed = systemd::passed_socket();
+    let passed = systemd::passed_sockets();
     if options.detach.is_some() {
         detach::leave_terminal()?;
     }
@@ -82,14 +82,15 @@ struct BoundSockets {
     passed: bool,
 }
 
-fn bind(settings: &Settings, passed: Option<UdpSocket>) -> Result<BoundSockets, StartError> {
-    Ok(match passed {
-        Some(socket) => {
-            let adopted = Sockets::adopt(socket).map_err(systemd::SystemdError::PassedSocket)?;
-            BoundSockets { sockets: adopted, passed: true }
+fn bind(settings: &Settings, passed: Vec<UdpSocket>) -> Result<BoundSockets, StartError> {
+    let mut passed = passed.into_iter();
+    Ok(match passed.next() {
+        Some(first) => {
+            let adopted = Sockets::adopt_all(first, passed.collect());
+            BoundSockets { sockets: adopted.map_err(systemd::SystemdError::PassedSocket)?, passed: true }
         }
         None => {
-            let sockets = Sockets::bind(&settings.address, settings.port, settings.workers)?;
+            let sockets = Sockets::bind_all(&settings.addresses, settings.port, settings.workers)?;
             BoundSockets { sockets, passed: false }
         }
     })
@@ -130,7 +131,7 @@ fn start(
     // The socket before the database: a second server that is started by mistake reports that the port is in use.
     let BoundSockets { sockets, passed } = bound?;
     if passed {
-        log::info!("Serving on the socket that the service manager passed, not on ListenAddress and Port.");
+        log::info!("Serving on the sockets that the service manager passed, not on ListenAddress and Port.");
     }
     let bind = |address| StatusServer::bind(address, &settings.status_hosts);
     let status = settings.status.as_deref().map(bind).transpose()?;
@@ -141,7 +142,7 @@ fn start(
     let control = engine.lend.take().and_then(|lend| ControlServer::bind(&settings.database, lend));
     let forwarding = forward::start(targets)?;
     let unsent = home.resolve(unsent::NAME);
-    let listening = announce(settings, &sockets)?;
+    let listening = announce(settings, &sockets);
     let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     let page = status.map(|status| (status, sources.rows().collect()));
@@ -155,10 +156,13 @@ fn start(
 }
 
 /// Logs that everything is open and where requests go; returns the latter for the service manager.
-fn announce(settings: &Settings, sockets: &Sockets) -> Result<String, StartError> {
-    let (address, buffer) = (sockets.address().map_err(StartError::Socket)?, sockets.receive_buffer());
+fn announce(settings: &Settings, sockets: &Sockets) -> String {
+    let (addresses, buffer) = (addresses(sockets), sockets.receive_buffer());
+    for Covered { address, by } in sockets.covered() {
+        log::info!("ListenAddress: {address} is served as a part of {by}.");
+    }
     log::info!(
-        "Listening on {address} with the {} engine, the {} runtime and {} workers; receive buffer {} KiB.",
+        "Listening on {addresses} with the {} engine, the {} runtime and {} workers; receive buffer {} KiB.",
         settings.engine,
         settings.runtime,
         settings.workers,
@@ -167,5 +171,10 @@ fn announce(settings: &Settings, sockets: &Sockets) -> Result<String, StartError
     if buffer < ENOUGH_BUFFER {
         log::warn!("the receive buffer loses bursts: raise the system's limit (Linux: net.core.rmem_max)");
     }
-    Ok(format!("Listening on {address}"))
+    format!("Listening on {addresses}")
+}
+
+/// Returns the addresses that requests are received on, for the operator.
+fn addresses(sockets: &Sockets) -> String {
+    sockets.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
 }

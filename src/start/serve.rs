@@ -131,10 +131,7 @@ impl Observers {
         probe: Box<dyn Store>,
         readiness: &Readiness,
     ) -> Result<Self, StartError> {
-        let page = match page {
-            Some((status, rows)) => Some((status, facts(settings, sockets, counters, rows, logs)?)),
-            None => None,
-        };
+        let page = page.map(|(status, rows)| (status, facts(settings, sockets, counters, rows, logs)));
         let monitor = if page.is_some() || readiness.manager.is_present() {
             Some(watch_health(settings, counters, probe, readiness)?)
         } else {
@@ -244,15 +241,15 @@ fn facts(
     counters: &Counters,
     rows: Vec<SettingRow>,
     logs: &'static Logs,
-) -> Result<Facts, StartError> {
+) -> Facts {
     let now = counters.clock().now();
-    Ok(Facts {
+    Facts {
         version: env!("CARGO_PKG_VERSION"),
         engine: settings.engine.clone(),
         runtime: settings.runtime.to_string(),
-        listen: sockets.address().map_err(StartError::Socket)?.to_string(),
+        listen: super::addresses(sockets),
         started: now.wall.before(now.tick.since(Tick::default())),
         settings: rows,
         logs,
-    })
+    }
 }
