@@ -44,9 +44,9 @@ pub(crate) struct CommandLine {
 /// Options that override a setting of the configuration file; both are checked in one place.
 #[derive(clap::Args)]
 struct SettingOptions {
-    /// Listen on this address or host name; :: serves IPv6 and IPv4 [default: 0.0.0.0]
+    /// Listen on this address or host name; may be repeated; :: serves IPv6 and IPv4 [default: 0.0.0.0]
     #[arg(short, long, value_name = "ADDRESS")]
-    address: Option<String>,
+    address: Vec<String>,
     /// Listen on this UDP port [default: 24441]
     #[arg(short, long)]
     port: Option<String>,
@@ -238,8 +238,8 @@ impl CommandLine {
             gevent,
             forward_client_homedir,
         } = &self.settings;
-        [
-            (Setting::ListenAddress, "--address", address),
+        let addresses = address.iter().map(|address| (Setting::ListenAddress, "--address", address.as_str()));
+        let others = [
             (Setting::Port, "--port", port),
             (Setting::Engine, "--database-engine", database_engine),
             (Setting::DigestDB, "--dsn", dsn),
@@ -269,7 +269,8 @@ impl CommandLine {
         ]
         .into_iter()
         .chain(self.limits.settings())
-        .filter_map(|(name, option, value)| Some((name, option, value.as_deref()?)))
+        .filter_map(|(name, option, value)| Some((name, option, value.as_deref()?)));
+        addresses.chain(others)
     }
 }
 

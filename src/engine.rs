@@ -29,6 +29,10 @@ pub(crate) struct EngineStores {
 /// Why a database cannot be used. No message holds a password.
 #[derive(Debug, Error)]
 pub(crate) enum EngineError {
+    /// The gdbm file is the address of a database server.
+    #[cfg(feature = "gdbm")]
+    #[error("{0}")]
+    Location(#[source] registry::RegistryError),
     /// The gdbm file cannot be opened.
     #[cfg(feature = "gdbm")]
     #[error("{0}")]
@@ -57,6 +61,8 @@ impl EngineError {
     /// Returns the setting whose value is the cause.
     pub(crate) fn setting(&self) -> Option<Setting> {
         match self {
+            #[cfg(feature = "gdbm")]
+            Self::Location(_) => Some(Setting::DigestDB),
             #[cfg(feature = "redis")]
             Self::RedisDsn(_) => Some(Setting::DigestDB),
             #[cfg(feature = "mysql")]
@@ -104,6 +110,7 @@ pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
         "gdbm" => {
+            registry::check("gdbm", &settings.dsn).map_err(EngineError::Location)?;
             let store = pyzord_engines::Gdbm::open(&settings.database).map_err(EngineError::Gdbm)?;
             Ok(local(&store, settings.workers))
         }
@@ -129,7 +136,10 @@ pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
 pub(crate) fn check(settings: &Settings, home: &Path) -> Result<DatabaseReport, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
-        "gdbm" => check_gdbm(&settings.database, home),
+        "gdbm" => {
+            registry::check("gdbm", &settings.dsn).map_err(EngineError::Location)?;
+            check_gdbm(&settings.database, home)
+        }
         #[cfg(feature = "mysql")]
         "mysql" => {
             use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};

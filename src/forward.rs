@@ -119,7 +119,8 @@ impl Targets {
 
 /// Returns the addresses that the settings name for requests; none if a name has no address.
 pub(crate) fn listen_addresses(settings: &Settings) -> Vec<SocketAddr> {
-    (&*settings.address, settings.port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
+    let addresses = settings.addresses.iter();
+    addresses.filter_map(|address| (&**address, settings.port).to_socket_addrs().ok()).flatten().collect()
 }
 
 /// Starts to forward. Call it after the signals are blocked: the thread inherits the mask.

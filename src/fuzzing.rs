@@ -48,7 +48,7 @@ pub struct Message(pub String);
 #[derive(Debug)]
 pub struct SettingValues {
     /// `ListenAddress`.
-    pub address: String,
+    pub addresses: Vec<String>,
     /// `Port`.
     pub port: u16,
     /// `Engine`, in lower case.
@@ -119,7 +119,7 @@ fn message(error: impl Display) -> Message {
 impl From<Settings> for SettingValues {
     fn from(settings: Settings) -> Self {
         Self {
-            address: settings.address,
+            addresses: settings.addresses,
             port: settings.port,
             engine: settings.engine,
             dsn: settings.dsn,

@@ -7,6 +7,7 @@
 mod bulk;
 mod check;
 mod cli;
+mod command_line;
 mod control;
 mod csv;
 mod detach;
@@ -36,7 +37,7 @@ mod write_access;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use nix::sys::stat::{Mode, umask};
 
 use crate::start::StartError;
@@ -62,7 +63,7 @@ pub fn setting_names() -> impl Iterator<Item = &'static str> {
 pub fn run() -> ExitCode {
     restrict_file_mode();
     let _flush = logs::FlushOnDrop;
-    let options = cli::CommandLine::parse();
+    let options = command_line::parse::<cli::CommandLine>();
     let result = if options.create_table {
         check::create_table(&options)
     } else if options.check_config {

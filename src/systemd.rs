@@ -38,11 +38,8 @@ pub(crate) enum SystemdError {
         #[source]
         cause: io::Error,
     },
-    /// The unit passes more sockets than the server uses.
-    #[error("LISTEN_FDS: {0} sockets were passed; this server takes one UDP socket")]
-    TooManySockets(usize),
-    /// The socket that the unit passes cannot be used.
-    #[error("LISTEN_FDS: {0}")]
+    /// A socket that the unit passes cannot be used.
+    #[error("LISTEN_FDS: {0}; this server takes UDP sockets on one port")]
     PassedSocket(#[source] io::Error),
 }
 
@@ -146,14 +143,13 @@ pub(crate) fn passed_count() -> i32 {
     number("LISTEN_FDS").filter(|_| ours).and_then(|count| i32::try_from(count).ok()).unwrap_or(0)
 }
 
-/// Returns the socket that the manager has bound for this process, if any. Call it before any thread exists: it removes
-/// the variables from the environment.
-pub(crate) fn passed_socket() -> Result<Option<UdpSocket>, SystemdError> {
+/// Returns the sockets that the manager has bound for this process. Call it before any thread exists: it removes the
+/// variables from the environment.
+pub(crate) fn passed_sockets() -> Result<Vec<UdpSocket>, SystemdError> {
     let mut passed = ListenFd::from_env();
-    if passed.len() > 1 {
-        return Err(SystemdError::TooManySockets(passed.len()));
-    }
-    passed.take_udp_socket(0).map_err(SystemdError::PassedSocket)
+    let count = passed.len();
+    let take = |index| passed.take_udp_socket(index).map_err(SystemdError::PassedSocket).transpose();
+    (0..count).filter_map(take).collect()
 }
 
 /// Returns whether standard error is the journal, which adds the time and the process by itself.

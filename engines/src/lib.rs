@@ -28,6 +28,8 @@
 //! ```
 
 mod access;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+mod address;
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 mod bug;
 mod change;
@@ -47,6 +49,8 @@ mod merge;
 pub mod mysql;
 #[cfg(any(feature = "redis", feature = "mysql"))]
 mod outcome;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+mod percent;
 mod record_store;
 #[cfg(feature = "redis")]
 pub mod redis;

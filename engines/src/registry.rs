@@ -24,6 +24,12 @@ pub enum RegistryError {
     /// This build has no engine of that name.
     #[error(transparent)]
     UnknownEngine(#[from] UnknownEngine),
+    /// The location of a gdbm file is the address of a database server.
+    #[cfg(feature = "gdbm")]
+    #[error(
+        "it is the address of a database server, and the engine is gdbm, which takes a file: name the engine"
+    )]
+    NotAFile,
     /// The gdbm file cannot be opened.
     #[cfg(feature = "gdbm")]
     #[error(transparent)]
@@ -40,7 +46,7 @@ pub enum RegistryError {
 
 /// The name of an engine that this build does not have. Its message lists those that it has.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("this build has no engine `{}`; it has: {}", name.escape_default(), NAMES.join(", "))]
+#[error("this build has no engine {}; it has: {}", quoted(name), NAMES.join(", "))]
 pub struct UnknownEngine {
     name: String,
 }
@@ -51,6 +57,12 @@ impl UnknownEngine {
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned() }
     }
+}
+
+/// Returns a name between quotes. What is no name may be a misplaced DSN, with a password.
+fn quoted(name: &str) -> String {
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_+.".contains(&byte));
+    if is_name { format!("`{name}`") } else { "of this name (not shown: it may be a DSN)".to_owned() }
 }
 
 /// Opens a database to read or write whole records. `cleanup` matters to engines whose records expire by
@@ -73,6 +85,7 @@ pub fn open_store(
     access: Access,
     cleanup: Option<CleanupAge>,
 ) -> Result<Box<dyn RecordStore>, RegistryError> {
+    check(engine, dsn)?;
     match engine {
         #[cfg(feature = "gdbm")]
         "gdbm" => Ok(Box::new(crate::gdbm::Gdbm::open_with(dsn.as_ref(), access)?)),
@@ -95,12 +108,10 @@ pub fn open_store(
 ///
 /// # Errors
 /// If one of them is not so.
-#[cfg_attr(
-    not(any(feature = "redis", feature = "mysql")),
-    expect(unused_variables, reason = "any path is a DSN of gdbm")
-)]
 pub fn check(engine: &str, dsn: &str) -> Result<(), RegistryError> {
     match engine {
+        #[cfg(feature = "gdbm")]
+        "gdbm" if is_server_address(dsn) => Err(RegistryError::NotAFile),
         #[cfg(feature = "gdbm")]
         "gdbm" => Ok(()),
         #[cfg(feature = "redis")]
@@ -108,5 +119,60 @@ pub fn check(engine: &str, dsn: &str) -> Result<(), RegistryError> {
         #[cfg(feature = "mysql")]
         "mysql" => Ok(crate::mysql::Dsn::parse(dsn).map(drop)?),
         other => Err(UnknownEngine::new(other).into()),
+    }
+}
+
+/// Returns whether the location of a gdbm file is the address of a database server instead, whose password would become a
+/// part of the file's name.
+#[cfg(feature = "gdbm")]
+fn is_server_address(text: &str) -> bool {
+    let has = |separators: &[char], most: usize| {
+        separators.iter().any(|separator| text.split(*separator).count() > most)
+    };
+    text.contains("://")
+        || has(&[',', ';'], 2)
+        || !text.starts_with(['/', '.', '~']) && (has(&[':', '@'], 1) || has(&[' ', '\t', '|'], 3))
+}
+
+#[cfg(all(test, feature = "gdbm"))]
+mod tests {
+    use super::*;
+
+    /// An operator forgets `Engine`: the password was in the name of the file, which logs show.
+    #[test]
+    fn the_address_of_a_server_is_no_gdbm_file() {
+        for dsn in [
+            "127.0.0.1,6379,secret,0",
+            "127.0.0.1;6379;secret",
+            "127.0.0.1:6379",
+            "127.0.0.1 6379 secret 0",
+            "127.0.0.1\t6379\tsecret\t0",
+            "localhost,user,secret,pyzor,digests",
+            "/run/redis.sock,,secret,0",
+            ":secret@127.0.0.1",
+            "redis://:secret@127.0.0.1/0",
+            "other:secret",
+        ] {
+            for error in [check("gdbm", dsn).err(), open_store("gdbm", dsn, Access::Read, None).err()] {
+                let error = error.unwrap();
+                assert!(
+                    matches!(error, RegistryError::NotAFile) && !error.to_string().contains("secret"),
+                    "{dsn}"
+                );
+            }
+        }
+        for file in
+            ["pyzord.db", "/srv/a,b/py zord.db", "/srv/a:b c d/x@y", "my spam data.db", "./a:b", "a,b"]
+        {
+            assert!(check("gdbm", file).is_ok(), "{file}");
+        }
+    }
+
+    #[test]
+    fn an_engine_that_is_a_dsn_is_not_shown() {
+        assert!(UnknownEngine::new("dbm.old").to_string().contains("`dbm.old`"));
+        for name in ["redis://:secret@h", "127.0.0.1,1,secret", "redis secret", "redis\nsecret"] {
+            assert!(!UnknownEngine::new(name).to_string().contains("secret"), "{name}");
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! What the threads of a running server share.
 
 use std::fmt;
-use std::net::UdpSocket;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +24,7 @@ use crate::stand_in::StandIn;
 use crate::stop::Stop;
 use crate::upkeep::Upkeep;
 use crate::worker::{Backend, Worker};
+use crate::worker_sockets::{Place, Senders};
 
 /// The most calls that a worker puts to a local store at once: one for each request of a full batch.
 const WORKER_SLICE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
@@ -98,12 +98,11 @@ impl<'a> WorkerContext<'a> {
         let (backends, pool_stores) = match stores {
             Stores::Local { workers, large } => {
                 let backends = workers.into_iter().zip(sockets);
-                let local =
-                    |(store, socket)| Backend::local(socket, store, &self.pool, self.liveness().add());
+                let local = |(store, place)| Backend::local(place, store, &self.pool, self.liveness().add());
                 (backends.map(local).collect(), vec![large])
             }
             Stores::Remote { workers, stores } => {
-                let remote = |socket| Backend::remote(socket, &self.pool, self.liveness().add());
+                let remote = |place| Backend::remote(place, &self.pool, self.liveness().add());
                 (sockets.take(workers).map(remote).collect(), stores)
             }
         };
@@ -130,22 +129,22 @@ impl<'a> WorkerContext<'a> {
 
     /// Returns a worker, which stays in the thread that calls this.
     pub(crate) fn worker<'c, S: Store>(&'c self, backend: Backend<'c, S>) -> Worker<'c, S> {
-        Worker::new(self.responder(backend.socket(), WORKER_SLICE), backend, &self.stop)
+        Worker::new(self.responder(backend.senders(), WORKER_SLICE), backend, &self.stop)
     }
 
-    /// Returns a worker for a socket whose own workers are stuck.
-    pub(crate) fn substitute<'c, S: Store>(&'c self, socket: &'c UdpSocket) -> Worker<'c, S> {
-        let backend = Backend::standing_in(socket, &self.pool, self.is_remote);
-        Worker::new(self.responder(socket, WORKER_SLICE), backend, &self.stop)
+    /// Returns a worker for sockets whose own workers are stuck.
+    pub(crate) fn substitute<'c, S: Store>(&'c self, place: &Place<'c>) -> Worker<'c, S> {
+        let backend = Backend::standing_in(place.clone(), &self.pool, self.is_remote);
+        self.worker(backend)
     }
 
     /// Returns the thread that watches the workers. Call it after [`parts`](Self::parts).
     pub(crate) fn stand_in<S: Store>(&self) -> StandIn<'_, S> {
-        StandIn::new(self, self.responder(self.sockets.first(), WORKER_SLICE))
+        StandIn::new(self, self.responder(self.sockets.senders(), WORKER_SLICE))
     }
 
     /// Returns the workers and their sockets.
-    pub(crate) fn workers(&self) -> impl Iterator<Item = (Arc<WatchedWorker>, &UdpSocket)> {
+    pub(crate) fn workers(&self) -> impl Iterator<Item = (Arc<WatchedWorker>, Place<'_>)> {
         self.liveness().workers().into_iter().zip(self.sockets.for_workers())
     }
 
@@ -159,7 +158,7 @@ impl<'a> WorkerContext<'a> {
 
     /// Answers what waits in the pool. It blocks until [`close_pool`](Self::close_pool).
     pub(crate) fn serve_pool(&self, store: impl Store) {
-        self.pool.run(store, self.responder(self.sockets.first(), self.pool_slice), &self.stop);
+        self.pool.run(store, self.responder(self.sockets.senders(), self.pool_slice), &self.stop);
     }
 
     /// Executes what waits in the pool, in a test without threads.
@@ -171,7 +170,7 @@ impl<'a> WorkerContext<'a> {
     /// Returns what a thread of the pool executes requests with.
     #[cfg(test)]
     pub(crate) fn executor<'c, S: Store>(&'c self, store: S) -> Executor<'c, S> {
-        Executor::new(store, self.responder(self.sockets.first(), self.pool_slice), &self.stop)
+        Executor::new(store, self.responder(self.sockets.senders(), self.pool_slice), &self.stop)
     }
 
     /// Lets the workers end: each answers what is in its receive buffer first.
@@ -205,9 +204,9 @@ impl<'a> WorkerContext<'a> {
         self.end_upkeep.store(true, Ordering::Release);
     }
 
-    fn responder<'c>(&'c self, socket: &'c UdpSocket, slice: NonZeroUsize) -> Responder<'c> {
+    fn responder<'c>(&'c self, senders: Senders<'c>, slice: NonZeroUsize) -> Responder<'c> {
         Responder {
-            socket,
+            senders,
             server: self.server.snapshot(),
             current: &self.server,
             counters: self.counters,

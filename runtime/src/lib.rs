@@ -19,6 +19,7 @@ mod guard;
 mod heartbeat;
 #[cfg(test)]
 mod last_requests;
+mod listener;
 mod liveness;
 mod maintenance;
 mod metrics;
@@ -36,6 +37,7 @@ mod supervisor;
 mod upkeep;
 mod wake;
 mod worker;
+mod worker_sockets;
 
 pub use clock::Clock;
 pub use counters::{Counters, Counts};
@@ -49,5 +51,5 @@ pub use outcomes::FailingCalls;
 pub use queue::{Next, Queue};
 pub use serve::serve;
 pub use service::{Command, NewRules, Service, Stores};
-pub use socket::{BindError, Sockets};
+pub use socket::{BindError, Covered, Sockets};
 pub use supervisor::{StatusChange, Supervisor};

@@ -1,7 +1,6 @@
 //! What a thread does with a batch: it has the calls executed, sends the replies and logs the requests.
 
 use std::fmt;
-use std::net::UdpSocket;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,13 +13,14 @@ use crate::datagrams::{Outbox, Path};
 use crate::guard::SharedServer;
 use crate::metrics::Shard;
 use crate::reloadable::Reloadable;
+use crate::worker_sockets::Senders;
 
 /// Called for each answered batch, after its replies were sent.
 pub(crate) type OnAnswered<'a> = &'a (dyn Fn(&Answered<Path>) + Sync);
 
 /// What a thread needs to judge and answer requests. Each thread has its own.
 pub(crate) struct Responder<'a> {
-    pub(crate) socket: &'a UdpSocket,
+    pub(crate) senders: Senders<'a>,
     pub(crate) server: Arc<SharedServer>,
     /// Where a reload puts another one.
     pub(crate) current: &'a Reloadable<SharedServer>,
@@ -101,8 +101,8 @@ impl Responder<'_> {
 
     /// Sends the replies, then logs the requests.
     pub(crate) fn send(&mut self, answered: &Answered<Path>) {
-        let replies = answered.replies().map(|(path, reply)| (*path, reply));
-        self.counters.sent(self.outbox.send(self.socket, replies));
+        let replies = || answered.replies().map(|(path, reply)| (*path, reply));
+        self.senders.send(&mut self.outbox, replies, |sent| self.counters.sent(sent));
         if let Some(shard) = self.shard {
             shard.answered(answered, self.clock.tick());
         }
@@ -146,6 +146,6 @@ impl Responder<'_> {
 
 impl fmt::Debug for Responder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Responder").field("socket", self.socket).finish_non_exhaustive()
+        f.debug_struct("Responder").field("senders", &self.senders).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! The threads of a server.
 //!
 //! - **Workers**, each with a socket of its own on Linux (`SO_REUSEPORT`): the kernel gives each sender's datagrams to one
-//!   of them. Spare sockets on the same port send only, for replies that find a worker's send buffer full. With gdbm the
+//!   of them. With several addresses, each worker has a socket for each of them. Spare sockets on the same port send only, for replies that find a worker's send buffer full. With gdbm the
 //!   workers share one open file behind one lock, and ask it themselves.
 //! - **A thread for large requests** with gdbm: it executes them a few calls at a time, so that no worker and no small
 //!   request waits for more than these. With a remote store, the threads below do it.
@@ -34,10 +34,8 @@ use crate::socket::Sockets;
 use crate::upkeep::Upkeep;
 use crate::wake::wake;
 use crate::worker::Backend;
+use crate::worker_sockets::IDLE;
 
-/// The longest wait of an idle worker. It then shows that it gets on, and looks at the stop flag in case nothing could
-/// wake it.
-const IDLE: Duration = Duration::from_secs(1);
 /// How often a stop wakes the workers that still wait.
 const WAKE_PERIOD: Duration = Duration::from_millis(5);
 /// The time of a stop, from the command to the end of the last sync.

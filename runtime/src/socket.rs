@@ -3,25 +3,16 @@
 use std::fmt;
 use std::io;
 use std::iter;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{getsockopt, sockopt};
 
-use crate::datagrams::{Lanes, request_local_addresses, request_times};
+use crate::datagrams::Lanes;
+use crate::listener::{Listener, Plan};
+use crate::worker_sockets::{Place, Senders};
 
-/// The largest size that is requested for a receive or send buffer, in bytes: room for a burst of some 10,000 requests.
-const LARGEST_BUFFER: usize = 8 << 20;
-/// The smallest one. Linux doubles it, and a burst comes to many sockets if there are many.
-const SMALLEST_BUFFER: usize = 512 << 10;
-/// The number of spare sockets for replies.
-const LANES: usize = 8;
-/// A port that needs a privilege, and whose protocol (tcpmux) is not one of UDP.
-const SILENT_PORT: u16 = 1;
-/// What the buffers of all sockets share: the system's memory is not to grow with the number of workers.
-const ALL_BUFFERS: usize = 32 << 20;
+/// How often a free port is looked for that all addresses have.
+const PORTS: usize = 16;
 
 /// The server cannot listen on an address.
 #[derive(Debug)]
@@ -48,16 +39,28 @@ impl std::error::Error for BindError {
     }
 }
 
-/// The sockets that receive requests: one for each worker, all on the same port, or one for all workers.
+/// The sockets that receive requests: at each address one for each worker, all on the same port, or one for all workers.
 ///
 /// With one for each worker, the system gives all datagrams of a sender's port to the same socket. Two workers on one
 /// socket spend more CPU on a datagram, and receive smaller batches.
+///
+/// Every worker serves every address. With one address, it waits in the receive; with several, in a poll before.
 #[derive(Debug)]
 pub struct Sockets {
-    first: UdpSocket,
-    others: Vec<UdpSocket>,
+    first: Listener,
+    others: Vec<Listener>,
     lanes: Lanes,
     receive_buffer: usize,
+    covered: Vec<Covered>,
+}
+
+/// An address that is not listened on, as another one that is given comprises it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Covered {
+    /// The address or host name.
+    pub address: String,
+    /// The address that comprises it.
+    pub by: IpAddr,
 }
 
 impl Sockets {
@@ -68,7 +71,36 @@ impl Sockets {
     /// When the name has no address, the address does not belong to this machine, or the port is in use. The port of
     /// another process is never shared, so a second server that is started by mistake fails here.
     pub fn bind(address: &str, port: u16, workers: usize) -> Result<Self, BindError> {
-        open(address, port, workers).map_err(|cause| BindError { address: address.to_owned(), port, cause })
+        Self::bind_all(&[address], port, workers)
+    }
+
+    /// Listens on several addresses or host names, as [`bind`](Self::bind) does on one. One that another comprises is left
+    /// out: see [`covered`](Self::covered).
+    ///
+    /// # Errors
+    /// When one of them cannot be listened on, or there is none. Only Linux tells which address a reply has to leave from:
+    /// elsewhere several are refused.
+    pub fn bind_all(addresses: &[impl AsRef<str>], port: u16, workers: usize) -> Result<Self, BindError> {
+        let (wanted, covered) = distinct(addresses, port)?;
+        if let ([_, (name, _), ..], false) = (wanted.as_slice(), cfg!(target_os = "linux")) {
+            let cause = io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this system has one address, 0.0.0.0 or :: for all",
+            );
+            return Err(BindError { address: name.clone(), port, cause });
+        }
+        let mut attempts = 1;
+        loop {
+            match open(&wanted, port, workers) {
+                // Port 0: what is free at the first address is in use at another one.
+                Err(error)
+                    if port == 0 && attempts < PORTS && error.cause.kind() == io::ErrorKind::AddrInUse =>
+                {
+                    attempts += 1;
+                }
+                opened => return opened.map(|sockets| Self { covered, ..sockets }),
+            }
+        }
     }
 
     /// Takes over a bound socket, for all workers, and requests the same receive buffer as [`bind`](Self::bind).
@@ -76,25 +108,54 @@ impl Sockets {
     /// # Errors
     /// When the system refuses an option, or when it is no IP socket.
     pub fn adopt(socket: UdpSocket) -> io::Result<Self> {
-        // A service manager passes it in either mode; workers wait in the receive.
-        socket.set_nonblocking(false)?;
-        request_local_addresses(&socket, socket.local_addr()?)?;
-        request_times(&socket)?;
-        enlarge(&socket, 1);
-        Self::new(socket, Vec::new(), Lanes::default())
+        Self::adopt_all(socket, Vec::new())
     }
 
-    fn new(first: UdpSocket, others: Vec<UdpSocket>, lanes: Lanes) -> io::Result<Self> {
-        let receive_buffer = getsockopt(&first, sockopt::RcvBuf)?;
-        Ok(Self { first, others, lanes, receive_buffer })
+    /// Takes over bound sockets as [`adopt`](Self::adopt) does one. They must be bound to one port.
+    ///
+    /// # Errors
+    /// When the system refuses an option, one of them is no IP socket, or they have several ports.
+    pub fn adopt_all(first: UdpSocket, others: Vec<UdpSocket>) -> io::Result<Self> {
+        let count = others.len() + 1;
+        if count > 1 && !cfg!(target_os = "linux") {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this system has one socket for all addresses",
+            ));
+        }
+        let first = Listener::adopt(first, count)?;
+        let others = others
+            .into_iter()
+            .map(|socket| Listener::adopt(socket, count))
+            .collect::<io::Result<Vec<_>>>()?;
+        if others.iter().any(|other| other.address.port() != first.address.port()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the sockets have different ports"));
+        }
+        Self::new(first, others, Lanes::default())
     }
 
-    /// Returns the address that all of them listen on.
+    fn new(first: Listener, others: Vec<Listener>, lanes: Lanes) -> io::Result<Self> {
+        let receive_buffer = getsockopt(first.first(), sockopt::RcvBuf)?;
+        Ok(Self { first, others, lanes, receive_buffer, covered: Vec::new() })
+    }
+
+    /// Returns the first address that is listened on.
     ///
     /// # Errors
     /// When the system does not tell it.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.first.local_addr()
+        self.first.first().local_addr()
+    }
+
+    /// Iterates over the addresses that are listened on.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners().map(|listener| listener.address)
+    }
+
+    /// Returns the addresses that are not listened on, as others comprise them.
+    #[must_use]
+    pub fn covered(&self) -> &[Covered] {
+        &self.covered
     }
 
     /// Returns the size of the receive buffer of each socket, in bytes. Linux counts its own overhead too.
@@ -105,12 +166,16 @@ impl Sockets {
 
     /// Iterates over the sockets.
     pub fn iter(&self) -> impl Iterator<Item = &UdpSocket> + Clone {
-        iter::once(&self.first).chain(&self.others)
+        self.listeners().flat_map(Listener::sockets)
     }
 
     /// Iterates over the sockets of the workers, without an end: more workers than sockets share them.
-    pub(crate) fn for_workers(&self) -> impl Iterator<Item = &UdpSocket> {
-        self.iter().cycle()
+    pub(crate) fn for_workers(&self) -> impl Iterator<Item = Place<'_>> {
+        (0..).map(|worker| Place {
+            first: self.first.of_worker(worker),
+            others: self.others.iter().map(|listener| listener.of_worker(worker)).collect(),
+            senders: self.senders_of(worker),
+        })
     }
 
     /// Returns the spare sockets for replies.
@@ -118,117 +183,82 @@ impl Sockets {
         self.lanes.clone()
     }
 
-    /// Returns a socket to send from.
-    pub(crate) fn first(&self) -> &UdpSocket {
-        &self.first
+    /// Returns sockets to send from.
+    pub(crate) fn senders(&self) -> Senders<'_> {
+        self.senders_of(0)
+    }
+
+    fn senders_of(&self, worker: usize) -> Senders<'_> {
+        let first_is_v4 = self.first.address.is_ipv4();
+        let other = self.others.iter().find(|listener| listener.address.is_ipv4() != first_is_v4);
+        Senders {
+            first: self.first.of_worker(worker),
+            first_is_v4,
+            other: other.map(|listener| listener.of_worker(worker)),
+        }
+    }
+
+    fn listeners(&self) -> impl Iterator<Item = &Listener> + Clone {
+        iter::once(&self.first).chain(&self.others)
     }
 }
 
-fn open(address: &str, port: u16, workers: usize) -> io::Result<Sockets> {
-    let address = resolve(address, port)?;
-    #[cfg(target_os = "linux")]
-    if let Some(sockets) = open_with_lanes(address, workers)? {
-        return Ok(sockets);
-    }
-    // Without SO_REUSEPORT, so that this fails when another process has the port.
-    let first = create(address, workers)?;
-    bind(first.as_raw_fd(), &SockaddrStorage::from(address))?;
-    let others =
-        if cfg!(target_os = "linux") { share(&first, workers.saturating_sub(1)) } else { Ok(Vec::new()) };
-    // One for all serves, too.
-    Sockets::new(first, others.unwrap_or_default(), Lanes::default())
-}
+/// Names with their addresses.
+type Named = Vec<(String, SocketAddr)>;
 
-/// Opens the sockets of the workers, and spare ones that send only: each is connected, to a port that sends nothing, so
-/// the system gives it no request. `None` if the system has no way to that port, as without a loopback interface.
-///
-/// The spare ones are bound first, since the system looks for a socket among the latest first. They do not belong to the
-/// group of `SO_REUSEPORT`, in which they would take a share of the requests: to share the port, all have `SO_REUSEADDR`
-/// until the last one is bound.
-#[cfg(target_os = "linux")]
-fn open_with_lanes(address: SocketAddr, workers: usize) -> io::Result<Option<Sockets>> {
-    let probe = create(address, LANES)?;
-    // Without any option, so that this fails when another process has the port.
-    bind(probe.as_raw_fd(), &SockaddrStorage::from(address))?;
-    let address = probe.local_addr()?;
-    let mut silent = address;
-    silent.set_port(SILENT_PORT);
-    if address.ip().is_unspecified() {
-        silent.set_ip(if address.is_ipv4() {
-            Ipv4Addr::LOCALHOST.into()
-        } else {
-            Ipv6Addr::LOCALHOST.into()
+/// Looks up the addresses, and leaves out those that others comprise.
+fn distinct(addresses: &[impl AsRef<str>], port: u16) -> Result<(Named, Vec<Covered>), BindError> {
+    let look_up = |address: &str| {
+        let found =
+            resolve(address, port).map_err(|cause| BindError { address: address.to_owned(), port, cause });
+        found.map(|found| (address.to_owned(), found))
+    };
+    let all = addresses.iter().map(|address| look_up(address.as_ref())).collect::<Result<Named, _>>()?;
+    let (mut wanted, mut covered) = (Named::new(), Vec::new());
+    for (index, (name, address)) in all.iter().enumerate() {
+        // Of equal ones, the first stays.
+        let by = all.iter().enumerate().find(|(other, (_, by))| {
+            *other != index && comprises(*by, *address) && (*other < index || !comprises(*address, *by))
         });
+        match by {
+            Some((_, (_, by))) => covered.push(Covered { address: name.clone(), by: by.ip() }),
+            None => wanted.push((name.clone(), *address)),
+        }
     }
-    let lane = || {
-        let socket = create(address, LANES)?;
-        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-        bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-        Ok(socket)
-    };
-    setsockopt(&probe, sockopt::ReuseAddr, &true)?;
-    let more = (1..LANES).map(|_| lane()).collect::<io::Result<Vec<_>>>()?;
-    let lanes: Vec<_> = iter::once(probe).chain(more).collect();
-    if lanes.iter().any(|socket| socket.connect(silent).is_err()) {
-        return Ok(None);
-    }
-    let first = create(address, workers)?;
-    setsockopt(&first, sockopt::ReuseAddr, &true)?;
-    bind(first.as_raw_fd(), &SockaddrStorage::from(address))?;
-    // One for all serves, too.
-    let others = share(&first, workers.saturating_sub(1)).unwrap_or_default();
-    for socket in lanes.iter().chain([&first]).chain(&others) {
-        setsockopt(socket, sockopt::ReuseAddr, &false)?;
-    }
-    let lanes = Lanes::new(lanes, address.ip().is_unspecified());
-    Sockets::new(first, others, lanes).map(Some)
+    Ok((wanted, covered))
 }
 
-/// Creates one of `sockets` sockets with the options for an address, and leaves it unbound.
-fn create(address: SocketAddr, sockets: usize) -> io::Result<UdpSocket> {
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let socket = UdpSocket::from(socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?);
-    if address.is_ipv6() {
-        setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
+/// Returns whether a socket on one address gets what is sent to another one.
+fn comprises(one: SocketAddr, other: SocketAddr) -> bool {
+    let (mine, its) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let scope = |address: SocketAddr| if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
+    mine == Ipv6Addr::UNSPECIFIED
+        || mine == Ipv4Addr::UNSPECIFIED && its.is_ipv4()
+        || mine == its && scope(one) == scope(other)
+}
+
+/// Opens the sockets of all addresses.
+fn open(wanted: &[(String, SocketAddr)], port: u16, workers: usize) -> Result<Sockets, BindError> {
+    let mut port = port;
+    let (mut listeners, mut v4, mut v6) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, address) in wanted {
+        let failed = |cause| BindError { address: name.clone(), port, cause };
+        let mut address = *address;
+        address.set_port(port);
+        let plan = Plan { address, workers, addresses: wanted.len() };
+        // One of each family serves for all addresses.
+        let spare = if address.is_ipv4() { &mut v4 } else { &mut v6 };
+        let (listener, opened) = Listener::open(plan, spare.is_empty()).map_err(failed)?;
+        spare.extend(opened);
+        port = listener.address.port();
+        listeners.push(listener);
     }
-    request_local_addresses(&socket, address)?;
-    request_times(&socket)?;
-    enlarge(&socket, sockets);
-    Ok(socket)
-}
-
-/// More sockets for the address of this one.
-fn share(first: &UdpSocket, more: usize) -> io::Result<Vec<UdpSocket>> {
-    if more == 0 {
-        return Ok(Vec::new());
-    }
-    setsockopt(first, sockopt::ReusePort, &true)?;
-    let (address, reuse_address) = (first.local_addr()?, getsockopt(first, sockopt::ReuseAddr)?);
-    let open = || {
-        let socket = create(address, more + 1)?;
-        setsockopt(&socket, sockopt::ReusePort, &true)?;
-        setsockopt(&socket, sockopt::ReuseAddr, &reuse_address)?;
-        bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-        Ok(socket)
-    };
-    (0..more).map(|_| open()).collect()
-}
-
-/// Requests large buffers for one of `sockets` sockets.
-///
-/// The first call of each may exceed the system's limit and wants a privilege; the second is cut to the limit. Without
-/// either, a smaller buffer serves as well: it only loses bursts, or replies while a slow client has filled it.
-fn enlarge(socket: &UdpSocket, sockets: usize) {
-    let size = buffer_size(sockets);
-    let _ = setsockopt(socket, sockopt::RcvBufForce, &size)
-        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &size));
-    let _ = setsockopt(socket, sockopt::SndBufForce, &size)
-        .or_else(|_| setsockopt(socket, sockopt::SndBuf, &size));
-}
-
-/// Returns the size that is requested for a buffer of one of `sockets` sockets, in bytes.
-fn buffer_size(sockets: usize) -> usize {
-    (ALL_BUFFERS / sockets.max(1)).clamp(SMALLEST_BUFFER, LARGEST_BUFFER)
+    let no_address = || io::Error::new(io::ErrorKind::InvalidInput, "no address is given");
+    let failed = |cause| BindError { address: String::new(), port, cause };
+    let mut listeners = listeners.into_iter();
+    let first = listeners.next().ok_or_else(no_address).map_err(failed)?;
+    let names_local = wanted.len() > 1 || first.address.ip().is_unspecified();
+    Sockets::new(first, listeners.collect(), Lanes::new(v4, v6, names_local)).map_err(failed)
 }
 
 fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {
@@ -239,7 +269,20 @@ fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    use std::os::fd::AsRawFd as _;
+
+    #[cfg(target_os = "linux")]
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket};
+
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::datagrams::ReceiveMode;
+    #[cfg(target_os = "linux")]
+    use crate::listener::LANES;
+    use crate::listener::{ALL_BUFFERS, buffer_size};
+    #[cfg(target_os = "linux")]
+    use crate::worker_sockets::WorkerSockets;
 
     #[test]
     fn a_port_in_use_is_said_to_be() {
@@ -350,5 +393,102 @@ mod tests {
             assert_eq!(heard.iter().sum::<u32>(), sent);
             assert!(heard.iter().take(expected).all(|count| *count > 0), "{heard:?}");
         }
+    }
+
+    /// Every worker hears every address, and each reply leaves from the address that was asked, whichever socket of the
+    /// family sends it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_worker_has_a_socket_of_each_address() {
+        let sockets = Sockets::bind_all(&["127.0.0.1", "127.0.0.2", "::1"], 0, 2).unwrap();
+        assert_eq!(sockets.iter().count(), 6);
+        let addresses: Vec<_> = sockets.addresses().collect();
+        let port = sockets.address().unwrap().port();
+        assert_eq!(
+            addresses,
+            ["127.0.0.1", "127.0.0.2", "::1"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port))
+        );
+        assert_eq!(format!("{:?}", sockets.lanes).matches("UdpSocket").count(), 2 * LANES, "of each family");
+        for socket in sockets.iter() {
+            let v4 = getsockopt(socket, sockopt::Ipv4PacketInfo).unwrap();
+            assert!(v4 || getsockopt(socket, sockopt::Ipv6RecvPacketInfo).is_ok_and(|on| on));
+        }
+        let worker = sockets.for_workers().nth(1).unwrap();
+        assert_eq!(worker.iter().count(), 3);
+        assert!(!worker.same(&sockets.for_workers().next().unwrap()));
+        assert!(worker.same(&sockets.for_workers().nth(3).unwrap()));
+        let empty = WorkerSockets::new(&worker).receive(ReceiveMode::NonBlocking, |_, _| ()).unwrap_err();
+        assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    /// With two sockets that always have datagrams, a worker that asks the first one first would never ask the second.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn addresses_take_turns() {
+        let sockets = Sockets::bind_all(&["127.0.0.1", "::1"], 0, 1).unwrap();
+        for address in sockets.addresses() {
+            let client = UdpSocket::bind((address.ip(), 0)).unwrap();
+            (0..4).for_each(|_| assert_eq!(client.send_to(b"datagram", address).unwrap(), 8));
+        }
+        let mut worker = WorkerSockets::new(&sockets.for_workers().next().unwrap());
+        let mut heard = Vec::new();
+        for _ in 0..2 {
+            let received = worker.receive(ReceiveMode::WaitForFirst, |arrival, _| {
+                heard.push(arrival.path.peer.is_ipv4());
+                assert!(arrival.path.local.is_some_and(|local| local.ip.is_loopback()));
+            });
+            received.unwrap();
+        }
+        assert_eq!(heard, [[true; 4], [false; 4]].concat());
+    }
+
+    #[test]
+    fn an_address_that_another_comprises_is_not_opened() {
+        for (given, kept, covered) in [
+            (&["127.0.0.1", "127.0.0.1"][..], &["127.0.0.1"][..], &["127.0.0.1"][..]),
+            (&["127.0.0.1", "0.0.0.0"], &["0.0.0.0"], &["0.0.0.0"]),
+            (&["0.0.0.0", ""], &["0.0.0.0"], &["0.0.0.0"]),
+            (&["0.0.0.0", "::", "::1"], &["::"], &["::", "::"]),
+            (&["::ffff:127.0.0.1", "127.0.0.1"], &["::ffff:127.0.0.1"], &["::ffff:127.0.0.1"]),
+            #[cfg(target_os = "linux")]
+            (&["0.0.0.0", "::1", "127.0.0.1"], &["0.0.0.0", "::1"], &["0.0.0.0"]),
+        ] {
+            let sockets = Sockets::bind_all(given, 0, 1).unwrap();
+            let addresses: Vec<_> = sockets.addresses().map(|address| address.ip().to_string()).collect();
+            let by: Vec<_> = sockets.covered().iter().map(|covered| covered.by.to_string()).collect();
+            assert_eq!(
+                (addresses, by),
+                (
+                    kept.iter().map(|ip| (*ip).to_owned()).collect(),
+                    covered.iter().map(|ip| (*ip).to_owned()).collect()
+                ),
+                "{given:?}"
+            );
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_address_that_is_in_use_is_named() {
+        let taken = Sockets::bind("127.0.0.2", 0, 1).unwrap();
+        let port = taken.address().unwrap().port();
+        let error = Sockets::bind_all(&["127.0.0.1", "127.0.0.2"], port, 1).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot listen on 127.0.0.2 port {port}: ")), "{error}");
+        assert!(Sockets::bind("127.0.0.1", port, 1).is_ok(), "what was opened is closed");
+        assert!(Sockets::bind_all(&[] as &[&str], 0, 1).is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn adopted_sockets_share_a_port() {
+        let one = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = one.local_addr().unwrap().port();
+        let two = UdpSocket::bind(("127.0.0.2", port)).unwrap();
+        let other = UdpSocket::bind("127.0.0.2:0").unwrap();
+        let sockets = Sockets::adopt_all(one.try_clone().unwrap(), vec![two]).unwrap();
+        assert_eq!(sockets.addresses().count(), 2);
+        assert!(sockets.iter().all(|socket| getsockopt(socket, sockopt::Ipv4PacketInfo).unwrap()));
+        let error = Sockets::adopt_all(one, vec![other]).unwrap_err();
+        assert_eq!(error.to_string(), "the sockets have different ports");
     }
 }

@@ -5,14 +5,11 @@
 //! answers the batch of a worker that does not, and the datagrams that come to its socket, until the worker returns:
 //! pings as ever, and requests that need the gdbm file with 500.
 
-use std::net::UdpSocket;
-use std::os::fd::AsFd as _;
-use std::ptr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollTimeout, poll};
 use pyzord_core::{Store, StoreError, Tick};
 
 use crate::context::WorkerContext;
@@ -21,6 +18,7 @@ use crate::heartbeat::{State, Vitals};
 use crate::liveness::WatchedWorker;
 use crate::responder::Responder;
 use crate::worker::Worker;
+use crate::worker_sockets::{Place, poll_fd};
 
 /// The time between two looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -45,22 +43,22 @@ pub(crate) struct StandIn<'c, S> {
     warned: Option<Tick>,
 }
 
-/// A worker and its socket.
+/// A worker and its sockets.
 struct Post<'c, S> {
     watched: Arc<WatchedWorker>,
-    socket: &'c UdpSocket,
+    place: Place<'c>,
     /// What was seen at the last look, and how often.
     beat: u64,
     looks: u32,
-    /// Serves the socket while its workers are stuck.
+    /// Serves the sockets while their workers are stuck.
     substitute: Option<Worker<'c, S>>,
 }
 
 impl<'c, S: Store> StandIn<'c, S> {
     pub(crate) fn new(context: &'c WorkerContext<'c>, responder: Responder<'c>) -> Self {
-        let posts = context.workers().map(|(watched, socket)| {
+        let posts = context.workers().map(|(watched, place)| {
             let (beat, looks) = (watched.vitals.beat(), 0);
-            Post { watched, socket, beat, looks, substitute: None }
+            Post { watched, place, beat, looks, substitute: None }
         });
         Self { context, posts: posts.collect(), responder, looked: Tick::default(), warned: None }
     }
@@ -98,18 +96,18 @@ impl<'c, S: Store> StandIn<'c, S> {
 
     /// Gives each socket whose workers are all stuck a substitute, and takes it from the others.
     fn substitute(&mut self) {
-        let stuck: Vec<_> = self.posts.iter().map(|post| (post.socket, post.is_stuck())).collect();
+        let stuck: Vec<_> = self.posts.iter().map(|post| (post.place.clone(), post.is_stuck())).collect();
         let any = stuck.iter().any(|(_, stuck)| *stuck);
         for (index, post) in self.posts.iter_mut().enumerate() {
-            let mut same = stuck.iter().enumerate().filter(|(_, (socket, _))| ptr::eq(*socket, post.socket));
-            // Workers that share a socket have one substitute, with the first of them.
+            let mut same = stuck.iter().enumerate().filter(|(_, (place, _))| place.same(&post.place));
+            // Workers that share sockets have one substitute, with the first of them.
             let needed = any
                 && same.clone().all(|(_, (_, stuck))| *stuck)
                 && same.next().is_some_and(|(first, _)| first == index);
             if !needed {
                 post.substitute = None;
             } else if post.substitute.is_none() {
-                post.substitute = Some(self.context.substitute(post.socket));
+                post.substitute = Some(self.context.substitute(&post.place));
             }
         }
     }
@@ -118,8 +116,7 @@ impl<'c, S: Store> StandIn<'c, S> {
     /// if there is no such socket.
     fn serve(&mut self) -> bool {
         let sockets = self.posts.iter().filter(|post| post.substitute.is_some());
-        let mut polled: Vec<_> =
-            sockets.map(|post| PollFd::new(post.socket.as_fd(), PollFlags::POLLIN)).collect();
+        let mut polled: Vec<_> = sockets.flat_map(|post| post.place.iter().map(poll_fd)).collect();
         if polled.is_empty() {
             return false;
         }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::mem;
-use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
@@ -12,22 +11,23 @@ use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreCall, StoreErro
 
 use crate::backlog::is_large;
 use crate::counters::BatchCounts;
-use crate::datagrams::{Arrival, Inbox, Path, ReceiveMode};
+use crate::datagrams::{Arrival, Path, ReceiveMode};
 use crate::heartbeat::{Heartbeat, Returned};
 use crate::metrics::Running;
 use crate::pool::Pool;
 use crate::responder::Responder;
 use crate::stop::Stop;
+use crate::worker_sockets::{Place, Senders, WorkerSockets};
 
 /// The pause after an error of the socket itself, which would come again at once.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Batches that are answered after a stop: more than the receive buffer holds, so only a flood is cut off.
 const LAST_BATCHES: usize = 4096;
 
-/// A worker's socket and store, on their way to the worker's thread.
+/// A worker's sockets and store, on their way to the worker's thread.
 #[derive(Debug)]
 pub(crate) struct Backend<'a, S> {
-    socket: &'a UdpSocket,
+    place: Place<'a>,
     store: WorkerStore<S>,
     /// Where large requests go.
     pool: &'a Pool,
@@ -55,24 +55,24 @@ struct LocalStore<S> {
 }
 
 impl<'a, S> Backend<'a, S> {
-    pub(crate) fn local(socket: &'a UdpSocket, store: S, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
+    pub(crate) fn local(place: Place<'a>, store: S, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
         let local = LocalStore { store, calls: Vec::new(), answers: Vec::new() };
-        Self { socket, store: WorkerStore::Local(local), pool, heartbeat, counts: true }
+        Self { place, store: WorkerStore::Local(local), pool, heartbeat, counts: true }
     }
 
-    pub(crate) fn remote(socket: &'a UdpSocket, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
-        Self { socket, store: WorkerStore::Remote, pool, heartbeat, counts: true }
+    pub(crate) fn remote(place: Place<'a>, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
+        Self { place, store: WorkerStore::Remote, pool, heartbeat, counts: true }
     }
 
-    /// For a worker that serves the socket of others that are stuck, and needs nothing of what they may be stuck in.
-    pub(crate) fn standing_in(socket: &'a UdpSocket, pool: &'a Pool, is_remote: bool) -> Self {
+    /// For a worker that serves the sockets of others that are stuck, and needs nothing of what they may be stuck in.
+    pub(crate) fn standing_in(place: Place<'a>, pool: &'a Pool, is_remote: bool) -> Self {
         let (heartbeat, _) = Heartbeat::new();
         let store = if is_remote { WorkerStore::Remote } else { WorkerStore::Away };
-        Self { socket, store, pool, heartbeat, counts: false }
+        Self { place, store, pool, heartbeat, counts: false }
     }
 
-    pub(crate) fn socket(&self) -> &'a UdpSocket {
-        self.socket
+    pub(crate) fn senders(&self) -> Senders<'a> {
+        self.place.senders
     }
 }
 
@@ -95,8 +95,9 @@ enum Received {
     Requests,
 }
 
-/// Receives datagrams at one socket and answers them.
+/// Receives datagrams at its sockets and answers them.
 pub(crate) struct Worker<'a, S> {
+    sockets: WorkerSockets<'a>,
     responder: Responder<'a>,
     store: WorkerStore<S>,
     pool: &'a Pool,
@@ -106,7 +107,6 @@ pub(crate) struct Worker<'a, S> {
     _running: Option<Running<'a>>,
     /// When the batch was received.
     now: Now,
-    inbox: Inbox,
     batch: Batch<Path>,
 }
 
@@ -118,10 +118,10 @@ impl<S> fmt::Debug for Worker<'_, S> {
 
 impl<'a, S: Store> Worker<'a, S> {
     pub(crate) fn new(responder: Responder<'a>, backend: Backend<'a, S>, stop: &'a Stop) -> Self {
-        let Backend { store, pool, heartbeat, counts, .. } = backend;
-        let (now, inbox, batch) = (responder.clock.now(), Inbox::new(), Batch::new());
+        let Backend { place, store, pool, heartbeat, counts } = backend;
+        let (now, sockets, batch) = (responder.clock.now(), WorkerSockets::new(&place), Batch::new());
         let running = if counts { responder.counters.worker() } else { None };
-        Self { responder, store, pool, stop, heartbeat, _running: running, now, inbox, batch }
+        Self { sockets, responder, store, pool, stop, heartbeat, _running: running, now, batch }
     }
 
     /// Answers what is in the receive buffer after a stop. What is left at the stop's deadline is counted alone.
@@ -141,7 +141,7 @@ impl<'a, S: Store> Worker<'a, S> {
         let mut left = 0;
         for _ in 0..LAST_BATCHES {
             let count = |_, datagram: &[u8]| left += u64::from(!datagram.is_empty());
-            if self.inbox.receive(self.responder.socket, ReceiveMode::NonBlocking, count).is_err() {
+            if self.sockets.receive(ReceiveMode::NonBlocking, count).is_err() {
                 break;
             }
         }
@@ -173,12 +173,12 @@ impl<'a, S: Store> Worker<'a, S> {
     fn receive(&mut self, mode: ReceiveMode) -> Received {
         let mut woken = false;
         let mut counts = BatchCounts::default();
-        let Self { responder, batch, inbox, pool, stop, heartbeat, .. } = self;
-        let (socket, clock, shard) = (responder.socket, responder.clock, responder.shard);
+        let Self { sockets, responder, batch, pool, stop, heartbeat, .. } = self;
+        let (clock, shard) = (responder.clock, responder.shard);
         // The clock is read when the first datagram is there, and the policy is the one of that moment, not of the
         // moment at which the wait began.
         let mut moment = None;
-        let received = inbox.receive(socket, mode, |arrival: Arrival, datagram| {
+        let each = |arrival: Arrival, datagram: &[u8]| {
             let path = arrival.path;
             if datagram.is_empty() && stop.has_begun() {
                 // A stop sends empty datagrams to wake the workers. Others may wait behind it.
@@ -206,7 +206,8 @@ impl<'a, S: Store> Worker<'a, S> {
             if let Err(reason) = batch.accept(&responder.server, path, datagram, now) {
                 counts.ignored(reason);
             }
-        });
+        };
+        let received = sockets.receive(mode, each);
         self.now = moment.unwrap_or(self.now);
         self.responder.count(&counts);
         if let Some(shard) = shard.filter(|_| counts.received > 0) {

@@ -55,7 +55,7 @@ pub(crate) enum RemarkCause {
     SimilarSection { found: String, wanted: &'static str },
     #[error("{name} below [{found}] is ignored; move it below [{wanted}]")]
     OtherSection { name: &'static str, found: String, wanted: &'static str },
-    #[error("there is no setting {name}{}", .nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default())]
+    #[error("there is no setting {}{}", shown(name), .nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default())]
     Unknown { name: String, nearest: Option<&'static str> },
     #[error("{name} is also on line {earlier}; this line counts")]
     Repeated { name: String, earlier: usize },
@@ -85,4 +85,10 @@ pub(crate) enum RemarkCause {
     TooDeep { name: &'static str, depth: usize },
     #[error("the value of {name} refers to too many others; write the value itself")]
     TooLong { name: &'static str },
+}
+
+/// Returns the first word of a name: after it, a part of a DSN may follow whose `=` is missing or misplaced.
+fn shown(name: &str) -> &str {
+    let end = name.find(|letter: char| !letter.is_alphanumeric() && !"_-.".contains(letter));
+    name.split_at(end.unwrap_or(name.len())).0
 }

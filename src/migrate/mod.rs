@@ -8,15 +8,15 @@ mod progress;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 
 use self::databases::Databases;
 use self::error::MigrateError;
 use self::migration::{Migration, Totals};
-use self::options::MigrateOptions;
+pub(crate) use self::options::MigrateOptions;
 use self::progress::ProgressDisplay;
 use crate::logs::OneLine;
-use crate::stderr_logger;
+use crate::{command_line, stderr_logger};
 
 /// Returns the definition of the command line.
 pub(crate) fn command() -> clap::Command {
@@ -25,7 +25,7 @@ pub(crate) fn command() -> clap::Command {
 
 /// Runs the migration that the command line of this process asks for.
 pub(crate) fn run() -> ExitCode {
-    match migrate(&MigrateOptions::parse()) {
+    match migrate(&command_line::parse()) {
         Ok(Totals { failed: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {

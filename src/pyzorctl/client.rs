@@ -52,8 +52,7 @@ impl UdpClient {
     /// Makes a client of the server that has these settings. A server that listens on every address is asked at the
     /// loopback address.
     pub(crate) fn new(settings: &Settings, clock: Clock) -> Result<Self, QueryError> {
-        let (name, port) = (settings.address.as_str(), settings.port);
-        let name = if name.is_empty() { "0.0.0.0" } else { name };
+        let (name, port) = (settings.first_address(), settings.port);
         let failed = |error| QueryError::Connect { name: name.to_owned(), port, error };
         if port == 0 {
             return Err(QueryError::UnknownPort);

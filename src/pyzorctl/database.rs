@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{Progress, StoreFailure, Task};
-use pyzord_engines::registry::{Access, open_store};
+use pyzord_engines::registry::{Access, check, open_store};
 use pyzord_engines::{RecordStore, StoredEntry};
 use thiserror::Error;
 
@@ -41,6 +41,7 @@ impl Context {
     /// Returns the name of the database for messages, without a password.
     pub(crate) fn database_name(&self) -> String {
         match self.settings.engine.as_str() {
+            "gdbm" if check("gdbm", &self.settings.dsn).is_err() => UNKNOWN.to_owned(),
             "gdbm" => self.settings.database.display().to_string(),
             #[cfg(feature = "redis")]
             "redis" | "redis_v0" => pyzord_engines::redis::Dsn::parse(&self.settings.dsn)
@@ -67,6 +68,7 @@ impl Context {
     #[cfg(feature = "gdbm")]
     fn open_file(&self, access: Access) -> Result<Box<dyn RecordStore>, OpenError> {
         use pyzord_engines::{Gdbm, OpenCause};
+        check("gdbm", &self.settings.dsn).map_err(|error| OpenError::Unusable(error.into()))?;
         let path = &self.settings.database;
         // The server first: while it runs, no other process may touch the file.
         let unavailable = match ControlClient::connect(path) {

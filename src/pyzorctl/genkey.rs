@@ -20,9 +20,9 @@ pub(crate) fn run(context: &Context, options: &Genkey, out: &mut dyn Write) -> O
     let Some(user) = &options.user else { return Ok(exit_code(true)) };
     let (host, port) = match &options.server {
         Some(server) => server.rsplit_once(':').ok_or(CommandError::ServerOption)?,
-        None => (context.settings.address.as_str(), &*context.settings.port.to_string()),
+        None => (context.settings.first_address(), &*context.settings.port.to_string()),
     };
-    let host = if ["", "0.0.0.0"].contains(&host) { "127.0.0.1" } else { host };
+    let host = if ["", "0.0.0.0", "::"].contains(&host) { "127.0.0.1" } else { host };
     writeln!(out, "\nfor the client, in its file accounts:\n{host} : {port} : {user} : {salt},{key}")?;
     writeln!(out, "\nfor the server, in its accounts file:\n{user} : {key}")?;
     Ok(exit_code(true))

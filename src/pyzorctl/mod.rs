@@ -29,13 +29,14 @@ mod whitelist;
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 
 use self::context::Context;
 use self::error::{CommandError, Outcome};
-use self::options::{Command, PyzorctlOptions};
+use self::options::Command;
+pub(crate) use self::options::PyzorctlOptions;
 use crate::logs::OneLine;
-use crate::stderr_logger;
+use crate::{command_line, stderr_logger};
 
 /// Returns the definition of the command line.
 pub(crate) fn command() -> clap::Command {
@@ -44,7 +45,7 @@ pub(crate) fn command() -> clap::Command {
 
 /// Runs the command that the command line of this process names.
 pub(crate) fn run() -> ExitCode {
-    let options = PyzorctlOptions::parse();
+    let options: PyzorctlOptions = command_line::parse();
     let outcome = match stderr_logger::install("pyzorctl") {
         Ok(()) => execute(&options),
         Err(error) => Err(error.into()),

@@ -36,9 +36,9 @@ pub(crate) struct ServerOptions {
     /// Home directory of the server [default: $HOME/.pyzor, or /etc/pyzor]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) homedir: Option<PathBuf>,
-    /// Address that the server listens on
+    /// Address that the server listens on; the first of several is asked
     #[arg(short, long, global = true, value_name = "ADDRESS")]
-    address: Option<String>,
+    address: Vec<String>,
     /// Port that the server listens on
     #[arg(short, long, global = true)]
     port: Option<String>,
@@ -68,8 +68,9 @@ pub(crate) struct ServerOptions {
 impl ServerOptions {
     /// Returns the settings that the command line gives, each with the name of its option.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (Setting, &'static str, &str)> {
-        [
-            (Setting::ListenAddress, "--address", &self.address),
+        let addresses =
+            self.address.iter().map(|address| (Setting::ListenAddress, "--address", address.as_str()));
+        let others = [
             (Setting::Port, "--port", &self.port),
             (Setting::Engine, "--database-engine", &self.database_engine),
             (Setting::DigestDB, "--dsn", &self.dsn),
@@ -80,7 +81,8 @@ impl ServerOptions {
             (Setting::PidFile, "--pid-file", &self.pid_file),
         ]
         .into_iter()
-        .filter_map(|(name, option, value)| Some((name, option, value.as_deref()?)))
+        .filter_map(|(name, option, value)| Some((name, option, value.as_deref()?)));
+        addresses.chain(others)
     }
 }
 

@@ -49,15 +49,19 @@ pub(crate) enum SettingsError {
         cause: HomeError,
     },
     /// A setting has a value that it cannot have.
-    #[error("{origin}: `{}` is not {expected}", value.escape_default())]
+    #[error("{origin}: {} is not {expected}", quoted(value.as_deref()))]
     Value {
         /// Where the value comes from.
         origin: Origin,
-        /// The value.
-        value: String,
+        /// The value; `None` if it may hold a password.
+        value: Option<String>,
         /// The values that the setting can have.
         expected: Expected,
     },
+}
+
+fn quoted(value: Option<&str>) -> String {
+    value.map_or_else(|| "the value (hidden)".to_owned(), |value| format!("`{}`", value.escape_default()))
 }
 
 /// The source of a value, as messages name it.
@@ -95,6 +99,8 @@ impl fmt::Display for Origin {
 pub(crate) enum Expected {
     /// `first-match` or `last-match`.
     AccessOrder,
+    /// Addresses to listen on.
+    Addresses,
     /// A number of bits, at most this.
     BitsUpTo(u8),
     /// A group of this system.
@@ -129,6 +135,10 @@ impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AccessOrder => f.write_str("first-match or last-match"),
+            Self::Addresses => f.write_str(
+                "a list of addresses or host names such as 192.0.2.1, 2001:db8::1 (0.0.0.0 is every IPv4 address, :: is \
+                 every address; the port is a setting of its own)",
+            ),
             Self::BitsUpTo(most) => write!(f, "a number of bits from 0 to {most}"),
             Self::Group => f.write_str("a group of this system"),
             Self::LogLevel => f.write_str("debug, info, warning or error"),

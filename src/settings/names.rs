@@ -103,7 +103,14 @@ impl Setting {
 
     /// Returns whether the value is a list, which may have several lines.
     const fn is_list(self) -> bool {
-        matches!(self, Self::AllowNetworks | Self::DenyNetworks | Self::UnlimitedNetworks | Self::StatusHosts)
+        matches!(
+            self,
+            Self::ListenAddress
+                | Self::AllowNetworks
+                | Self::DenyNetworks
+                | Self::UnlimitedNetworks
+                | Self::StatusHosts
+        )
     }
 
     const fn is_flag(self) -> bool {
@@ -147,9 +154,13 @@ impl Setting {
     /// Returns whether this value of the setting may hold a password or a key.
     pub(super) fn is_secret(self, value: &str) -> bool {
         match self {
-            Self::DigestDB => [",", "@", "://", "pass"].iter().any(|part| value.contains(part)),
+            // The separators of a DSN can be any: only what has none is shown.
+            Self::DigestDB => {
+                !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte))
+            }
             Self::SentryDSN | Self::UsageSentryDSN => !value.is_empty(),
-            _ => false,
+            // A DSN in the wrong place.
+            _ => value.contains("://") && value.contains('@'),
         }
     }
 }

@@ -57,9 +57,16 @@ impl Sources {
         text: &[u8],
         options: impl IntoIterator<Item = (Setting, &'static str, &'a str)>,
     ) -> Result<Self, SettingsError> {
-        let option =
-            |(setting, option, value): (_, _, &str)| (setting, (value.to_owned(), Source::Option(option)));
-        let mut given: BTreeMap<Setting, (String, Source)> = options.into_iter().map(option).collect();
+        let mut given: BTreeMap<Setting, (String, Source)> = BTreeMap::new();
+        for (setting, option, value) in options {
+            // An option that may be repeated adds to a list.
+            if let Some((text, _)) = given.get_mut(&setting) {
+                text.push(',');
+                text.push_str(value);
+            } else {
+                given.insert(setting, (value.to_owned(), Source::Option(option)));
+            }
+        }
         let overriding = |name: &str| Some(given.get(&Setting::find(name)?)?.0.clone());
         let (values, remarks) = match ini::read(text, &names::vocabulary(), &overriding) {
             Ok(read) => read,
@@ -128,8 +135,8 @@ impl Sources {
     ) -> Result<T, SettingsError> {
         let value = self.text(setting);
         parse(value.trim()).ok_or_else(|| {
-            let origin = self.origin(setting);
-            SettingsError::Value { origin, value: value.to_owned(), expected }
+            let value = Some(value).filter(|value| !setting.is_secret(value)).map(str::to_owned);
+            SettingsError::Value { origin: self.origin(setting), value, expected }
         })
     }
 

@@ -36,6 +36,9 @@ fn every_setting_but_those_for_the_file_has_an_option() {
 fn value(name: Setting) -> BoxedStrategy<String> {
     match name {
         Setting::Port => any::<u16>().prop_map(|port| port.to_string()).boxed(),
+        Setting::ListenAddress => {
+            select(vec!["0.0.0.0", "127.0.0.1, ::1, mail.example.org"]).prop_map(str::to_owned).boxed()
+        }
         Setting::CleanupMaxShare => (0..=100_u8).prop_map(|percent| percent.to_string()).boxed(),
         Setting::CleanupAge | Setting::CleanupMaxOffset => {
             any::<u64>().prop_map(|age| age.to_string()).boxed()
@@ -130,7 +133,7 @@ proptest! {
         let wanted = |name: Setting| expected[&name].0.as_str();
         let path = |name| Some(wanted(name)).filter(|name| !name.is_empty()).map(|name| home.resolve(name));
         prop_assert_eq!(settings.port.to_string(), wanted(Setting::Port));
-        prop_assert_eq!(settings.address, wanted(Setting::ListenAddress));
+        prop_assert_eq!(settings.addresses.join(", "), wanted(Setting::ListenAddress));
         prop_assert_eq!(settings.engine, wanted(Setting::Engine).to_lowercase());
         prop_assert_eq!(settings.dsn, wanted(Setting::DigestDB));
         prop_assert_eq!(settings.database, home.resolve(wanted(Setting::DigestDB)));
@@ -180,12 +183,76 @@ proptest! {
     }
 }
 
+/// `[::1]` and `*` were looked up as names of hosts.
+#[test]
+fn listen_addresses_are_a_list_or_refused_by_name() {
+    let home = Home::new(Some(Path::new("/etc/pyzor"))).unwrap();
+    let read = |text: &str| {
+        let sources = Sources::of_file(
+            home.resolve("config"),
+            format!("[server]\nListenAddress = {text}").as_bytes(),
+            [],
+        )
+        .unwrap();
+        Settings::new(&sources, &home, 4).map(|settings| settings.addresses.join(" "))
+    };
+    for (text, expected) in [
+        ("", "0.0.0.0"),
+        ("[::]", "::"),
+        ("[::1], 127.0.0.1,", "::1 127.0.0.1"),
+        ("mail.example.org 192.0.2.1", "mail.example.org 192.0.2.1"),
+        ("fe80::1%%eth0,[fe80::2%%eth0]", "fe80::1%eth0 fe80::2%eth0"),
+    ] {
+        assert_eq!(read(text).unwrap(), expected, "{text}");
+    }
+    for text in [
+        "*",
+        "127.0.0.1:24441",
+        "[::1]:24441",
+        "[127.0.0.1]",
+        "[::1",
+        "::1]",
+        "a;b",
+        "http://x",
+        "127.0.0.1/8",
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(
+            error.contains("line 2: ListenAddress: `") && error.contains(":: is every address"),
+            "{text}: {error}"
+        );
+    }
+}
+
+/// A DSN in the wrong place was shown as the value of another setting.
+#[test]
+fn a_dsn_in_the_place_of_another_value_is_not_shown() {
+    let home = Home::new(Some(Path::new("/etc/pyzor"))).unwrap();
+    let text = "[server]\nEngine = redis://:hunter2@h\nDigestDB h,1,hunter2 = 5\nPort = redis://:hunter2@h\n";
+    let sources = Sources::of_file(home.resolve("config"), text.as_bytes(), []).unwrap();
+    let error = Settings::new(&sources, &home, 4).unwrap_err();
+    let warnings: Vec<_> = sources.warnings().iter().map(ToString::to_string).collect();
+    let shown = format!("{sources}{sources:?}{error}{warnings:?}");
+    assert!(!shown.contains("hunter2") && warnings.len() == 1, "{shown}");
+}
+
 /// Derived `Debug` output of both showed the password of a DSN.
 #[test]
 fn no_password_is_shown() {
     let home = Home::new(Some(Path::new("/etc/pyzor"))).unwrap();
-    for dsn in ["localhost,6379,hunter2,0", "h,u,hunter2,d,t", "redis://:hunter2@h", "mysql://u:hunter2@h/d"]
-    {
+    for dsn in [
+        "localhost,6379,hunter2,0",
+        "h,u,hunter2,d,t",
+        "redis://:hunter2@h",
+        "mysql://u:hunter2@h/d",
+        "h;1;hunter2",
+        "h:1:hunter2",
+        "h 1 hunter2",
+        "h\t1\thunter2",
+        "h%2Chunter2",
+        "h?key=hunter2",
+        "h|hunter2",
+    ] {
         let sources =
             Sources::of_file(home.resolve("config"), format!("[server]\nDigestDB = {dsn}").as_bytes(), [])
                 .unwrap();

@@ -1,6 +1,7 @@
 //! The checked values of all settings.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,10 +17,13 @@ use super::{concurrency, limits};
 use crate::home::Home;
 use crate::system_account::SystemAccount;
 
+/// The address that stands for an empty one.
+const ANY_ADDRESS: &str = "0.0.0.0";
+
 /// The settings as the server uses them.
 pub(crate) struct Settings {
-    /// Address or host name that requests are received on.
-    pub(crate) address: String,
+    /// Addresses or host names that requests are received on, without brackets; at least one.
+    pub(crate) addresses: Vec<String>,
     /// UDP port that requests are received on; 0 is a free port.
     pub(crate) port: u16,
     /// Name of the engine, in lower case.
@@ -80,7 +84,7 @@ impl Settings {
         );
         let seconds = |text: &str| text.parse().ok().map(CleanupAge::from_seconds);
         Ok(Self {
-            address: sources.text(Setting::ListenAddress).trim().to_owned(),
+            addresses: sources.parse(Setting::ListenAddress, Expected::Addresses, listen_addresses)?,
             port: sources.parse(Setting::Port, Expected::Port, |text| text.parse().ok())?,
             engine: sources.text(Setting::Engine).trim().to_lowercase(),
             dsn: sources.text(Setting::DigestDB).to_owned(),
@@ -110,19 +114,44 @@ impl Settings {
     pub(crate) fn expiry(&self) -> Option<Expiry> {
         self.cleanup.map(|age| Expiry { age, guard: self.expiry_guard })
     }
+
+    /// Returns the first address that requests are received on, at which the tools ask the server.
+    pub(crate) fn first_address(&self) -> &str {
+        self.addresses.first().map_or(ANY_ADDRESS, String::as_str)
+    }
 }
 
 /// Without the database, whose DSN may hold a password.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, port, engine, runtime, workers, .. } = self;
-        write!(f, "Settings({address}, port {port}, {engine}, {runtime}, {workers} workers, ..)")
+        let Self { addresses, port, engine, runtime, workers, .. } = self;
+        write!(f, "Settings({addresses:?}, port {port}, {engine}, {runtime}, {workers} workers, ..)")
     }
 }
 
 /// Returns a path as text, or `(not set)`.
 pub(crate) fn shown(path: Option<&Path>) -> String {
     path.map_or_else(|| "(not set)".to_owned(), |path| path.display().to_string())
+}
+
+/// Parses addresses and names of hosts, with commas or blanks between them; an empty text is every IPv4 address.
+fn listen_addresses(text: &str) -> Option<Vec<String>> {
+    let words = text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
+    let mut addresses = words.map(listen_address).collect::<Option<Vec<_>>>()?;
+    if addresses.is_empty() {
+        addresses.push(ANY_ADDRESS.to_owned());
+    }
+    Some(addresses)
+}
+
+/// Parses the name of a host, or an address, which may be in brackets and have the zone of a link.
+fn listen_address(word: &str) -> Option<String> {
+    let bare = word.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_v6 = |text: &str| text.split('%').next().is_some_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    let is_name =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let valid = bare.map_or_else(|| is_v6(word) || is_name(word), is_v6);
+    valid.then(|| bare.unwrap_or(word).to_owned())
 }
 
 /// Parses `host:port`, with brackets around an IPv6 address; an empty text is no address.

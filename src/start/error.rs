@@ -54,8 +54,6 @@ pub(crate) enum StartError {
     Settings(#[from] SettingsError),
     #[error("signals: {0}")]
     Signals(#[source] io::Error),
-    #[error("socket: {0}")]
-    Socket(#[source] io::Error),
     #[error("{0}")]
     Status(#[from] StatusError),
     #[error("a pair of sockets: {0}")]

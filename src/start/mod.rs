@@ -9,11 +9,12 @@ mod serve;
 mod watch;
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 
-use pyzord_runtime::Sockets;
+use pyzord_runtime::{Covered, Sockets};
 
 use crate::cli::CommandLine;
 use crate::control::ControlServer;
@@ -94,7 +95,7 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
     // The socket before the database: a second server that is started by mistake reports that the port is in use.
     let BoundSockets { sockets, passed } = sockets?;
     if passed {
-        log::info!("Serving on the socket that the service manager passed, not on ListenAddress and Port.");
+        log::info!("Serving on the sockets that the service manager passed, not on ListenAddress and Port.");
     }
     let status = status?;
     status.iter().for_each(StatusServer::announce);
@@ -103,10 +104,10 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
     watch.end().map_err(StartError::Signals)?;
     let driver = RuntimeDriver::new(settings.runtime)?;
     let control = engine.lend.take().and_then(|lend| ControlServer::bind(&settings.database, lend));
-    let own = [sockets.address().map_err(StartError::Socket)?];
+    let own: Vec<SocketAddr> = sockets.addresses().collect();
     let forwarding = forward::start(targets.clone().map(|targets| targets.without_own(&own)))?;
     let unsent = home.resolve(unsent::NAME);
-    let listening = announce(&settings, &sockets)?;
+    let listening = announce(&settings, &sockets);
     let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     let page = status.map(StatusPage::new).transpose().map_err(StartError::SocketPair)?;
@@ -133,10 +134,13 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
 }
 
 /// Logs that everything is open and where requests go; returns the latter for the service manager.
-fn announce(settings: &Settings, sockets: &Sockets) -> Result<String, StartError> {
-    let (address, buffer) = (sockets.address().map_err(StartError::Socket)?, sockets.receive_buffer());
+fn announce(settings: &Settings, sockets: &Sockets) -> String {
+    let (addresses, buffer) = (addresses(sockets), sockets.receive_buffer());
+    for Covered { address, by } in sockets.covered() {
+        log::info!("ListenAddress: {address} is served as a part of {by}.");
+    }
     log::info!(
-        "Listening on {address} with the {} engine, the {} runtime and {} workers; receive buffer {} KiB.",
+        "Listening on {addresses} with the {} engine, the {} runtime and {} workers; receive buffer {} KiB.",
         settings.engine,
         settings.runtime,
         settings.workers,
@@ -145,5 +149,10 @@ fn announce(settings: &Settings, sockets: &Sockets) -> Result<String, StartError
     if buffer < ENOUGH_BUFFER {
         log::warn!("the receive buffer loses bursts: raise the system's limit (Linux: net.core.rmem_max)");
     }
-    Ok(format!("Listening on {address}"))
+    format!("Listening on {addresses}")
+}
+
+/// Returns the addresses that requests are received on, for the operator.
+fn addresses(sockets: &Sockets) -> String {
+    sockets.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -24,14 +24,14 @@ const PERIOD: u16 = 10_000;
 
 /// Looks for other sockets on the port of `sockets` until the peer of `end` is closed, and logs each of them once.
 pub(super) fn watch(sockets: &Sockets, end: &UnixStream) {
-    let (Ok(address), Ok(own)) = (sockets.address(), inodes(sockets)) else {
+    let Ok(own) = inodes(sockets) else {
         return log::error!(
             "the system does not tell which sockets are this server's: others are not looked for"
         );
     };
     let mut known = BTreeSet::new();
     loop {
-        for inode in strangers(address, &own) {
+        for (address, inode) in sockets.addresses().flat_map(|address| strangers(address, &own)) {
             if known.insert(inode) {
                 log::warn!(
                     "{} has a socket on {address}, too, and takes a part of the requests, which get no answer from \
@@ -51,15 +51,15 @@ fn inodes(sockets: &Sockets) -> io::Result<BTreeSet<u64>> {
     sockets.iter().map(|socket| Ok(fstat(socket)?.st_ino)).collect()
 }
 
-/// Returns the inodes of the other sockets that get datagrams to `address`.
-fn strangers(address: SocketAddr, own: &BTreeSet<u64>) -> Vec<u64> {
+/// Returns the inodes of the other sockets that get datagrams to `address`, each with this address.
+fn strangers(address: SocketAddr, own: &BTreeSet<u64>) -> Vec<(SocketAddr, u64)> {
     // A file that cannot be read has none: a kernel without IPv6 has no second one.
     let tables =
         ["/proc/net/udp", "/proc/net/udp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let lines = tables.iter().flat_map(|table| table.lines().skip(1));
     let others =
         lines.filter_map(parse).filter(|(other, inode)| shares(address, *other) && !own.contains(inode));
-    others.map(|(_, inode)| inode).collect()
+    others.map(|(_, inode)| (address, inode)).collect()
 }
 
 /// Parses a line of the system's table: the local address and the inode of a socket. A connected one is left out: it gets

@@ -44,7 +44,7 @@ pub(crate) struct Prepared {
 impl Preparation {
     /// Reads the settings, binds the sockets, and becomes the account that serves. Call it before any thread exists.
     pub(crate) fn begin(options: &CommandLine) -> Result<Self, StartError> {
-        let passed = systemd::passed_socket();
+        let passed = systemd::passed_sockets();
         set_niceness(options.nice)?;
         let home = Home::new(options.homedir.as_deref())?;
         let sources = Sources::read(&home, options.settings())?;
@@ -85,18 +85,15 @@ fn of_setting(sources: &Sources, setting: Setting, error: impl Into<StartError>)
     StartError::Setting { origin: sources.origin(setting), cause: Box::new(error.into()) }
 }
 
-fn bind(
-    sources: &Sources,
-    settings: &Settings,
-    passed: Option<UdpSocket>,
-) -> Result<BoundSockets, StartError> {
-    Ok(match passed {
-        Some(socket) => BoundSockets {
-            sockets: Sockets::adopt(socket).map_err(SystemdError::PassedSocket)?,
+fn bind(sources: &Sources, settings: &Settings, passed: Vec<UdpSocket>) -> Result<BoundSockets, StartError> {
+    let mut passed = passed.into_iter();
+    Ok(match passed.next() {
+        Some(first) => BoundSockets {
+            sockets: Sockets::adopt_all(first, passed.collect()).map_err(SystemdError::PassedSocket)?,
             passed: true,
         },
         None => {
-            let bound = Sockets::bind(&settings.address, settings.port, settings.workers);
+            let bound = Sockets::bind_all(&settings.addresses, settings.port, settings.workers);
             let sockets = bound.map_err(|error| of_setting(sources, cause_of(&error), error))?;
             BoundSockets { sockets, passed: false }
         }

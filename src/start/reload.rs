@@ -24,7 +24,7 @@ pub(super) struct Reload<'a> {
     /// The servers to forward to, as they were read at the start.
     pub(super) forwards: Option<Targets>,
     /// The addresses that requests come to.
-    pub(super) own: [SocketAddr; 1],
+    pub(super) own: Vec<SocketAddr>,
     /// The settings of the last reload, once there was one.
     pub(super) current: Option<Sources>,
     pub(super) rules: RulesInEffect,

@@ -130,10 +130,7 @@ impl<'a> Observers<'a> {
         probe: Box<dyn Store>,
         readiness: &Readiness,
     ) -> Result<Self, StartError> {
-        let page = match page {
-            Some((page, rows)) => Some((page, facts(settings, sockets, counters, rows, logs)?)),
-            None => None,
-        };
+        let page = page.map(|(page, rows)| (page, facts(settings, sockets, counters, rows, logs)));
         let monitor = if page.is_some() || readiness.manager.is_present() {
             Some(watch_health(settings, counters, probe, readiness)?)
         } else {
@@ -243,15 +240,15 @@ fn facts(
     counters: &Counters,
     rows: SettingRows,
     logs: &'static Logs,
-) -> Result<Facts, StartError> {
+) -> Facts {
     let now = counters.clock().now();
-    Ok(Facts {
+    Facts {
         version: env!("CARGO_PKG_VERSION"),
         engine: settings.engine.clone(),
         runtime: settings.runtime.to_string(),
-        listen: sockets.address().map_err(StartError::Socket)?.to_string(),
+        listen: super::addresses(sockets),
         started: now.wall.before(now.tick.since(Tick::default())),
         settings: rows,
         logs,
-    })
+    }
 }

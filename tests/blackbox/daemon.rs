@@ -102,6 +102,9 @@ fn a_failed_start_reports_the_cause_and_leaves_no_pid_file() {
         (Home::new(), &["-p", "x"], "option --port: `x` is not a port from 0 to 65535"),
         (Home::new(), &["-p", "0", "-e", "oracle"], "this build has no engine `oracle`"),
         (Home::new(), &["-p", "0", "-a", "192.0.2.1"], "cannot listen on 192.0.2.1 port 0"),
+        (Home::new(), &["-p", "0", "-a", "127.0.0.1", "-a", "192.0.2.1"], "cannot listen on 192.0.2.1 port "),
+        (Home::new(), &["-p", &port, "-a", "127.0.0.2,127.0.0.1"], "cannot listen on 127.0.0.1 port "),
+        (Home::new(), &["-p", "0", "-a", "*"], "option --address: `*` is not a list of addresses"),
         (Home::new(), &["-p", "0", "--log-file", "no/such/folder/log"], "log file"),
         (Home::new(), &["-p", "0", "--pid-file", "no/such/folder/pid"], "pid file"),
     ] {

@@ -170,7 +170,7 @@ impl Drop for Server {
 fn ready_address(home: &Home) -> Option<SocketAddr> {
     let log = home.read("stderr") + &home.read("pyzord.log");
     let line = log.lines().find(|line| line.contains("Listening on "))?;
-    let address = line.split("Listening on ").nth(1)?.split_whitespace().next()?;
+    let address = line.split("Listening on ").nth(1)?.split([' ', ',']).next()?;
     line.ends_with(" KiB.").then(|| address.parse().unwrap())
 }
 

@@ -84,11 +84,13 @@ fn an_unreachable_manager_does_not_stop_the_server() {
     });
 }
 
-/// Starts the server with this socket as file descriptor 3, as the manager does.
+/// Starts the server with this socket as file descriptor 3, as the manager does, and with what is its standard output as
+/// file descriptor 4.
 fn passed(home: &Home, socket: impl Into<OwnedFd>, count: &str) -> Command {
     let server = home.command(&["-a", "192.0.2.1"]);
     let mut command = Command::new("sh");
-    command.args(["-c", "LISTEN_PID=$$ exec \"$@\" 3<&0 </dev/null", "sh"]);
+    let second = if count == "2" { "4<&1 >/dev/null" } else { "" };
+    command.args(["-c", &format!("LISTEN_PID=$$ exec \"$@\" 3<&0 </dev/null {second}"), "sh"]);
     command.arg(server.get_program()).args(server.get_args()).env("LISTEN_FDS", count);
     command.stdin(Stdio::from(socket.into())).stderr(fs::File::create(home.path("stderr")).unwrap());
     command
@@ -106,7 +108,25 @@ fn a_passed_socket_is_served_instead_of_the_settings() {
     assert_eq!(field(&client.receive(), "Code"), "200");
     signal(&server.0, Signal::SIGTERM);
     assert!(wait_for("the end", || server.0.try_wait().unwrap()).success());
-    assert!(home.read("stderr").contains("on the socket that the service manager passed"));
+    assert!(home.read("stderr").contains("on the sockets that the service manager passed"));
+}
+
+/// A unit with several `ListenDatagram=` was refused.
+#[test]
+fn all_passed_sockets_are_served() {
+    let home = Home::new();
+    let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let second = UdpSocket::bind(("127.0.0.2", first.local_addr().unwrap().port())).unwrap();
+    let clients = [&first, &second].map(|socket| Client::new(socket.local_addr().unwrap()));
+    let mut command = passed(&home, first, "2");
+    let mut server = Guarded(command.stdout(Stdio::from(OwnedFd::from(second))).spawn().unwrap());
+    for client in clients {
+        assert_eq!(field(&client.ask(request("ping", &[])), "Code"), "200");
+    }
+    signal(&server.0, Signal::SIGTERM);
+    assert!(wait_for("the end", || server.0.try_wait().unwrap()).success());
+    let log = home.read("stderr");
+    assert!(log.contains("Listening on 127.0.0.1:") && log.contains(", 127.0.0.2:"), "{log}");
 }
 
 #[test]
@@ -114,7 +134,7 @@ fn descriptors_of_another_kind_are_refused() {
     let udp = || OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
     let tcp = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
     for (socket, count, cause) in [
-        (udp(), "2", "LISTEN_FDS: 2 sockets were passed; this server takes one UDP socket"),
+        (udp(), "2", "LISTEN_FDS: fd 4 is not a socket; this server takes UDP sockets on one port"),
         (tcp(), "1", "LISTEN_FDS: fd 3 is not a valid udp socket"),
     ] {
         let home = Home::new();

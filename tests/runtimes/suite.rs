@@ -62,18 +62,18 @@ fn with_server<D: Drive>(
     stores: impl FnOnce(Shared<'_>) -> Stores<Shared<'_>>,
     test: impl FnOnce(&Sockets, &mpsc::Sender<Command>),
 ) -> (String, MemoryStore, usize) {
-    with_server_on::<D>("127.0.0.1", stores, test)
+    with_server_on::<D>(&["127.0.0.1"], stores, test)
 }
 
 fn with_server_on<D: Drive>(
-    address: &str,
+    addresses: &[&str],
     stores: impl FnOnce(Shared<'_>) -> Stores<Shared<'_>>,
     test: impl FnOnce(&Sockets, &mpsc::Sender<Command>),
 ) -> (String, MemoryStore, usize) {
     let (records, syncs) = (Mutex::new(MemoryStore::new()), AtomicUsize::new(0));
     let store = Shared(&records, &syncs);
     let stores = stores(store.clone());
-    let sockets = Sockets::bind(address, 0, stores.workers()).unwrap();
+    let sockets = Sockets::bind_all(addresses, 0, stores.workers()).unwrap();
     let (commands, receiver) = mpsc::channel();
     let counters = Counters::default();
     thread::scope(|scope| {
@@ -192,8 +192,37 @@ fn a_reply_leaves_from_the_address_that_was_asked<D: Drive>() {
                     }
                 }
             };
-            with_server_on::<D>(address, |store| kind(store, 2), test);
+            with_server_on::<D>(&[address], |store| kind(store, 2), test);
         }
+    }
+}
+
+/// Every worker serves every address, and replies leave from the right one: those of workers, and those of the threads
+/// with the stores, which send for all of them.
+fn each_of_several_addresses_is_served<D: Drive>() {
+    let report = format!("Op: report\nOp-Digest: {DIGEST}\nThread: 5\nPV: 2.1\n\n");
+    let large = report.replace("Op-Digest", &format!("Padding: {}\nOp-Digest", "x".repeat(500)));
+    let addresses = ["127.0.0.1", "127.0.0.2", "::1"];
+    for kind in KINDS {
+        let test = |sockets: &Sockets, _: &mpsc::Sender<Command>| {
+            for address in sockets.addresses().chain(sockets.addresses()) {
+                // Connected: it gets no reply that comes from another address.
+                let client = UdpSocket::bind((address.ip(), 0)).unwrap();
+                client.connect(address).unwrap();
+                client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                for request in [PING, report.as_bytes(), large.as_bytes()] {
+                    client.send(request).unwrap();
+                    let mut reply = [0; 2000];
+                    let length = client
+                        .recv(&mut reply)
+                        .map_err(|error| format!("{address}, {} bytes: {error}", request.len()));
+                    assert!(length.unwrap() > 0 && reply.starts_with(b"Code: 200\n"), "{address}");
+                }
+            }
+        };
+        let (counters, records, _) = with_server_on::<D>(&addresses, |store| kind(store, 2), test);
+        assert!(counters.contains(" 18 answered"), "{counters}");
+        assert_eq!(records.records().next().unwrap().1.reports.count, 12);
     }
 }
 
@@ -337,6 +366,7 @@ for_every_runtime! {
     a_reload_changes_the_rules_of_every_worker,
     a_bug_in_a_store_fails_its_batch_and_nothing_else,
     a_reply_leaves_from_the_address_that_was_asked,
+    each_of_several_addresses_is_served,
     what_is_no_request_is_counted,
     a_store_that_hangs_delays_no_ping,
     a_store_without_a_connection_takes_no_work_from_others,

@@ -28,10 +28,21 @@ pub(super) enum ConnectionError {
     /// The server accepted the connection and refused one of the first commands.
     #[error(transparent)]
     Refused(Refusal),
+    #[error("the server does not know the command AUTH (its answer repeats the password, and is not shown)")]
+    NoLogin,
     #[error(transparent)]
     Read(ReadError),
     #[error("the server sends what was not asked for")]
     OutOfStep,
+    /// The server closed the connection before it said anything.
+    #[error(
+        "the server closes the connection at once: {0} (does it expect TLS? Then the URL begins with rediss://)"
+    )]
+    HungUp(io::Error),
+    #[error("the server does not speak TLS (without, the URL begins with redis://); it says: {0}")]
+    NoTls(String),
+    #[error("no answer to TLS in time (does the server speak it? Without, the URL begins with redis://)")]
+    NoTlsInTime,
     #[error("the system's certificates cannot be read: {0}")]
     Certificates(String),
 }
@@ -55,7 +66,7 @@ impl From<ReadError> for ConnectionError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Io(error) => error.into(),
-            ReadError::Protocol => Self::Read(error),
+            ReadError::Protocol | ReadError::Tls => Self::Read(error),
         }
     }
 }
@@ -85,9 +96,25 @@ impl Connection {
     /// accepts connections.
     pub(super) fn open(info: &ConnectionInfo, limit: Duration) -> Result<Self, ConnectionError> {
         let limits = Limits { deadline: Deadline::after(limit), pause: limit, reply: LARGEST_GREETING };
-        let stream = stream(info.addr(), limits)?;
+        let mut stream = stream(info.addr(), limits)?;
+        match stream.greet() {
+            Ok(None) => (),
+            Ok(Some(said)) => return Err(ConnectionError::NoTls(said)),
+            Err(error) if error.kind() == ErrorKind::TimedOut => return Err(ConnectionError::NoTlsInTime),
+            Err(error) => return Err(error.into()),
+        }
         let mut connection =
             Self { stream, reader: Reader::default(), knows_scripts: true, keeps_marks: true };
+        match connection.log_in(info, limits) {
+            Err(ConnectionError::Closed(error)) if matches!(info.addr(), ConnectionAddr::Tcp(..)) => {
+                Err(ConnectionError::HungUp(error))
+            }
+            logged_in => logged_in.map(|()| connection),
+        }
+    }
+
+    /// Says who logs in and which database is meant, and waits for an answer.
+    fn log_in(&mut self, info: &ConnectionInfo, limits: Limits) -> Result<(), ConnectionError> {
         let settings = info.redis_settings();
         if let Some(password) = settings.password() {
             let (user, password) = (settings.username().map(str::as_bytes), password.as_bytes());
@@ -95,19 +122,22 @@ impl Connection {
                 || vec![b"AUTH".as_slice(), password],
                 |user| vec![b"AUTH".as_slice(), user, password],
             );
-            match connection.command(&auth, limits) {
+            match self.command(&auth, limits) {
                 // Servers before version 6 know no users.
                 Err(ConnectionError::Refused(refusal)) if user.is_some() && refusal.is_wrong_arity() => {
-                    connection.command(&[b"AUTH", password], limits)?;
+                    self.command(&[b"AUTH", password], limits)?;
+                }
+                // A server without this command repeats its arguments.
+                Err(ConnectionError::Refused(refusal)) if refusal.repeats(password) => {
+                    return Err(ConnectionError::NoLogin);
                 }
                 other => other?,
             }
         }
         if settings.db() != 0 {
-            connection.command(&[b"SELECT", settings.db().to_string().as_bytes()], limits)?;
+            self.command(&[b"SELECT", settings.db().to_string().as_bytes()], limits)?;
         }
-        connection.command(&[b"PING"], limits)?;
-        Ok(connection)
+        self.command(&[b"PING"], limits)
     }
 
     /// Sends a request and appends its replies: all of them, or some if it fails. After a failure the
@@ -200,4 +230,48 @@ fn certificates() -> Result<Arc<ClientConfig>, ConnectionError> {
         roots.add(certificate).map_err(|error| ConnectionError::Certificates(error.to_string()))?;
     }
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::super::dsn::Dsn;
+    use super::*;
+
+    /// Connects to a server that says this to the first bytes that it hears, and then hangs up.
+    fn failure(scheme: &str, says: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dsn = format!("{scheme}://:hunter2@{}/0", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            assert!(peer.read(&mut [0; 4096]).unwrap() > 0);
+            peer.write_all(says).unwrap();
+        });
+        let opened = Connection::open(&Dsn::parse(&dsn).unwrap().info, Duration::from_secs(20));
+        server.join().unwrap();
+        opened.unwrap_err().to_string()
+    }
+
+    /// It was said that a message is corrupt, or that the connection is closed.
+    #[test]
+    fn a_server_without_or_with_tls_is_told_with_its_words() {
+        let alert = b"\x15\x03\x03\x00\x02\x02\x46";
+        for (scheme, says, expected) in [
+            ("rediss", &b"-ERR unknown command\r\nFAKE\r\n"[..], "it says: -ERR unknown command  FAKE"),
+            ("redis", alert, "the server speaks TLS: the DSN must be a URL that begins with rediss://"),
+            ("redis", b"", "Then the URL begins with rediss://"),
+            ("redis", b"-WRONGPASS invalid pair\r\n", "WRONGPASS invalid pair"),
+            (
+                "redis",
+                b"-ERR unknown command 'AUTH', with args beginning with: 'hunter2'\r\n",
+                "is not shown",
+            ),
+        ] {
+            let error = failure(scheme, says);
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
+        }
+    }
 }

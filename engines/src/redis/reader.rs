@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use ::redis::Value;
 
-use crate::wire::{Stream, TooLarge};
+use crate::wire::{Stream, TLS_RECORDS, TooLarge};
 
 /// How deep arrays are nested at most: a page of a scan is an array in an array.
 const DEPTH: usize = 4;
@@ -24,6 +24,8 @@ pub(super) enum ReadError {
     Io(#[from] io::Error),
     #[error("the server does not speak redis's protocol")]
     Protocol,
+    #[error("the server speaks TLS: the DSN must be a URL that begins with rediss://")]
+    Tls,
 }
 
 /// The bytes that have arrived and are not read yet.
@@ -100,6 +102,10 @@ impl Reader {
                 let line = line.strip_suffix(b"\r").ok_or(ReadError::Protocol)?.to_vec();
                 self.position = end + 1;
                 return Ok(line);
+            }
+            // Before the end of a line, which such a server may never send.
+            if self.bytes.get(self.position).is_some_and(|kind| TLS_RECORDS.contains(kind)) {
+                return Err(ReadError::Tls);
             }
             searched = self.bytes.len();
             if searched - self.position > LONGEST_LINE {

@@ -62,6 +62,12 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Refusal {
+    /// Returns whether the text has this secret.
+    pub(super) fn repeats(&self, secret: &[u8]) -> bool {
+        let secret = String::from_utf8_lossy(secret);
+        !secret.is_empty() && self.to_string().contains(&*secret)
+    }
+
     /// Returns whether the command has a number of arguments that the server does not know.
     pub(super) fn is_wrong_arity(&self) -> bool {
         self.0.code() == "ERR" && self.0.details().is_some_and(|details| details.contains("wrong number"))

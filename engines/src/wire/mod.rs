@@ -9,3 +9,5 @@ pub(crate) use deadline::Deadline;
 pub(crate) use socket::TooLarge;
 pub(crate) use socket::{Limits, Socket, addresses, connect_tcp, connect_unix};
 pub(crate) use stream::Stream;
+#[cfg(feature = "redis")]
+pub(crate) use stream::TLS_RECORDS;

@@ -169,13 +169,22 @@ fn serves(timeout: Option<Duration>, wait: Duration) -> bool {
     timeout.is_some_and(|timeout| timeout <= wait + GRAIN && wait <= timeout + GRAIN)
 }
 
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(self.left);
-        let room = buffer.get_mut(..most).unwrap_or_default();
-        if room.is_empty() {
-            return Err(io::Error::other(TooLarge));
-        }
+impl Socket {
+    /// Waits for bytes, and returns them without taking them; for TCP.
+    #[cfg(feature = "redis")]
+    pub(crate) fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive(buffer, |io, buffer| match io {
+            Io::Tcp(stream) => stream.peek(buffer),
+            Io::Unix(_) => Err(ErrorKind::Unsupported.into()),
+        })
+    }
+
+    /// Calls `receive` until it returns bytes or the time is over.
+    fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        receive: impl Fn(&mut Io, &mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         loop {
             let wait = self.wait()?;
             if !serves(self.read_timeout, wait) {
@@ -185,15 +194,8 @@ impl Read for Socket {
                     Io::Unix(stream) => stream.set_read_timeout(self.read_timeout)?,
                 }
             }
-            let read = match &mut self.io {
-                Io::Tcp(stream) => stream.read(room),
-                Io::Unix(stream) => stream.read(room),
-            };
-            match read {
-                Ok(read) => {
-                    self.left = self.left.saturating_sub(read);
-                    return Ok(read);
-                }
+            match receive(&mut self.io, buffer) {
+                Ok(read) => return Ok(read),
                 Err(error) => {
                     if let Some(error) = self.failed(error, wait) {
                         return Err(error);
@@ -201,6 +203,22 @@ impl Read for Socket {
                 }
             }
         }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(self.left);
+        let room = buffer.get_mut(..most).unwrap_or_default();
+        if room.is_empty() {
+            return Err(io::Error::other(TooLarge));
+        }
+        let read = self.receive(room, |io, room| match io {
+            Io::Tcp(stream) => stream.read(room),
+            Io::Unix(stream) => stream.read(room),
+        })?;
+        self.left = self.left.saturating_sub(read);
+        Ok(read)
     }
 }
 

@@ -9,6 +9,10 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::socket::{Limits, Socket};
 
+/// The first bytes of what a TLS server says: an alert, or a part of the handshake.
+#[cfg(feature = "redis")]
+pub(crate) const TLS_RECORDS: [u8; 2] = [21, 22];
+
 /// A stream to a server.
 pub(crate) enum Stream {
     Plain(Socket),
@@ -21,6 +25,23 @@ impl Stream {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
         Ok(Self::Tls(Box::new(StreamOwned::new(connection, socket))))
+    }
+
+    /// Sends the first message of TLS. Returns what the server says if it does not answer in TLS.
+    #[cfg(feature = "redis")]
+    pub(crate) fn greet(&mut self) -> io::Result<Option<String>> {
+        let Self::Tls(stream) = self else { return Ok(None) };
+        while stream.conn.wants_write() {
+            stream.conn.write_tls(&mut stream.sock)?;
+        }
+        let mut start = [0; 200];
+        let read = stream.sock.peek(&mut start)?;
+        let said = start.get(..read).unwrap_or_default();
+        if said.first().is_none_or(|kind| TLS_RECORDS.contains(kind)) {
+            return Ok(None);
+        }
+        // The server chooses its text: it must not forge lines of the log.
+        Ok(Some(String::from_utf8_lossy(said).trim_end().replace(char::is_control, " ")))
     }
 
     /// Begins an exchange.

@@ -1,3 +1,4 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use arbitrary::{Arbitrary, Unstructured};
@@ -9,7 +10,8 @@ use crate::told::secret;
 #[derive(Arbitrary, Debug)]
 struct Values<'a> {
     port: u16,
-    address: &'a str,
+    address: Ipv4Addr,
+    second_address: Option<(Ipv6Addr, bool)>,
     engine: &'a str,
     age: u64,
     workers: u16,
@@ -48,7 +50,7 @@ pub fn settings(data: &[u8]) {
     let workers = if values.workers == 0 { 4 } else { usize::from(values.workers) };
     let connections = if values.connections == 0 { workers.max(2) } else { usize::from(values.connections) };
     assert_eq!((settings.port, settings.workers, settings.connections), (values.port, workers, connections));
-    assert_eq!(settings.address, line(values.address));
+    assert_eq!(settings.addresses, values.addresses(false));
     assert_eq!(settings.engine, line(values.engine).to_lowercase());
     assert_eq!(settings.cleanup_age, values.age);
     assert_eq!(settings.access_order == AccessOrder::LastMatch, values.last_match);
@@ -65,13 +67,20 @@ impl Values<'_> {
         self.workers <= 1024 && self.connections <= 1024
     }
 
+    fn addresses(&self, with_brackets: bool) -> Vec<String> {
+        let second = self.second_address.map(|(address, brackets)| {
+            if brackets && with_brackets { format!("[{address}]") } else { address.to_string() }
+        });
+        [self.address.to_string()].into_iter().chain(second).collect()
+    }
+
     fn text(&self, secret: &str) -> String {
         let order = if self.last_match { "Last-Match" } else { "first-match" };
         let comment = self.comment.replace(is_break, " ");
         let mut text = format!("# {comment}\n[server]\n");
         for (name, value) in [
             ("Port", self.port.to_string()),
-            ("ListenAddress", line(self.address)),
+            ("ListenAddress", self.addresses(true).join(", ")),
             ("Engine", line(self.engine)),
             ("CleanupAge", self.age.to_string()),
             ("Workers", self.workers.to_string()),

@@ -14,26 +14,27 @@ use super::path::Path;
 /// served. Which clients share one is a secret.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Lanes {
-    sockets: Arc<[UdpSocket]>,
-    /// The sockets are bound to a wildcard address: only a reply that names its local address leaves from the right one.
-    wildcard: bool,
+    v4: Arc<[UdpSocket]>,
+    v6: Arc<[UdpSocket]>,
+    /// The server has several addresses: only a reply that names its local address leaves from the right one.
+    names_local: bool,
     secret: RandomState,
 }
 
 impl Lanes {
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no portable socket sends only"))]
-    pub(crate) fn new(sockets: Vec<UdpSocket>, wildcard: bool) -> Self {
-        Self { sockets: sockets.into(), wildcard, secret: RandomState::new() }
+    pub(crate) fn new(v4: Vec<UdpSocket>, v6: Vec<UdpSocket>, names_local: bool) -> Self {
+        Self { v4: v4.into(), v6: v6.into(), names_local, secret: RandomState::new() }
     }
 
     /// Returns the spare socket for a reply, if there is one.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no portable socket sends only"))]
     pub(super) fn of(&self, path: &Path) -> Option<&UdpSocket> {
-        if self.wildcard && path.local.is_none() {
+        if self.names_local && path.local.is_none() {
             return None;
         }
         let hash = self.secret.hash_one(path.peer.ip());
-        let lane = hash.checked_rem(self.sockets.len() as u64)?;
-        self.sockets.get(usize::try_from(lane).ok()?)
+        let sockets = if path.peer.is_ipv4() { &self.v4 } else { &self.v6 };
+        let lane = hash.checked_rem(sockets.len() as u64)?;
+        sockets.get(usize::try_from(lane).ok()?)
     }
 }

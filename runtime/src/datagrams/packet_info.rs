@@ -12,11 +12,10 @@ use pyzord_core::UnixTime;
 
 use super::path::LocalAddress;
 
-/// Requests the local address of each datagram, on a socket that is bound to a wildcard address. Others have one address,
-/// and their datagrams come without control messages.
+/// Requests the local address of each datagram. Without it, the datagrams of a socket that has one address come without
+/// this control message.
 pub(crate) fn request_local_addresses(socket: &impl AsFd, bound: SocketAddr) -> io::Result<()> {
     match bound.ip() {
-        ip if !ip.to_canonical().is_unspecified() => Ok(()),
         IpAddr::V4(_) => Ok(setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?),
         // IPv4 datagrams, too, come with this one.
         IpAddr::V6(_) => Ok(setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?),

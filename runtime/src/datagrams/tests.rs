@@ -216,10 +216,10 @@ mod local_addresses {
     }
 
     #[test]
-    fn a_socket_of_one_address_requests_nothing() {
+    fn a_socket_of_one_address_needs_no_request() {
         for (address, ip) in [("127.0.0.2", IpAddr::from(TWO)), ("::1", Ipv6Addr::LOCALHOST.into())] {
-            let (server, port) = server(address);
-            let client = client(ip, port);
+            let (server, bound) = socket(address);
+            let client = client(ip, bound.port());
             client.send(b"request").unwrap();
             let received = receive(&mut Inbox::new(), &server, 1);
             assert_eq!(received[0].0.local, None);

@@ -11,14 +11,20 @@ pub enum DsnError {
          mysql://user:password@host/database, the comma as %2C)"
     )]
     Parts(usize),
+    /// It is the name of a file.
+    #[error("it names a file, as for the engine gdbm (the default): give host,user,password,database,table")]
+    File,
+    /// It is a URL of another kind.
+    #[error("its URL is not of the kind mysql:")]
+    Scheme,
     /// It is a URL without `@`, without `/` after it, or with a `%` that two hex digits do not follow.
     #[error("it is not of the form mysql://user:password@host:port/database?table=digests")]
     Url,
     /// The host is not a name, address or path, or the port is not from 1 to 65535.
     #[error("the host is no name, address or path of a socket, or the port is not from 1 to 65535")]
     Host,
-    /// The user is missing.
-    #[error("the user is missing")]
+    /// The user is missing, or its name has a separator: the password may follow it, and the server repeats the name.
+    #[error("the user is missing, or has a blank, a colon or a semicolon")]
     User,
     /// The database is missing, or its name has characters that names do not have.
     #[error("the database is missing, or has other characters than letters, digits, `_`, `$` and `-`")]

@@ -5,6 +5,7 @@ use super::host::Host;
 use super::table::TableName;
 use super::target::Dsn;
 use super::url;
+use crate::address::is_file;
 
 impl Dsn {
     /// Parses either form.
@@ -14,6 +15,12 @@ impl Dsn {
     pub fn parse(text: &str) -> Result<Self, DsnError> {
         if let Some(rest) = text.strip_prefix("mysql://") {
             return url::parse(rest);
+        }
+        if text.split(',').next().is_some_and(|host| host.contains("://")) {
+            return Err(DsnError::Scheme);
+        }
+        if is_file(text) {
+            return Err(DsnError::File);
         }
         let parts: Vec<&str> = text.split(',').collect();
         let [host, user, password, database, table] = parts[..] else {
@@ -79,7 +86,17 @@ mod tests {
             ("", DsnError::Parts(1)),
             ("localhost,user,pass,word,pyzor,digests", DsnError::Parts(6)),
             ("localhost,user,,pyzor", DsnError::Parts(4)),
+            ("pyzord.db", DsnError::File),
+            ("/var/lib/pyzor/pyzord.db", DsnError::File),
+            ("mariadb://user:pass@host/pyzor", DsnError::Scheme),
+            ("redis://user,pass@host/pyzor,a,b,c", DsnError::Scheme),
+            ("localhost;user;pass;pyzor;digests", DsnError::Parts(1)),
+            ("user:pass@host,user,,pyzor,digests", DsnError::Host),
+            ("host?password=x,user,,pyzor,digests", DsnError::Host),
             ("localhost,,,pyzor,digests", DsnError::User),
+            ("localhost,user:pass,,pyzor,digests", DsnError::User),
+            ("localhost,user;pass,,pyzor,digests", DsnError::User),
+            ("localhost,user\tpass,,pyzor,digests", DsnError::User),
             ("localhost,user,,,digests", DsnError::Database),
             ("localhost,user,,py`zor,digests", DsnError::Database),
             ("localhost,user,,pyzor,", DsnError::Table),

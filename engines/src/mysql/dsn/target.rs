@@ -56,7 +56,8 @@ impl Dsn {
 
     /// Checks what both forms must fulfil.
     pub(in super::super) fn checked(self) -> Result<Self, DsnError> {
-        if self.user.is_empty() {
+        let separates = |letter: char| letter.is_whitespace() || letter.is_control() || ":;".contains(letter);
+        if self.user.is_empty() || self.user.contains(separates) {
             return Err(DsnError::User);
         }
         if !is_name(&self.database) {

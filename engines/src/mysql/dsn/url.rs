@@ -7,6 +7,7 @@ use super::host::Host;
 use super::table::TableName;
 use super::target::Dsn;
 use super::tls::{Tls, Verify};
+use crate::percent;
 
 /// Parses what follows `mysql://`.
 pub(super) fn parse(rest: &str) -> Result<Dsn, DsnError> {
@@ -73,18 +74,8 @@ impl UrlOptions {
     }
 }
 
-/// Replaces each `%` and two hex digits by the byte that they stand for.
 fn decoded(text: &str) -> Result<String, DsnError> {
-    let (start, escapes) = text.split_once('%').map_or((text, None), |(start, rest)| (start, Some(rest)));
-    let mut bytes = start.as_bytes().to_vec();
-    for piece in escapes.into_iter().flat_map(|rest| rest.split('%')) {
-        let (hex, rest) = piece.as_bytes().split_at_checked(2).ok_or(DsnError::Url)?;
-        let digits = hex.iter().map(|digit| char::from(*digit).to_digit(16));
-        let value = digits.into_iter().try_fold(0, |value, digit| Some(value << 4 | digit?));
-        bytes.push(value.and_then(|value| u8::try_from(value).ok()).ok_or(DsnError::Url)?);
-        bytes.extend_from_slice(rest);
-    }
-    String::from_utf8(bytes).map_err(|_| DsnError::Url)
+    percent::decoded(text).ok_or(DsnError::Url)
 }
 
 #[cfg(test)]

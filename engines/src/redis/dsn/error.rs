@@ -1,0 +1,51 @@
+//! Why a text is not a DSN.
+
+/// Why a text is not a [`Dsn`](super::Dsn). Its message is one line that repeats nothing of the text, as any part of it
+/// may be a misplaced password.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DsnError {
+    /// It has more than four fields.
+    #[error(
+        "it has more fields than host,port,password,db \
+         (a password with a comma can be given as redis://:password@host:port/db)"
+    )]
+    Fields,
+    /// It is the name of a file.
+    #[error("it names a file, as for the engine gdbm (the default): give host,port,password,db")]
+    File,
+    /// The host is not one, or other characters than commas separate the fields.
+    #[error(
+        "it does not begin with a host, host:port, or the path of a socket, as host,port,password,db and \
+         redis://user:password@host:port/db do"
+    )]
+    Host,
+    /// The second field is not a port, or the first one has a port, too.
+    #[error("its second field is not a port from 1 to 65535, or its first field has a port, too")]
+    Port,
+    /// The database is not a number.
+    #[error("its database is not a number from 0 to 2147483647")]
+    Database,
+    /// It is a URL of another kind.
+    #[error("its URL is not one of redis:, rediss:, redis+unix: and unix:")]
+    Scheme,
+    /// It is a URL that cannot be parsed.
+    #[error(
+        "its URL is not of the form redis://user:password@host:port/db or \
+         redis+unix:///path?db=N&pass=PASSWORD, with % and two hex digits for other characters"
+    )]
+    Url,
+    /// An option of the URL is not known, or gives again what the URL has already.
+    #[error(
+        "the options of its URL are db, user and pass, each only for what the URL does not give elsewhere"
+    )]
+    Option,
+    /// It is a URL with a user and without a password.
+    #[error(
+        "its URL has a user without a password (a password alone has a colon before it: redis://:password@host)"
+    )]
+    NoPassword,
+    /// It is a URL that asks not to check the server's certificate.
+    #[error("a certificate that is not checked (#insecure) is not supported")]
+    Insecure,
+}
