@@ -15,13 +15,15 @@ const SLICE: usize = 512;
 enum Cause {
     #[error("the key is not a digest")]
     Key,
+    #[error("the key has digits in upper case, which no server looks for")]
+    Case,
     #[error("the record is unreadable: {0}")]
     Value(Unreadable),
 }
 
 impl Gdbm {
     fn entry(&self, key: &[u8], value: &[u8]) -> StoredEntry {
-        let record = Digest::parse(key).ok_or(Cause::Key).and_then(|digest| {
+        let record = digest(key).and_then(|digest| {
             decode(value, &self.zone).map(|record| (digest, record)).map_err(Cause::Value)
         });
         StoredEntry {
@@ -92,4 +94,10 @@ impl RecordStore for Gdbm {
             *record
         })
     }
+}
+
+/// Parses a key. One in upper case is another key than the one that the server looks for, which can be there too.
+fn digest(key: &[u8]) -> Result<Digest, Cause> {
+    let digest = Digest::parse(key).ok_or(Cause::Key)?;
+    if digest.hex() == key { Ok(digest) } else { Err(Cause::Case) }
 }
