@@ -5,7 +5,7 @@ use pyzord_core::{Digest, Progress, Record, StoreFailure};
 use super::store::Gdbm;
 use crate::bug::bug;
 use crate::codec::gdbm::{Unreadable, decode, encode};
-use crate::record_store::{EntryError, RecordStore, StoredEntry};
+use crate::record_store::{EntryError, RecordStore, StoredEntry, key_text};
 
 /// How many entries one call of a scan finds.
 const SLICE: usize = 512;
@@ -26,10 +26,7 @@ impl Gdbm {
         let record = digest(key).and_then(|digest| {
             decode(value, &self.zone).map(|record| (digest, record)).map_err(Cause::Value)
         });
-        StoredEntry {
-            key: String::from_utf8_lossy(key).into_owned(),
-            record: record.map_err(EntryError::new),
-        }
+        StoredEntry { key: key_text(key), record: record.map_err(EntryError::new) }
     }
 
     fn fetch_one(&self, digest: Digest) -> Result<Record, StoreFailure> {

@@ -10,6 +10,7 @@ use crate::bug::bug;
 use crate::codec;
 use crate::codec::number::push_number;
 use crate::codec::redis::FIELDS;
+use crate::record_store::Exchange;
 
 /// Within the rights that a user needs, and not among the keys of either layout.
 const PROBE_KEY: &[u8] = b"pyzord.digest_probe";
@@ -28,6 +29,7 @@ pub(super) enum Form {
 pub(super) struct Layout {
     form: Form,
     count: Script,
+    exchange: Script,
     /// Seconds until a record expires to which nothing is written, as text; `0` is never.
     age: Vec<u8>,
     /// Seconds until a mark expires, as text.
@@ -47,15 +49,16 @@ impl Layout {
             put: Script::new(include_str!("put.lua")),
             probe: Script::new(include_str!("probe.lua")),
         };
-        Self::new(form, include_str!("count.lua"), age)
+        Self::new(form, include_str!("count.lua"), include_str!("exchange.lua"), age)
     }
 
     /// Returns the layout `redis_v0`, with dates in this zone.
     pub(super) fn text(zone: TimeZone, age: Option<CleanupAge>) -> Self {
-        Self::new(Form::Text { zone }, include_str!("count_v0.lua"), age)
+        let (count, exchange) = (include_str!("count_v0.lua"), include_str!("exchange_v0.lua"));
+        Self::new(Form::Text { zone }, count, exchange, age)
     }
 
-    fn new(form: Form, count: &'static str, age: Option<CleanupAge>) -> Self {
+    fn new(form: Form, count: &'static str, exchange: &'static str, age: Option<CleanupAge>) -> Self {
         let mut text = Vec::new();
         // Redis refuses a time to live that does not fit its clock in milliseconds. This is 36 million years.
         push_number(age.map_or(0, CleanupAge::seconds).min(1 << 50), &mut text);
@@ -64,6 +67,7 @@ impl Layout {
         Self {
             form,
             count: Script::new(count),
+            exchange: Script::new(exchange),
             age: text,
             life,
             key: Vec::new(),
@@ -167,6 +171,30 @@ impl Layout {
                 } else {
                     request.command(&[b"SETEX", &self.key, &self.age, &value]);
                 }
+            }
+        }
+    }
+
+    /// Adds the command that changes a record if it is the expected one.
+    pub(super) fn exchange(&mut self, change: &Exchange, request: &mut Request) {
+        self.key(change.digest);
+        let mut values = self.values(&change.expected);
+        values.extend(change.new.iter().flat_map(|new| self.values(new)));
+        let mut arguments = vec![&*self.age];
+        arguments.extend(values.iter().map(Vec::as_slice));
+        request.script(&self.exchange, &self.key, None, &arguments);
+    }
+
+    /// Returns the values of a record as they are stored.
+    fn values(&self, record: &Record) -> Vec<Vec<u8>> {
+        match &self.form {
+            Form::Hash { .. } => {
+                codec::redis::encode(record).map(|value| value.to_string().into_bytes()).to_vec()
+            }
+            Form::Text { zone } => {
+                let mut value = Vec::new();
+                codec::redis_v0::encode(record, zone, &mut value);
+                vec![value]
             }
         }
     }

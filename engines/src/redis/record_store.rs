@@ -4,10 +4,10 @@ use ::redis::Value;
 use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
 use super::engine::Redis;
-use super::reply::{ReplyError, Unreadable, number, stored};
+use super::reply::{ReplyError, Unreadable, changed, number, stored};
 use super::scan::{Cursor, Page};
 use crate::failure::failure;
-use crate::record_store::{EntryError, RecordStore, StoredEntry};
+use crate::record_store::{EntryError, Exchange, RecordStore, StoredEntry, key_text};
 
 /// How many records one round trip takes, and about how many keys one step of a scan returns.
 const SLICE: usize = 250;
@@ -76,7 +76,7 @@ impl Redis {
                     }
                 }
             };
-            found.push(StoredEntry { key: String::from_utf8_lossy(name).into_owned(), record });
+            found.push(StoredEntry { key: key_text(name), record });
         }
         Ok(())
     }
@@ -106,6 +106,15 @@ impl RecordStore for Redis {
             self.request.spell_scripts(true);
             slice.iter().for_each(|(digest, record)| self.layout.put(*digest, record, &mut self.request));
             self.slice(slice.len(), results, |_, reply| stored(reply));
+        }
+    }
+
+    fn exchange(&mut self, changes: &[Exchange], results: &mut Vec<Result<bool, StoreFailure>>) {
+        for slice in changes.chunks(SLICE) {
+            self.request.clear();
+            self.request.spell_scripts(true);
+            slice.iter().for_each(|change| self.layout.exchange(change, &mut self.request));
+            self.slice(slice.len(), results, |_, reply| changed(reply));
         }
     }
 
