@@ -19,6 +19,7 @@ mod home;
 mod ini;
 mod logs;
 mod migrate;
+mod output;
 mod pidfile;
 mod pyzorctl;
 mod regular_file;

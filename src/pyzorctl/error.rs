@@ -11,6 +11,7 @@ use super::client::QueryError;
 use super::context::ContextError;
 use super::database::OpenError;
 use super::passphrase::PassphraseError;
+use crate::csv::HeadError;
 use crate::pidfile::PidFileError;
 use crate::rules::RulesError;
 
@@ -63,6 +64,8 @@ pub(crate) enum CommandError {
     CountTooLarge,
     #[error("{}: {error}", .path.display())]
     ImportFile { path: PathBuf, error: io::Error },
+    #[error("{input}, line {line}: {cause}")]
+    ImportHead { input: String, line: u64, cause: HeadError },
     #[error("--server: expected HOST:PORT")]
     ServerOption,
     #[error(transparent)]

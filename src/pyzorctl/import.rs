@@ -16,6 +16,8 @@ use super::error::{CommandError, Outcome, exit_code};
 use super::format::FormatError;
 use super::options::{Import, READ_ADVICE};
 use crate::bulk;
+use crate::csv::Columns;
+use crate::output::complain;
 
 /// The most bytes of a line that are kept. No record has a longer line.
 const MAX_LINE: u64 = 1024;
@@ -35,13 +37,15 @@ pub(crate) fn run(context: &Context, options: &Import, out: &mut dyn Write) -> O
         digests: BTreeSet::new(),
         imported: 0,
         failed: 0,
+        columns: Columns::DEFAULT,
+        done: 0,
     };
     let (mut number, mut line) = (0, Vec::new());
     while read_line(&mut *lines, &mut line).map_err(|error| input.failed(error))? {
         number += 1;
-        loader.add_line(number, &line)?;
+        loader.add_line(number, &line).inspect_err(|_| loader.say_how_far(number))?;
     }
-    loader.store_batch()?;
+    loader.store_batch().inspect_err(|_| loader.say_how_far(number))?;
     context.sync(&mut *loader.database)?;
     writeln!(out, "{} records imported, {} lines failed", loader.imported, loader.failed)?;
     Ok(exit_code(loader.failed == 0))
@@ -112,16 +116,27 @@ struct Loader<'a> {
     digests: BTreeSet<Digest>,
     imported: u64,
     failed: u64,
+    /// Where the fields are in a line.
+    columns: Columns,
+    /// The line up to which all lines are dealt with.
+    done: u64,
 }
 
 impl Loader<'_> {
     fn add_line(&mut self, number: u64, line: &[u8]) -> Result<(), CommandError> {
         let text = String::from_utf8_lossy(line);
         let text = text.trim();
-        if text.is_empty() || number == 1 && self.options.format.is_head(text) {
+        // A spreadsheet writes a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if let Some(columns) = self.options.format.head(text) {
+            let failed = |cause| CommandError::ImportHead { input: self.input.clone(), line: number, cause };
+            self.columns = columns.map_err(failed)?;
             return Ok(());
         }
-        let (digest, record) = match self.options.format.parse(text) {
+        if text.is_empty() || number < self.options.from_line {
+            return Ok(());
+        }
+        let (digest, record) = match self.options.format.parse(self.columns, text) {
             Ok(entry) => entry,
             Err(error) => {
                 self.fail(number, &error.into());
@@ -140,6 +155,7 @@ impl Loader<'_> {
     fn store_batch(&mut self) -> Result<(), CommandError> {
         self.digests.clear();
         let batch = std::mem::take(&mut self.batch);
+        let last = batch.last().map_or(self.done, |(number, ..)| *number);
         let (mut numbers, mut records) = (Vec::new(), Vec::new());
         for ((number, digest, record), old) in batch.iter().zip(self.stored(&batch)?) {
             match self.new_record(*digest, record, old) {
@@ -159,6 +175,7 @@ impl Loader<'_> {
                 Err(failure) => self.fail(number, &LineError::Database(*digest, failure)),
             }
         }
+        self.done = last;
         Ok(())
     }
 
@@ -196,16 +213,31 @@ impl Loader<'_> {
     fn warn_of_cut_counts(&self, number: u64, digest: Digest, record: &Record) {
         let counts = |record: &Record| [record.reports.count, record.whitelists.count];
         if counts(&self.database.rounded(record)) != counts(record) {
-            eprintln!(
+            complain!(
                 "pyzorctl: {}, line {number}: {digest}: the counts are cut to the largest that the database can hold",
                 self.input
             );
         }
     }
 
+    /// Says before an early end where to go on: with --merge a line that is imported again counts twice.
+    fn say_how_far(&self, number: u64) {
+        let (input, done, next) = (&self.input, self.done, self.done + 1);
+        if done > 0 {
+            complain!(
+                "pyzorctl: {input}: the lines up to {done} are imported; --from-line {next} goes on behind them"
+            );
+        }
+        if self.options.merge {
+            complain!(
+                "pyzorctl: {input}: some of the lines {next} to {number} may be imported; compare them with `pyzorctl lookup`"
+            );
+        }
+    }
+
     fn fail(&mut self, number: u64, error: &LineError) {
         self.failed += 1;
-        eprintln!("pyzorctl: {}, line {number}: {error}", self.input);
+        complain!("pyzorctl: {}, line {number}: {error}", self.input);
     }
 }
 

@@ -34,6 +34,7 @@ use self::context::Context;
 use self::error::{CommandError, Outcome};
 use self::options::{Command, PyzorctlOptions};
 use crate::logs::OneLine;
+use crate::output::complain;
 use crate::stderr_logger;
 
 /// Returns the definition of the command line.
@@ -53,7 +54,7 @@ pub(crate) fn run() -> ExitCode {
         // A reader such as `head` has all that it wants.
         Err(CommandError::OutputClosed) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pyzorctl: {}", OneLine(error));
+            complain!("pyzorctl: {}", OneLine(error));
             ExitCode::FAILURE
         }
     }

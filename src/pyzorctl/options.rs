@@ -206,6 +206,9 @@ pub(crate) struct Import {
     /// Replace the record that a digest has
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Leave out the lines before this one, which an interrupted import has named
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) from_line: u64,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
 }
