@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use pyzord_core::{Digest, Record, StoreFailure};
-use pyzord_engines::RecordStore;
+use pyzord_engines::{Exchange, RecordStore};
 
 /// Makes a cause the failure of a call on a database.
 pub(crate) fn store_failure(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreFailure {
@@ -28,6 +28,16 @@ pub(crate) fn put(
     let mut results = Vec::new();
     database.put(records, &mut results);
     complete(results, records.len())
+}
+
+/// Makes changes of different digests; returns one result for each.
+pub(crate) fn exchange(
+    database: &mut dyn RecordStore,
+    changes: &[Exchange],
+) -> Result<Vec<Result<bool, StoreFailure>>, StoreFailure> {
+    let mut results = Vec::new();
+    database.exchange(changes, &mut results);
+    complete(results, changes.len())
 }
 
 /// Reads the record of one digest.

@@ -12,6 +12,7 @@ mod csv;
 mod detach;
 mod driver;
 mod engine;
+mod folder_owner;
 mod forward;
 pub mod fuzzing;
 mod health;
