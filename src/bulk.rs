@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use pyzord_core::{Digest, Record, StoreFailure};
-use pyzord_engines::{Change, ChangeError, RecordStore};
+use pyzord_engines::{Change, ChangeError, Exchange, RecordStore};
 
 /// Makes a cause the failure of a call on a database.
 pub(crate) fn store_failure(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreFailure {
@@ -48,6 +48,16 @@ pub(crate) fn change_one(
 ) -> Result<(), ChangeError> {
     let results = self::change(database, &[(digest, change)]);
     results.and_then(only).map_err(ChangeError::InDoubt)?
+}
+
+/// Makes changes of different digests; returns one result for each.
+pub(crate) fn exchange(
+    database: &mut dyn RecordStore,
+    changes: &[Exchange],
+) -> Result<Vec<Result<bool, StoreFailure>>, StoreFailure> {
+    let mut results = Vec::new();
+    database.exchange(changes, &mut results);
+    complete(results, changes.len())
 }
 
 /// Reads the record of one digest.

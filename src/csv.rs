@@ -55,13 +55,59 @@ pub(crate) enum RecordError {
     Date(String),
 }
 
+/// Where the fields of a record are in a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Columns([usize; FIELDS.len()]);
+
+/// Why a line of names is not the head of records.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub(crate) enum HeadError {
+    #[error("the head has no column {0}")]
+    Missing(&'static str),
+    #[error("the head has the column {0} twice")]
+    Twice(&'static str),
+    #[error("the head has the unknown column `{}`", .0.escape_debug())]
+    Unknown(String),
+}
+
+impl Columns {
+    /// The order of [`FIELDS`].
+    pub(crate) const DEFAULT: Self = Self([0, 1, 2, 3, 4, 5, 6]);
+
+    /// Reads a line of names, in any order; `None` if it has none of them.
+    pub(crate) fn of_head(line: &str) -> Option<Result<Self, HeadError>> {
+        let unquoted = |name: &str| name.trim().trim_matches('"').to_ascii_lowercase();
+        let names: Vec<String> = line.split(',').map(unquoted).collect();
+        let is_known = |name: &String| FIELDS.contains(&name.as_str());
+        names.iter().any(is_known).then(|| {
+            if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+                return Err(HeadError::Unknown(unknown.clone()));
+            }
+            let mut columns = [0; FIELDS.len()];
+            for (column, field) in columns.iter_mut().zip(FIELDS) {
+                let mut places = (0..).zip(&names).filter(|(_, name)| *name == field).map(|(place, _)| place);
+                *column = places.next().ok_or(HeadError::Missing(field))?;
+                if places.next().is_some() {
+                    return Err(HeadError::Twice(field));
+                }
+            }
+            Ok(Self(columns))
+        })
+    }
+
+    /// Parses a line without its end.
+    pub(crate) fn parse(&self, line: &str) -> Result<(Digest, Record), RecordError> {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let wrong = RecordError::FieldCount(fields.len());
+        let fields = <[&str; FIELDS.len()]>::try_from(fields).map_err(|_| wrong)?;
+        // Each place is one of the seven.
+        parse_fields(self.0.map(|place| fields.get(place).copied().unwrap_or_default()))
+    }
+}
+
 /// Parses a line without its end.
 pub(crate) fn parse(line: &str) -> Result<(Digest, Record), RecordError> {
-    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-    match <[&str; 7]>::try_from(fields) {
-        Ok(fields) => parse_fields(fields),
-        Err(fields) => Err(RecordError::FieldCount(fields.len())),
-    }
+    Columns::DEFAULT.parse(line)
 }
 
 /// Parses the values of [`FIELDS`].
@@ -89,4 +135,26 @@ fn parse_date(text: &str) -> Result<Option<UnixTime>, RecordError> {
         return Ok(None);
     }
     Seconds::parse(text).map(Some).ok_or_else(|| RecordError::Date(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Columns were read by their position whatever the head said: whitelistings became reports.
+    #[test]
+    fn a_head_says_where_the_fields_are() {
+        let digest = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+        let columns = |head: &str| Columns::of_head(head).unwrap();
+        let other =
+            columns("wl_count, WL_entered,\"wl_updated\",digest,r_count,r_entered,r_updated").unwrap();
+        let (_, record) = other.parse(&format!("7,1700000000,1700000001,{digest},0,,")).unwrap();
+        assert_eq!((record.reports.count, record.whitelists.count), (0, 7));
+        assert_eq!(columns(&FIELDS.join(",")), Ok(Columns::DEFAULT));
+        assert_eq!(columns("digest,r_count"), Err(HeadError::Missing("r_entered")));
+        assert_eq!(columns("digest,count"), Err(HeadError::Unknown("count".into())));
+        assert_eq!(columns(&(FIELDS.join(",") + ",r_count")), Err(HeadError::Twice("r_count")));
+        assert_eq!(Columns::of_head(&format!("{digest},7,,,0,,")), None);
+        assert_eq!(Columns::of_head(""), None);
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use log::{Level, LevelFilter, Log, Metadata, Record, SetLoggerError};
 
 use crate::logs::OneLine;
+use crate::output::complain;
 
 /// Writes each message with the name of the program in front. A message that repeats the one before it is not written:
 /// an engine can give the same warning at every attempt to open a file.
@@ -32,7 +33,7 @@ impl Log for StderrLogger {
         let line = record.args().to_string();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != line {
-            eprintln!("{}: {}", self.program, OneLine(&line));
+            complain!("{}: {}", self.program, OneLine(&line));
             *last = line;
         }
     }

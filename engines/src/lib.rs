@@ -63,7 +63,7 @@ mod wire;
 pub use access::Access;
 pub use change::{Change, ChangeError, RecordEdit, TallyEdit};
 pub use connection_manager::{ConnectionManager, Wait};
-pub use record_store::{EntryError, RecordStore, StoredEntry};
+pub use record_store::{EntryError, Exchange, RecordStore, StoredEntry};
 
 #[cfg(feature = "gdbm")]
 pub use gdbm::{Entries, Gdbm, OpenCause, OpenError};

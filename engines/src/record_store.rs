@@ -11,10 +11,22 @@ use crate::change::{Change, ChangeError};
 /// One entry of a database, as a scan reads it.
 #[derive(Clone, Debug)]
 pub struct StoredEntry {
-    /// The key as it is stored, without the engine's prefix; for messages.
+    /// The key as it is stored, without the engine's prefix; for messages. Bytes that are not UTF-8 are shown as `\xNN`,
+    /// and a backslash is doubled, so that no two keys have one text.
     pub key: String,
     /// The record and its digest, or why the entry cannot be read.
     pub record: Result<(Digest, Record), EntryError>,
+}
+
+/// A change of one record that depends on what is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exchange {
+    /// Whose record is to be changed.
+    pub digest: Digest,
+    /// What must be stored, as the engine reads it; the default record also stands for none.
+    pub expected: Record,
+    /// What to store in its place; `None` removes it.
+    pub new: Option<Record>,
 }
 
 /// Why an entry cannot be read: its key is not a digest, or its value is not a record. One line; each engine
@@ -62,6 +74,30 @@ pub trait RecordStore: Store {
     /// If the database cannot be written. Some of the records may have been removed.
     fn remove(&mut self, digests: &[Digest]) -> Result<(), StoreFailure>;
 
+    /// Makes changes of different digests, each in one step and only if the stored record is the expected one. Appends for
+    /// each whether it was; a failure can be that of a change that was made.
+    ///
+    /// The default implementation takes more than one step. It is for a database that has no other writers.
+    fn exchange(&mut self, changes: &[Exchange], results: &mut Vec<Result<bool, StoreFailure>>) {
+        for Exchange { digest, expected, new } in changes {
+            let mut fetched = Vec::new();
+            self.fetch(&[*digest], &mut fetched);
+            let changed = match fetched.pop() {
+                Some(Ok(stored)) if stored != *expected => Ok(false),
+                Some(Err(failure)) => Err(failure),
+                Some(Ok(_)) | None => match new {
+                    Some(new) => {
+                        let mut put = Vec::new();
+                        self.put(&[(*digest, *new)], &mut put);
+                        put.pop().unwrap_or(Ok(())).map(|()| true)
+                    }
+                    None => self.remove(&[*digest]).map(|()| true),
+                },
+            };
+            results.push(changed);
+        }
+    }
+
     /// Returns about how many entries there are, for a progress bar; `None` if that takes long to find out or
     /// cannot be found out.
     fn estimate(&mut self) -> Option<u64>;
@@ -69,4 +105,15 @@ pub trait RecordStore: Store {
     /// Returns the record as the engine returns it after a [`put`](Self::put): its dates cut to the precision
     /// that the engine has, its counts to the largest.
     fn rounded(&self, record: &Record) -> Record;
+}
+
+/// Returns a stored key as the text of [`StoredEntry::key`].
+#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+pub(crate) fn key_text(key: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in key.utf8_chunks() {
+        text += &chunk.valid().replace('\\', "\\\\");
+        chunk.invalid().iter().for_each(|byte| text += &format!("\\x{byte:02x}"));
+    }
+    text
 }

@@ -40,6 +40,11 @@ impl ControlClient {
         }
     }
 
+    /// Returns whether the connection has failed, so that no answer is about the database.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.borrow().is_lost()
+    }
+
     /// Sends a request for each item and reads the reply to each.
     fn call_all<I, T>(
         &self,

@@ -71,6 +71,10 @@ impl ClientConnection {
         Self { stream: BufReader::new(stream), lost: None }
     }
 
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     /// Sends lines that have their ends.
     pub(super) fn send(&mut self, lines: &str) -> Result<(), ReplyError> {
         self.attempt(|stream| stream.get_mut().write_all(lines.as_bytes()))

@@ -1,68 +1,112 @@
-//! The migration: scan, put, read back, and only then remove.
+//! The migration: scans the source, and tells what became of each record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pyzord_core::{Digest, Now, Progress, Record, StoreFailure, Task, Tick, UnixTime};
-use pyzord_engines::{RecordStore, StoredEntry};
-use thiserror::Error;
+use pyzord_core::{Digest, Now, Progress, Record, Task, Tick, UnixTime};
+use pyzord_engines::StoredEntry;
 
-use super::databases::Databases;
-use super::error::{DatabaseError, Side};
+use super::databases::{Databases, is_mark};
+use super::error::{DatabaseError, MigrateError, Side};
+use super::journal::Journal;
+use super::moves::{Move, OnConflict};
+use super::options::MigrateOptions;
 use super::progress::ProgressDisplay;
-use crate::bulk;
 
-/// The most failed keys that are remembered. A scan can find a key twice; a remembered one is counted once.
+/// The most keys that are remembered. A scan can find a key twice; a remembered one is named and counted once.
 const MAX_REMEMBERED: usize = 1_000_000;
+/// The most records that are named because the destination has another one.
+const MAX_NAMED: u64 = 20;
+/// The number of refusals of one cause after which nothing else is expected from the destination.
+const MAX_REFUSALS: u32 = 20;
 
-/// The numbers of records that were moved, and that could not be.
+/// The numbers of records that were moved, and that were not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) transferred: u64,
     pub(crate) failed: u64,
+    /// Records of which the destination had another one.
+    pub(crate) conflicts: u64,
 }
 
 /// A migration from one database to another.
 pub(crate) struct Migration<'a> {
-    databases: &'a mut Databases,
-    /// Whether each record is removed from the source once the destination holds it.
-    delete: bool,
+    pub(super) databases: &'a mut Databases,
+    pub(super) on_conflict: OnConflict,
+    pub(super) dry_run: bool,
+    /// Each record is removed from the source once the destination holds it, if there is a journal.
+    pub(super) journal: Option<Journal>,
+    /// The moves in the journal that may be half done.
+    pub(super) at_hand: Vec<Move>,
+    /// The moves of which nothing tells how far they came. They stay in the journal.
+    pub(super) unresolved: Vec<Move>,
+    /// Digests that an earlier run has moved: what the source has by now was counted since.
+    pub(super) additive: BTreeSet<Digest>,
     display: &'a ProgressDisplay,
-    totals: Totals,
-    failed_keys: BTreeSet<String>,
+    pub(super) totals: Totals,
+    /// Keys of records that were named.
+    named: BTreeSet<String>,
+    /// The last cause of a refusal, and how often it came in a row.
+    refused: (String, u32),
 }
 
-/// Why a record is not moved. The migration goes on with the next one.
-#[derive(Debug, Error)]
-enum TransferError {
-    #[error(transparent)]
-    Database(StoreFailure),
-    #[error("the destination holds another record than the one that was sent")]
-    Different,
+/// A record on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    pub(super) digest: Digest,
+    pub(super) record: Record,
+    /// It was counted beside the destination's record, and is added to it.
+    pub(super) additive: bool,
 }
 
 impl<'a> Migration<'a> {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         databases: &'a mut Databases,
-        delete: bool,
+        options: &MigrateOptions,
+        journal: Option<Journal>,
         display: &'a ProgressDisplay,
     ) -> Self {
-        let totals = Totals { transferred: 0, failed: 0 };
-        Self { databases, delete, display, totals, failed_keys: BTreeSet::new() }
+        Self {
+            databases,
+            on_conflict: options.on_conflict,
+            dry_run: options.dry_run,
+            journal,
+            at_hand: Vec::new(),
+            unresolved: Vec::new(),
+            additive: BTreeSet::new(),
+            display,
+            totals: Totals::default(),
+            named: BTreeSet::new(),
+            refused: (String::new(), 0),
+        }
     }
 
-    /// Moves all records. After an error the migration can be run again from the start.
-    pub(crate) fn run(&mut self) -> Result<(), DatabaseError> {
+    /// Moves all records; first ends the moves that an earlier run has left half done.
+    pub(crate) fn run(&mut self, interrupted: Vec<Move>) -> Result<(), MigrateError> {
+        let result = self.recover(interrupted).and_then(|()| self.move_all());
+        let done = self.at_hand.is_empty() && self.unresolved.is_empty();
+        if let Some(journal) = self.journal.take_if(|_| done) {
+            journal.remove()?;
+        }
+        result
+    }
+
+    fn move_all(&mut self) -> Result<(), MigrateError> {
         let mut found = Vec::new();
         loop {
             found.clear();
             let scanned = self.databases.source.scan(&mut found);
             let progress = scanned.map_err(|failure| Side::Source.failed(failure))?;
             let before = self.totals.transferred;
-            self.move_entries(&found)?;
-            let Totals { transferred, failed } = self.totals;
-            self.display.advance(before, transferred, transferred + failed);
+            let records = self.readable(&found);
+            self.databases.check_different(&records)?;
+            let is_additive = |digest| self.additive.contains(&digest);
+            let item = |(digest, record)| Item { digest, record, additive: is_additive(digest) };
+            let items = records.into_iter().map(item).collect();
+            self.move_items(items)?;
+            let Totals { transferred, failed, conflicts } = self.totals;
+            self.display.advance(before, transferred, transferred + failed + conflicts);
             if progress == Progress::Done {
-                return self.sync();
+                return Ok(self.sync()?);
             }
         }
     }
@@ -71,98 +115,95 @@ impl<'a> Migration<'a> {
         self.totals
     }
 
-    fn move_entries(&mut self, found: &[StoredEntry]) -> Result<(), DatabaseError> {
-        let mut records = Vec::new();
+    /// Returns the records that can be moved, each once, and names those that cannot be read.
+    fn readable(&mut self, found: &[StoredEntry]) -> Vec<(Digest, Record)> {
+        let mut records = BTreeMap::new();
         for entry in found {
             match &entry.record {
-                Ok(record) => records.push(*record),
+                Ok((digest, _)) if is_mark(*digest) || self.is_unresolved(*digest) => (),
+                Ok((digest, record)) => drop(records.insert(*digest, *record)),
                 Err(cause) => self.fail(&entry.key, &cause.to_string()),
             }
         }
-        let held = self.transfer(&records)?;
-        self.totals.transferred += held.len() as u64;
-        if self.delete && !held.is_empty() {
-            // A record leaves the source only once the destination has it on its disk.
-            self.sync()?;
-            self.databases.source.remove(&held).map_err(|failure| Side::Source.failed(failure))?;
-        }
-        Ok(())
+        records.into_iter().collect()
     }
 
-    /// Puts records into the destination and reads them back. Returns the digests of those that the destination holds;
-    /// in a dry run, of all.
-    fn transfer(&mut self, records: &[(Digest, Record)]) -> Result<Vec<Digest>, DatabaseError> {
-        let digests: Vec<Digest> = records.iter().map(|(digest, _)| *digest).collect();
-        let Some(destination) = self.databases.destination.as_deref_mut() else { return Ok(digests) };
-        if records.is_empty() {
-            return Ok(digests);
-        }
-        let (put, fetched) = put_and_fetch(destination, records, &digests)
-            .map_err(|failure| Side::Destination.failed(failure))?;
-        let rounded: Vec<Record> = records.iter().map(|(_, record)| destination.rounded(record)).collect();
-        let mut held = Vec::new();
-        for ((((digest, record), rounded), put), fetched) in records.iter().zip(rounded).zip(put).zip(fetched)
-        {
-            if counts(&rounded) != counts(record) {
-                self.display.print(&format!(
-                    "Record {digest}: the counts are cut to the largest that the destination can hold"
-                ));
-            }
-            match compare(put, fetched, &rounded) {
-                Ok(()) => held.push(*digest),
-                Err(error) => self.fail(&digest.to_string(), &error.to_string()),
-            }
-        }
-        Ok(held)
+    fn is_unresolved(&self, digest: Digest) -> bool {
+        self.unresolved.iter().any(|unresolved| unresolved.digest == digest)
     }
 
-    fn fail(&mut self, key: &str, cause: &str) {
-        if self.failed_keys.contains(key) {
+    /// Remembers a key; returns whether it is new.
+    fn remember(&mut self, key: &str) -> bool {
+        if self.named.contains(key) {
+            return false;
+        }
+        if self.named.len() < MAX_REMEMBERED {
+            self.named.insert(key.to_owned());
+        }
+        true
+    }
+
+    pub(super) fn fail(&mut self, key: &str, cause: &str) {
+        if self.remember(key) {
+            self.totals.failed += 1;
+            self.say(format_args!("Record {} failed: {cause}", key.escape_debug()));
+        }
+    }
+
+    /// Counts a record of which the destination has another one.
+    pub(super) fn conflict(&mut self, digest: Digest, source: &Record, destination: &Record) {
+        if !self.remember(&digest.to_string()) {
             return;
         }
-        if self.failed_keys.len() < MAX_REMEMBERED {
-            self.failed_keys.insert(key.to_owned());
+        self.totals.conflicts += 1;
+        let named = self.totals.conflicts;
+        if named > MAX_NAMED || !self.dry_run && self.on_conflict != OnConflict::Keep {
+            return;
         }
-        self.totals.failed += 1;
-        self.display.print(&format!("Record {} failed: {cause}", key.escape_debug()));
+        let counts = |record: &Record| {
+            format!("{} reports and {} whitelistings", record.reports.count, record.whitelists.count)
+        };
+        let would = if self.dry_run { " would be" } else { "" };
+        self.say(format_args!(
+            "Record {digest}{would} {}: the destination has {}, the source {}",
+            self.on_conflict.done(),
+            counts(destination),
+            counts(source)
+        ));
+        if named == MAX_NAMED {
+            self.say(format_args!("More such records are not named"));
+        }
     }
 
-    fn sync(&mut self) -> Result<(), DatabaseError> {
-        let Some(destination) = self.databases.destination.as_deref_mut() else { return Ok(()) };
+    /// Counts a refusal of the destination. Fails if it is one of many.
+    pub(super) fn refuse(&mut self, digest: Digest, cause: &str) -> Result<(), MigrateError> {
+        self.fail(&digest.to_string(), cause);
+        if self.refused.0 != cause {
+            self.refused = (cause.to_owned(), 0);
+        }
+        self.refused.1 += 1;
+        if self.refused.1 < MAX_REFUSALS {
+            return Ok(());
+        }
+        let (cause, count) = std::mem::take(&mut self.refused);
+        Err(MigrateError::Refused { count, cause })
+    }
+
+    /// Remembers that the destination has stored a record.
+    pub(super) fn accept(&mut self) {
+        self.refused.1 = 0;
+    }
+
+    pub(super) fn say(&self, line: std::fmt::Arguments<'_>) {
+        self.display.print(line);
+    }
+
+    pub(super) fn sync(&mut self) -> Result<(), DatabaseError> {
+        let Some(destination) = self.databases.destination.as_deref_mut().filter(|_| !self.dry_run) else {
+            return Ok(());
+        };
         // A sync does not use the time.
         let now = Now { wall: UnixTime::from_seconds(0), tick: Tick::default() };
         destination.upkeep(now, Task::Sync).map(drop).map_err(|failure| Side::Destination.failed(failure))
     }
-}
-
-type Results<T> = Vec<Result<T, StoreFailure>>;
-
-/// Stores records and reads them back. A destination that fails for all records is not available: that is one error,
-/// not one for each record.
-fn put_and_fetch(
-    destination: &mut dyn RecordStore,
-    records: &[(Digest, Record)],
-    digests: &[Digest],
-) -> Result<(Results<()>, Results<Record>), StoreFailure> {
-    let put = bulk::put(destination, records)?;
-    let fetched = bulk::fetch(destination, digests)?;
-    match fetched.first() {
-        Some(Err(failure)) if fetched.iter().all(Result::is_err) => Err(failure.clone()),
-        _ => Ok((put, fetched)),
-    }
-}
-
-fn counts(record: &Record) -> [u64; 2] {
-    [record.reports.count, record.whitelists.count]
-}
-
-/// Checks that the destination holds the expected record.
-fn compare(
-    put: Result<(), StoreFailure>,
-    fetched: Result<Record, StoreFailure>,
-    expected: &Record,
-) -> Result<(), TransferError> {
-    put.map_err(TransferError::Database)?;
-    let held = fetched.map_err(TransferError::Database)?;
-    if held == *expected { Ok(()) } else { Err(TransferError::Different) }
 }

@@ -1,10 +1,15 @@
 //! The command line: the options of Python's `pyzor-migrate`, and our own.
 
+use std::path::PathBuf;
+
 use clap::Parser;
+
+use super::moves::OnConflict;
 
 /// Move the records of one database to another.
 ///
-/// The destination's record of a digest is replaced, so an interrupted run can be repeated.
+/// An interrupted run can be repeated: it goes on where it stopped. A record of which the destination has another one is
+/// kept, see --on-conflict; the exit status is 1 then.
 #[derive(Parser)]
 #[command(name = "pyzor-migrate", version, infer_long_args = true)]
 pub(crate) struct MigrateOptions {
@@ -26,6 +31,13 @@ pub(crate) struct MigrateOptions {
     /// Read the source and say what would be done; write nothing.
     #[arg(long, conflicts_with = "delete")]
     pub(crate) dry_run: bool,
+    /// What becomes of a record of which the destination has another one already.
+    #[arg(long, value_enum, default_value_t = OnConflict::Keep, value_name = "WHAT")]
+    pub(crate) on_conflict: OnConflict,
+    /// With --delete: the file by which a migration that was interrupted goes on. By default it is beside the gdbm file of
+    /// the destination, else of the source, else in the home directory.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Option<PathBuf>,
     /// Let the records of a redis destination expire after this many seconds; 0 is never.
     #[arg(long, default_value_t = 0, value_name = "SECONDS")]
     pub(crate) cleanup_age: u64,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
+use crate::output::Lines;
+
 /// The number of records between two plain lines, as in Python's `pyzor-migrate`.
 const INTERVAL: u64 = 100_000;
 
@@ -14,13 +16,15 @@ pub(crate) struct ProgressDisplay {
     /// Hidden if standard error is not a terminal.
     bar: ProgressBar,
     plain: bool,
+    pub(crate) lines: Lines,
 }
 
 impl ProgressDisplay {
     /// Shows the progress towards `estimate` records, if it is known.
     pub(crate) fn new(estimate: Option<u64>) -> Self {
+        let lines = Lines::new("pyzor-migrate");
         if !io::stderr().is_terminal() {
-            return Self { bar: ProgressBar::hidden(), plain: true };
+            return Self { bar: ProgressBar::hidden(), plain: true, lines };
         }
         let (bar, template) = match estimate {
             Some(count) => {
@@ -38,20 +42,20 @@ impl ProgressDisplay {
             }
         };
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, plain: false }
+        Self { bar, plain: false, lines }
     }
 
     /// Shows that `seen` records were read and `transferred` of them moved, after `before` at the last call.
     pub(crate) fn advance(&self, before: u64, transferred: u64, seen: u64) {
         self.bar.set_position(seen);
         if self.plain && transferred / INTERVAL > before / INTERVAL {
-            println!("{} records transferred...", transferred / INTERVAL * INTERVAL);
+            self.print(format_args!("{} records transferred...", transferred / INTERVAL * INTERVAL));
         }
     }
 
     /// Prints a line above the bar.
-    pub(crate) fn print(&self, line: &str) {
-        self.bar.suspend(|| println!("{line}"));
+    pub(crate) fn print(&self, line: fmt::Arguments<'_>) {
+        self.bar.suspend(|| self.lines.write(line));
     }
 
     /// Removes the bar.

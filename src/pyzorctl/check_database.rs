@@ -14,8 +14,11 @@ use super::database::{OpenError, for_each_entry};
 use super::error::{CommandError, Outcome, exit_code};
 use super::json;
 use super::options::CheckDatabase;
+use crate::output::complain;
 use crate::write_access;
 
+/// How often a database is read through a server that ends meanwhile.
+const ATTEMPTS: u32 = 5;
 /// The most unreadable entries that are named.
 const MAX_NAMED: u64 = 20;
 
@@ -28,6 +31,8 @@ enum State {
     NeedsRecovery,
     Unusable,
     InUse,
+    /// A server has it and cannot read it.
+    Failing,
 }
 
 impl State {
@@ -39,6 +44,7 @@ impl State {
             Self::NeedsRecovery => "needs recovery",
             Self::Unusable => "unusable",
             Self::InUse => "in use",
+            Self::Failing => "failing",
         }
     }
 
@@ -91,7 +97,7 @@ pub(crate) fn run(context: &Context, options: &CheckDatabase, out: &mut dyn Writ
             writeln!(out, "{all} entries, {unreadable} of them unreadable")?;
         }
         if let Some(cause) = cause {
-            eprintln!("pyzorctl: {cause}");
+            complain!("pyzorctl: {cause}");
         }
     }
     Ok(exit_code(state.is_good() && entries.is_none_or(|entries| entries.unreadable == 0)))
@@ -99,11 +105,15 @@ pub(crate) fn run(context: &Context, options: &CheckDatabase, out: &mut dyn Writ
 
 fn find(context: &Context, options: &CheckDatabase) -> Result<Finding, CommandError> {
     let failed = |state, cause| Ok(Finding { state, cause: Some(cause), entries: None });
-    if let Some(mut database) = context.open_through_server() {
-        return match count_entries(&mut *database) {
-            Ok(entries) => Ok(Finding { state: State::Served, cause: None, entries: Some(entries) }),
-            Err(failure) => failed(State::NeedsRecovery, failure.to_string()),
-        };
+    for attempt in 1..=ATTEMPTS {
+        let Some(mut database) = context.open_through_server() else { break };
+        match count_entries(&mut database) {
+            Ok(entries) => return Ok(Finding { state: State::Served, cause: None, entries: Some(entries) }),
+            // A stop or a restart has cut the connection, which says nothing about the database.
+            Err(_) if database.is_lost() && attempt < ATTEMPTS => (),
+            Err(failure) if database.is_lost() => return failed(State::InUse, failure.to_string()),
+            Err(failure) => return failed(State::Failing, failure.to_string()),
+        }
     }
     let path = &context.settings.database;
     if context.settings.engine == "gdbm" && is_absent(path) {
@@ -150,13 +160,13 @@ fn count_entries(database: &mut dyn RecordStore) -> Result<Entries, StoreFailure
         if let Err(cause) = entry.record {
             entries.unreadable += 1;
             if entries.unreadable <= MAX_NAMED {
-                eprintln!("pyzorctl: {}: {cause}", entry.key.escape_debug());
+                complain!("pyzorctl: {}: {cause}", entry.key.escape_debug());
             }
         }
         Ok::<(), StoreFailure>(())
     })?;
     if entries.unreadable > MAX_NAMED {
-        eprintln!("pyzorctl: {} more are unreadable", entries.unreadable - MAX_NAMED);
+        complain!("pyzorctl: {} more are unreadable", entries.unreadable - MAX_NAMED);
     }
     Ok(entries)
 }

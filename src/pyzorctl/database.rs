@@ -91,12 +91,12 @@ impl Context {
     }
 
     /// Returns the gdbm file of a running server, used through the server; `None` if no server gives access to it.
-    pub(crate) fn open_through_server(&self) -> Option<Box<dyn RecordStore>> {
+    pub(crate) fn open_through_server(&self) -> Option<ControlClient> {
         if self.settings.engine != "gdbm" {
             return None;
         }
         match ControlClient::connect(&self.settings.database) {
-            Ok(client) => Some(Box::new(client)),
+            Ok(client) => Some(client),
             Err(error) => {
                 log::debug!("{error}");
                 None

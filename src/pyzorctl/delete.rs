@@ -11,6 +11,7 @@ use super::error::{CommandError, Outcome, exit_code};
 use super::options::{CHANGE_ADVICE, Delete};
 use super::report;
 use crate::bulk;
+use crate::output::write_error;
 
 /// The most records that are removed without a question.
 const MAX_UNASKED: usize = 10;
@@ -44,7 +45,7 @@ fn is_confirmed(count: usize) -> Result<bool, CommandError> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(true);
     }
-    eprint!("Delete the records of {count} digests? [y/N] ");
+    write_error(format_args!("Delete the records of {count} digests? [y/N] "));
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(CommandError::Input)?;
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))

@@ -13,6 +13,7 @@ use super::context::ContextError;
 use super::database::OpenError;
 use super::merge::Interrupted;
 use super::passphrase::PassphraseError;
+use crate::csv::HeadError;
 use crate::pidfile::PidFileError;
 use crate::rules::RulesError;
 
@@ -71,6 +72,8 @@ pub(crate) enum CommandError {
     CountTooLarge,
     #[error("{}: {error}", .path.display())]
     ImportFile { path: PathBuf, error: io::Error },
+    #[error("{input}, line {line}: {cause}")]
+    ImportHead { input: String, line: u64, cause: HeadError },
     #[error("--server: expected HOST:PORT")]
     ServerOption,
     #[error(transparent)]

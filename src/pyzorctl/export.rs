@@ -8,6 +8,7 @@ use super::context::Context;
 use super::database::for_each_entry;
 use super::error::{CommandError, Outcome, exit_code};
 use super::options::{Export, READ_ADVICE};
+use crate::output::complain;
 
 /// Writes all records, and names those that cannot be read.
 pub(crate) fn run(context: &Context, options: &Export, out: &mut dyn Write) -> Outcome {
@@ -21,7 +22,7 @@ pub(crate) fn run(context: &Context, options: &Export, out: &mut dyn Write) -> O
             Ok((digest, record)) => options.format.write(out, digest, &record)?,
             Err(cause) => {
                 complete = false;
-                eprintln!("pyzorctl: {}: {cause}", entry.key.escape_debug());
+                complain!("pyzorctl: {}: {cause}", entry.key.escape_debug());
             }
         }
         Ok::<(), CommandError>(())

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::json;
-use crate::csv::{self, FIELDS, RecordError, RecordLine};
+use crate::csv::{self, Columns, FIELDS, HeadError, RecordError, RecordLine};
 
 /// The format of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -45,9 +45,9 @@ impl Format {
         }
     }
 
-    /// Returns whether a line is the one above the records.
-    pub(crate) fn is_head(self, line: &str) -> bool {
-        self == Self::Csv && line.split(',').eq(FIELDS)
+    /// Reads the line above the records; `None` if it is another one.
+    pub(crate) fn head(self, line: &str) -> Option<Result<Columns, HeadError>> {
+        if self == Self::Csv { Columns::of_head(line) } else { None }
     }
 
     /// Writes the line of one record.
@@ -59,9 +59,9 @@ impl Format {
     }
 
     /// Parses the line of one record.
-    pub(crate) fn parse(self, line: &str) -> Result<(Digest, Record), FormatError> {
+    pub(crate) fn parse(self, columns: Columns, line: &str) -> Result<(Digest, Record), FormatError> {
         match self {
-            Self::Csv => Ok(csv::parse(line)?),
+            Self::Csv => Ok(columns.parse(line)?),
             Self::Jsonl => Ok(csv::parse_fields(serde_json::from_str::<JsonFields<'_>>(line)?.values())?),
         }
     }
@@ -176,7 +176,7 @@ mod tests {
             )
         };
         let good = json("\"r_entered\": 1.5, \"r_count\": 5");
-        assert!(Format::Jsonl.parse(&good).is_ok());
+        assert!(Format::Jsonl.parse(Columns::DEFAULT, &good).is_ok());
         for (format, text, cause) in [
             (Format::Csv, "", "1 fields"),
             (Format::Csv, "da39,5,,,0,,", "40 hex digits"),
@@ -193,10 +193,10 @@ mod tests {
             (Format::Jsonl, &json("\"r_count\": \"5\", \"r_entered\": 1"), "is not a count"),
             (Format::Jsonl, &json("\"r_count\": 5, \"r_entered\": "), "not a JSON object"),
         ] {
-            let error = format.parse(text).unwrap_err().to_string();
+            let error = format.parse(Columns::DEFAULT, text).unwrap_err().to_string();
             assert!(error.contains(cause), "{text}: {error}");
         }
-        let error = Format::Jsonl.parse("{\"\u{9b}31m\": 0}").unwrap_err().to_string();
+        let error = Format::Jsonl.parse(Columns::DEFAULT, "{\"\u{9b}31m\": 0}").unwrap_err().to_string();
         assert!(!error.contains('\u{9b}'), "{error:?}");
     }
 
@@ -213,13 +213,13 @@ mod tests {
             let (digest, record) = (Digest::new(digest), Record { reports, whitelists });
             for format in [Format::Csv, Format::Jsonl] {
                 let text = line(format, digest, &record);
-                prop_assert_eq!(format.parse(text.trim_end()).unwrap(), (digest, record));
+                prop_assert_eq!(format.parse(Columns::DEFAULT, text.trim_end()).unwrap(), (digest, record));
             }
         }
 
         #[test]
         fn any_text_is_read_or_refused(text: String) {
-            let _ = (Format::Csv.parse(&text), Format::Jsonl.parse(&text));
+            let _ = [Format::Csv, Format::Jsonl].map(|format| format.parse(Columns::DEFAULT, &text).is_ok());
         }
     }
 }

@@ -17,6 +17,8 @@ use super::format::FormatError;
 use super::merge::{Interrupted, MergeProgress};
 use super::options::{Import, READ_ADVICE};
 use crate::bulk;
+use crate::csv::Columns;
+use crate::output::complain;
 
 /// The most bytes of a line that are kept. No record has a longer line.
 const MAX_LINE: u64 = 1024;
@@ -41,6 +43,7 @@ pub(crate) fn run(context: &Context, options: &Import, out: &mut dyn Write) -> O
         digests: BTreeSet::new(),
         imported: 0,
         failed: 0,
+        columns: Columns::DEFAULT,
     };
     let (mut number, mut line) = (0, Vec::new());
     loop {
@@ -131,19 +134,23 @@ struct Loader<'a> {
     digests: BTreeSet<Digest>,
     imported: u64,
     failed: u64,
+    /// Where the fields are in a line.
+    columns: Columns,
 }
 
 impl Loader<'_> {
     fn add_line(&mut self, number: u64, line: &[u8]) -> Result<(), CommandError> {
         let text = String::from_utf8_lossy(line);
         let text = text.trim();
-        if text.is_empty() || number == 1 && self.options.format.is_head(text) {
+        if let Some(columns) = self.options.format.head(text) {
+            let failed = |cause| CommandError::ImportHead { input: self.input.clone(), line: number, cause };
+            self.columns = columns.map_err(failed)?;
             return Ok(());
         }
         if number <= self.options.skip {
             return Ok(());
         }
-        let (digest, record) = match self.options.format.parse(text) {
+        let (digest, record) = match self.options.format.parse(self.columns, text) {
             Ok(entry) => entry,
             Err(error) => {
                 self.fail(number, &error.into());
@@ -261,16 +268,15 @@ impl Loader<'_> {
     fn warn_of_cut_counts(&self, number: u64, digest: Digest, record: &Record) {
         let counts = |record: &Record| [record.reports.count, record.whitelists.count];
         if counts(&self.database.rounded(record)) != counts(record) {
-            eprintln!(
+            complain!(
                 "pyzorctl: {}, line {number}: {digest}: the counts are cut to the largest that the database can hold",
                 self.input
             );
         }
     }
-
     fn fail(&mut self, number: u64, error: &LineError) {
         self.failed += 1;
-        eprintln!("pyzorctl: {}, line {number}: {error}", self.input);
+        complain!("pyzorctl: {}, line {number}: {error}", self.input);
     }
 }
 

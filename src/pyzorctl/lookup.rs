@@ -15,6 +15,7 @@ use super::format::Format;
 use super::options::Lookup;
 use super::report;
 use crate::bulk;
+use crate::output::complain;
 
 /// Shows the record of each digest. A server that has the file open and gives no access to it is asked over the network.
 pub(crate) fn run(context: &Context, options: &Lookup, out: &mut dyn Write) -> Outcome {
@@ -68,7 +69,7 @@ impl Printer<'_> {
             Ok(record) => report::write_record(self.out, digest, &record),
             Err(cause) => {
                 self.complete = false;
-                eprintln!("pyzorctl: {digest}: {cause}");
+                complain!("pyzorctl: {digest}: {cause}");
                 Ok(())
             }
         }

@@ -36,6 +36,7 @@ use self::error::{CommandError, Outcome};
 use self::options::Command;
 pub(crate) use self::options::PyzorctlOptions;
 use crate::logs::OneLine;
+use crate::output::complain;
 use crate::{command_line, stderr_logger};
 
 /// Returns the definition of the command line.
@@ -55,7 +56,7 @@ pub(crate) fn run() -> ExitCode {
         // A reader such as `head` has all that it wants.
         Err(CommandError::OutputClosed) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pyzorctl: {}", OneLine(error));
+            complain!("pyzorctl: {}", OneLine(error));
             ExitCode::FAILURE
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 
+use crate::output::{complain, write_error};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use thiserror::Error;
 
@@ -42,19 +43,19 @@ fn ask(prompt: &str) -> Result<Vec<u8>, PassphraseError> {
         return Ok(without_end(line));
     }
     let hidden = HiddenInput::begin()?;
-    eprint!("{prompt}");
+    write_error(format_args!("{prompt}"));
     for byte in stdin.lock().bytes() {
         match byte? {
             b'\n' => break,
             INTERRUPT => {
                 drop(hidden);
-                eprintln!();
+                complain!("");
                 return Err(PassphraseError::Interrupted);
             }
             byte => line.push(byte),
         }
     }
-    eprintln!();
+    complain!("");
     Ok(without_end(line))
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use pyzord_core::Operation;
+use pyzord_engines::RecordStore as _;
 use pyzord_engines::registry::Access;
 use serde::Serialize;
 use serde_json::value::RawValue;

@@ -226,3 +226,91 @@ fn pythons_migration_and_ours_agree() {
     let server = Server::start(&["-e", "redis", "--dsn", &format!("127.0.0.1,{},,1", redis.port())]);
     assert_eq!(server.client().check(&digest(4)), (16, 1));
 }
+
+/// The old server counted one report after `--delete` had moved 1000. The second run replaced the 1000 by the 1.
+#[test]
+fn a_record_that_the_destination_has_already_is_kept_replaced_or_added_to() {
+    for (option, status, expected, left) in [
+        (&[][..], 1, 1000, 1),
+        (&["--on-conflict", "keep"], 1, 1000, 1),
+        (&["--on-conflict", "replace"], 0, 1, 0),
+        (&["--on-conflict", "add"], 0, 1001, 0),
+    ] {
+        let home = Home::new();
+        let [source, destination] =
+            ["source.db", "destination.db"].map(|name| home.path(name).to_str().unwrap().to_owned());
+        let key = Digest::parse(digest(7).as_bytes()).unwrap();
+        let count = |path: &str, count: u64| {
+            let time = Some(UnixTime::from_seconds(1_700_000_000));
+            let reports = Tally { count, entered: time, updated: time };
+            Gdbm::open(path.as_ref()).unwrap().put(key, &Record { reports, ..Record::default() }).unwrap();
+        };
+        count(&source, 1);
+        count(&destination, 1000);
+        let dry = migrate(
+            ("gdbm", &source),
+            ("gdbm", &destination),
+            &[&["--dry-run"], option].concat(),
+        );
+        assert!(stdout(&dry).contains("the destination has 1000 reports"), "{dry:?}");
+        assert_eq!(dry.status.code(), Some(status), "{dry:?}");
+        let output = migrate(("gdbm", &source), ("gdbm", &destination), &[&["--delete"], option].concat());
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        let held = |path: &str| records(("gdbm", path)).get(&key).map_or(0, |record| record.reports.count);
+        assert_eq!((held(&destination), held(&source)), (expected, left), "{option:?}");
+        assert!(!home.path("destination.db.migration").exists());
+    }
+    let home = Home::new();
+    let output = migrate(("gdbm", "x"), ("gdbm", home.path("y").to_str().unwrap()), &["--on-conflict", "add"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("needs --delete"), "{output:?}");
+}
+
+/// The record of 700 reports that the server used was replaced by one of 5 under the same key in upper case, and lost with
+/// `--delete`.
+#[test]
+fn a_key_in_upper_case_takes_no_records_place() {
+    let home = Home::new();
+    let [source, destination] =
+        ["source.db", "destination.db"].map(|name| home.path(name).to_str().unwrap().to_owned());
+    let fill = "import dbm.gnu, sys\n\
+        db = dbm.gnu.open(sys.argv[1], 'n')\n\
+        for n in range(200):\n \
+        db['%040x' % (0xabc000 + n)] = '1,700,None,None,0,None,None'\n \
+        db['%040X' % (0xabc000 + n)] = '1,5,None,None,0,None,None'";
+    run_python(fill, &[&source]);
+    let output = migrate(("gdbm", &source), ("gdbm", &destination), &["--delete"]);
+    assert!(output.status.code() == Some(1) && stdout(&output).contains("upper case"), "{output:?}");
+    let moved = records(("gdbm", &destination));
+    assert!(moved.len() == 200 && moved.values().all(|record| record.reports.count == 700));
+    let left = run_python("import dbm.gnu, sys; print(len(dbm.gnu.open(sys.argv[1]).keys()))", &[&source]);
+    assert_eq!(left.trim(), "200");
+}
+
+/// A panic ended the migration in the middle.
+#[test]
+fn a_migration_goes_on_when_its_lines_cannot_be_written() {
+    let home = Home::new();
+    let (source, expected) = gdbm(&home, "source.db", 100);
+    let destination = home.path("destination.db").to_str().unwrap().to_owned();
+    for (redirection, status) in [("> /dev/full", 1), ("| head -n 0; exit ${PIPESTATUS[0]}", 0)] {
+        let script = format!("\"$0\" --se gdbm --sd '{source}' --de gdbm --dd '{destination}' {redirection}");
+        let output =
+            Command::new("bash").arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_pyzor-migrate")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(status) && !said.contains("panicked"), "{output:?}");
+        assert_eq!(records(("gdbm", &destination)), expected);
+    }
+}
+
+/// A destination that refused every record was gone through to the end, with a line for each.
+#[test]
+fn a_destination_that_refuses_everything_ends_the_migration() {
+    let (home, redis) = (Home::new(), RedisServer::start());
+    let (source, _) = gdbm(&home, "source.db", 2000);
+    assert!(redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).starts_with("+OK"));
+    let destination = format!("127.0.0.1,{},,0", redis.port());
+    let output = migrate(("gdbm", &source), ("redis", &destination), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).lines().count() < 30, "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("in a row were refused"), "{output:?}");
+}

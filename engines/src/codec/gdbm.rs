@@ -5,8 +5,8 @@
 //! v1      = "1" "," tally "," tally          reports, then whitelistings
 //! v0      = tally                            reports only, as the first Pyzor servers wrote them
 //! tally   = count "," date "," date          how often, when first, when last
-//! date    = "None" / seconds / local
-//! seconds = 1*DIGIT                          Unix time; 0 is never
+//! date    = "None" / "-1" / seconds / local
+//! seconds = 1*DIGIT                          Unix time; 0 is never, and -1 in files of pyzor 0.3 to 0.5
 //! local   = YYYY-MM-DD HH:MM:SS [ "." 1*6DIGIT ]
 //! ```
 //!
@@ -124,7 +124,7 @@ fn tally([count, entered, updated]: [&[u8]; 3], zone: &TimeZone) -> Result<Tally
 
 /// Parses a date; `None` is never.
 fn date(field: &[u8], zone: &TimeZone) -> Result<Option<UnixTime>, Unreadable> {
-    if field == b"None" {
+    if field == b"None" || field == b"-1" {
         return Ok(None);
     }
     let date = match number(field) {
@@ -185,6 +185,9 @@ mod tests {
             ),
             ("1,3,1700000000,0,0,None,0", reports(3, at(day), None)),
             ("1,9223372036854775807,None,None,0,None,None", reports(Tally::MAX, None, None)),
+            ("1,3,1700000000,1700000000,0,-1,-1", reports(3, at(day), at(day))),
+            ("1,0,-1,-1,0,-1,-1", Record::default()),
+            ("3,-1,1700000000", reports(3, None, at(day))),
             ("3,1700000000,1700000001", reports(3, at(day), at(day + MICROS))),
             ("3,0,0", reports(3, None, None)),
             ("3,None,2023-11-14 22:13:20", reports(3, None, at(day))),
@@ -219,6 +222,8 @@ mod tests {
             (b"1,0,none,None,0,None,None", Date),
             (b"1,0,,None,0,None,None", Date),
             (b"1,0,-5,None,0,None,None", Date),
+            (b"1,0,-10,None,0,None,None", Date),
+            (b"1,0,-01,None,0,None,None", Date),
             (b"1,0,9223372036854775807,None,0,None,None", Date),
             (b"1,0,2023-02-29 00:00:00,None,0,None,None", Date),
             (b"1,0,2023-13-01 00:00:00,None,0,None,None", Date),

@@ -7,7 +7,7 @@ use super::store::Gdbm;
 use crate::bug::bug;
 use crate::change::{Change, ChangeError};
 use crate::codec::gdbm::{Unreadable, decode, encode};
-use crate::record_store::{EntryError, RecordStore, StoredEntry};
+use crate::record_store::{EntryError, RecordStore, StoredEntry, key_text};
 
 /// How many entries one call of a scan finds.
 const SLICE: usize = 512;
@@ -17,19 +17,18 @@ const SLICE: usize = 512;
 enum Cause {
     #[error("the key is not a digest")]
     Key,
+    #[error("the key has digits in upper case, which no server looks for")]
+    Case,
     #[error("the record is unreadable: {0}")]
     Value(Unreadable),
 }
 
 impl Gdbm {
     fn entry(&self, key: &[u8], value: &[u8]) -> StoredEntry {
-        let record = Digest::parse(key).ok_or(Cause::Key).and_then(|digest| {
+        let record = digest(key).and_then(|digest| {
             decode(value, &self.zone).map(|record| (digest, record)).map_err(Cause::Value)
         });
-        StoredEntry {
-            key: String::from_utf8_lossy(key).into_owned(),
-            record: record.map_err(EntryError::new),
-        }
+        StoredEntry { key: key_text(key), record: record.map_err(EntryError::new) }
     }
 
     fn fetch_one(&self, digest: Digest) -> Result<Record, StoreFailure> {
@@ -126,4 +125,10 @@ impl RecordStore for Gdbm {
             *record
         })
     }
+}
+
+/// Parses a key. One in upper case is another key than the one that the server looks for, which can be there too.
+fn digest(key: &[u8]) -> Result<Digest, Cause> {
+    let digest = Digest::parse(key).ok_or(Cause::Key)?;
+    if digest.hex() == key { Ok(digest) } else { Err(Cause::Case) }
 }

@@ -15,6 +15,7 @@ mod dsn;
 mod engine;
 mod error;
 mod estimate;
+mod exchange;
 mod expire;
 mod handshake;
 mod marks;

@@ -11,7 +11,7 @@ use super::session::{Reading, Session};
 use super::sql::MOST_ROWS;
 use crate::bug::bug;
 use crate::change::{Change, ChangeError};
-use crate::record_store::{EntryError, RecordStore, StoredEntry};
+use crate::record_store::{EntryError, Exchange, RecordStore, StoredEntry, key_text};
 
 /// How many rows one call of a scan reads.
 const SCAN: usize = 500;
@@ -73,6 +73,17 @@ impl RecordStore for Mysql {
         digests.chunks(MOST_ROWS).try_for_each(|digests| self.with(|session| session.remove(digests)))
     }
 
+    fn exchange(&mut self, changes: &[Exchange], results: &mut Vec<Result<bool, StoreFailure>>) {
+        for changes in changes.chunks(MOST_ROWS) {
+            match self.with(|session| session.exchange(changes)) {
+                Ok(changed) => {
+                    results.extend(changed.into_iter().map(|changed| changed.map_err(StoreFailure::new)));
+                }
+                Err(failure) => results.extend(changes.iter().map(|_| Err(failure.clone()))),
+            }
+        }
+    }
+
     fn estimate(&mut self) -> Option<u64> {
         self.row_estimate()
     }
@@ -118,6 +129,6 @@ fn entry(session: &Session, row: Row) -> (Vec<u8>, StoredEntry) {
     let values = row.unwrap();
     let (key, fields) = row::split(&values);
     let record = session.codec.digest(key).and_then(|digest| Ok((digest, session.codec.record(fields)?)));
-    let name = String::from_utf8_lossy(key).into_owned();
+    let name = key_text(key);
     (key.to_vec(), StoredEntry { key: name, record: record.map_err(EntryError::new) })
 }

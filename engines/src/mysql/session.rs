@@ -262,16 +262,24 @@ impl Session {
 
     /// Runs a statement, and tries it again if another transaction was in its way.
     pub(super) fn run(&mut self, text: &str, values: &[Value]) -> Result<Vec<Row>, StatementError> {
-        let statement = match self.texts.get(text) {
-            Some(statement) => statement.clone(),
-            None => {
-                self.begin();
-                let statement = self.client.prepare(text)?;
-                self.texts.insert(text.to_owned(), statement.clone());
-                statement
-            }
-        };
+        let statement = self.prepared_text(text)?;
         self.execute_statement(&statement, values)
+    }
+
+    /// Runs a statement that is one of a transaction.
+    pub(super) fn run_once(&mut self, text: &str, values: &[Value]) -> Result<Vec<Row>, StatementError> {
+        let statement = self.prepared_text(text)?;
+        self.execute_once(&statement, values)
+    }
+
+    fn prepared_text(&mut self, text: &str) -> Result<Statement, StatementError> {
+        if let Some(statement) = self.texts.get(text) {
+            return Ok(statement.clone());
+        }
+        self.begin();
+        let statement = self.client.prepare(text)?;
+        self.texts.insert(text.to_owned(), statement.clone());
+        Ok(statement)
     }
 
     pub(super) fn execute_statement(
@@ -352,7 +360,7 @@ fn text(row: &Row, index: usize) -> String {
 }
 
 /// Returns the keys for a statement on these digests; the last one fills it up.
-fn keys(digests: &[Digest]) -> Vec<Value> {
+pub(super) fn keys(digests: &[Digest]) -> Vec<Value> {
     let last = digests.last().into_iter().cycle();
     digests.iter().chain(last).take(sql::padded(digests.len())).copied().map(row::key).collect()
 }

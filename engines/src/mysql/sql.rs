@@ -133,6 +133,27 @@ impl Sql {
         )
     }
 
+    /// Inserts `rows` whole rows whose digests have none; the server counts those that it inserts.
+    pub(super) fn insert(&self, rows: usize) -> String {
+        let values = list("(?,?,?,?,?,?,?)", rows);
+        let table = &self.table;
+        format!(
+            "INSERT INTO {table} ({FIELDS}) VALUES {values} ON DUPLICATE KEY UPDATE digest = {table}.digest"
+        )
+    }
+
+    /// Replaces a row that has the stored values. Parameters: the new values without the key, the stored ones with it.
+    pub(super) fn exchange(&self) -> String {
+        let assignments: Vec<String> =
+            FIELDS.split(", ").skip(1).map(|column| format!("{column} = ?")).collect();
+        format!("UPDATE {} SET {} WHERE {}", self.table, assignments.join(", "), stored())
+    }
+
+    /// Removes `rows` rows that have the stored values.
+    pub(super) fn delete_rows(&self, rows: usize) -> String {
+        format!("DELETE FROM {} WHERE {}", self.table, vec![stored(); rows].join(" OR "))
+    }
+
     /// Reads the next `rows` rows after a key, or from a key on for the `first` time. Parameter: the key.
     pub(super) fn scan(&self, first: bool, rows: usize) -> String {
         let after = if first { ">=" } else { ">" };
@@ -250,6 +271,12 @@ fn sum(column: &str, most: u64) -> String {
     )
 }
 
+/// Returns the condition for a row that has all of the stored values.
+fn stored() -> String {
+    let fields = FIELDS.split(", ").skip(1).map(|column| format!(" AND {column} <=> ?"));
+    format!("(digest = ?{})", fields.collect::<String>())
+}
+
 /// Returns the local date of this build.
 fn built(zone: &TimeZone) -> String {
     let built = Timestamp::from_second(UnixTime::BUILT.seconds()).unwrap_or(Timestamp::MIN);
@@ -294,6 +321,9 @@ mod tests {
             (sql.expire(false), 2),
             (sql.scan(true, 5), 1),
             (sql.bound(5), 1),
+            (sql.insert(2), 14),
+            (sql.exchange(), 13),
+            (sql.delete_rows(2), 14),
             (sql.mark(2), 2),
             (sql.marked(4), 4),
             (sql.forget(9, 5), 0),

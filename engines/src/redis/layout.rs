@@ -11,6 +11,7 @@ use crate::change::{Change, RecordEdit, TallyEdit};
 use crate::codec;
 use crate::codec::number::push_number;
 use crate::codec::redis::FIELDS;
+use crate::record_store::Exchange;
 
 /// What stands in the place of a digest in the key of a probe.
 const PROBE: &[u8] = b"probe";
@@ -32,6 +33,7 @@ pub(super) struct Layout {
     form: Form,
     count: Script,
     change: Script,
+    exchange: Script,
     probe: Script,
     /// Seconds until a record expires to which nothing is written, as text; `0` is never.
     age: Vec<u8>,
@@ -50,18 +52,24 @@ impl Layout {
     pub(super) fn hash(age: Option<CleanupAge>) -> Self {
         let form = Form::Hash { put: Script::new(include_str!("put.lua")) };
         let change = concat!(include_str!("change_hash.lua"), include_str!("change.lua"));
-        Self::new(form, [include_str!("count.lua"), change, include_str!("probe.lua")], age)
+        let exchange = include_str!("exchange.lua");
+        Self::new(form, [include_str!("count.lua"), change, exchange, include_str!("probe.lua")], age)
     }
 
     /// Returns the layout `redis_v0`, with dates in this zone.
     pub(super) fn text(zone: TimeZone, age: Option<CleanupAge>) -> Self {
         let change = concat!(include_str!("change_text.lua"), include_str!("change.lua"));
-        let scripts = [include_str!("count_v0.lua"), change, include_str!("probe_v0.lua")];
+        let scripts = [
+            include_str!("count_v0.lua"),
+            change,
+            include_str!("exchange_v0.lua"),
+            include_str!("probe_v0.lua"),
+        ];
         Self::new(Form::Text { zone }, scripts, age)
     }
 
-    fn new(form: Form, scripts: [&'static str; 3], age: Option<CleanupAge>) -> Self {
-        let [count, change, probe] = scripts.map(Script::new);
+    fn new(form: Form, scripts: [&'static str; 4], age: Option<CleanupAge>) -> Self {
+        let [count, change, exchange, probe] = scripts.map(Script::new);
         let mut text = Vec::new();
         // Redis refuses a time to live that does not fit its clock in milliseconds. This is 36 million years.
         push_number(age.map_or(0, CleanupAge::seconds).min(1 << 50), &mut text);
@@ -71,6 +79,7 @@ impl Layout {
             form,
             count,
             change,
+            exchange,
             probe,
             age: text,
             life,
@@ -222,6 +231,30 @@ impl Layout {
                 codec::redis_v0::encode(record, zone, &mut text);
                 let mut fields = text.split(|byte| *byte == b',').map(String::from_utf8_lossy);
                 std::array::from_fn(|_| fields.next().unwrap_or_default().into_owned())
+            }
+        }
+    }
+
+    /// Adds the command that changes a record if it is the expected one.
+    pub(super) fn exchange(&mut self, change: &Exchange, request: &mut Request) {
+        self.key(change.digest);
+        let mut values = self.values(&change.expected);
+        values.extend(change.new.iter().flat_map(|new| self.values(new)));
+        let mut arguments = vec![&*self.age];
+        arguments.extend(values.iter().map(Vec::as_slice));
+        request.script(&self.exchange, &self.key, None, &arguments);
+    }
+
+    /// Returns the values of a record as they are stored.
+    fn values(&self, record: &Record) -> Vec<Vec<u8>> {
+        match &self.form {
+            Form::Hash { .. } => {
+                codec::redis::encode(record).map(|value| value.to_string().into_bytes()).to_vec()
+            }
+            Form::Text { zone } => {
+                let mut value = Vec::new();
+                codec::redis_v0::encode(record, zone, &mut value);
+                vec![value]
             }
         }
     }

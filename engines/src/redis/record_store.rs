@@ -5,11 +5,11 @@ use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
 use super::connection::ExchangeError;
 use super::engine::{Redis, TripError};
-use super::reply::{Counting, ReplyError, Unreadable, counted, number, stored};
+use super::reply::{Counting, ReplyError, Unreadable, changed, counted, number, stored};
 use super::scan::{Cursor, Page};
 use crate::change::{Change, ChangeError};
 use crate::failure::failure;
-use crate::record_store::{EntryError, RecordStore, StoredEntry};
+use crate::record_store::{EntryError, Exchange, RecordStore, StoredEntry, key_text};
 
 /// How many records one round trip takes, and about how many keys one step of a scan returns.
 const SLICE: usize = 250;
@@ -100,7 +100,7 @@ impl Redis {
                     }
                 }
             };
-            found.push(StoredEntry { key: String::from_utf8_lossy(name).into_owned(), record });
+            found.push(StoredEntry { key: key_text(name), record });
         }
         Ok(())
     }
@@ -151,6 +151,15 @@ impl RecordStore for Redis {
             results.extend((0..doubtful).map(|_| Err(ChangeError::InDoubt(failure.clone()))));
             results.extend((doubtful..left).map(|_| Err(ChangeError::Away(failure.clone()))));
             return;
+        }
+    }
+
+    fn exchange(&mut self, changes: &[Exchange], results: &mut Vec<Result<bool, StoreFailure>>) {
+        for slice in changes.chunks(SLICE) {
+            self.request.clear();
+            self.request.spell_scripts(true);
+            slice.iter().for_each(|change| self.layout.exchange(change, &mut self.request));
+            self.slice(slice.len(), results, |_, reply| changed(reply));
         }
     }
 

@@ -114,6 +114,14 @@ pub(super) fn stored(reply: &Value) -> Result<(), ReplyError> {
     }
 }
 
+/// Reads the reply of a script that changes the expected record alone: whether it was there.
+pub(super) fn changed(reply: &Value) -> Result<bool, ReplyError> {
+    match reply {
+        Value::Int(changed) => Ok(*changed == 1),
+        _ => Err(error(reply)),
+    }
+}
+
 /// Returns the number in the reply of a command that counts keys.
 pub(super) fn number(reply: Option<&Value>) -> Result<u64, ReplyError> {
     match reply.ok_or(ReplyError::Unexpected)? {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pyzord_core::{Digest, Progress, Record, StoreFailure, StoreOp, Tally, UnixTime};
-use pyzord_engines::{RecordStore, StoredEntry};
+use pyzord_engines::{Exchange, RecordStore, StoredEntry};
 
 use crate::common::{at, call, digest, execute, successes};
 use crate::subject::{Case, Odd, Stored};
@@ -14,11 +14,12 @@ const COUNT: u64 = 5000;
 /// The largest number of entries that one step of a scan may return.
 const STEP: usize = 1000;
 
-pub(crate) fn cases<S: Stored>() -> [Case<S>; 4] {
+pub(crate) fn cases<S: Stored>() -> [Case<S>; 5] {
     [
         ("thousands of records go in and come out", thousands),
         ("removing what a scan found hides nothing from it", removing_what_was_found),
         ("removing what a scan has not found hides nothing else", removing_others),
+        ("a record is changed only if it is the expected one", exchanges),
         ("odd entries are found with their cause, and give way to records", odd_entries),
     ]
 }
@@ -160,6 +161,45 @@ fn removing_others<S: Stored>(new: &dyn Fn() -> S) {
     });
     let missed: Vec<_> = staying.iter().filter(|digest| !all.contains_key(&digest.to_string())).collect();
     assert!(missed.is_empty(), "{missed:?}");
+}
+
+/// A migration changes records that a server counts meanwhile.
+fn exchanges<S: Stored>(new: &dyn Fn() -> S) {
+    const SOME: u64 = 300;
+    let database = new();
+    let (mut store, none) = (database.store(), Record::default());
+    let sound = |n: u64| S::rounded(&record(n + 1));
+    let exchange =
+        |store: &mut S::Store, expected: &dyn Fn(u64) -> Record, new: &dyn Fn(u64) -> Option<Record>| {
+            let change = |n: u64| Exchange { digest: digest(n), expected: expected(n), new: new(n) };
+            let (changes, mut results): (Vec<_>, _) = ((0..SOME).map(change).collect(), Vec::new());
+            store.exchange(&changes, &mut results);
+            successes(results)
+        };
+    let all = |changed: bool| vec![changed; usize::try_from(SOME).unwrap()];
+    let odd = |n: &u64| !n.is_multiple_of(2);
+    let expected = |present: &dyn Fn(&u64) -> bool, record: &dyn Fn(u64) -> Record| -> BTreeMap<_, _> {
+        (0..SOME).filter(|n| present(n)).map(|n| (digest(n), record(n))).collect()
+    };
+    assert_eq!(exchange(&mut store, &|_| none, &|_| None), all(true), "nothing is removed where nothing is");
+    assert_eq!(exchange(&mut store, &|n| sound(n), &|n| Some(record(n))), all(false));
+    assert_eq!(scan_records(&mut store), BTreeMap::new());
+    assert_eq!(exchange(&mut store, &|_| none, &|n| Some(record(n + 1))), all(true));
+    assert_eq!(exchange(&mut store, &|_| none, &|n| Some(record(n + 2))), all(false));
+    assert_eq!(exchange(&mut store, &|n| sound(n + 1), &|_| None), all(false));
+    assert_eq!(scan_records(&mut store), expected(&|_| true, &sound));
+    // Some of them are as expected, in every part of a batch.
+    let half = |n: u64| if odd(&n) { sound(n) } else { none };
+    let halves: Vec<bool> = (0..SOME).map(|n| odd(&n)).collect();
+    assert_eq!(exchange(&mut store, &half, &|n| Some(record(n + 7))), halves);
+    let mixed = |n: u64| if odd(&n) { sound(n + 6) } else { sound(n) };
+    assert_eq!(scan_records(&mut store), expected(&|_| true, &mixed));
+    assert_eq!(exchange(&mut store, &|n| sound(n + 6), &|_| None), halves);
+    assert_eq!(scan_records(&mut store), expected(&|n| !odd(n), &sound));
+    assert_eq!(exchange(&mut store, &half, &|_| None), all(false));
+    let refill = |n: u64| if odd(&n) { none } else { sound(n) };
+    assert_eq!(exchange(&mut store, &refill, &|n| Some(sound(n))), all(true));
+    assert_eq!(scan_records(&mut store), expected(&|_| true, &sound));
 }
 
 fn odd_entries<S: Stored>(new: &dyn Fn() -> S) {

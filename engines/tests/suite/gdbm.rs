@@ -63,11 +63,16 @@ impl Stored for File {
         const SOUND: &[u8] = b"1,1,None,None,0,None,None";
         let keys = ["public".to_owned(), "g".repeat(40), "0".repeat(41)];
         let values = (1000..).zip(VALUES).map(|(n, (value, _))| (digest(n).to_string(), value));
-        write_raw(&self.path, values.chain(keys.clone().map(|key| (key, SOUND))));
+        // Beside the record of the same digest, which the server counts.
+        let upper = digest(0xabcdef).to_string().to_uppercase();
+        let sound = keys.clone().into_iter().chain([upper.clone()]).map(|key| (key, SOUND));
+        write_raw(&self.path, values.chain(sound));
         let values = (1000..)
             .zip(VALUES)
             .map(|(n, (_, why))| Odd::new(digest(n).to_string(), format!("the record is unreadable: {why}")));
-        values.chain(keys.map(|key| Odd::new(key, "the key is not a digest"))).collect()
+        let keys = keys.map(|key| Odd::new(key, "the key is not a digest"));
+        let upper = Odd::new(upper, "the key has digits in upper case, which no server looks for");
+        values.chain(keys).chain([upper]).collect()
     }
 
     fn raw(&self, store: &Gdbm, digest: Digest) -> String {
