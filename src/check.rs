@@ -10,6 +10,7 @@ use crate::detach::DetachError;
 use crate::forward;
 use crate::home::Home;
 use crate::logs::{self, LogError, Logs, OneLine};
+use crate::output::Lines;
 use crate::pidfile::{PidFile, PidFileError};
 use crate::settings::{Settings, Sources, shown};
 use crate::start::{self, Preparation, Prepared, StartError, of_engine};
@@ -38,10 +39,12 @@ pub(crate) fn run(options: &CommandLine) -> Result<ExitCode, StartError> {
     findings.files(options, &home, &settings);
     findings.prepared(prepared, &settings);
     findings.database(&home, &sources, &settings);
-    findings.print();
-    print_settings(options, &home, &sources, &settings);
-    findings.facts.iter().for_each(|fact| println!("{}", OneLine(fact)));
-    Ok(if findings.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let lines = Lines::new("pyzord");
+    findings.print(&lines);
+    print_settings(&lines, options, &home, &sources, &settings);
+    findings.facts.iter().for_each(|fact| lines.write(format_args!("{}", OneLine(fact))));
+    let succeeds = findings.errors.is_empty() && !lines.have_failed();
+    Ok(if succeeds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Creates the table that the settings name.
@@ -50,7 +53,7 @@ pub(crate) fn create_table(options: &CommandLine) -> Result<ExitCode, StartError
     let sources = Sources::read(&home, options.settings())?;
     let settings = Settings::new(&sources, &home, start::cpus())?;
     engine::create_table(&settings).map_err(|error| of_engine(&sources, error))?;
-    println!("the table is there");
+    Lines::new("pyzord").write(format_args!("the table is there"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -134,24 +137,31 @@ impl Findings {
     }
 
     /// Prints the warnings, the errors and the verdict.
-    fn print(&self) {
+    fn print(&self, lines: &Lines) {
         let Self { warnings, errors, .. } = self;
-        warnings.iter().for_each(|warning| println!("warning: {}", OneLine(warning)));
-        errors.iter().for_each(|error| println!("error: {}", OneLine(error)));
+        warnings.iter().for_each(|warning| lines.write(format_args!("warning: {}", OneLine(warning))));
+        errors.iter().for_each(|error| lines.write(format_args!("error: {}", OneLine(error))));
         let verdict = if errors.is_empty() { "a start succeeds" } else { "a start fails" };
-        println!("verdict: {verdict}; errors: {}, warnings: {}", errors.len(), warnings.len());
+        lines.write(format_args!(
+            "verdict: {verdict}; errors: {}, warnings: {}",
+            errors.len(),
+            warnings.len()
+        ));
     }
 }
 
 /// Prints the settings that are not default, or all.
-fn print_settings(options: &CommandLine, home: &Home, sources: &Sources, settings: &Settings) {
-    println!("home directory: {}", OneLine(home.path().display()));
-    sources.rows().filter(|row| options.all || !row.is_default()).for_each(|row| println!("{row}"));
-    settings.notes.iter().for_each(|note| println!("note: {}", OneLine(note)));
-    println!("workers: {}", settings.workers);
+fn print_settings(lines: &Lines, options: &CommandLine, home: &Home, sources: &Sources, settings: &Settings) {
+    lines.write(format_args!("home directory: {}", OneLine(home.path().display())));
+    sources
+        .rows()
+        .filter(|row| options.all || !row.is_default())
+        .for_each(|row| lines.write(format_args!("{row}")));
+    settings.notes.iter().for_each(|note| lines.write(format_args!("note: {}", OneLine(note))));
+    lines.write(format_args!("workers: {}", settings.workers));
     if options.all {
-        println!("accounts file: {}", OneLine(shown(settings.passwd_file.as_deref())));
-        println!("access file: {}", OneLine(shown(settings.access_file.as_deref())));
+        lines.write(format_args!("accounts file: {}", OneLine(shown(settings.passwd_file.as_deref()))));
+        lines.write(format_args!("access file: {}", OneLine(shown(settings.access_file.as_deref()))));
     }
 }
 
