@@ -24,6 +24,10 @@ pub(super) fn was_cut_short(file: &File) -> io::Result<bool> {
     let Ok(header) = Header::parse(&block(file, 0, header::LENGTH)?, length.max(LARGEST)) else {
         return Ok(false);
     };
+    // libgdbm puts a larger directory behind the records.
+    if header.directory != signed(header.block_size) {
+        return Ok(false);
+    }
     // A new file ends with one block for records, which its only bucket lists as free.
     let records = header.directory + signed(header.directory_size + header.bucket_size);
     if length.max(header.next_block) > records + signed(header.block_size) {
