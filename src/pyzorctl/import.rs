@@ -147,7 +147,7 @@ impl Loader<'_> {
             self.columns = columns.map_err(failed)?;
             return Ok(());
         }
-        if number <= self.options.skip {
+        if text.is_empty() || number <= self.options.skip {
             return Ok(());
         }
         let (digest, record) = match self.options.format.parse(self.columns, text) {
