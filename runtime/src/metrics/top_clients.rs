@@ -84,8 +84,10 @@ impl TopClients {
 
     /// Returns the set that the network of this key belongs to.
     fn set(&self, key: u64) -> &[Entry; WAYS] {
-        // The upper bits of a product depend on all bits of the key.
-        let [top, ..] = (key ^ (key >> 32)).wrapping_mul(self.secret).to_be_bytes();
+        // The upper bits of a product depend on all bits of a key. One product alone puts neighbouring addresses into few
+        // sets for some secrets.
+        let product = (key ^ (key >> 32)).wrapping_mul(self.secret);
+        let [top, ..] = (product ^ (product >> 32)).wrapping_mul(self.secret).to_be_bytes();
         #[expect(clippy::indexing_slicing, reason = "the remainder is less than the number of sets")]
         &self.sets[usize::from(top) % SETS]
     }
