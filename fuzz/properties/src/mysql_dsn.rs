@@ -40,7 +40,9 @@ pub fn mysql_dsn(data: &[u8]) {
             assert!(!format!("{error} {error:?}").contains(secret), "{text}");
         }
     }
-    let (user, port) = (format!("u{bare_user}"), port.max(1));
+    // The server's messages repeat the user name, so no letter that may separate it from a password is allowed in it.
+    let separates = |letter: char| letter.is_whitespace() || letter.is_control() || ":;".contains(letter);
+    let (user, port) = (format!("u{}", bare_user.replace(separates, "")), port.max(1));
     let plain = format!("host{number}:{port},{user},{bare_password},pyzor,public");
     let [user, password] = [&user, &bare_password].map(|part| encoded(part));
     let url = format!("mysql://{user}:{password}@host{number}:{port}/pyzor?table=public");
