@@ -30,7 +30,15 @@ struct Findings {
 
 /// Prints every warning and every error, whether a start would succeed, and the settings; fails if a start would.
 pub(crate) fn run(options: &CommandLine) -> Result<ExitCode, StartError> {
-    let preparation = Preparation::begin(options)?;
+    let lines = Lines::new("pyzord");
+    let preparation = match Preparation::begin(options) {
+        Ok(preparation) => preparation,
+        // A wrong setting ends a check as it ends a start, but a warning about its lines may tell the cause.
+        Err(error) => {
+            Findings::of_settings(options, &error).print(&lines);
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     // The libraries' messages go to the terminal.
     Logs::install(None, None, options.log_level(LevelFilter::Info), false)?;
     let (home, sources, settings, prepared) = preparation.finish();
@@ -39,7 +47,6 @@ pub(crate) fn run(options: &CommandLine) -> Result<ExitCode, StartError> {
     findings.files(options, &home, &settings);
     findings.prepared(prepared, &settings);
     findings.database(&home, &sources, &settings);
-    let lines = Lines::new("pyzord");
     findings.print(&lines);
     print_settings(&lines, options, &home, &sources, &settings);
     findings.facts.iter().for_each(|fact| lines.write(format_args!("{}", OneLine(fact))));
@@ -58,6 +65,15 @@ pub(crate) fn create_table(options: &CommandLine) -> Result<ExitCode, StartError
 }
 
 impl Findings {
+    /// Returns the error for which the settings cannot be used, and the warnings about their file.
+    fn of_settings(options: &CommandLine, error: &StartError) -> Self {
+        let sources = Home::new(options.homedir.as_deref())
+            .ok()
+            .and_then(|home| Sources::read(&home, options.settings()).ok());
+        let warnings = sources.iter().flat_map(Sources::warnings).map(ToString::to_string).collect();
+        Self { warnings, errors: vec![error.to_string()], ..Self::default() }
+    }
+
     fn error(&mut self, error: impl Into<StartError>) {
         self.errors.push(error.into().of_account(self.account.as_ref()).to_string());
     }
