@@ -120,7 +120,7 @@ fn unknown_users_and_groups_are_refused_by_check_config_too() {
         );
     }
     let output = home.run(&["--user", "", "--group", "no-such-group-here", "--check-config"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("option --group: `no-such-group-here` is not a group of this system"), "{said}");
 }
 
