@@ -59,6 +59,14 @@ impl Databases {
         Ok(Self { source, destination: Some(destination), doubtful: same_engine })
     }
 
+    /// Returns one of the two.
+    pub(super) fn side(&mut self, side: Side) -> Option<&mut (dyn RecordStore + 'static)> {
+        match side {
+            Side::Source => Some(&mut *self.source),
+            Side::Destination => self.destination.as_deref_mut(),
+        }
+    }
+
     /// Fails if both are one database, before the first records are moved.
     pub(crate) fn check_different(&mut self, records: &[(Digest, Record)]) -> Result<(), MigrateError> {
         let Some(destination) = self.destination.as_deref_mut().filter(|_| self.doubtful) else {

@@ -4,26 +4,28 @@
 //! pyzor-migrate 1
 //! from gdbm /var/lib/pyzor/pyzord.db
 //! to redis localhost:6379/0
-//! RECORD RECORD RECORD        of the source, and of the destination before and after; a line for each move
+//! STAGE RECORD RECORD RECORD  of the source, and of the destination before and after; a line for each move
 //! end
 //! ```
 //!
-//! It is on the disk before a record is changed. Without its last line it was not, and no record was.
+//! It is on the disk before a record is changed, and is always a whole one: a new file takes its place.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use pyzord_core::{Digest, Record};
 use thiserror::Error;
 
-use super::moves::Move;
+use super::moves::{Move, Stage};
 use crate::csv::{self, RecordLine};
 
 const FIRST: &str = "pyzor-migrate 1";
 const LAST: &str = "end";
+const STAGES: [(Stage, &str); 3] =
+    [(Stage::Store, "store"), (Stage::Remove, "remove"), (Stage::Finish, "finish")];
 /// More bytes than the moves of the largest slice take.
 const MAX_SIZE: u64 = 16 << 20;
 
@@ -70,40 +72,56 @@ impl Journal {
                 Ok((file, text))
             })
             .map_err(|error| failed(error.into()))?;
-        // One that ends within its head was written by a run that changed nothing.
-        let moves = match text.strip_prefix(&*head) {
-            Some(lines) => parse(lines).ok_or_else(|| failed(JournalCause::Other))?,
-            None if head.starts_with(&text) => Vec::new(),
-            None => return Err(failed(JournalCause::Other)),
-        };
+        // An empty one is of a run that changed nothing.
+        let moves =
+            if text.is_empty() { Some(Vec::new()) } else { text.strip_prefix(&*head).and_then(parse) };
+        let moves = moves.ok_or_else(|| failed(JournalCause::Other))?;
         Ok((Self { path: path.to_owned(), file, head }, moves))
     }
 
-    /// Writes the moves that follow to the disk, in place of those before.
+    /// Writes the moves that follow to the disk, in place of those before: at no time are both missing.
     pub(crate) fn write(&mut self, moves: &[Move]) -> Result<(), JournalError> {
         let mut text = self.head.clone();
-        for Move { digest, record, before, after } in moves {
+        for Move { stage, digest, record, before, after } in moves {
             let [record, before, after] = [record, before, after].map(|record| RecordLine(*digest, record));
-            text += &format!("{record} {before} {after}\n");
+            let stage = STAGES.iter().find(|(known, _)| known == stage).map_or("", |(_, name)| name);
+            text += &format!("{stage} {record} {before} {after}\n");
         }
         text += LAST;
         text.push('\n');
-        let written = self.file.set_len(0).and_then(|()| {
-            self.file.rewind()?;
-            self.file.write_all(text.as_bytes())?;
-            self.file.sync_data()
-        });
-        written.map_err(|error| JournalError { path: self.path.clone(), cause: error.into() })
+        self.file = replace(&self.path, &self.file, &text)
+            .map_err(|error| JournalError { path: self.path.clone(), cause: error.into() })?;
+        Ok(())
     }
 
     /// Removes the file: no move is at hand.
     pub(crate) fn remove(self) -> Result<(), JournalError> {
         fs::remove_file(&self.path).map_err(|error| JournalError { path: self.path, cause: error.into() })
     }
+}
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+/// Puts a file with this text in the place of another one, with its owner and a lock of its own.
+fn replace(path: &Path, old: &File, text: &str) -> io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = Path::new(&name);
+    // A run that was killed may have left one.
+    if let Err(error) = fs::remove_file(new)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
     }
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(new)?;
+    file.try_lock()?;
+    let (owner, own) = (old.metadata()?, file.metadata()?);
+    if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) {
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_data()?;
+    fs::rename(new, path)?;
+    sync_folder(path)?;
+    Ok(file)
 }
 
 /// Opens the file, and returns whether it was created. In a folder of another user it may be a link to any file: a
@@ -136,16 +154,16 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 /// Parses the lines below the head; `None` if they are not those of a journal.
 fn parse(text: &str) -> Option<Vec<Move>> {
-    let Some(lines) = text.strip_suffix('\n').and_then(|text| text.strip_suffix(LAST)) else {
-        return Some(Vec::new());
-    };
+    let lines = text.strip_suffix('\n')?.strip_suffix(LAST)?;
     lines.lines().map(parse_move).collect()
 }
 
 fn parse_move(line: &str) -> Option<Move> {
+    let (name, line) = line.split_once(' ')?;
+    let (stage, _) = STAGES.into_iter().find(|(_, known)| *known == name)?;
     let records: Vec<(Digest, Record)> = line.split(' ').map(csv::parse).collect::<Result<_, _>>().ok()?;
     let [(digest, record), (_, before), (_, after)] = <[_; 3]>::try_from(records).ok()?;
-    Some(Move { digest, record, before, after })
+    Some(Move { stage, digest, record, before, after })
 }
 
 #[cfg(test)]
@@ -155,15 +173,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moves_are_read_back_and_a_torn_file_has_none() {
+    fn moves_are_read_back_and_a_torn_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let open = || Journal::open(&path, ["gdbm a\nb", "redis c"]);
         let time = Some(UnixTime::from_micros(1_700_000_000_000_001));
         let record =
             |count| Record { reports: Tally { count, entered: time, updated: None }, ..Record::default() };
-        let step =
-            |n| Move { digest: Digest::new([n; 20]), record: record(1), before: record(2), after: record(3) };
+        let step = |n: u8| {
+            let stage = [Stage::Store, Stage::Remove, Stage::Finish][usize::from(n % 3)];
+            let [record, before, after] = [1, 2, 3].map(record);
+            Move { stage, digest: Digest::new([n; 20]), record, before, after }
+        };
         let (mut journal, moves) = open().unwrap();
         assert_eq!(moves, []);
         journal.write(&[step(1), step(2), step(3)]).unwrap();
@@ -174,8 +195,9 @@ mod tests {
         let text = fs::read(&path).unwrap();
         for length in 0..text.len() {
             fs::write(&path, &text[..length]).unwrap();
-            assert_eq!(open().unwrap().1, [], "{length}");
+            assert_eq!(open().is_ok(), length == 0, "{length}");
         }
+        fs::write(&path, &text).unwrap();
         assert!(Journal::open(&path, ["gdbm a\nb", "redis d"]).is_err());
         open().unwrap().0.remove().unwrap();
         assert!(!path.exists());

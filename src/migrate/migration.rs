@@ -18,6 +18,8 @@ const MAX_REMEMBERED: usize = 1_000_000;
 const MAX_NAMED: u64 = 20;
 /// The number of refusals of one cause after which nothing else is expected from the destination.
 const MAX_REFUSALS: u32 = 20;
+/// The number of moves that are left to the next run after which the destination does not work, too.
+const MAX_UNRESOLVED: usize = 1000;
 
 /// The numbers of records that were moved, and that were not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,7 +39,7 @@ pub(crate) struct Migration<'a> {
     pub(super) journal: Option<Journal>,
     /// The moves in the journal that may be half done.
     pub(super) at_hand: Vec<Move>,
-    /// The moves of which nothing tells how far they came. They stay in the journal.
+    /// The moves that the next run is to end. They stay in the journal.
     pub(super) unresolved: Vec<Move>,
     /// Digests that an earlier run has moved: what the source has by now was counted since.
     pub(super) additive: BTreeSet<Digest>,
@@ -47,15 +49,6 @@ pub(crate) struct Migration<'a> {
     named: BTreeSet<String>,
     /// The last cause of a refusal, and how often it came in a row.
     refused: (String, u32),
-}
-
-/// A record on its way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Item {
-    pub(super) digest: Digest,
-    pub(super) record: Record,
-    /// It was counted beside the destination's record, and is added to it.
-    pub(super) additive: bool,
 }
 
 impl<'a> Migration<'a> {
@@ -81,7 +74,7 @@ impl<'a> Migration<'a> {
     }
 
     /// Moves all records; first ends the moves that an earlier run has left half done.
-    pub(crate) fn run(&mut self, interrupted: Vec<Move>) -> Result<(), MigrateError> {
+    pub(crate) fn run(&mut self, interrupted: &[Move]) -> Result<(), MigrateError> {
         let result = self.recover(interrupted).and_then(|()| self.move_all());
         let done = self.at_hand.is_empty() && self.unresolved.is_empty();
         if let Some(journal) = self.journal.take_if(|_| done) {
@@ -99,14 +92,11 @@ impl<'a> Migration<'a> {
             let before = self.totals.transferred;
             let records = self.readable(&found);
             self.databases.check_different(&records)?;
-            let is_additive = |digest| self.additive.contains(&digest);
-            let item = |(digest, record)| Item { digest, record, additive: is_additive(digest) };
-            let items = records.into_iter().map(item).collect();
-            self.move_items(items)?;
+            self.move_items(records)?;
             let Totals { transferred, failed, conflicts } = self.totals;
             self.display.advance(before, transferred, transferred + failed + conflicts);
             if progress == Progress::Done {
-                return Ok(self.sync()?);
+                return Ok(self.sync(Side::Destination)?);
             }
         }
     }
@@ -176,13 +166,13 @@ impl<'a> Migration<'a> {
     }
 
     /// Counts a refusal of the destination. Fails if it is one of many.
-    pub(super) fn refuse(&mut self, digest: Digest, cause: &str) -> Result<(), MigrateError> {
-        self.fail(&digest.to_string(), cause);
+    pub(super) fn refuse(&mut self, step: Move, cause: &str) -> Result<(), MigrateError> {
+        self.leave(step, cause);
         if self.refused.0 != cause {
             self.refused = (cause.to_owned(), 0);
         }
         self.refused.1 += 1;
-        if self.refused.1 < MAX_REFUSALS {
+        if self.refused.1 < MAX_REFUSALS && self.unresolved.len() < MAX_UNRESOLVED {
             return Ok(());
         }
         let (cause, count) = std::mem::take(&mut self.refused);
@@ -198,12 +188,12 @@ impl<'a> Migration<'a> {
         self.display.print(line);
     }
 
-    pub(super) fn sync(&mut self) -> Result<(), DatabaseError> {
-        let Some(destination) = self.databases.destination.as_deref_mut().filter(|_| !self.dry_run) else {
+    pub(super) fn sync(&mut self, side: Side) -> Result<(), DatabaseError> {
+        let Some(database) = self.databases.side(side).filter(|_| !self.dry_run) else {
             return Ok(());
         };
         // A sync does not use the time.
         let now = Now { wall: UnixTime::from_seconds(0), tick: Tick::default() };
-        destination.upkeep(now, Task::Sync).map(drop).map_err(|failure| Side::Destination.failed(failure))
+        database.upkeep(now, Task::Sync).map(drop).map_err(|failure| side.failed(failure))
     }
 }

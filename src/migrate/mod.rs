@@ -52,7 +52,7 @@ fn migrate(options: &MigrateOptions) -> Result<bool, MigrateError> {
     let (journal, interrupted) = if options.delete { open_journal(options)? } else { (None, Vec::new()) };
     let display = ProgressDisplay::new(databases.source.estimate());
     let mut migration = Migration::new(&mut databases, options, journal, &display);
-    let result = migration.run(interrupted);
+    let result = migration.run(&interrupted);
     let totals = migration.totals();
     display.finish();
     say_totals(options, totals, result.is_ok(), &display);

@@ -1,7 +1,16 @@
-//! Moves of single records: what is to be done, and after an interruption, what was done.
+//! Moves of single records, in stages that can be repeated.
+//!
+//! 1. *Store*: the destination's record becomes the new one, with a mark.
+//! 2. *Remove*: the counts that are moved leave the source's record, which gets a mark.
+//! 3. *Finish*: the destination's record gets its date in place of the mark. The source's is removed; what was counted in
+//!    it meanwhile is the next move.
+//!
+//! A mark is a first date that no server writes, and that servers keep when they count. So a record shows whether the
+//! change of its stage was made, whatever was counted since. No mark leaves a record in the stage that it is for, and the
+//! journal has a stage on the disk before it begins.
 
 use clap::ValueEnum;
-use pyzord_core::{Digest, Record, Tally};
+use pyzord_core::{Digest, Record, Tally, UnixTime};
 
 /// What becomes of a record of which the destination has another one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -25,9 +34,18 @@ impl OnConflict {
     }
 }
 
+/// The stage that a move is in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    Store,
+    Remove,
+    Finish,
+}
+
 /// The move of one record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Move {
+    pub(crate) stage: Stage,
     pub(crate) digest: Digest,
     /// The record of the source.
     pub(crate) record: Record,
@@ -36,96 +54,98 @@ pub(crate) struct Move {
     pub(crate) after: Record,
 }
 
-/// How far an interrupted move came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Progress {
-    /// The source no longer has the record.
-    Removed,
-    /// Both databases have it.
-    Stored,
-    /// The destination does not have it.
-    NotBegun,
-    /// The destination counted meanwhile, so that its record does not show whether the source's is a part of it.
-    Unknown,
-}
-
 impl Move {
-    /// Tells from the present records of both databases how far the move came. A server may have counted in both.
-    pub(crate) fn progress(&self, source: &Record, destination: &Record) -> Progress {
-        let Self { record, before, after, .. } = self;
-        if !contains(source, record) {
-            Progress::Removed
-        } else if destination == after {
-            Progress::Stored
-        } else if destination == before {
-            Progress::NotBegun
-        } else {
-            self.trace(destination)
-        }
+    pub(crate) const fn at(self, stage: Stage) -> Self {
+        Self { stage, ..self }
     }
 
-    /// Looks for the move in a record that was counted since.
-    fn trace(&self, destination: &Record) -> Progress {
-        let kinds: [fn(&Record) -> &Tally; 2] = [|record| &record.reports, |record| &record.whitelists];
-        let mut progress = Progress::Unknown;
-        for kind in kinds.into_iter().filter(|kind| kind(&self.record).count > 0) {
-            let (before, after, present) = (kind(&self.before), kind(&self.after), kind(destination));
-            if present.count < after.count {
-                return Progress::NotBegun;
-            }
-            // No server changes the date of the first report.
-            if before.entered != after.entered {
-                let stored = present.entered == after.entered;
-                progress = if stored { Progress::Stored } else { Progress::NotBegun };
-            }
-        }
-        progress
+    /// Returns the record that the destination gets first.
+    pub(crate) fn stored(&self) -> Record {
+        Mark::beside(&self.before).on(&self.after)
     }
-}
 
-/// Returns whether a record is this part, or this part and what was counted since.
-pub(crate) fn contains(whole: &Record, part: &Record) -> bool {
-    let has = |whole: &Tally, part: &Tally| {
-        part.count == 0 || whole.count >= part.count && whole.entered == part.entered
-    };
-    let counted = part.reports.count > 0 || part.whitelists.count > 0;
-    if counted {
-        has(&whole.reports, &part.reports) && has(&whole.whitelists, &part.whitelists)
-    } else {
-        whole == part && *part != Record::default()
+    /// Returns whether this record of the destination, as it is before the last stage is done, has the source's in it.
+    pub(crate) fn is_stored(&self, destination: &Record) -> bool {
+        Mark::beside(&self.before).is_on(destination)
+    }
+
+    /// Returns what the source has left of its record, or `None` if the moved one is not a part of it.
+    pub(crate) fn rest(&self, source: &Record) -> Option<Record> {
+        let tally = |whole: &Tally, part: &Tally| {
+            let grown = whole.entered == part.entered || part.entered.is_none();
+            let count = whole.count.checked_sub(part.count).filter(|_| grown || part.count == 0);
+            count.map(|count| Tally { count, ..*whole })
+        };
+        let rest = Record {
+            reports: tally(&source.reports, &self.record.reports)?,
+            whitelists: tally(&source.whitelists, &self.record.whitelists)?,
+        };
+        Some(Mark::beside(&self.record).on(&rest))
+    }
+
+    /// Returns whether this record of the source, as it is before the last stage is done, has lost the moved one.
+    pub(crate) fn is_removed(&self, source: &Record) -> bool {
+        Mark::beside(&self.record).is_on(source)
+    }
+
+    /// Returns a stored record with its dates in place of the mark.
+    pub(crate) fn finished(&self, destination: &Record) -> Record {
+        unmarked(destination, &self.after)
     }
 }
 
-/// Returns what was counted in `whole` since it was `part`. When that began is not known; and without the date of its first
-/// report it is not mistaken for the part.
-pub(crate) fn rest(whole: &Record, part: &Record) -> Record {
-    let tally = |whole: &Tally, part: &Tally| match whole.count.saturating_sub(part.count) {
-        0 => Tally::default(),
-        count => Tally { count, entered: None, updated: whole.updated },
+/// A first date that marks a record: noon of a day of January 1970, which every engine can hold in every time zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Mark(UnixTime);
+
+impl Mark {
+    /// There are two, as a record that has one may have to get one.
+    const FIRST: Self = Self(UnixTime::from_seconds(129_600));
+    const SECOND: Self = Self(UnixTime::from_seconds(216_000));
+
+    /// Returns a mark that a record does not have.
+    fn beside(record: &Record) -> Self {
+        if Self::FIRST.is_on(record) { Self::SECOND } else { Self::FIRST }
+    }
+
+    fn on(self, record: &Record) -> Record {
+        let tally = |tally: Tally| Tally { entered: Some(self.0), ..tally };
+        Record { reports: tally(record.reports), whitelists: tally(record.whitelists) }
+    }
+
+    fn is_on(self, record: &Record) -> bool {
+        [record.reports, record.whitelists].iter().any(|tally| self.is_in(tally))
+    }
+
+    fn is_in(self, tally: &Tally) -> bool {
+        tally.entered == Some(self.0)
+    }
+}
+
+/// Returns whether a record is what a server has counted since an earlier one was moved.
+pub(crate) fn is_rest(record: &Record) -> bool {
+    Mark::FIRST.is_on(record) || Mark::SECOND.is_on(record)
+}
+
+/// Returns a record without its mark. When its counts began is not known.
+pub(crate) fn plain(record: &Record) -> Record {
+    unmarked(record, &Record::default())
+}
+
+fn unmarked(record: &Record, dates: &Record) -> Record {
+    let tally = |tally: &Tally, dates: &Tally| match tally {
+        tally if !Mark::FIRST.is_in(tally) && !Mark::SECOND.is_in(tally) => *tally,
+        Tally { count: 0, .. } => *dates,
+        tally => Tally { entered: dates.entered.or(tally.updated), ..*tally },
     };
     Record {
-        reports: tally(&whole.reports, &part.reports),
-        whitelists: tally(&whole.whitelists, &part.whitelists),
-    }
-}
-
-/// Returns the sum of two records, with their outermost dates.
-pub(crate) fn sum(one: &Record, other: &Record) -> Record {
-    let tally = |one: &Tally, other: &Tally| Tally {
-        count: one.count.saturating_add(other.count).min(Tally::MAX),
-        entered: [one.entered, other.entered].into_iter().flatten().min(),
-        updated: one.updated.max(other.updated),
-    };
-    Record {
-        reports: tally(&one.reports, &other.reports),
-        whitelists: tally(&one.whitelists, &other.whitelists),
+        reports: tally(&record.reports, &dates.reports),
+        whitelists: tally(&record.whitelists, &dates.whitelists),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use pyzord_core::UnixTime;
-
     use super::*;
 
     fn record(count: u64, entered: i64, updated: i64) -> Record {
@@ -133,46 +153,61 @@ mod tests {
         Record { reports: Tally { count, entered: at(entered), updated: at(updated) }, ..Record::default() }
     }
 
-    fn moved(record: Record, before: Record) -> Move {
-        Move { digest: Digest::new([7; 20]), record, before, after: sum(&before, &record) }
+    /// Counts a report as servers do.
+    fn reported(mut record: Record, now: i64) -> Record {
+        let now = Some(UnixTime::from_seconds(now));
+        let Tally { count, entered, .. } = record.reports;
+        record.reports = Tally { count: count + 1, entered: entered.or(now), updated: now };
+        record
     }
 
-    /// With `add`, a second run after a kill counted what the first one had added.
+    fn moved(record: Record, before: Record, after: Record) -> Move {
+        Move { stage: Stage::Store, digest: Digest::new([7; 20]), record, before, after }
+    }
+
+    /// A new report within the second of the moved one made a record that was equal to it: the next run took a record that
+    /// was moved for one that was not, and the other way round.
     #[test]
-    fn the_records_show_how_far_a_move_came() {
-        let none = Record::default();
-        let old = moved(record(1000, 10, 20), record(3, 40, 50));
-        let new = moved(record(1000, 10, 20), none);
-        let late = moved(
-            Record { reports: Tally { entered: None, ..record(2, 0, 60).reports }, ..none },
-            record(1000, 10, 20),
-        );
-        for (what, source, destination, expected) in [
-            (&old, none, record(1003, 10, 50), Progress::Removed),
-            (&old, record(1, 70, 70), record(1003, 10, 50), Progress::Removed),
-            (&old, record(1000, 10, 20), record(1003, 10, 50), Progress::Stored),
-            (&old, record(1004, 10, 70), record(1005, 10, 80), Progress::Stored),
-            (&old, record(1000, 10, 20), record(3, 40, 50), Progress::NotBegun),
-            (&old, record(1000, 10, 20), record(4, 40, 70), Progress::NotBegun),
-            (&old, record(1000, 10, 20), record(2000, 40, 70), Progress::NotBegun),
-            (&new, record(1000, 10, 20), none, Progress::NotBegun),
-            (&new, record(1000, 10, 20), record(5, 60, 70), Progress::NotBegun),
-            (&new, record(1000, 10, 20), record(1001, 10, 70), Progress::Stored),
-            (&late, record(2, 0, 60), record(1002, 10, 60), Progress::Stored),
-            (&late, record(2, 0, 60), record(1001, 10, 70), Progress::NotBegun),
-            (&late, record(2, 0, 60), record(1005, 10, 70), Progress::Unknown),
-        ] {
-            assert_eq!(what.progress(&source, &destination), expected, "{what:?} {source:?} {destination:?}");
+    fn records_show_what_was_done_though_reports_of_one_second_came() {
+        let (none, one) = (Record::default(), record(1, 50, 50));
+        for (before, after) in [(none, one), (one, record(2, 50, 50)), (record(3, 40, 50), record(4, 40, 50))]
+        {
+            let step = moved(one, before, after);
+            assert!(!step.is_stored(&before) && !step.is_stored(&reported(before, 50)), "{step:?}");
+            assert!(step.is_stored(&step.stored()) && step.is_stored(&reported(step.stored(), 50)));
+            assert_eq!(step.finished(&step.stored()), after);
+            assert_eq!(step.finished(&reported(step.stored(), 60)), reported(after, 60));
+            let rest = step.rest(&reported(one, 50)).unwrap();
+            assert!(!step.is_removed(&one) && !step.is_removed(&reported(one, 50)));
+            assert!(step.is_removed(&rest) && step.is_removed(&reported(rest, 50)));
+            assert_eq!((rest.reports.count, plain(&rest)), (1, one));
         }
     }
 
     #[test]
-    fn what_was_counted_since_is_not_the_record_itself() {
-        let (before, after) = (record(1, 10, 10), record(2, 10, 10));
-        assert!(contains(&after, &before) && !contains(&before, &after));
-        let left = rest(&after, &before);
-        assert_eq!((left.reports.count, left.reports.updated), (1, before.reports.updated));
-        assert!(!contains(&left, &before));
-        assert_eq!(sum(&before, &left), after);
+    fn what_is_left_can_be_moved_as_well() {
+        let one = record(1, 50, 50);
+        let first = moved(one, Record::default(), one);
+        let rest = reported(first.rest(&one).unwrap(), 70);
+        let second = moved(rest, one, reported(one, 70));
+        assert!(is_rest(&rest) && !second.is_removed(&rest) && !is_rest(&plain(&rest)));
+        let nothing = second.rest(&rest).unwrap();
+        assert!(second.is_removed(&nothing) && plain(&nothing) == Record::default());
+        assert!(!first.is_removed(&nothing), "the marks differ");
+    }
+
+    #[test]
+    fn another_record_is_not_taken_apart() {
+        let step = moved(record(5, 50, 60), Record::default(), record(5, 50, 60));
+        for (source, left) in [
+            (record(4, 50, 70), None),
+            (record(6, 51, 70), None),
+            (record(7, 50, 70), Some(2)),
+            (record(5, 50, 60), Some(0)),
+        ] {
+            assert_eq!(step.rest(&source).map(|rest| rest.reports.count), left, "{source:?}");
+        }
+        let undated = moved(record(5, 0, 60), Record::default(), record(5, 0, 60));
+        assert_eq!(undated.rest(&reported(undated.record, 70)).map(|rest| rest.reports.count), Some(1));
     }
 }

@@ -1,14 +1,14 @@
-//! The way of a slice of records: plan, journal, store, read back, and only then remove.
+//! The way of a slice of records through the stages of their moves.
 //!
 //! Servers may count in both databases meanwhile. So each change names the record that it expects, and what was counted
 //! in the source since a record was read is moved as well.
 
 use pyzord_core::{Digest, Record, StoreFailure};
-use pyzord_engines::{Exchange, RecordStore};
+use pyzord_engines::{Change, Exchange, RecordStore};
 
 use super::error::{DatabaseError, MigrateError, Side};
-use super::migration::{Item, Migration};
-use super::moves::{Move, OnConflict, Progress, contains, rest, sum};
+use super::migration::Migration;
+use super::moves::{Move, OnConflict, Stage, is_rest, plain};
 use crate::bulk;
 
 /// How often a record is tried that a server changes all the time.
@@ -16,14 +16,27 @@ const TRIES: u32 = 8;
 /// How many moves are looked at together.
 const SLICE: usize = 250;
 
+/// A record on its way.
+type Item = (Digest, Record);
+
 /// What is to be done with one record.
 enum Plan {
     Store(Move),
-    /// The destination has the same record.
+    /// The destination has the same record, and a copy is all that is wanted.
     Stored(Move),
     /// The destination has another record, which stays.
     Keep,
 }
+
+/// What is to be done with a record, as it is by now.
+enum Next {
+    /// It becomes this one, or is removed.
+    Change(Option<Record>),
+    Nothing,
+}
+
+/// A move whose stage is done: the change was made, or the record needed none.
+type Done = (Move, Option<Record>);
 
 impl Migration<'_> {
     /// Moves records of different digests.
@@ -39,12 +52,9 @@ impl Migration<'_> {
             if self.journal.is_none() {
                 return Ok(());
             }
-            // A record leaves the source only once the destination has it on its disk.
-            self.sync()?;
-            items = self.remove(stored)?;
-            self.at_hand.clear();
+            items = self.complete(stored, Vec::new())?;
         }
-        for Item { digest, .. } in items {
+        for (digest, _) in items {
             self.fail(
                 &digest.to_string(),
                 "it is counted all the time; its last counts are still in the source",
@@ -53,47 +63,54 @@ impl Migration<'_> {
         Ok(())
     }
 
-    /// Ends the moves of an earlier run that was interrupted.
-    pub(super) fn recover(&mut self, interrupted: Vec<Move>) -> Result<(), MigrateError> {
-        let mut stored = Vec::new();
+    /// Ends the moves of an earlier run that was interrupted, each from its stage on.
+    pub(super) fn recover(&mut self, interrupted: &[Move]) -> Result<(), MigrateError> {
+        self.unresolved = interrupted.to_vec();
         for moves in interrupted.chunks(SLICE) {
-            let digests = digests(moves);
-            let sources = fetch(&mut *self.databases.source, &digests, Side::Source)?;
-            let Some(destination) = self.databases.destination.as_deref_mut() else { return Ok(()) };
-            let destinations = fetch(destination, &digests, Side::Destination)?;
-            for ((step, source), destination) in moves.iter().zip(sources).zip(destinations) {
-                let progress = match (source, destination) {
-                    (Ok(source), Ok(destination)) => step.progress(&source, &destination),
-                    _ => Progress::Unknown,
-                };
-                match progress {
-                    Progress::Removed => drop(self.additive.insert(step.digest)),
-                    Progress::Stored => stored.push(*step),
-                    Progress::NotBegun => (),
-                    Progress::Unknown => self.leave(step),
-                }
-            }
+            self.at_hand = self.unresolved.drain(..moves.len()).collect();
+            let at =
+                |stage| moves.iter().filter(move |step| step.stage == stage).copied().collect::<Vec<_>>();
+            // A change that was made is not made again: its mark is there, and not the record that it expects. Such a
+            // repetition also decides about a change that is still on its way.
+            let (mut stored, _) = self.apply(at(Stage::Store))?;
+            self.totals.transferred += stored.len() as u64;
+            stored.extend(at(Stage::Remove));
+            let rests = self.complete(stored, at(Stage::Finish))?;
+            self.move_items(rests)?;
         }
-        self.totals.transferred += stored.len() as u64;
-        self.at_hand = interrupted;
-        self.sync()?;
-        let rests = self.remove(stored)?;
-        self.at_hand.clear();
-        self.move_items(rests)
+        Ok(())
     }
 
-    /// Leaves a move to the operator.
-    fn leave(&mut self, step: &Move) {
-        let path = self.journal.as_ref().map(|journal| journal.path().display().to_string());
-        self.unresolved.push(*step);
-        let cause = format!(
-            "an earlier run was interrupted while it moved these {} reports and {} whitelistings, and the destination may \
-             have them or not; compare both records, and remove it from the source or from {}",
-            step.record.reports.count,
-            step.record.whitelists.count,
-            path.unwrap_or_default()
-        );
-        self.fail(&step.digest.to_string(), &cause);
+    /// Takes moves through their last two stages. Returns what was counted in the source meanwhile.
+    fn complete(&mut self, stored: Vec<Move>, mut finishing: Vec<Move>) -> Result<Vec<Item>, MigrateError> {
+        // A record leaves the source only once the destination has it on its disk.
+        self.sync(Side::Destination)?;
+        let stored: Vec<Move> = stored.into_iter().map(|step| step.at(Stage::Remove)).collect();
+        self.note([&stored[..], &finishing].concat())?;
+        finishing.extend(self.remove(stored)?.into_iter().map(|step| step.at(Stage::Finish)));
+        self.sync(Side::Source)?;
+        self.note(finishing.clone())?;
+        let rests = self.finish(finishing)?;
+        self.sync(Side::Destination)?;
+        self.at_hand.clear();
+        Ok(rests)
+    }
+
+    /// Writes the moves at hand to the journal.
+    fn note(&mut self, moves: Vec<Move>) -> Result<(), MigrateError> {
+        if let Some(journal) = &mut self.journal {
+            self.at_hand = moves;
+            journal.write(&[&self.unresolved[..], &self.at_hand].concat())?;
+        }
+        Ok(())
+    }
+
+    /// Leaves a move to the next run.
+    pub(super) fn leave(&mut self, step: Move, cause: &str) {
+        if self.journal.is_some() {
+            self.unresolved.push(step);
+        }
+        self.fail(&step.digest.to_string(), cause);
     }
 
     /// Stores records in the destination. Returns the moves of those that it holds then.
@@ -103,193 +120,210 @@ impl Migration<'_> {
             if pending.is_empty() {
                 return Ok(stored);
             }
-            let (items, moves) = self.plan(pending, &mut stored)?;
+            let moves = self.plan(pending, &mut stored)?;
             if self.dry_run {
                 stored.extend(moves);
                 return Ok(stored);
             }
-            if let Some(journal) = &mut self.journal {
-                self.at_hand = [&stored[..], &moves].concat();
-                journal.write(&[&self.unresolved[..], &self.at_hand].concat())?;
-            }
-            pending = self.apply(items, moves, &mut stored)?;
+            self.note([&stored[..], &moves].concat())?;
+            let (done, again) = self.apply(moves)?;
+            stored.extend(done);
+            pending = again.into_iter().map(|step| (step.digest, step.record)).collect();
         }
-        for Item { digest, .. } in pending {
+        for (digest, _) in pending {
             self.fail(&digest.to_string(), "its record in the destination changes all the time");
         }
         Ok(stored)
     }
 
-    /// Compares the records with those of the destination. Returns those that are to be stored, with their moves.
-    fn plan(
-        &mut self,
-        items: Vec<Item>,
-        stored: &mut Vec<Move>,
-    ) -> Result<(Vec<Item>, Vec<Move>), DatabaseError> {
-        let (mut left, mut moves) = (Vec::new(), Vec::new());
+    /// Compares the records with those of the destination. Returns the moves of those that are to be stored.
+    fn plan(&mut self, items: Vec<Item>, stored: &mut Vec<Move>) -> Result<Vec<Move>, DatabaseError> {
         let Some(destination) = self.databases.destination.as_deref_mut() else {
-            moves.extend(items.iter().map(|item| item.onto(Record::default(), item.record)));
-            return Ok((items, moves));
+            return Ok(items.iter().map(|item| onto(item, Record::default(), item.1)).collect());
         };
-        let digests: Vec<Digest> = items.iter().map(|item| item.digest).collect();
+        let digests: Vec<Digest> = items.iter().map(|(digest, _)| *digest).collect();
         let present = fetch(destination, &digests, Side::Destination)?;
+        let mut moves = Vec::new();
         for (item, present) in items.into_iter().zip(present) {
-            let present = match present {
-                Ok(present) => present,
-                Err(failure) => {
-                    self.fail(&item.digest.to_string(), &format!("destination: {failure}"));
-                    continue;
-                }
-            };
-            match self.plan_one(&item, present) {
-                Plan::Keep => (),
-                Plan::Stored(step) => stored.push(step),
-                Plan::Store(step) => {
-                    left.push(item);
-                    moves.push(step);
-                }
+            match present.map(|present| self.plan_one(&item, present)) {
+                Ok(Plan::Keep) => (),
+                Ok(Plan::Stored(step)) => stored.push(step),
+                Ok(Plan::Store(step)) => moves.push(step),
+                Err(failure) => self.fail(&item.0.to_string(), &format!("destination: {failure}")),
             }
         }
-        Ok((left, moves))
+        Ok(moves)
     }
 
     fn plan_one(&mut self, item: &Item, present: Record) -> Plan {
+        let (digest, record) = (item.0, plain(&item.1));
         let rounded = |record: &Record| {
             self.databases.destination.as_deref().map_or(*record, |destination| destination.rounded(record))
         };
-        let (wanted, added) = (rounded(&item.record), rounded(&sum(&present, &item.record)));
-        if counts(&wanted) != counts(&item.record) {
+        let (wanted, added) = (rounded(&record), rounded(&Change::Merge(record).apply(&plain(&present))));
+        if counts(&wanted) != counts(&record) {
             self.say(format_args!(
-                "Record {}: the counts are cut to the largest that the destination can hold",
-                item.digest
+                "Record {digest}: the counts are cut to the largest that the destination can hold",
             ));
         }
         if present == Record::default() {
-            return Plan::Store(item.onto(present, wanted));
+            return Plan::Store(onto(item, present, wanted));
         }
-        if item.additive {
-            return Plan::Store(item.onto(present, added));
+        // It was counted beside the destination's record.
+        if is_rest(&item.1) || self.additive.contains(&digest) {
+            return Plan::Store(onto(item, present, added));
         }
-        if present == wanted {
-            // What stood there before the run that stored it does not matter.
-            return Plan::Stored(item.onto(Record::default(), wanted));
+        let adds = self.on_conflict == OnConflict::Add;
+        if present == wanted && !adds {
+            let step = onto(item, present, wanted);
+            return if self.journal.is_some() { Plan::Store(step) } else { Plan::Stored(step) };
         }
-        self.conflict(item.digest, &item.record, &present);
+        self.conflict(digest, &record, &present);
         match self.on_conflict {
             OnConflict::Keep => Plan::Keep,
-            OnConflict::Replace => Plan::Store(item.onto(present, wanted)),
-            OnConflict::Add => Plan::Store(item.onto(present, added)),
+            OnConflict::Replace => Plan::Store(onto(item, present, wanted)),
+            OnConflict::Add => Plan::Store(onto(item, present, added)),
         }
     }
 
-    /// Makes the moves in the destination and reads the records back. Returns those that are to be tried again, as the
-    /// destination's record has changed.
-    fn apply(
-        &mut self,
-        items: Vec<Item>,
-        moves: Vec<Move>,
-        stored: &mut Vec<Move>,
-    ) -> Result<Vec<Item>, MigrateError> {
-        let Some(destination) = self.databases.destination.as_deref_mut() else { return Ok(Vec::new()) };
-        let change = |Move { digest, before, after, .. }: &Move| Exchange {
-            digest: *digest,
-            expected: *before,
-            new: Some(*after),
+    /// Makes the moves in the destination and reads the records back. Returns those that it holds then, and those that are
+    /// to be tried again, as the destination's record has changed.
+    fn apply(&mut self, moves: Vec<Move>) -> Result<(Vec<Move>, Vec<Move>), MigrateError> {
+        let (mut stored, mut again) = (Vec::new(), Vec::new());
+        let marked = self.journal.is_some();
+        let new = |step: &Move| if marked { step.stored() } else { step.after };
+        let Some(destination) = self.databases.destination.as_deref_mut() else {
+            return Ok((stored, again));
         };
+        let change =
+            |step: &Move| Exchange { digest: step.digest, expected: step.before, new: Some(new(step)) };
         let changes: Vec<Exchange> = moves.iter().map(change).collect();
         let changed =
             bulk::exchange(destination, &changes).map_err(|failure| Side::Destination.failed(failure))?;
         let present = fetch(destination, &digests(&moves), Side::Destination)?;
-        let mut again = Vec::new();
-        for (((item, step), changed), present) in items.into_iter().zip(moves).zip(changed).zip(present) {
-            let name = item.digest.to_string();
-            match (changed, present) {
-                (_, Ok(present)) if present == step.after => stored.push(step),
-                (Ok(true), Ok(present)) if is_counted_on(&present, &step.after) => stored.push(step),
+        for ((step, changed), present) in moves.into_iter().zip(changed).zip(present) {
+            let is_held = |present: &Record| match changed {
+                Ok(true) => is_counted_on(present, &new(&step)),
+                // An earlier try has stored it.
+                _ => marked && step.is_stored(present),
+            };
+            match (&changed, present) {
+                (_, Ok(present)) if present == new(&step) || is_held(&present) => stored.push(step),
                 (Ok(true), Ok(_)) => {
-                    self.fail(&name, "the destination holds another record than the one that was sent");
+                    self.leave(step, "the destination holds another record than the one that was sent");
                     continue;
                 }
-                (Ok(false), Ok(_)) => again.push(item),
+                (Ok(false), Ok(_)) => again.push(step),
+                // A change that was refused may have been made later than the record was read back.
                 (Err(failure), Ok(present)) if present == step.before => {
-                    self.refuse(item.digest, &failure.to_string())?;
+                    self.refuse(step, &failure.to_string())?;
                     continue;
                 }
                 // It may be stored or not: the next run looks.
-                (Err(failure), _) | (_, Err(failure)) => {
-                    return Err(Side::Destination.failed(failure).into());
-                }
+                (Err(failure), Ok(_)) => return Err(Side::Destination.failed(failure.clone()).into()),
+                (_, Err(failure)) => return Err(Side::Destination.failed(failure).into()),
             }
             self.accept();
         }
-        Ok(again)
+        Ok((stored, again))
     }
 
-    /// Removes records from the source that the destination holds. Returns what was counted in it meanwhile.
-    fn remove(&mut self, stored: Vec<Move>) -> Result<Vec<Item>, MigrateError> {
-        let mut rests = Vec::new();
-        let whole = |step: &Move| Exchange { digest: step.digest, expected: step.record, new: None };
-        let mut pending: Vec<(Move, Exchange)> =
-            stored.into_iter().map(|step| (step, whole(&step))).collect();
-        for _ in 0..TRIES {
-            if pending.is_empty() {
-                return Ok(rests);
-            }
-            let changes: Vec<Exchange> = pending.iter().map(|(_, change)| *change).collect();
-            let source = &mut *self.databases.source;
-            let results = bulk::exchange(source, &changes)
-                .and_then(|results| results.into_iter().collect::<Result<Vec<bool>, StoreFailure>>());
-            let results = results.map_err(|failure| Side::Source.failed(failure))?;
-            let (done, left): (Vec<_>, Vec<_>) =
-                pending.into_iter().zip(results).partition(|(_, done)| *done);
-            rests.extend(done.into_iter().filter_map(|((_, Exchange { digest, new, .. }), _)| {
-                new.map(|record| Item { digest, record, additive: true })
-            }));
-            pending = self.changed_meanwhile(left.into_iter().map(|((step, _), _)| step).collect())?;
-        }
-        for (step, _) in pending {
-            // The next run finds in the journal that the destination has it.
-            self.unresolved.push(step);
+    /// Removes records from the source that the destination holds. Returns the moves of those that are not in it now.
+    fn remove(&mut self, stored: Vec<Move>) -> Result<Vec<Move>, MigrateError> {
+        let pending = stored.into_iter().map(|step| (step, step.record)).collect();
+        let done = self.change(Side::Source, pending, |step, source| match step.rest(source) {
+            Some(rest) if !step.is_removed(source) => Next::Change(Some(rest)),
+            _ => Next::Nothing,
+        })?;
+        for (Move { digest, .. }, source) in done.iter().filter(|(step, source)| !is_gone(step, source)) {
+            let counts = source.map(|source| counts(&source)).unwrap_or_default();
             self.fail(
-                &step.digest.to_string(),
-                "its record in the source changes all the time, and is still there",
+                &digest.to_string(),
+                &format!("another record with {} reports took its place in the source meanwhile", counts[0]),
             );
+        }
+        Ok(done.into_iter().map(|(step, _)| step).collect())
+    }
+
+    /// Takes the marks away. Returns what was counted in the source since its records were moved.
+    fn finish(&mut self, moves: Vec<Move>) -> Result<Vec<Item>, MigrateError> {
+        let pending = moves.into_iter().map(|step| (step, step.stored())).collect();
+        let done = self.change(Side::Destination, pending, |step, destination| {
+            let new = || Next::Change(Some(step.finished(destination)));
+            if step.is_stored(destination) { new() } else { Next::Nothing }
+        })?;
+        let expected = |step: Move| (step, step.rest(&step.record).unwrap_or_default());
+        let pending = done.into_iter().map(|(step, _)| expected(step)).collect();
+        let done = self.change(Side::Source, pending, |step, source| {
+            let is_empty = step.is_removed(source) && counts(source) == [0; 2];
+            if is_empty { Next::Change(None) } else { Next::Nothing }
+        })?;
+        let mut rests = Vec::new();
+        for (Move { digest, .. }, source) in done {
+            match source {
+                Some(source) if is_rest(&source) => rests.push((digest, source)),
+                // It was counted after an earlier run had removed the old one.
+                Some(source) if source != Record::default() => drop(self.additive.insert(digest)),
+                _ => (),
+            }
         }
         Ok(rests)
     }
 
-    /// Returns the changes that take these records out of what the source has of them by now.
-    fn changed_meanwhile(&mut self, moves: Vec<Move>) -> Result<Vec<(Move, Exchange)>, DatabaseError> {
-        let mut changes = Vec::new();
-        if moves.is_empty() {
-            return Ok(changes);
-        }
-        let present = fetch(&mut *self.databases.source, &digests(&moves), Side::Source)?;
-        for (step, present) in moves.into_iter().zip(present) {
-            let (digest, record) = (step.digest, step.record);
-            match present {
-                Ok(expected) if expected == Record::default() => (),
-                Ok(expected) if expected == record => {
-                    changes.push((step, Exchange { digest, expected, new: None }));
+    /// Changes records of one database until nothing is left to do, and returns what they were then. Each move comes with
+    /// the record that is expected.
+    fn change(
+        &mut self,
+        side: Side,
+        mut pending: Vec<(Move, Record)>,
+        next: impl Fn(&Move, &Record) -> Next,
+    ) -> Result<Vec<Done>, MigrateError> {
+        let mut done = Vec::new();
+        for _ in 0..TRIES {
+            let (mut moves, mut changes) = (Vec::new(), Vec::new());
+            for (step, expected) in std::mem::take(&mut pending) {
+                match next(&step, &expected) {
+                    Next::Change(new) => {
+                        moves.push(step);
+                        changes.push(Exchange { digest: step.digest, expected, new });
+                    }
+                    Next::Nothing => done.push((step, Some(expected))),
                 }
-                Ok(expected) if contains(&expected, &record) => {
-                    let new = Some(rest(&expected, &record)).filter(|rest| *rest != Record::default());
-                    changes.push((step, Exchange { digest, expected, new }));
+            }
+            let Some(database) = self.databases.side(side).filter(|_| !moves.is_empty()) else {
+                return Ok(done);
+            };
+            let results = bulk::exchange(database, &changes)
+                .and_then(|results| results.into_iter().collect::<Result<Vec<bool>, StoreFailure>>())
+                .map_err(|failure| side.failed(failure))?;
+            let (changed, left): (Vec<_>, Vec<_>) =
+                moves.into_iter().zip(results).partition(|(_, changed)| *changed);
+            done.extend(changed.into_iter().map(|(step, _)| (step, None)));
+            let left: Vec<Move> = left.into_iter().map(|(step, _)| step).collect();
+            if left.is_empty() {
+                return Ok(done);
+            }
+            for (step, present) in left.iter().zip(fetch(database, &digests(&left), side)?) {
+                match present {
+                    Ok(present) => pending.push((*step, present)),
+                    Err(failure) => self.leave(*step, &format!("{side}: {failure}")),
                 }
-                Ok(_) => {
-                    self.fail(&digest.to_string(), "another record took its place in the source meanwhile");
-                }
-                Err(failure) => self.fail(&digest.to_string(), &format!("source: {failure}")),
             }
         }
-        Ok(changes)
+        for (step, _) in pending {
+            self.leave(step, &format!("its record in the {side} changes all the time; the next run goes on"));
+        }
+        Ok(done)
     }
 }
 
-impl Item {
-    fn onto(&self, before: Record, after: Record) -> Move {
-        Move { digest: self.digest, record: self.record, before, after }
-    }
+fn onto((digest, record): &Item, before: Record, after: Record) -> Move {
+    Move { stage: Stage::Store, digest: *digest, record: *record, before, after }
+}
+
+/// Returns whether the source's record has lost what was moved: by a change, or as it is gone as a whole.
+fn is_gone(step: &Move, source: &Option<Record>) -> bool {
+    source.is_none_or(|source| source == Record::default() || step.is_removed(&source))
 }
 
 type Results<T> = Vec<Result<T, StoreFailure>>;

@@ -44,6 +44,19 @@ fn records(database: Database<'_>) -> BTreeMap<Digest, Record> {
     found.into_iter().map(|entry| entry.record.unwrap()).collect()
 }
 
+/// Returns records as they are without the marks of a move: these have a first date of January 1970, and a source's that
+/// is moved has no count.
+fn without_marks(mut records: BTreeMap<Digest, Record>) -> BTreeMap<Digest, Record> {
+    records.retain(|_, record| record.reports.count > 0);
+    for record in records.values_mut() {
+        let Tally { entered, updated, .. } = &mut record.reports;
+        if entered.is_some_and(|entered| entered < UnixTime::from_seconds(1_000_000)) {
+            (*entered, record.whitelists) = (*updated, Tally::default());
+        }
+    }
+    records
+}
+
 /// Creates a database with records, and returns them.
 fn source(path: &str) -> BTreeMap<Digest, Record> {
     let store = Gdbm::open(path.as_ref()).unwrap();
@@ -83,7 +96,7 @@ fn kill_and_run_again(destination: impl Fn(u32) -> (&'static str, String)) {
             // Dropping kills the process.
             drop(running);
             kills += 1;
-            let (left, mut all) = (records(from), records(to));
+            let (left, mut all) = (without_marks(records(from)), without_marks(records(to)));
             midway += u32::from(!left.is_empty() && !all.is_empty());
             for (key, record) in left {
                 let moved = all.insert(key, record);
