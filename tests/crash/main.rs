@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod counted_migrations;
 mod databases;
 mod full;
 #[expect(dead_code, reason = "the black-box tests use all of it")]
