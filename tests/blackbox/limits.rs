@@ -129,7 +129,7 @@ fn wrong_limits_are_errors_that_name_the_option() {
     ] {
         let output = Home::new().run(&["--check-config", &format!("{option}={value}")]);
         let message = format!("option {option}: `{value}` {expected}");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(!output.status.success() && said.contains(&message), "{said}");
     }
 }
