@@ -169,7 +169,10 @@ impl Sources {
         let Source::Option(option) = self.value(setting).1 else { return Ok(self.path(setting, home)) };
         let current = Home::new(Some(Path::new(".")));
         let current = current.map_err(|cause| SettingsError::CurrentFolder { option, cause })?;
-        Ok(self.path(setting, &current))
+        let (here, at_home) = (self.path(setting, &current), self.path(setting, home));
+        // A folder of the home directory is meant by its name if the current folder has none of that name.
+        let is_folder = |path: &Option<PathBuf>| path.as_deref().is_some_and(Path::is_dir);
+        Ok(if !is_folder(&here) && is_folder(&at_home) { at_home } else { here })
     }
 
     /// Returns every setting with its value, passwords hidden.
