@@ -198,7 +198,7 @@ fn check_gdbm(path: &Path, home: &Path) -> Result<DatabaseReport, EngineError> {
     };
     match error.cause {
         // A running server has the file open, and a start mends it.
-        OpenCause::InUse | OpenCause::Unfinished => writable()?,
+        OpenCause::InUse | OpenCause::Unfinished | OpenCause::CreationCutShort => writable()?,
         // A start recovers it, and keeps a backup beside it.
         OpenCause::Damaged(_) => {
             writable()?;

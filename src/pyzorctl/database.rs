@@ -84,7 +84,9 @@ impl Context {
             Ok(store) => Ok(Box::new(store)),
             Err(error) => Err(match error.cause {
                 OpenCause::InUse => OpenError::InUse { error: error.into(), control: unavailable.into() },
-                OpenCause::Damaged(_) | OpenCause::Unfinished => OpenError::Damaged(error.into()),
+                OpenCause::Damaged(_) | OpenCause::Unfinished | OpenCause::CreationCutShort => {
+                    OpenError::Damaged(error.into())
+                }
                 _ => OpenError::Unusable(error.into()),
             }),
         }

@@ -75,29 +75,32 @@ impl Setting {
         Self::ALL.iter().copied().find(|known| known.name().eq_ignore_ascii_case(name))
     }
 
-    /// Returns whether Python's server does not have the setting.
-    const fn is_new(self) -> bool {
+    /// Returns whether Python's server has the setting.
+    const fn is_pythons(self) -> bool {
         matches!(
             self,
-            Self::CleanupMaxOffset
-                | Self::CleanupMaxShare
-                | Self::Runtime
-                | Self::Workers
-                | Self::AllowNetworks
-                | Self::DenyNetworks
-                | Self::UnlimitedNetworks
-                | Self::RequestRate
-                | Self::RequestBurst
-                | Self::FailureRate
-                | Self::FailureBurst
-                | Self::IPv4Prefix
-                | Self::IPv6Prefix
-                | Self::RememberedReports
-                | Self::AccessOrder
-                | Self::StatusAddress
-                | Self::StatusHosts
-                | Self::User
-                | Self::Group
+            Self::Port
+                | Self::ListenAddress
+                | Self::Engine
+                | Self::DigestDB
+                | Self::CleanupAge
+                | Self::Threads
+                | Self::MaxThreads
+                | Self::Processes
+                | Self::MaxProcesses
+                | Self::DBConnections
+                | Self::PreFork
+                | Self::Gevent
+                | Self::ForwardClientHomeDir
+                | Self::PasswdFile
+                | Self::AccessFile
+                | Self::LogFile
+                | Self::UsageLogFile
+                | Self::PidFile
+                | Self::SentryDSN
+                | Self::SentryLogLevel
+                | Self::UsageSentryDSN
+                | Self::UsageSentryLogLevel
         )
     }
 
@@ -178,7 +181,7 @@ pub(super) fn vocabulary() -> Vocabulary {
         default: setting.default(),
         is_flag: setting.is_flag(),
         is_list: setting.is_list(),
-        is_pythons: !setting.is_new(),
+        is_pythons: setting.is_pythons(),
     };
     let settings = Setting::ALL.iter().map(known).collect();
     Vocabulary { section: "server", settings, neighbour: ("client", "LogFile") }

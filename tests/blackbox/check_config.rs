@@ -6,6 +6,7 @@ use std::process::Output;
 use pyzord_testkit::RedisServer;
 
 use crate::harness::{Home, LISTEN, Server};
+use crate::pyzorctl::{ctl, feed};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -73,6 +74,7 @@ fn settings_are_read_as_python_reads_them_or_have_a_warning() {
     for (config, expected) in [
         ("\t[server]\n\tEngine = redis\n\tDigestDB = localhost,1,,0\n", "Engine = redis (line 2)"),
         ("[DEFAULT]\nbase = /a%(b)s\nb = %(port)s\n[server]\nPort = 7\nLogFile = %(base)s\n", "LogFile = /a7 (line 6)"),
+        ("[DEFAULT]\nloglevel = x\n[server]\nLogFile = /%(LogLevel)s\n", "LogFile = /x (line 4)"),
         ("[Server]\nEngine = redis\n", "warning: configuration file"),
         ("[server]\nPort = 24441\n\n[client]\nEngine = mysql\n", "line 5: Engine below [client] is ignored"),
         ("[server]\nLogFile = pyzord.log # log\n", "line 2: `#` and what follows it is part of the value of LogFile"),
@@ -209,4 +211,22 @@ fn the_version_and_the_help_are_printed() {
     assert!(stdout(&home.run(&["-V"])).starts_with("pyzord 0."));
     assert!(stdout(&home.run(&["--help"])).contains("--usage-log-file"));
     assert_eq!(home.run(&["--no-such-option"]).status.code(), Some(2));
+}
+
+/// A file that a start creates anew was an error, and the next start succeeded.
+#[test]
+fn a_database_whose_creation_was_cut_short_is_a_warning() {
+    let home = Home::new();
+    assert!(feed(&home, &["import"], "").status.success());
+    let path = home.path("pyzord.db");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..4096]).unwrap();
+    let output = home.run(&["--check-config"]);
+    let text = stdout(&output);
+    assert!(output.status.success() && text.contains("pyzord creates it anew when it starts"), "{text}");
+    let checked = ctl(&home, &["check-database"]);
+    assert!(stdout(&checked).contains("needs recovery"), "{}", stdout(&checked));
+    assert_eq!(std::fs::read(&path).unwrap().len(), 4096, "nothing is written");
+    let server = Server::on(home, &[]);
+    assert!(server.log().contains("is created anew"), "{}", server.log());
 }

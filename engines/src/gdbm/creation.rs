@@ -52,7 +52,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::FileExt as _;
 
-    use super::super::open::open;
+    use super::super::open::{OpenCause, open};
     use crate::access::Access;
 
     /// A server that was killed while it created its database never started again.
@@ -72,7 +72,8 @@ mod tests {
                 }
                 fs::write(&path, &cut).unwrap();
                 if !padded && length < 12288 {
-                    assert!(open(&path, Access::Read).is_err(), "{length}");
+                    let error = open(&path, Access::Read).unwrap_err();
+                    assert!(matches!(error.cause, OpenCause::CreationCutShort), "{length}: {error}");
                 }
                 let mut file =
                     open(&path, Access::Create).unwrap_or_else(|error| panic!("{length}: {error}"));

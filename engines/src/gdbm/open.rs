@@ -52,6 +52,9 @@ pub enum OpenCause {
     /// Its directory is the last thing in it. libgdbm leaves such files, and refuses to open them.
     #[error("ends with its directory, which libgdbm does not open; pyzord mends that when it starts")]
     Unfinished,
+    /// Its creation was cut short: it has no records, and libgdbm refuses to open it.
+    #[error("was cut short as it was created, and has no records; pyzord creates it anew when it starts")]
+    CreationCutShort,
     /// It is damaged, and was not recovered as it was opened to read.
     #[error("is damaged: {0}; pyzord recovers it when it starts")]
     Damaged(Damage),
@@ -119,6 +122,7 @@ fn header(path: &Path, access: Access, repair: bool) -> Result<Option<Header>, O
         (true, 0, Access::Create) => Ok(None),
         (true, 0, _) => Err(OpenCause::Empty),
         (true, _, Access::Create) if recreated(path)? => Ok(None),
+        (true, ..) if creation::was_cut_short(&File::open(path)?)? => Err(OpenCause::CreationCutShort),
         (true, ..) => checked_header(path, repair).map(Some),
     }
 }
