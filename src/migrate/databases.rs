@@ -72,9 +72,13 @@ impl Databases {
         let Some(destination) = self.destination.as_deref_mut().filter(|_| self.doubtful) else {
             return Ok(());
         };
+        // A run that was killed may have left its mark.
+        let failed = |failure| MigrateError::Database(Side::Destination.failed(failure));
+        if fetch_one(destination, Digest::new(MARK)).map_err(failed)? != Record::default() {
+            destination.remove(&[Digest::new(MARK)]).map_err(failed)?;
+        }
         let digests: Vec<Digest> = records.iter().map(|(digest, _)| *digest).collect();
-        let held = fetch(destination, &digests)
-            .map_err(|failure| MigrateError::Database(Side::Destination.failed(failure)))?;
+        let held = fetch(destination, &digests).map_err(failed)?;
         let same = held
             .iter()
             .zip(records)

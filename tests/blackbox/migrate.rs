@@ -314,3 +314,15 @@ fn a_destination_that_refuses_everything_ends_the_migration() {
     assert!(stdout(&output).lines().count() < 30, "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("in a row were refused"), "{output:?}");
 }
+
+/// The mark by which one database under two names is found stayed in the destination if the run was killed.
+#[test]
+fn a_mark_that_a_killed_run_has_left_is_removed() {
+    let home = Home::new();
+    let [from, to] = ["from.db", "to.db"].map(|name| home.path(name).to_str().unwrap().to_owned());
+    let mark = Digest::new(*b"pyzor-migrate's mark");
+    Gdbm::open(from.as_ref()).unwrap().put(Digest::new([1; 20]), &record(4)).unwrap();
+    Gdbm::open(to.as_ref()).unwrap().put(mark, &record(9)).unwrap();
+    migrate_all(("gdbm", &from), ("gdbm", &to), &[], 1);
+    assert_eq!(records(("gdbm", &to)), BTreeMap::from([(Digest::new([1; 20]), record(4))]));
+}
