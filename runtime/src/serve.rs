@@ -1,8 +1,9 @@
 //! The threads of a server.
 //!
 //! - **Workers**, each with a socket of its own on Linux (`SO_REUSEPORT`): the kernel gives each sender's datagrams to one
-//!   of them. With several addresses, each worker has a socket for each of them. Spare sockets on the same port send only, for replies that find a worker's send buffer full. With gdbm the
-//!   workers share one open file behind one lock, and ask it themselves.
+//!   of them. With several addresses, each worker has a socket for each of them. Spare sockets on the same port send only,
+//!   for replies that find a worker's send buffer full. With gdbm the workers share one open file behind one lock, and ask
+//!   it themselves.
 //! - **A thread for large requests** with gdbm: it executes them a few calls at a time, so that no worker and no small
 //!   request waits for more than these. With a remote store, the threads below do it.
 //! - **Threads with a remote store**, one for each connection: they take batches from the pool and send the replies. A

@@ -36,7 +36,7 @@ fn read_rows_of_python(server: &MariadbServer, table: &str) -> Vec<i64> {
     (0..INSTANTS.len() as u64).map(entered).collect()
 }
 
-/// Counts at these times, and checks that the rows are those that the server itself would have written.
+/// Counts at these times, and compares the dates in the rows with the server's `NOW()` at the same times.
 fn write_rows(server: &MariadbServer, table: &str) {
     let mut engine = engine(server, table);
     (0..).zip(INSTANTS).for_each(|(n, instant)| {
