@@ -33,7 +33,7 @@ define install
 		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
 endef
 
-.PHONY: run test siege wasm deny package-crates deb test-deb fuzz soak bench build lint build-packages test-packages client clean
+.PHONY: run test test-databases siege wasm deny package-crates deb test-deb fuzz soak bench build lint build-packages test-packages client clean
 
 # pyzord in the foreground, on gdbm, in a home directory of its own.
 run: build-packages
@@ -70,6 +70,11 @@ siege: build-packages test-packages
 	cargo test --release --locked --test siege --no-run
 	PYZORD_SIEGE_SECONDS=$(SIEGE_SECONDS) unshare --map-root-user --net tests/siege/slow-destination.sh \
 		cargo test --release --locked --test siege -- --nocapture --test-threads 1
+
+# The tests of the engines on redis, Valkey, MariaDB and MySQL of Debian's next releases. Needs root.
+test-databases: build-packages test-packages client
+	$(call install,debootstrap)
+	PYZOR_VENV=$(VENV) tests/other-databases.sh target/databases
 
 # The server beside an echo and Python's, each in turn, in short rounds; BENCH holds options, such as --quick.
 BENCH :=

@@ -1,5 +1,6 @@
 //! MariaDB servers.
 
+use std::env;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -133,7 +134,9 @@ fn initialize(directory: &Path) {
 /// Starts the server and waits until it answers; returns `None` if it ends before that.
 fn launch(directory: &Path, port: u16, zone: &str, options: &[String]) -> Option<Server> {
     let path = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
-    let mut command = Command::new("/usr/sbin/mariadbd");
+    // Debian has it where a user's PATH does not lead.
+    let mut command =
+        Command::new(env::var_os("PYZORD_MARIADBD").unwrap_or_else(|| "/usr/sbin/mariadbd".into()));
     if !zone.is_empty() {
         command.env("TZ", zone);
     }
