@@ -1,11 +1,11 @@
 //! A batch of calls on its way to the server: which of them have an answer, and which are to be sent.
 
-use ::redis::Value;
 use pyzord_core::{Digest, Record, StoreAnswer, StoreCall, StoreError, StoreOp};
 
 use super::layout::Layout;
 use super::reply::{self, Counting, ReplyError};
 use super::request::Request;
+use super::resp::Reply;
 use crate::merge::{MergedCall, Merger};
 use crate::outcome::in_doubt;
 
@@ -153,7 +153,7 @@ impl AskedCall {
     }
 
     /// Returns the answer in the reply; the default record for a count.
-    pub(super) fn read(self, layout: &Layout, reply: &Value) -> Result<StoreAnswer, ReplyError> {
+    pub(super) fn read(self, layout: &Layout, reply: Reply<'_>) -> Result<StoreAnswer, ReplyError> {
         match self.0.op {
             StoreOp::Read => Ok(Ok(layout.record(reply)?.unwrap_or_default())),
             StoreOp::Report | StoreOp::Whitelist => Ok(match reply::counted(reply)? {

@@ -1,16 +1,16 @@
 //! One connection to redis.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{ConnectionAddr, ConnectionInfo, Value};
+use ::redis::{ConnectionAddr, ConnectionInfo};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::reader::{ReadError, Reader};
 use super::reply::Refusal;
 use super::request::Request;
+use super::resp::{Malformed, Replies};
 use crate::tls;
 use crate::wire::{Deadline, Limits, Socket, Stream, addresses, connect_tcp, connect_unix};
 
@@ -31,7 +31,9 @@ pub(super) enum ConnectionError {
     #[error("the server does not know the command AUTH (its answer repeats the password, and is not shown)")]
     NoLogin,
     #[error(transparent)]
-    Read(ReadError),
+    Io(io::Error),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
     #[error("the server sends what was not asked for")]
     OutOfStep,
     /// The server closed the connection before it said anything.
@@ -57,16 +59,7 @@ impl From<io::Error> for ConnectionError {
             | ErrorKind::ConnectionAborted
             | ErrorKind::NotConnected
             | ErrorKind::WriteZero => Self::Closed(error),
-            _ => Self::Read(ReadError::Io(error)),
-        }
-    }
-}
-
-impl From<ReadError> for ConnectionError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Io(error) => error.into(),
-            ReadError::Protocol | ReadError::Tls => Self::Read(error),
+            _ => Self::Io(error),
         }
     }
 }
@@ -83,7 +76,6 @@ pub(super) struct ExchangeError {
 /// A connection, ready for requests.
 pub(super) struct Connection {
     stream: Stream,
-    reader: Reader,
     /// The server learns a script with its text, and then knows it by its hash. Behind some proxies each key
     /// has a server of its own.
     pub(super) knows_scripts: bool,
@@ -103,8 +95,7 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::TimedOut => return Err(ConnectionError::NoTlsInTime),
             Err(error) => return Err(error.into()),
         }
-        let mut connection =
-            Self { stream, reader: Reader::default(), knows_scripts: true, keeps_marks: true };
+        let mut connection = Self { stream, knows_scripts: true, keeps_marks: true };
         match connection.log_in(info, limits) {
             Err(ConnectionError::Closed(error)) if matches!(info.addr(), ConnectionAddr::Tcp(..)) => {
                 Err(ConnectionError::HungUp(error))
@@ -140,26 +131,30 @@ impl Connection {
         self.command(&[b"PING"], limits)
     }
 
-    /// Sends a request and appends its replies: all of them, or some if it fails. After a failure the
-    /// connection must be closed, as the other replies could still arrive.
+    /// Sends a request and reads its replies: all of them, or some if it fails. After a failure the connection
+    /// must be closed, as the other replies could still arrive.
     pub(super) fn exchange(
         &mut self,
         request: &Request,
         limits: Limits,
-        replies: &mut Vec<Value>,
+        replies: &mut Replies,
     ) -> Result<(), ExchangeError> {
         self.stream.begin(limits);
+        replies.begin(request.replies(), limits.reply);
         self.send_and_read(request, replies)
             .map_err(|cause| ExchangeError { cause, sent: self.stream.socket().has_sent() })
     }
 
-    fn send_and_read(&mut self, request: &Request, replies: &mut Vec<Value>) -> Result<(), ConnectionError> {
+    fn send_and_read(&mut self, request: &Request, replies: &mut Replies) -> Result<(), ConnectionError> {
         self.stream.write_all(request.bytes())?;
         self.stream.flush()?;
-        for _ in 0..request.replies() {
-            replies.push(self.reader.reply(&mut self.stream)?);
+        while !replies.are_complete() {
+            match self.stream.read(replies.room()?)? {
+                0 => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+                length => replies.arrived(length)?,
+            }
         }
-        if self.reader.finish() { Ok(()) } else { Err(ConnectionError::OutOfStep) }
+        if replies.have_surplus() { Err(ConnectionError::OutOfStep) } else { Ok(()) }
     }
 
     /// Returns whether the server still has the connection open, as far as it has told.
@@ -179,13 +174,13 @@ impl Connection {
     }
 
     fn command(&mut self, parts: &[&[u8]], limits: Limits) -> Result<(), ConnectionError> {
-        let (mut command, mut replies) = (Request::default(), Vec::new());
+        let (mut command, mut replies) = (Request::default(), Replies::default());
         command.command(parts);
         // One deadline for all commands that open a connection.
         self.exchange(&command, limits, &mut replies).map_err(|error| error.cause)?;
-        match replies.pop() {
-            Some(Value::ServerError(error)) => Err(ConnectionError::Refused(Refusal(error))),
-            _ => Ok(()),
+        match replies.first().and_then(Refusal::read) {
+            Some(refusal) => Err(ConnectionError::Refused(refusal)),
+            None => Ok(()),
         }
     }
 }
@@ -234,7 +229,6 @@ fn certificates() -> Result<Arc<ClientConfig>, ConnectionError> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
     use std::net::TcpListener;
     use std::thread;
 

@@ -3,7 +3,7 @@
 use std::mem;
 use std::time::Duration;
 
-use ::redis::{ConnectionInfo, Value};
+use ::redis::ConnectionInfo;
 use jiff::tz::TimeZone;
 use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, Task, Tick};
 
@@ -15,6 +15,7 @@ use super::old::OldRecords;
 use super::options::Options;
 use super::reply::{self, ReplyError};
 use super::request::Request;
+use super::resp::{Replies, Reply};
 use super::scan::{Cursor, Page};
 use super::trial;
 use crate::connection_manager::{ConnectionManager, Wait};
@@ -52,7 +53,7 @@ pub struct Redis {
     /// The last batch, its request and its replies; kept for their memory.
     batch: CallBatch,
     pub(super) request: Request,
-    pub(super) replies: Vec<Value>,
+    pub(super) replies: Replies,
     unreadable: LogLimiter,
     refused: LogLimiter,
     unmarked: LogLimiter,
@@ -108,7 +109,7 @@ impl Redis {
             layout,
             batch: CallBatch::default(),
             request: Request::default(),
-            replies: Vec::new(),
+            replies: Replies::default(),
             unreadable: LogLimiter::default(),
             refused: LogLimiter::default(),
             unmarked: LogLimiter::default(),
@@ -121,7 +122,7 @@ impl Redis {
     /// Sends the request and reads its replies; connects at once if there is no connection. For callers that
     /// can wait.
     pub(super) fn wait_for_trip(&mut self) -> Result<(), TripError> {
-        self.replies.clear();
+        self.replies.begin(0, 0);
         self.connection.refresh(Tick::default(), |connection| Ok::<_, ConnectionError>(connection.is_idle()));
         let limits = self.limits();
         let connection = self.connection.wait(|| {
@@ -171,7 +172,7 @@ impl Redis {
     /// Answers the calls whose replies have arrived.
     fn read_replies(&mut self, now: Now, batch: &mut CallBatch) {
         let replies = mem::take(&mut self.replies);
-        for reply in &replies {
+        for reply in replies.iter() {
             let Some(call) = batch.next() else { break };
             let answer = match call.read(&self.layout, reply) {
                 Ok(answer) => Some(answer),
@@ -193,7 +194,7 @@ impl Redis {
 
     /// Sends the request on the connection and reads its replies: all of them, or some if it fails.
     fn trip(&mut self, now: Now, limits: Limits) -> Result<(), Lost> {
-        self.replies.clear();
+        self.replies.begin(0, 0);
         let Some(connection) = self.connection.current() else {
             return Err(Lost { sent: false, closed: false });
         };
@@ -294,7 +295,7 @@ impl Redis {
         if !self.old.look(&mut self.request) || self.ask_once(now).is_none() {
             return Progress::Done;
         }
-        match Page::read(self.replies.pop()) {
+        match Page::read(self.replies.first()) {
             Ok(page) => self.old.found(page, self.connection.name()),
             Err(error) => {
                 log::debug!("{}: the search for old records failed: {error}", self.connection.name());
@@ -328,7 +329,7 @@ impl Store for Redis {
         self.layout.probe(&mut self.request);
         let name = self.connection.name().to_owned();
         self.ask_once(now).ok_or_else(|| failure(&name, "there is no connection"))?;
-        let refused = self.replies.iter().find(|reply| matches!(reply, Value::ServerError(_)));
+        let refused = self.replies.iter().find(|reply| matches!(reply, Reply::Error(_)));
         let Some(error) = refused.map(reply::error) else { return Ok(()) };
         if let ReplyError::Away(_) = error {
             self.connection.doubt(now.tick, &error);

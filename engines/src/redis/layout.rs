@@ -1,11 +1,11 @@
 //! The two layouts in which records are stored, and the commands on them.
 
-use ::redis::Value;
 use jiff::tz::TimeZone;
 use pyzord_core::{CleanupAge, Digest, Mark, Record, Tally, UnixTime};
 
 use super::reply::{self, ReplyError, Unreadable};
 use super::request::{Request, Script};
+use super::resp::{Elements, Reply};
 use crate::bug::bug;
 use crate::change::{Change, RecordEdit, TallyEdit};
 use crate::codec;
@@ -260,11 +260,11 @@ impl Layout {
     }
 
     /// Returns the record in the reply to a read; `None` if there is none.
-    pub(super) fn record(&self, reply: &Value) -> Result<Option<Record>, ReplyError> {
+    pub(super) fn record(&self, reply: Reply<'_>) -> Result<Option<Record>, ReplyError> {
         match (&self.form, reply) {
-            (Form::Hash { .. }, Value::Array(values)) => hash(values),
-            (Form::Text { .. }, Value::Nil) => Ok(None),
-            (Form::Text { zone }, Value::BulkString(value)) => {
+            (Form::Hash { .. }, Reply::Array(values)) => hash(values),
+            (Form::Text { .. }, Reply::Nil) => Ok(None),
+            (Form::Text { zone }, Reply::Text(value)) => {
                 Ok(Some(codec::redis_v0::decode(value, zone).map_err(Unreadable::Text)?))
             }
             _ => Err(reply::error(reply)),
@@ -304,15 +304,15 @@ fn push_mark(record: &[u8], mark: Mark, key: &mut Vec<u8>) {
 }
 
 /// Decodes the six fields of a hash; `None` if none of them exists.
-fn hash(values: &[Value]) -> Result<Option<Record>, ReplyError> {
+fn hash(values: Elements<'_>) -> Result<Option<Record>, ReplyError> {
     let mut fields = [None; FIELDS.len()];
     if values.len() != fields.len() {
         return Err(ReplyError::Unexpected);
     }
-    for (field, value) in fields.iter_mut().zip(values) {
+    for (field, value) in fields.iter_mut().zip(values.iter()) {
         *field = match value {
-            Value::BulkString(value) => Some(value.as_slice()),
-            Value::Nil => None,
+            Reply::Text(value) => Some(value),
+            Reply::Nil => None,
             _ => return Err(ReplyError::Unexpected),
         };
     }

@@ -25,10 +25,10 @@ mod engine;
 mod layout;
 mod old;
 mod options;
-mod reader;
 mod record_store;
 mod reply;
 mod request;
+pub mod resp;
 mod scan;
 mod trial;
 

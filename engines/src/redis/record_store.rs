@@ -1,11 +1,11 @@
 //! Whole records, for migrations and operators.
 
-use ::redis::Value;
 use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
 use super::connection::ExchangeError;
 use super::engine::{Redis, TripError};
 use super::reply::{Counting, ReplyError, Unreadable, changed, counted, number, stored};
+use super::resp::Reply;
 use super::scan::{Cursor, Page};
 use crate::change::{Change, ChangeError};
 use crate::failure::failure;
@@ -50,7 +50,7 @@ impl Redis {
         &mut self,
         length: usize,
         results: &mut Vec<Result<T, StoreFailure>>,
-        read: impl Fn(&Self, &Value) -> Result<T, ReplyError>,
+        read: impl Fn(&Self, Reply<'_>) -> Result<T, ReplyError>,
     ) {
         if let Err(failure) = self.ask() {
             return results.extend((0..length).map(|_| Err(failure.clone())));
@@ -113,7 +113,7 @@ impl RecordStore for Redis {
         self.request.clear();
         self.cursor.scan(&pattern, SLICE, &mut self.request);
         self.ask()?;
-        let page = Page::read(self.replies.pop()).map_err(|error| self.reply_failure(error))?;
+        let page = Page::read(self.replies.first()).map_err(|error| self.reply_failure(error))?;
         let before = found.len();
         self.entries(&page.keys, found).inspect_err(|_| found.truncate(before))?;
         let progress = if page.next.is_some() { Progress::More } else { Progress::Done };

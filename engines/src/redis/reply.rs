@@ -4,6 +4,7 @@ use std::fmt;
 
 use ::redis::{ServerError, Value};
 
+use super::resp::Reply;
 use crate::codec::{redis, redis_v0};
 
 /// Why there is no result in a reply.
@@ -46,6 +47,16 @@ pub(super) enum Unreadable {
 pub(super) struct Refusal(pub(super) ServerError);
 
 impl Refusal {
+    /// Returns the refusal in a reply; `None` if it is none.
+    pub(super) fn read(reply: Reply<'_>) -> Option<Self> {
+        let Reply::Error(line) = reply else { return None };
+        let line = format!("-{}\r\n", String::from_utf8_lossy(line));
+        match ::redis::parse_redis_value(line.as_bytes()) {
+            Ok(Value::ServerError(error)) => Some(Self(error)),
+            _ => None,
+        }
+    }
+
     /// Whether the user lacks a right.
     pub(super) fn is_missing_right(&self) -> bool {
         self.0.code() == "NOPERM"
@@ -75,10 +86,9 @@ impl Refusal {
 }
 
 /// Returns why a reply is not the one that the command has.
-pub(super) fn error(reply: &Value) -> ReplyError {
-    let Value::ServerError(error) = reply else { return ReplyError::Unexpected };
-    let refusal = Refusal(error.clone());
-    match error.code() {
+pub(super) fn error(reply: Reply<'_>) -> ReplyError {
+    let Some(refusal) = Refusal::read(reply) else { return ReplyError::Unexpected };
+    match refusal.0.code() {
         "WRONGTYPE" => Unreadable::Type.into(),
         // READONLY above all: a replica that was the master until a failover. The address may lead to the new
         // master now.
@@ -97,35 +107,35 @@ pub(super) enum Counting {
 }
 
 /// Reads the reply of a script that counts.
-pub(super) fn counted(reply: &Value) -> Result<Counting, ReplyError> {
+pub(super) fn counted(reply: Reply<'_>) -> Result<Counting, ReplyError> {
     match reply {
-        Value::Int(1) => Ok(Counting::Counted),
-        Value::Int(2) => Ok(Counting::AlreadyCounted),
-        Value::Int(_) => Err(Unreadable::Field.into()),
+        Reply::Number(1) => Ok(Counting::Counted),
+        Reply::Number(2) => Ok(Counting::AlreadyCounted),
+        Reply::Number(_) => Err(Unreadable::Field.into()),
         _ => Err(error(reply)),
     }
 }
 
 /// Checks the reply of a command that stores or removes.
-pub(super) fn stored(reply: &Value) -> Result<(), ReplyError> {
+pub(super) fn stored(reply: Reply<'_>) -> Result<(), ReplyError> {
     match reply {
-        Value::Int(_) | Value::Okay => Ok(()),
+        Reply::Number(_) | Reply::Status(b"OK") => Ok(()),
         _ => Err(error(reply)),
     }
 }
 
 /// Reads the reply of a script that changes the expected record alone: whether it was there.
-pub(super) fn changed(reply: &Value) -> Result<bool, ReplyError> {
+pub(super) fn changed(reply: Reply<'_>) -> Result<bool, ReplyError> {
     match reply {
-        Value::Int(changed) => Ok(*changed == 1),
+        Reply::Number(changed) => Ok(changed == 1),
         _ => Err(error(reply)),
     }
 }
 
 /// Returns the number in the reply of a command that counts keys.
-pub(super) fn number(reply: Option<&Value>) -> Result<u64, ReplyError> {
+pub(super) fn number(reply: Option<Reply<'_>>) -> Result<u64, ReplyError> {
     match reply.ok_or(ReplyError::Unexpected)? {
-        Value::Int(number) => u64::try_from(*number).map_err(|_| ReplyError::Unexpected),
+        Reply::Number(number) => u64::try_from(number).map_err(|_| ReplyError::Unexpected),
         other => Err(error(other)),
     }
 }
@@ -150,8 +160,7 @@ mod tests {
             ("ERR unknown command", "refused"),
         ];
         for (text, expected) in table {
-            let reply = ::redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
-            let sorted = match error(&reply) {
+            let sorted = match error(Reply::Error(text.as_bytes())) {
                 ReplyError::Unreadable(_) => "unreadable",
                 ReplyError::Refused(cause) => {
                     assert_eq!(cause.to_string(), text);
@@ -166,6 +175,6 @@ mod tests {
             };
             assert_eq!(sorted, expected, "{text}");
         }
-        assert!(matches!(error(&Value::Int(3)), ReplyError::Unexpected));
+        assert!(matches!(error(Reply::Number(3)), ReplyError::Unexpected));
     }
 }

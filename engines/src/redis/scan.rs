@@ -1,9 +1,8 @@
 //! Steps through the keys of a database with SCAN.
 
-use ::redis::Value;
-
 use super::reply::{self, ReplyError};
 use super::request::Request;
+use super::resp::Reply;
 
 /// Where a scan is: what the server returned last, or the start.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,15 +32,19 @@ impl Cursor {
 
 impl Page {
     /// Reads the reply to that command.
-    pub(super) fn read(reply: Option<Value>) -> Result<Self, ReplyError> {
+    pub(super) fn read(reply: Option<Reply<'_>>) -> Result<Self, ReplyError> {
         let reply = reply.ok_or(ReplyError::Unexpected)?;
-        let Value::Array(parts) = reply else { return Err(reply::error(&reply)) };
-        let Ok([Value::BulkString(cursor), Value::Array(keys)]) = <[Value; 2]>::try_from(parts) else {
+        let Reply::Array(parts) = reply else { return Err(reply::error(reply)) };
+        let mut parts = parts.iter();
+        let (Some(Reply::Text(cursor)), Some(Reply::Array(keys)), None) =
+            (parts.next(), parts.next(), parts.next())
+        else {
             return Err(ReplyError::Unexpected);
         };
-        let key = |key| if let Value::BulkString(key) = key { Ok(key) } else { Err(ReplyError::Unexpected) };
-        let keys = keys.into_iter().map(key).collect::<Result<_, _>>()?;
-        let cursor = Cursor(cursor);
+        let key =
+            |key| if let Reply::Text(key) = key { Ok(key.to_vec()) } else { Err(ReplyError::Unexpected) };
+        let keys = keys.iter().map(key).collect::<Result<_, _>>()?;
+        let cursor = Cursor(cursor.to_vec());
         Ok(Self { keys, next: (cursor != Cursor::default()).then_some(cursor) })
     }
 }

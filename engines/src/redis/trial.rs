@@ -1,12 +1,12 @@
 //! Tries what serving needs, and leaves no record behind.
 
-use ::redis::Value;
 use pyzord_core::{Digest, StoreFailure};
 
 use super::engine::Redis;
 use super::layout::Layout;
 use super::reply::{self, Refusal, ReplyError};
 use super::request::Request;
+use super::resp::{Replies, Reply};
 use crate::failure::failure;
 
 /// A digest that no mail has.
@@ -65,7 +65,7 @@ pub(super) fn request(layout: &mut Layout, request: &mut Request) {
 }
 
 /// Returns the refusals in the replies to these trials. What refuses all counts is told once.
-pub(super) fn refusals(replies: &[Value]) -> Vec<RefusedTrial> {
+pub(super) fn refusals(replies: &Replies) -> Vec<RefusedTrial> {
     let kinds: [fn(Refusal) -> RefusedTrial; 4] = [
         |cause| RefusedTrial::Read { cause },
         |cause| RefusedTrial::Count { cause },
@@ -74,7 +74,7 @@ pub(super) fn refusals(replies: &[Value]) -> Vec<RefusedTrial> {
     ];
     let mut refused = Vec::new();
     for (reply, kind) in replies.iter().zip(kinds) {
-        let Value::ServerError(_) = reply else { continue };
+        let Reply::Error(_) = reply else { continue };
         if let Some(RefusedTrial::Count { .. }) = refused.last() {
             break;
         }

@@ -5,8 +5,6 @@ mod socket;
 mod stream;
 
 pub(crate) use deadline::Deadline;
-#[cfg(feature = "redis")]
-pub(crate) use socket::TooLarge;
 pub(crate) use socket::{Limits, Socket, addresses, connect_tcp, connect_unix};
 pub(crate) use stream::Stream;
 #[cfg(feature = "redis")]

@@ -29,7 +29,7 @@ pub(crate) struct Limits {
 /// The server sends more than any reply has.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the server's reply is too large")]
-pub(crate) struct TooLarge;
+struct TooLarge;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -89,12 +89,6 @@ impl Socket {
     /// Begins an exchange.
     pub(crate) fn begin(&mut self, limits: Limits) {
         (self.limits, self.left, self.sent, self.grace) = (limits, limits.reply, false, true);
-    }
-
-    /// Returns how many bytes the reply may still have.
-    #[cfg(feature = "redis")]
-    pub(crate) fn left(&self) -> usize {
-        self.left
     }
 
     /// Returns whether the server may have received bytes of this exchange.

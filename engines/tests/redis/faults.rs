@@ -52,7 +52,8 @@ fn serving(proxy: &TcpProxy) -> Redis {
 #[test]
 fn a_reply_that_trickles_ends_with_its_time() {
     let mut proxied = Proxied::start();
-    for start in [b"$100000\r\n".as_slice(), b"*6\r\n$3\r\n", b"*", b"-", b"+"] {
+    let nested = b"*6\r\n*3\r\n*2\r\n$100\r\n";
+    for start in [b"$100000\r\n".as_slice(), b"*6\r\n$3\r\n", nested, b":1\r\n$9", b"*", b"-", b"+"] {
         let now = proxied.until_back(100_000);
         proxied.proxy.set(Fault::Trickle(start));
         let (answer, took) = timed(|| execute_one(&mut proxied.store, tick(now + 1), StoreOp::Read, 1));
@@ -74,6 +75,9 @@ fn a_reply_without_end_takes_neither_memory_nor_stack() {
         (b"$4194303\r\n", NOISE),
         (b"+", NOISE),
         (b"*1000000000\r\n", b"$-1\r\n"),
+        (b"*299999\r\n", b"$-1\r\n"),
+        (b"*2\r\n*299999\r\n", b"$-1\r\n"),
+        (b"*299999\r\n", b"*1\r\n*0\r\n"),
         (b"*1\r\n", b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n"),
         (b"*-2\r\n$-5\r\n:99999999999999999999\r\n", NOISE),
         (b"%1000000\r\n", NOISE),
