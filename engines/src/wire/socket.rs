@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv};
+
 use super::deadline::Deadline;
 
 /// How much longer than its deadline a wait may take: the time-out of the socket is not set again for less.
@@ -102,20 +104,14 @@ impl Socket {
         matches!(self.io, Io::Unix(_))
     }
 
-    /// Selects whether reads and writes return at once.
-    pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
-        match &self.io {
-            Io::Tcp(stream) => stream.set_nonblocking(on),
-            Io::Unix(stream) => stream.set_nonblocking(on),
-        }
-    }
-
-    /// Reads what has arrived, without a wait; for a socket that is [non-blocking](Self::set_nonblocking).
+    /// Reads what has arrived, without a wait. The mode of the socket stays as it is: to change it takes two more
+    /// system calls.
     pub(crate) fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.io {
-            Io::Tcp(stream) => stream.read(buffer),
-            Io::Unix(stream) => stream.read(buffer),
-        }
+        let (_, read) = match &self.io {
+            Io::Tcp(stream) => recv(stream, buffer, RecvFlags::DONTWAIT)?,
+            Io::Unix(stream) => recv(stream, buffer, RecvFlags::DONTWAIT)?,
+        };
+        Ok(read)
     }
 
     /// Returns a reader of what has arrived, as [`read_now`](Self::read_now) reads it.
@@ -295,6 +291,25 @@ mod tests {
         assert_eq!(reply.len(), 1000);
         drop(socket);
         flood.join().unwrap();
+    }
+
+    /// The look at a connection before each exchange switched its mode to and fro.
+    #[test]
+    fn a_look_at_what_has_arrived_does_not_wait_and_a_read_still_does() {
+        let (mut socket, mut server) = pair(limits(60_000, 1000));
+        let mut reply = [0; 5];
+        assert_eq!(socket.read_now(&mut reply).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let answer = thread::spawn(move || {
+            server.write_all(b"reply").unwrap();
+            server
+        });
+        socket.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"reply");
+        let mut server = answer.join().unwrap();
+        server.write_all(b"x").unwrap();
+        assert_eq!(socket.read_now(&mut reply).unwrap(), 1);
+        drop(server);
+        assert_eq!(socket.read_now(&mut reply).unwrap(), 0);
     }
 
     /// After a stop of the process the deadline has passed, but the reply is there.

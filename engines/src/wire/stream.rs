@@ -63,12 +63,6 @@ impl Stream {
     /// Returns whether the connection is open and in step between two exchanges: the server has neither closed it
     /// nor sent anything that was not asked for.
     pub(crate) fn is_idle(&mut self) -> bool {
-        self.socket().set_nonblocking(true).is_ok()
-            && self.nothing_arrived()
-            && self.socket().set_nonblocking(false).is_ok()
-    }
-
-    fn nothing_arrived(&mut self) -> bool {
         let mut byte = [0];
         loop {
             let read = match self {
