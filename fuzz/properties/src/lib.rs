@@ -44,6 +44,7 @@ targets! {
     mysql_row,
     redis_dsn,
     redis_record,
+    redis_replies,
     redis_v0_record,
     reply,
     request,
