@@ -203,6 +203,45 @@ proptest! {
         prop_assert_eq!(answer(joined), answer(accept(&datagrams, 1000..).split(Batch::new())));
     }
 
+    /// Requests that are moved to another batch are answered as if they had come in it, and the others as if alone.
+    #[test]
+    fn a_parted_batch_is_two(
+        datagrams in prop::collection::vec(request(), 0..20),
+        moves in prop::collection::vec(any::<bool>(), 20),
+        before in 0..3_usize,
+    ) {
+        let server = forgetful_server();
+        let accept = |datagrams: &[(u16, &[u8])]| {
+            let mut batch = Batch::new();
+            for (port, datagram) in datagrams {
+                let _ = batch.accept(&server, peer(*port), datagram, now());
+            }
+            batch.split(Batch::new())
+        };
+        let answer = |asked: Asked| {
+            let peers: Vec<_> = asked.asking().map(|(peer, calls)| (*peer, calls.to_vec())).collect();
+            let mut answers = Vec::new();
+            MemoryStore::new().execute(now(), asked.calls(), &mut answers);
+            let answered = asked.resolve(&server, &answers);
+            let replies: Vec<_> = answered.replies().map(|(peer, reply)| (*peer, reply.to_vec())).collect();
+            let usage: Vec<_> = answered.usage().map(|usage| usage.to_string()).collect();
+            (peers, replies, usage, answered.internal_errors())
+        };
+        let waiting = (1000..).zip(datagrams.iter().map(Vec::as_slice));
+        let waiting: Vec<_> = waiting.filter(|(_, datagram)| judged(datagram) == Some(true)).collect();
+        let first = &waiting[..before.min(waiting.len())];
+        let (mut kept, mut other) = (accept(&waiting), accept(first));
+        let mut coins = moves.iter();
+        let moved = kept.part(&mut other, |_| *coins.next().unwrap());
+        let part = |goes| {
+            let part = waiting.iter().zip(&moves).filter(move |(_, moves)| **moves == goes);
+            part.map(|(datagram, _)| *datagram).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(moved, part(true).len());
+        prop_assert_eq!(answer(kept), answer(accept(&part(false))));
+        prop_assert_eq!(answer(other), answer(accept(&[first, &part(true)].concat())));
+    }
+
     #[test]
     fn no_reply_outweighs_three_requests_or_is_a_request(datagram in request(), cut in 0..600_usize) {
         let datagram = &datagram[..cut.min(datagram.len())];

@@ -230,6 +230,28 @@ impl<P> Asked<P> {
         self.place += batch.place;
     }
 
+    /// Moves the requests that wait for the store behind those of `other`, if `moves` is true for their calls. Both keep
+    /// their order. Returns the number of moved requests.
+    ///
+    /// This is for requests that have to wait until the store has answered others.
+    pub fn part(&mut self, other: &mut Self, moves: impl FnMut(&[StoreCall]) -> bool) -> usize {
+        let moved = self.waiting.part(&mut other.waiting, other.place, moves);
+        other.place += moved;
+        moved
+    }
+
+    /// Returns the peer of each request that waits for the store, and its calls.
+    pub fn asking(&self) -> impl Iterator<Item = (&P, &[StoreCall])> {
+        self.waiting.asking()
+    }
+
+    /// Returns the buffers of a batch whose requests were all moved to others.
+    #[must_use]
+    pub fn into_spare(self) -> Batch<P> {
+        debug_assert!(self.is_empty(), "the batch has requests");
+        Batch { ready: self.ready, waiting: self.waiting, place: 0 }
+    }
+
     /// Writes the replies from the store's `answers` to [`calls`](Self::calls), one for each call, and records which
     /// signed counts were counted.
     ///

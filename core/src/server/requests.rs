@@ -271,6 +271,46 @@ impl<P> Requests<P> {
         self.replies.append(&mut other.replies);
     }
 
+    /// Moves those requests behind the ones of `other` for whose calls `moves` is true, their places behind `place`. Both
+    /// sets keep their order. Returns the number of moved requests.
+    pub(super) fn part(
+        &mut self,
+        other: &mut Self,
+        place: usize,
+        mut moves: impl FnMut(&[StoreCall]) -> bool,
+    ) -> usize {
+        let Self { entries, text, digests, calls, .. } = self;
+        let (mut text_end, mut digests_end, mut calls_end, mut moved) = (0, 0, 0, 0);
+        let parted = entries.extract_if(.., |entry| {
+            let goes = moves(calls.get(entry.fate.calls.range()).unwrap_or_default());
+            if goes {
+                // Now: what stays moves down over these parts.
+                moved += 1;
+                entry.place = place + moved;
+                entry.texts().for_each(|span| *span = copy(text, *span, &mut other.text));
+                entry.digests = copy(digests, entry.digests, &mut other.digests);
+                entry.fate.calls = copy(calls, entry.fate.calls, &mut other.calls);
+            } else {
+                entry.texts().for_each(|span| *span = move_down(text, *span, &mut text_end));
+                entry.digests = move_down(digests, entry.digests, &mut digests_end);
+                entry.fate.calls = move_down(calls, entry.fate.calls, &mut calls_end);
+            }
+            goes
+        });
+        other.entries.extend(parted);
+        text.truncate(text_end);
+        digests.truncate(digests_end);
+        calls.truncate(calls_end);
+        moved
+    }
+
+    /// Returns the peer and the calls of each request.
+    pub(super) fn asking(&self) -> impl Iterator<Item = (&P, &[StoreCall])> {
+        self.entries
+            .iter()
+            .map(|entry| (&entry.peer, self.calls.get(entry.fate.calls.range()).unwrap_or_default()))
+    }
+
     pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.text.clear();
@@ -310,6 +350,13 @@ fn in_order<P>([one, other]: [&Requests<P>; 2]) -> impl Iterator<Item = (&Reques
         }
         _ => None,
     })
+}
+
+impl<P> Entry<P> {
+    /// Returns the parts of the text.
+    fn texts(&mut self) -> impl Iterator<Item = &mut Span> {
+        [&mut self.user, &mut self.op].into_iter().chain(&mut self.thread)
+    }
 }
 
 impl Fate {
@@ -352,6 +399,25 @@ fn keep(text: &mut Vec<u8>, part: &[u8]) -> Span {
     let start = text.len();
     text.extend_from_slice(part);
     Span { start, end: text.len() }
+}
+
+/// Copies a part of a buffer to the end of another one. Returns where it is there.
+fn copy<T: Copy>(buffer: &[T], span: Span, to: &mut Vec<T>) -> Span {
+    let start = to.len();
+    to.extend_from_slice(buffer.get(span.range()).unwrap_or_default());
+    Span { start, end: to.len() }
+}
+
+/// Moves a part of a buffer down to `end`, which it moves up behind it. Parts have the order of their requests, so that
+/// none is overwritten that has not yet moved.
+fn move_down<T: Copy>(buffer: &mut [T], span: Span, end: &mut usize) -> Span {
+    debug_assert!(*end <= span.start && span.end <= buffer.len(), "the parts of a buffer are not in order");
+    let start = *end;
+    if buffer.get(span.range()).is_some_and(|_| start <= span.start) {
+        buffer.copy_within(span.range(), start);
+    }
+    *end = start + (span.end - span.start);
+    Span { start, end: *end }
 }
 
 /// Returns a part of a buffer. Every span is made from the buffer that it belongs to; one that does not fit is a bug,
