@@ -79,6 +79,11 @@ impl Heartbeat {
         self.go_on(self.beat | 1);
     }
 
+    /// The worker has answered some of what it has received.
+    pub(crate) fn work_on(&mut self) {
+        self.go_on((self.beat | 1) + 2);
+    }
+
     /// Shows a batch while the store executes its calls.
     pub(crate) fn hand_in(&self, asked: Asked<Path>) {
         *self.shown.at_store() = AtStore::Asked(self.beat, asked);

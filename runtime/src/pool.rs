@@ -8,18 +8,25 @@
 //!
 //! Large datagrams go to a [backlog](crate::backlog), with any store. The threads take them one at a time, in turn with
 //! the batches of small requests, and one thread of several never takes any.
+//!
+//! Requests that share a digest keep the order in which they were handed over. The [queue](crate::queue) keeps that of the
+//! batches. A large request is judged once all batches were taken that came before it, and one at a time; then it is
+//! admitted to the order of the queue. What comes after it from its sender and shares a digest goes to the backlog, too,
+//! until it is admitted; with a local store, where workers do not queue, until it is executed.
 
 use std::fmt;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyzord_core::{Asked, Batch, Ignored, IpNet, Now, Store, StoreAnswer};
+use pyzord_core::{Answered, Asked, Batch, Ignored, Store, StoreAnswer, StoreError};
 
-use crate::backlog::{Backlog, Large};
+use crate::backlog::{Arrived, Backlog, Large};
 use crate::datagrams::Path;
-use crate::queue::{Next, Queue};
+use crate::mentions::{Mentions, Senders};
+use crate::order::Ticket;
+use crate::queue::{Admission, Next, Queue};
 use crate::responder::Responder;
 use crate::stop::Stop;
 
@@ -32,6 +39,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Requests on their way from the workers to other threads.
 pub(crate) struct Pool {
     inner: Mutex<Inner>,
+    /// The senders of the large requests in the backlog.
+    senders: Arc<Senders>,
     /// There is work for a thread that takes some.
     work: Condvar,
     /// Threads that take no work may have to.
@@ -41,6 +50,10 @@ pub(crate) struct Pool {
 struct Inner {
     queue: Queue<Path>,
     backlog: Backlog<Path>,
+    /// The workers ask a local store themselves.
+    is_local: bool,
+    /// A large request is being judged.
+    judging: bool,
     /// How many threads may execute a large request at once, and how many do.
     most_large: usize,
     large: usize,
@@ -63,7 +76,9 @@ enum Turn {
 
 /// What a thread of the pool executes.
 enum Work {
-    Batch(Asked<Path>),
+    Batch(Asked<Path>, Ticket),
+    /// Requests for whose wait there is no room.
+    Refused(Asked<Path>),
     Large(Large<Path>),
 }
 
@@ -76,16 +91,19 @@ impl fmt::Debug for Pool {
 impl Pool {
     /// Returns a pool for this number of remote stores. With none, a thread executes large requests alone.
     pub(crate) fn new(stores: usize) -> Self {
+        let senders = Arc::new(Senders::new());
         let inner = Inner {
             queue: Queue::new(stores),
-            backlog: Backlog::new(),
+            backlog: Backlog::new(Arc::clone(&senders)),
+            is_local: stores == 0,
+            judging: false,
             most_large: stores.saturating_sub(1).max(1),
             large: 0,
             was_large: false,
             idle: 0,
             prepared: 0,
         };
-        Self { inner: Mutex::new(inner), work: Condvar::new(), change: Condvar::new() }
+        Self { inner: Mutex::new(inner), senders, work: Condvar::new(), change: Condvar::new() }
     }
 
     /// Takes the requests of `batch` that wait for the store. `false` if too many are in flight: then `batch` is
@@ -103,10 +121,22 @@ impl Pool {
         taken
     }
 
-    /// Takes a large datagram. Returns whether all fit; otherwise one was dropped, this or another.
-    pub(crate) fn submit_large(&self, sender: IpNet, path: Path, datagram: &[u8], received: Now) -> bool {
+    /// Returns the senders of the large requests that are not yet done.
+    pub(crate) fn senders(&self) -> &Senders {
+        &self.senders
+    }
+
+    /// Whether a request with these mentions has to wait behind a large one.
+    pub(crate) fn follows_large(&self, mentions: &Mentions) -> bool {
+        self.lock().backlog.mentions(mentions)
+    }
+
+    /// Takes a large datagram, or one that follows a large one. Returns whether all fit; otherwise one was dropped, this or
+    /// another.
+    pub(crate) fn submit_large(&self, arrived: Arrived<'_, Path>) -> bool {
         let mut inner = self.lock();
-        let (fits, idle) = (inner.backlog.push(sender, path, datagram, received), inner.idle);
+        let batches = inner.queue.handed_over();
+        let (fits, idle) = (inner.backlog.push(arrived, batches), inner.idle);
         drop(inner);
         if idle > 0 {
             self.work.notify_one();
@@ -148,16 +178,64 @@ impl Pool {
 
     fn execute(&self, work: Work, executor: &mut Executor<'_, impl Store>) {
         match work {
-            Work::Batch(asked) => {
+            Work::Batch(asked, ticket) => {
                 let batch = executor.execute(asked);
-                self.lock().queue.give_back(batch);
-            }
-            Work::Large(large) => {
-                executor.execute_large(&large);
                 let mut inner = self.lock();
-                inner.large -= 1;
-                inner.backlog.give_back(large.bytes);
+                if ticket.is_large {
+                    inner.large_is_done();
+                }
+                inner.queue.give_back(batch, ticket);
             }
+            Work::Refused(asked) => drop(executor.refuse(asked)),
+            Work::Large(large) => {
+                let judged = executor.judge(&large);
+                if let Some((asked, admission)) = self.admit(&large, judged) {
+                    executor.batch = self.execute_large(asked, admission, executor);
+                }
+                let mut inner = self.lock();
+                if inner.is_local {
+                    inner.backlog.remove(&large.mentions);
+                }
+                inner.backlog.give_back(large);
+                inner.large_is_done();
+            }
+        }
+    }
+
+    /// Admits a large request that was judged to the order of the queue; `None` if it is not answered.
+    fn admit(&self, large: &Large<Path>, judged: Option<Asked<Path>>) -> Option<(Asked<Path>, Admission)> {
+        let mut inner = self.lock();
+        let admitted = judged.map(|mut asked| {
+            let admission = inner.queue.admit(&mut asked);
+            (asked, admission)
+        });
+        inner.judging = false;
+        if !inner.is_local {
+            inner.backlog.remove(&large.mentions);
+        }
+        let wakes = inner.idle > 0 && inner.may_take_large();
+        drop(inner);
+        if wakes {
+            self.work.notify_one();
+        }
+        admitted
+    }
+
+    /// Executes a large request if it need not wait for others. Returns an empty batch.
+    fn execute_large(
+        &self,
+        asked: Asked<Path>,
+        admission: Admission,
+        executor: &mut Executor<'_, impl Store>,
+    ) -> Batch<Path> {
+        match admission {
+            Admission::Begins(ticket) => {
+                let batch = executor.execute(asked);
+                self.lock().queue.end(ticket);
+                batch
+            }
+            Admission::Deferred => asked.into_spare(),
+            Admission::Refused => executor.refuse(asked),
         }
     }
 
@@ -183,7 +261,13 @@ impl Pool {
             let takes = prepared || inner.prepared == 0;
             if takes {
                 match inner.next() {
-                    Some(Some(work)) => return Turn::Execute(work),
+                    Some(Some(work)) => {
+                        // No worker wakes a thread for what has waited for others.
+                        if inner.idle > 0 && inner.queue.has_returned_work() {
+                            self.work.notify_one();
+                        }
+                        return Turn::Execute(work);
+                    }
                     Some(None) => return Turn::End,
                     None => (),
                 }
@@ -218,30 +302,50 @@ impl Pool {
 
 impl Inner {
     fn has_work(&self) -> bool {
-        self.queue.waiting() > 0 || self.may_take_large()
+        self.queue.has_work() || self.may_take_large()
     }
 
     fn may_take_large(&self) -> bool {
-        !self.backlog.is_empty() && self.large < self.most_large
+        let is_next = |batches| self.queue.has_taken(batches);
+        !self.judging && self.large < self.most_large && self.backlog.next_batches().is_some_and(is_next)
     }
 
     /// Returns the next work: `Some(None)` if there is none, now and later.
     fn next(&mut self) -> Option<Option<Work>> {
-        if self.may_take_large()
-            && !(self.was_large && self.queue.waiting() > 0)
-            && let Some(large) = self.backlog.take()
+        if !(self.was_large && self.queue.has_work())
+            && let Some(large) = self.take_large()
         {
-            self.was_large = true;
-            self.large += 1;
-            return Some(Some(Work::Large(large)));
+            return Some(Some(large));
         }
         self.was_large = false;
-        match self.queue.take() {
-            Next::Batch(batch) => Some(Some(Work::Batch(batch))),
+        match self.queue.take(self.large < self.most_large) {
+            Next::Batch(batch, ticket) => {
+                self.was_large = ticket.is_large;
+                self.large += usize::from(ticket.is_large);
+                Some(Some(Work::Batch(batch, ticket)))
+            }
+            Next::Refused(batch) => Some(Some(Work::Refused(batch))),
+            // It may have waited for a batch of which nothing was left.
+            Next::Empty => self.take_large().map(Some),
             // The threads that execute large requests take the others.
-            Next::Closed => Some(None),
-            Next::Empty => None,
+            Next::Closed => Some(self.take_large()),
         }
+    }
+
+    fn take_large(&mut self) -> Option<Work> {
+        if !self.may_take_large() {
+            return None;
+        }
+        let large = self.backlog.take()?;
+        (self.was_large, self.judging) = (true, true);
+        self.large += 1;
+        Some(Work::Large(large))
+    }
+
+    /// One large request less is executed.
+    fn large_is_done(&mut self) {
+        self.large -= 1;
+        self.queue.take_large_again();
     }
 }
 
@@ -273,17 +377,31 @@ impl<'a, S: Store> Executor<'a, S> {
 
     /// Answers a batch and returns it empty.
     fn execute(&mut self, asked: Asked<Path>) -> Batch<Path> {
-        let answered = catch_unwind(AssertUnwindSafe(|| {
-            let Self { store, responder, stop, answers, .. } = self;
-            responder.refresh();
+        self.answer(|executor| {
+            let Self { store, responder, stop, answers, .. } = executor;
             let now = responder.clock.now();
-            let answered = if stop.is_overdue(now.tick) {
-                responder.give_up(asked)
-            } else {
-                let executed = responder.execute(store, now, asked.calls(), answers);
-                responder.conclude(asked, executed, answers)
-            };
-            responder.send(&answered);
+            if stop.is_overdue(now.tick) {
+                return responder.give_up(asked);
+            }
+            let executed = responder.execute(store, now, asked.calls(), answers);
+            responder.conclude(asked, executed, answers)
+        })
+    }
+
+    /// Refuses a batch for which there is no room, and returns it empty.
+    fn refuse(&mut self, asked: Asked<Path>) -> Batch<Path> {
+        self.answer(|executor| {
+            let responder = &executor.responder;
+            responder.shard.inspect(|shard| shard.overloaded(asked.waiting()));
+            asked.fail(&responder.server, StoreError::Unavailable)
+        })
+    }
+
+    fn answer(&mut self, answer: impl FnOnce(&mut Self) -> Answered<Path>) -> Batch<Path> {
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            self.responder.refresh();
+            let answered = answer(self);
+            self.responder.send(&answered);
             answered.clear()
         }));
         answered.unwrap_or_else(|_| {
@@ -292,11 +410,11 @@ impl<'a, S: Store> Executor<'a, S> {
         })
     }
 
-    /// Judges a large request and answers it, unless its client has given up.
-    fn execute_large(&mut self, large: &Large<Path>) {
+    /// Judges a large request, unless its client has given up. `None` if it is not answered.
+    fn judge(&mut self, large: &Large<Path>) -> Option<Asked<Path>> {
         if self.responder.clock.tick().since(large.received.tick) > LONGEST_WAIT {
             self.responder.ignored(Ignored::Overloaded);
-            return;
+            return None;
         }
         let mut batch = mem::take(&mut self.batch);
         let accepted = catch_unwind(AssertUnwindSafe(|| {
@@ -304,22 +422,24 @@ impl<'a, S: Store> Executor<'a, S> {
             batch.accept(&self.responder.server, large.peer, &large.bytes, large.received)
         }));
         match accepted {
-            Ok(Ok(())) => batch = self.execute(batch.ask()),
-            Ok(Err(reason)) => self.responder.ignored(reason),
+            Ok(Ok(())) => return Some(batch.ask()),
+            Ok(Err(reason)) => {
+                self.responder.ignored(reason);
+                self.batch = batch;
+            }
             Err(_) => {
                 self.responder.batch_lost();
                 batch.abandon(&self.responder.server);
-                batch = Batch::new();
             }
         }
-        self.batch = batch;
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pyzord_core::{Guard, Limits, Policy, Server, Tick, UnixTime};
+    use pyzord_core::{Guard, Limits, Now, Policy, Server, Tick, UnixTime};
 
     const NOW: Now = Now { wall: UnixTime::from_seconds(1_700_000_000), tick: Tick::new(Duration::ZERO) };
     const REPORT: &[u8] = b"Op: report\nOp-Digest: da39a3ee5e6b4b0d3255bfef95601890afd80709\nPV: 2.1\n\n";
@@ -329,7 +449,9 @@ mod tests {
     }
 
     fn add_large(pool: &Pool) {
-        assert!(pool.submit_large("192.0.2.1/32".parse().unwrap(), path(), REPORT, NOW));
+        let (sender, mentions) = ("192.0.2.1/32".parse().unwrap(), &Mentions::default());
+        let large = Arrived { sender, peer: path(), received: NOW, datagram: REPORT, mentions };
+        assert!(pool.submit_large(large));
     }
 
     fn add_small(pool: &Pool) {
@@ -343,8 +465,13 @@ mod tests {
     fn next(pool: &Pool) -> char {
         let next = pool.lock().next();
         match next {
-            Some(Some(Work::Large(_))) => 'L',
-            Some(Some(Work::Batch(_))) => 'S',
+            Some(Some(Work::Large(large))) => {
+                // It is judged at once, and executed for long.
+                assert!(pool.admit(&large, None).is_none());
+                'L'
+            }
+            Some(Some(Work::Batch(..))) => 'S',
+            Some(Some(Work::Refused(_))) => 'R',
             Some(None) => '.',
             None => '-',
         }

@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
-use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreCall, StoreError, UnixTime};
+use pyzord_core::{Store, UnixTime};
 
-use crate::backlog::is_large;
 use crate::counters::BatchCounts;
-use crate::datagrams::{Arrival, Path, ReceiveMode};
-use crate::heartbeat::{Heartbeat, Returned};
+use crate::datagrams::{Arrival, ReceiveMode};
+use crate::desk::{Desk, LocalStore, WorkerStore};
+use crate::heartbeat::Heartbeat;
 use crate::metrics::Running;
 use crate::pool::Pool;
 use crate::responder::Responder;
@@ -36,28 +35,9 @@ pub(crate) struct Backend<'a, S> {
     counts: bool,
 }
 
-#[derive(Debug)]
-enum WorkerStore<S> {
-    /// The worker asks the store, which answers at once.
-    Local(LocalStore<S>),
-    /// A thread of the pool asks a store, which may keep it waiting.
-    Remote,
-    /// There is none for this worker, and requests that need it are refused.
-    Away,
-}
-
-#[derive(Debug)]
-struct LocalStore<S> {
-    store: S,
-    /// The calls of the batch that the store executes: the batch itself may be given up meanwhile.
-    calls: Vec<StoreCall>,
-    answers: Vec<StoreAnswer>,
-}
-
 impl<'a, S> Backend<'a, S> {
     pub(crate) fn local(place: Place<'a>, store: S, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
-        let local = LocalStore { store, calls: Vec::new(), answers: Vec::new() };
-        Self { place, store: WorkerStore::Local(local), pool, heartbeat, counts: true }
+        Self { place, store: WorkerStore::Local(LocalStore::new(store)), pool, heartbeat, counts: true }
     }
 
     pub(crate) fn remote(place: Place<'a>, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
@@ -98,36 +78,30 @@ enum Received {
 /// Receives datagrams at its sockets and answers them.
 pub(crate) struct Worker<'a, S> {
     sockets: WorkerSockets<'a>,
-    responder: Responder<'a>,
-    store: WorkerStore<S>,
-    pool: &'a Pool,
+    desk: Desk<'a, S>,
     stop: &'a Stop,
-    heartbeat: Heartbeat,
     /// Counts this worker as running.
     _running: Option<Running<'a>>,
-    /// When the batch was received.
-    now: Now,
-    batch: Batch<Path>,
 }
 
 impl<S> fmt::Debug for Worker<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("responder", &self.responder).finish_non_exhaustive()
+        f.debug_struct("Worker").field("responder", &self.desk.responder).finish_non_exhaustive()
     }
 }
 
 impl<'a, S: Store> Worker<'a, S> {
     pub(crate) fn new(responder: Responder<'a>, backend: Backend<'a, S>, stop: &'a Stop) -> Self {
         let Backend { place, store, pool, heartbeat, counts } = backend;
-        let (now, sockets, batch) = (responder.clock.now(), WorkerSockets::new(&place), Batch::new());
         let running = if counts { responder.counters.worker() } else { None };
-        Self { sockets, responder, store, pool, stop, heartbeat, _running: running, now, batch }
+        let desk = Desk::new(responder, store, pool, heartbeat);
+        Self { sockets: WorkerSockets::new(&place), desk, stop, _running: running }
     }
 
     /// Answers what is in the receive buffer after a stop. What is left at the stop's deadline is counted alone.
     pub(crate) fn drain(&mut self) {
         for _ in 0..LAST_BATCHES {
-            if self.stop.is_overdue(self.responder.clock.tick()) {
+            if self.stop.is_overdue(self.desk.responder.clock.tick()) {
                 return self.discard();
             }
             if !self.serve(ReceiveMode::NonBlocking) {
@@ -145,27 +119,25 @@ impl<'a, S: Store> Worker<'a, S> {
                 break;
             }
         }
-        self.responder.counters.left_at_stop(left);
+        self.desk.responder.counters.left_at_stop(left);
     }
 
     /// Receives, judges and answers one batch. Returns whether there was a datagram, be it one that only wakes.
     ///
     /// An error that a peer can provoke is counted and survived, and so is a panic.
     pub(crate) fn serve(&mut self, mode: ReceiveMode) -> bool {
-        self.heartbeat.wait();
+        self.desk.heartbeat.wait();
         // A panic must not end a worker: the server would go on with fewer of them, unnoticed. It costs its batch, and
         // no half-done state is used again.
         let served = catch_unwind(AssertUnwindSafe(|| {
             let received = self.receive(mode);
             if received == Received::Requests {
-                self.answer();
+                self.desk.answer();
             }
             received != Received::Nothing
         }));
         served.unwrap_or_else(|_| {
-            // If the panic came before the store was asked, the batch is still here, and nothing of it is counted.
-            mem::take(&mut self.batch).abandon(&self.responder.server);
-            self.responder.batch_lost();
+            self.desk.abandon();
             true
         })
     }
@@ -173,8 +145,8 @@ impl<'a, S: Store> Worker<'a, S> {
     fn receive(&mut self, mode: ReceiveMode) -> Received {
         let mut woken = false;
         let mut counts = BatchCounts::default();
-        let Self { sockets, responder, batch, pool, stop, heartbeat, .. } = self;
-        let (clock, shard) = (responder.clock, responder.shard);
+        let Self { sockets, desk, stop, .. } = self;
+        let (clock, shard) = (desk.responder.clock, desk.responder.shard);
         // The clock is read when the first datagram is there, and the policy is the one of that moment, not of the
         // moment at which the wait began.
         let mut moment = None;
@@ -187,9 +159,10 @@ impl<'a, S: Store> Worker<'a, S> {
             }
             counts.received += 1;
             let now = *moment.get_or_insert_with(|| {
-                heartbeat.work();
-                responder.refresh();
-                clock.now()
+                desk.heartbeat.work();
+                desk.responder.refresh();
+                desk.now = clock.now();
+                desk.now
             });
             if let Some(shard) = shard {
                 shard.heard(path.peer.ip());
@@ -198,18 +171,10 @@ impl<'a, S: Store> Worker<'a, S> {
                 counts.stale += 1;
                 return;
             }
-            if is_large(datagram.len()) {
-                let sender = responder.server.guard().network(path.peer.ip());
-                counts.overloaded += u64::from(!pool.submit_large(sender, path, datagram, now));
-                return;
-            }
-            if let Err(reason) = batch.accept(&responder.server, path, datagram, now) {
-                counts.ignored(reason);
-            }
+            desk.take(path, datagram, &mut counts);
         };
         let received = sockets.receive(mode, each);
-        self.now = moment.unwrap_or(self.now);
-        self.responder.count(&counts);
+        self.desk.responder.count(&counts);
         if let Some(shard) = shard.filter(|_| counts.received > 0) {
             shard.received(counts.received);
         }
@@ -223,80 +188,15 @@ impl<'a, S: Store> Worker<'a, S> {
         }
     }
 
-    fn answer(&mut self) {
-        let mut batch = mem::take(&mut self.batch);
-        let answered = match &mut self.store {
-            WorkerStore::Local(local) if !batch.calls().is_empty() => {
-                match local.ask(&self.responder, &self.heartbeat, self.now, batch) {
-                    Some(answered) => answered,
-                    None => return,
-                }
-            }
-            WorkerStore::Local(_) => batch.ask().resolve(&self.responder.server, &[]),
-            // Handed over first: the database works on these while the others are answered.
-            WorkerStore::Remote if self.pool.submit(&mut batch) => {
-                batch.ask().resolve(&self.responder.server, &[])
-            }
-            WorkerStore::Remote => {
-                self.responder.shard.inspect(|shard| shard.overloaded(batch.waiting()));
-                refuse(&self.responder, batch)
-            }
-            WorkerStore::Away => {
-                self.responder.shard.inspect(|shard| shard.unavailable(batch.calls().len()));
-                refuse(&self.responder, batch)
-            }
-        };
-        if answered.replies().next().is_some() {
-            self.responder.send(&answered);
-        }
-        self.batch = answered.clear();
-    }
-
     /// Handles an error of the receive. A time-out is none; after any other the server goes on.
     fn survive(&self, error: &io::Error) {
         let expected = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut, io::ErrorKind::Interrupted];
         if !expected.contains(&error.kind()) {
-            self.responder.counters.receive_error();
+            self.desk.responder.counters.receive_error();
             log::debug!("receiving failed: {error}");
             thread::sleep(PAUSE);
         }
     }
-}
-
-impl<S: Store> LocalStore<S> {
-    /// Has the store execute the calls of a batch, and makes the replies. Returns `None` after a delay in which
-    /// another thread has sent them.
-    fn ask(
-        &mut self,
-        responder: &Responder<'_>,
-        heartbeat: &Heartbeat,
-        now: Now,
-        batch: Batch<Path>,
-    ) -> Option<Answered<Path>> {
-        let Self { store, calls, answers } = self;
-        let asked = batch.ask();
-        calls.clear();
-        calls.extend_from_slice(asked.calls());
-        heartbeat.hand_in(asked);
-        let executed = responder.execute(store, now, calls, answers);
-        match heartbeat.take_back() {
-            Returned::Asked(asked) => Some(responder.conclude(asked, executed, answers)),
-            Returned::GivenUp(answered) => {
-                // Copies that come from now on are answered as it turned out.
-                answered.settle(&responder.server, answers);
-                None
-            }
-            Returned::Lost => {
-                responder.batch_lost();
-                None
-            }
-        }
-    }
-}
-
-/// Refuses the requests that wait for a store, which has no time for them.
-fn refuse(responder: &Responder<'_>, batch: Batch<Path>) -> Answered<Path> {
-    batch.ask().fail(&responder.server, StoreError::Unavailable)
 }
 
 #[cfg(test)]

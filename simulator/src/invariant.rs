@@ -37,6 +37,9 @@ pub enum Invariant {
     /// each of its digests is counted once, after failures and with lost answers too, and after restarts if the database
     /// keeps marks.
     CopiesCountOnce,
+    /// Of two requests that share a digest, one of which counts, the first that was handed over to the remote stores is
+    /// executed first, unless it was answered before.
+    DigestsKeepTheirOrder,
     /// The server processes at most as many requests, and answers at most as many wrong signatures, of a host as the
     /// limits say.
     LimitsHold,

@@ -1,10 +1,10 @@
 //! The datagrams of a run, and what their senders know of them.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use pyzord_core::{Digest, HashedKey, HeaderBlock};
+use pyzord_core::{Digest, HashedKey, HeaderBlock, Peer};
 
 /// A datagram that arrives at the server. A repeated datagram is several copies.
 #[derive(Clone, Debug)]
@@ -12,6 +12,23 @@ pub(crate) struct Datagram {
     pub(crate) copy: u64,
     pub(crate) source: SocketAddr,
     pub(crate) payload: Arc<Payload>,
+}
+
+/// The sender of a copy, as the core passes it through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender {
+    pub(crate) copy: u64,
+    pub(crate) address: SocketAddr,
+}
+
+impl Peer for Sender {
+    fn network(&self) -> Option<IpAddr> {
+        self.address.network()
+    }
+
+    fn is_answerable(&self) -> bool {
+        self.address.is_answerable()
+    }
 }
 
 /// The bytes of a datagram, and their meaning.

@@ -141,6 +141,8 @@ pub enum Sabotage {
     AnswersTooFew,
     /// Batches are refused before the queue is full.
     RefusesEarly,
+    /// A request is executed though one that came before it, with its digest, is at another connection.
+    Overtakes,
     /// The queue of the remote stores is unbounded.
     EndlessQueue,
     /// A worker waits for the database before it answers requests that need none.

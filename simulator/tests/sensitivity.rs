@@ -53,6 +53,7 @@ sensitivity! {
     a_store_that_loses_answers: LosesAnswers breaks RefusedForAReason;
     a_store_that_answers_too_few_calls: AnswersTooFew breaks NoInternalErrors;
     a_queue_that_refuses_early: RefusesEarly breaks RefusedForAReason;
+    a_check_that_overtakes_a_report: Overtakes breaks DigestsKeepTheirOrder or InFlightIsBounded;
     an_endless_queue: EndlessQueue breaks InFlightIsBounded;
     pings_that_wait_for_the_database: PingsWait breaks PingsNeverWait;
     a_link_without_pauses: ConnectsWithoutPause breaks ConnectsAreSpaced;

@@ -52,15 +52,15 @@ impl Gate {
     }
 }
 
-#[derive(Clone)]
-struct Gated<'a>(&'a Gate, MemoryStore);
+#[derive(Clone, Copy)]
+struct Gated<'a>(&'a Gate, &'a Mutex<MemoryStore>);
 
 impl Store for Gated<'_> {
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
         if calls.iter().any(|call| call.op == StoreOp::Report) {
             self.0.pass(calls.len());
         }
-        self.1.execute(now, calls, answers);
+        self.1.lock().unwrap().execute(now, calls, answers);
     }
 
     fn upkeep(&mut self, _now: Now, _task: Task) -> Result<Progress, StoreFailure> {
@@ -69,7 +69,11 @@ impl Store for Gated<'_> {
 }
 
 fn request(op: &str, digests: usize) -> Vec<u8> {
-    let digests: String = (0..digests).map(|number| format!("Op-Digest: {number:040x}\n")).collect();
+    request_of(op, 0..digests)
+}
+
+fn request_of(op: &str, digests: impl IntoIterator<Item = usize>) -> Vec<u8> {
+    let digests: String = digests.into_iter().map(|number| format!("Op-Digest: {number:040x}\n")).collect();
     format!("Op: {op}\n{digests}Thread: 5\nPV: 2.1\n\n").into_bytes()
 }
 
@@ -83,9 +87,33 @@ impl Client {
         Self(socket)
     }
 
-    fn is_answered(&self) -> bool {
+    /// One with another address.
+    fn other(port: u16) -> Self {
+        let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
+        socket.connect(("127.0.0.1", port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    fn send(&self, request: &[u8]) {
+        assert_eq!(self.0.send(request).unwrap(), request.len());
+    }
+
+    fn reply(&self) -> String {
         let mut buffer = [0; 500];
-        self.0.recv(&mut buffer).is_ok() && buffer.starts_with(b"Code: 200\n")
+        let length = self.0.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+
+    fn is_answered(&self) -> bool {
+        self.reply().starts_with("Code: 200\n")
+    }
+
+    /// Returns the count in the next reply.
+    fn count(&self) -> u64 {
+        let reply = self.reply();
+        let count = reply.lines().find_map(|line| line.strip_prefix("Count: "));
+        count.unwrap_or_else(|| panic!("no count in {reply}")).parse().unwrap()
     }
 
     fn ask(&self, request: &[u8]) -> bool {
@@ -94,15 +122,24 @@ impl Client {
     }
 }
 
+/// Waits until so many datagrams were received.
+fn wait_for_received(counters: &Counters, received: u64) {
+    let clock = Clock::start();
+    while counters.counts().received < received {
+        assert!(clock.tick().since(pyzord_core::Tick::default()) < PATIENCE, "{counters}");
+        thread::yield_now();
+    }
+}
+
 /// Serves with one worker while `test` runs.
 fn serve<D: Drive>(remote: bool, test: impl FnOnce(u16, &Gate, &Counters) + Send) -> State {
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
-    let (counters, gate) = (Counters::default(), Gate::default());
-    let store = Gated(&gate, MemoryStore::new());
+    let (counters, gate, records) = (Counters::default(), Gate::default(), Mutex::new(MemoryStore::new()));
+    let store = Gated(&gate, &records);
     let stores = if remote {
-        Stores::Remote { workers: 1, stores: vec![store.clone(); 2] }
+        Stores::Remote { workers: 1, stores: vec![store; 2] }
     } else {
-        Stores::Local { workers: vec![store.clone()], large: store.clone() }
+        Stores::Local { workers: vec![store], large: store }
     };
     let (commands, receiver) = channel();
     thread::scope(|scope| {
@@ -137,7 +174,7 @@ fn a_small_request_is_answered_while_large_ones_are_executed<D: Drive>() {
             (0..3).for_each(|_| assert!(large.0.send(&request("report", 150)).is_ok()));
             gate.wait_for(1);
             for _ in 0..20 {
-                assert!(small.ask(&request("ping", 0)) && small.ask(&request("check", 1)));
+                assert!(small.ask(&request("ping", 0)) && small.ask(&request_of("check", [999])));
             }
             assert_eq!(gate.state.lock().unwrap().reports.len(), 1, "the others wait");
             gate.open();
@@ -154,15 +191,11 @@ fn large_requests_wait_in_a_bounded_number_and_the_others_are_counted<D: Drive>(
     serve::<D>(false, |port, gate, counters| {
         let large = Client::new(port);
         assert!(large.ask(&request("ping", 0)));
-        let clock = Clock::start();
         for number in 1..=200 {
             large.0.send(&request("report", 10)).unwrap();
             gate.wait_for(1);
             // One after another, so that no receive buffer is too small.
-            while counters.counts().received <= number {
-                assert!(clock.tick().since(pyzord_core::Tick::default()) < PATIENCE, "{number} are lost");
-                thread::yield_now();
-            }
+            wait_for_received(counters, 1 + number);
         }
         let dropped = counters.counts().dropped;
         assert!(dropped.contains(&("overloaded", 200 - 129)), "{dropped:?}");
@@ -177,15 +210,95 @@ fn a_stop_answers_the_large_requests_that_wait<D: Drive>() {
         let large = Client::new(port);
         (0..10).for_each(|_| assert!(large.0.send(&request("report", 10)).is_ok()));
         gate.wait_for(1);
-        while counters.counts().received < 10 {
-            thread::yield_now();
-        }
+        wait_for_received(counters, 10);
         gate.open();
     });
     assert_eq!(state.reports.len(), 10);
 }
 
+/// A check overtook the large report before it, and did not see it.
+fn a_check_after_a_large_report_of_its_sender_sees_it<D: Drive>() {
+    for remote in [false, true] {
+        serve::<D>(remote, |port, gate, counters| {
+            let (large, small, other) = (Client::new(port), Client::new(port), Client::other(port));
+            large.send(&request("report", 150));
+            gate.wait_for(1);
+            // From another socket, as Python's client sends.
+            small.send(&request_of("check", [7]));
+            wait_for_received(counters, 2);
+            assert!(small.ask(&request_of("check", [999])), "it shares no digest");
+            if !remote {
+                other.send(&request_of("check", [7]));
+                assert_eq!(other.count(), 0, "a sender can delay no other one");
+            }
+            gate.open();
+            assert_eq!(small.count(), 1);
+            assert!(large.is_answered());
+        });
+    }
+}
+
+/// Datagrams that are received at once keep their order, large ones and small ones.
+fn large_and_small_requests_of_a_client_keep_their_order<D: Drive>() {
+    for remote in [false, true] {
+        for round in 0..5 {
+            serve::<D>(remote, |port, gate, counters| {
+                let (client, blocking) = (Client::new(port), Client::other(port));
+                blocking.send(&request_of("report", [999]));
+                gate.wait_for(1);
+                let digests = |first: usize| [first].into_iter().chain(100..120);
+                client.send(&request_of("check", [5]));
+                client.send(&request_of("report", digests(5)));
+                client.send(&request_of("check", [5]));
+                client.send(&request_of("report", [5]));
+                client.send(&request_of("check", digests(5)));
+                client.send(&request_of("report", [5, 6]));
+                client.send(&request_of("check", [6]));
+                client.send(&request_of("report", digests(6)));
+                client.send(&request_of("check", [5]));
+                client.send(&request_of("check", [6]));
+                if remote {
+                    wait_for_received(counters, 11);
+                }
+                gate.open();
+                let mut counts: Vec<u64> = Vec::new();
+                for _ in 0..10 {
+                    let reply = client.reply();
+                    assert!(reply.starts_with("Code: 200\n"), "{reply}");
+                    let count = reply.lines().find_map(|line| line.strip_prefix("Count: "));
+                    counts.extend(count.map(|count| count.parse::<u64>().unwrap()));
+                }
+                // Checks may be answered in any order.
+                counts.sort_unstable();
+                assert_eq!(counts, [0, 1, 1, 2, 2, 3], "in round {round}, remote: {remote}");
+                assert!(blocking.is_answered());
+            });
+        }
+    }
+}
+
+/// All requests of a digest wait for the one that is at a store, and no other does.
+fn a_store_that_hangs_holds_up_its_digests_alone<D: Drive>() {
+    serve::<D>(true, |port, gate, counters| {
+        let (client, other) = (Client::new(port), Client::other(port));
+        client.send(&request_of("report", [1]));
+        gate.wait_for(1);
+        let waiting = 200;
+        for number in 1..=waiting {
+            client.send(&request_of("check", [1]));
+            wait_for_received(counters, 2 * number);
+            assert!(other.ask(&request_of("check", [2])));
+        }
+        gate.open();
+        assert!(client.is_answered());
+        (0..waiting).for_each(|_| assert_eq!(client.count(), 1));
+    });
+}
+
 for_every_runtime! {
+    a_check_after_a_large_report_of_its_sender_sees_it,
+    large_and_small_requests_of_a_client_keep_their_order,
+    a_store_that_hangs_holds_up_its_digests_alone,
     a_small_request_is_answered_while_large_ones_are_executed,
     large_requests_wait_in_a_bounded_number_and_the_others_are_counted,
     a_stop_answers_the_large_requests_that_wait,

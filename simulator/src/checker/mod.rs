@@ -2,6 +2,7 @@
 //! and the timetable of upkeep.
 
 mod guard_model;
+mod order_model;
 mod pending;
 mod record_model;
 mod reply;
@@ -17,6 +18,7 @@ use crate::invariant::{Checked, Invariant};
 use crate::payload::{Content, Datagram};
 use crate::rules::{Expected, Rules};
 pub(crate) use guard_model::GuardModel;
+use order_model::OrderModel;
 use pending::PendingCopy;
 use record_model::RecordModel;
 use reply::Reply;
@@ -44,10 +46,10 @@ pub(crate) struct Checker {
     pending: BTreeMap<u64, PendingCopy>,
     pub(crate) records: RecordModel,
     pub(crate) upkeep: UpkeepModel,
+    pub(crate) order: OrderModel,
     guard: GuardModel,
     /// The latest end of a stop that has begun. During a stop no upkeep is due.
     stops_by: Option<Tick>,
-    in_flight: usize,
     connects: BTreeMap<usize, Vec<Tick>>,
     pub(crate) answered: u64,
 }
@@ -164,6 +166,7 @@ impl Checker {
         answers: &[StoreAnswer],
         stored: impl FnMut(StoreCall) -> Record,
     ) -> Checked {
+        self.order.applied(asked, calls, applied)?;
         let counted: Vec<bool> = applied
             .iter()
             .zip(answers)
@@ -201,6 +204,7 @@ impl Checker {
         let Some(mut pending) = self.pending.remove(&copy) else {
             return Err(Invariant::AnsweredOnce.broken(format!("copy {copy} has another reply")));
         };
+        self.order.answered(copy);
         pending.check_may_be_answered(copy)?;
         let reply = Reply::parse(bytes)?;
         pending.check_reply(copy, peer, bytes.len(), &reply)?;
@@ -232,7 +236,8 @@ impl Checker {
             }
             self.pending.remove(&copy);
         }
-        (self.in_flight, self.connects, self.stops_by) = (0, BTreeMap::new(), None);
+        (self.connects, self.stops_by) = (BTreeMap::new(), None);
+        self.order = OrderModel::default();
         self.upkeep.ended();
         self.guard.ended();
     }
@@ -251,21 +256,30 @@ impl Checker {
     }
 
     /// Checks the number of batches in flight after one more was queued for the remote stores.
-    pub(crate) fn batch_in_flight(&mut self, connections: usize) -> Checked {
-        self.in_flight += 1;
-        let in_flight = self.in_flight;
+    pub(crate) fn batch_in_flight(&self, connections: usize, in_flight: usize) -> Checked {
         Invariant::InFlightIsBounded.holds(in_flight <= connections * IN_FLIGHT, || {
             format!("{in_flight} batches are in flight for {connections} connections")
         })
     }
 
     /// Checks that a batch was refused because too many are in flight.
-    pub(crate) fn batch_refused(&mut self, connections: usize, asked: &[BatchEntry]) -> Checked {
-        let in_flight = self.in_flight;
+    pub(crate) fn batch_refused(
+        &mut self,
+        connections: usize,
+        in_flight: usize,
+        asked: &[BatchEntry],
+    ) -> Checked {
         self.excuse(asked);
-        Invariant::RefusedForAReason.holds(in_flight == connections * IN_FLIGHT, || {
+        Invariant::RefusedForAReason.holds(in_flight >= connections * IN_FLIGHT, || {
             format!("a batch is refused while {in_flight} are in flight for {connections} connections")
         })
+    }
+
+    /// Checks that requests were refused because too many wait for others.
+    pub(crate) fn wait_refused(&mut self, waiting: usize, asked: &[BatchEntry]) -> Checked {
+        self.excuse(asked);
+        Invariant::RefusedForAReason
+            .holds(waiting > 0, || "requests find no room where none waits".to_owned())
     }
 
     /// Allows the code 500 for a batch whose connection was lost.
@@ -289,12 +303,6 @@ impl Checker {
             )
         };
         Invariant::Recovers.holds(in_time, detail)
-    }
-
-    /// Records that a batch in flight was answered.
-    pub(crate) fn batch_landed(&mut self) {
-        debug_assert!(self.in_flight > 0, "a batch was answered that was not in flight");
-        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// Checks the pauses between attempts to connect, before another one.

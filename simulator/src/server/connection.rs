@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pyzord_core::{Batch, Now, Server, StoreAnswer, StoreError, Tick};
 use pyzord_engines::ConnectionManager;
-use pyzord_runtime::Next;
+use pyzord_runtime::{Next, Ticket};
 
 use super::shared::Shared;
 use super::tracked_asked::TrackedAsked;
@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::database::{Database, TIMEOUT};
 use crate::event::{Event, Health, RemoteCalls, Session};
 use crate::invariant::Checked;
+use crate::payload::Sender;
 use crate::plan::Sabotage;
 
 /// A connection that was idle for longer is checked before use.
@@ -48,6 +49,7 @@ enum State {
 #[derive(Debug)]
 struct RemoteBatch {
     asked: TrackedAsked,
+    ticket: Ticket,
     began: Now,
     /// `None` if there is no connection.
     request: Option<RemoteCalls>,
@@ -77,6 +79,11 @@ impl Connections {
             || self.0.iter().any(|connection| matches!(connection.state, State::Busy(_)))
     }
 
+    /// Returns the number of batches at the database.
+    pub(super) fn busy(&self) -> usize {
+        self.0.iter().filter(|connection| matches!(connection.state, State::Busy(_))).count()
+    }
+
     /// Schedules the next step of each idle connection.
     pub(super) fn wake(&mut self, context: &mut Context, generation: u32) {
         for (index, connection) in self.0.iter_mut().enumerate() {
@@ -99,21 +106,32 @@ impl Connections {
         #[expect(clippy::indexing_slicing, reason = "`wake` schedules steps of existing connections")]
         let connection = &mut self.0[index];
         let (state, delay) = match std::mem::replace(&mut connection.state, State::Idle) {
-            State::Idle | State::Woken => match shared.queue.take() {
-                Next::Batch(asked) => {
-                    let entries = shared.queued.drain(..asked.len()).collect();
-                    let asked = TrackedAsked::new(asked, entries);
+            State::Idle | State::Woken => match shared.queue.take(true) {
+                Next::Batch(asked, mut ticket) => {
+                    if context.has(Sabotage::Overtakes) {
+                        shared.queue.give_back(Batch::new(), std::mem::take(&mut ticket));
+                    }
+                    let asked = TrackedAsked::waiting(asked);
                     let caller = (shared.generation, index);
                     let (remote, delay) = connection.begin(context, database, asked, caller)?;
-                    (State::Busy(Box::new(remote)), delay)
+                    (State::Busy(Box::new(RemoteBatch { ticket, ..remote })), delay)
+                }
+                Next::Refused(asked) => {
+                    context.note(|| "too many requests wait for others".to_owned());
+                    let asked = TrackedAsked::waiting(asked);
+                    context.checker.wait_refused(shared.queue.deferred(), asked.entries())?;
+                    asked.fail(context, shared.handles.resolving(), StoreError::Unavailable)?;
+                    (State::Woken, context.random.micros(1, 40))
                 }
                 Next::Empty => (State::Idle, Duration::ZERO),
                 Next::Closed => (State::Done, Duration::ZERO),
             },
-            State::Busy(remote) => {
+            State::Busy(mut remote) => {
+                let ticket = std::mem::take(&mut remote.ticket);
                 let batch = connection.finish(context, database, shared.handles.resolving(), *remote)?;
-                context.checker.batch_landed();
-                shared.queue.give_back(batch);
+                if !context.has(Sabotage::Overtakes) {
+                    shared.queue.give_back(batch, ticket);
+                }
                 (State::Woken, context.random.micros(1, 40))
             }
             State::Done => (State::Done, Duration::ZERO),
@@ -156,7 +174,8 @@ impl Connection {
         let calls: Arc<[_]> = asked.calls().into();
         let (session, delay) = self.session(context, database, now.tick, caller.1)?;
         let entries = asked.entries().to_vec();
-        let remote = RemoteBatch { asked, began: now, request: None, answers: None };
+        let remote =
+            RemoteBatch { asked, ticket: Ticket::default(), began: now, request: None, answers: None };
         let Some(session) = session else { return Ok((remote, delay)) };
         let exchange = Exchange::random(context, database.health, calls.len());
         let (at, most) = exchange.executes.unwrap_or_default();
@@ -218,8 +237,8 @@ impl Connection {
         database: &mut Database,
         server: &Server,
         remote: RemoteBatch,
-    ) -> Checked<Batch> {
-        let RemoteBatch { asked, began, request, answers } = remote;
+    ) -> Checked<Batch<Sender>> {
+        let RemoteBatch { asked, began, request, answers, .. } = remote;
         if answers.is_none() {
             context.checker.excuse(asked.entries());
         }

@@ -1,16 +1,15 @@
 //! The state that the parts of a server process share.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use pyzord_core::Policy;
 use pyzord_runtime::Queue;
 
 use super::handles::Handles;
-use crate::checker::BatchEntry;
 use crate::context::Context;
-use crate::payload::Datagram;
+use crate::payload::{Datagram, Sender};
 use crate::plan::Sabotage;
 use crate::rules::Rules;
 
@@ -24,9 +23,7 @@ pub(super) struct Shared {
     pub(super) shut_out: BTreeSet<IpAddr>,
     /// The receive buffer.
     pub(super) buffer: VecDeque<Datagram>,
-    pub(super) queue: Queue<SocketAddr>,
-    /// The copies in the batches of the queue, in the same order.
-    pub(super) queued: VecDeque<BatchEntry>,
+    pub(super) queue: Queue<Sender>,
     pub(super) stopping: bool,
 }
 
@@ -39,7 +36,6 @@ impl Shared {
             shut_out: BTreeSet::new(),
             buffer: VecDeque::new(),
             queue: Queue::new(queue_connections(context)),
-            queued: VecDeque::new(),
             stopping: false,
         }
     }

@@ -7,17 +7,26 @@ use pyzord_core::{Answered, Asked, Batch, Server, StoreAnswer, StoreCall, StoreE
 use crate::checker::BatchEntry;
 use crate::context::Context;
 use crate::invariant::{Checked, Invariant};
+use crate::payload::Sender;
 use crate::plan::Sabotage;
 
 #[derive(Debug)]
 pub(super) struct TrackedAsked {
-    asked: Asked,
+    asked: Asked<Sender>,
     /// The copies in the batch, in the order of its replies.
     entries: Vec<BatchEntry>,
 }
 
 impl TrackedAsked {
-    pub(super) fn new(asked: Asked, entries: Vec<BatchEntry>) -> Self {
+    pub(super) fn new(asked: Asked<Sender>, entries: Vec<BatchEntry>) -> Self {
+        Self { asked, entries }
+    }
+
+    /// Tracks a batch in which all requests wait for the store.
+    pub(super) fn waiting(asked: Asked<Sender>) -> Self {
+        let entry =
+            |(sender, calls): (&Sender, &[StoreCall])| BatchEntry { copy: sender.copy, calls: calls.len() };
+        let entries = asked.asking().map(entry).collect();
         Self { asked, entries }
     }
 
@@ -35,7 +44,7 @@ impl TrackedAsked {
         context: &mut Context,
         server: &Server,
         mut answers: Vec<StoreAnswer>,
-    ) -> Checked<Batch> {
+    ) -> Checked<Batch<Sender>> {
         if context.has(Sabotage::LosesAnswers) {
             let known = answers.len() / 2;
             answers.iter_mut().skip(known).for_each(|answer| *answer = Err(StoreError::Unavailable));
@@ -50,7 +59,12 @@ impl TrackedAsked {
     }
 
     /// Sends the replies, which are refusals for the copies that wait for the store, and returns the empty batch.
-    pub(super) fn fail(self, context: &mut Context, server: &Server, error: StoreError) -> Checked<Batch> {
+    pub(super) fn fail(
+        self,
+        context: &mut Context,
+        server: &Server,
+        error: StoreError,
+    ) -> Checked<Batch<Sender>> {
         let Self { asked, entries } = self;
         let error = match error {
             StoreError::Unknown if context.has(Sabotage::TakesUnknownForRefused) => StoreError::Unavailable,
@@ -70,7 +84,7 @@ fn without_panic<T>(call: impl FnOnce() -> T) -> Checked<T> {
         .map_err(|_| Invariant::NoInternalErrors.broken("the core panics while it answers a batch"))
 }
 
-fn send(context: &mut Context, answered: Answered, entries: &[BatchEntry]) -> Checked<Batch> {
+fn send(context: &mut Context, answered: Answered<Sender>, entries: &[BatchEntry]) -> Checked<Batch<Sender>> {
     // Errors in the parts of a batch show when these parts are read.
     let (replies, usage) = without_panic(|| {
         answered.counted().for_each(drop);
@@ -84,7 +98,7 @@ fn send(context: &mut Context, answered: Answered, entries: &[BatchEntry]) -> Ch
     })?;
     let mut previous = None;
     for ((peer, bytes), BatchEntry { copy, .. }) in answered.replies().zip(entries) {
-        let (mut peer, mut bytes) = (*peer, bytes.to_vec());
+        let (mut peer, mut bytes) = (peer.address, bytes.to_vec());
         if context.has(Sabotage::PadsReplies) {
             bytes.extend([b'\n'; 600]);
         }

@@ -8,10 +8,11 @@ use super::tracked_asked::TrackedAsked;
 use crate::checker::BatchEntry;
 use crate::context::Context;
 use crate::invariant::Checked;
+use crate::payload::Sender;
 
 #[derive(Debug, Default)]
 pub(super) struct TrackedBatch {
-    pub(super) batch: Batch,
+    pub(super) batch: Batch<Sender>,
     /// The copies that need no store, in the order of the batch.
     ready: Vec<BatchEntry>,
     /// The copies that wait for the store, in the order of the batch.

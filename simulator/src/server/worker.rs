@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::database::Database;
 use crate::event::Event;
 use crate::invariant::Checked;
-use crate::payload::{Content, Datagram};
+use crate::payload::{Content, Datagram, Sender};
 use crate::plan::Sabotage;
 use crate::rules::Expected;
 
@@ -148,20 +148,21 @@ impl Shared {
     fn judge(
         &mut self,
         context: &Context,
-        batch: &mut Batch,
+        batch: &mut Batch<Sender>,
         index: usize,
         datagram: &Datagram,
         now: Now,
     ) -> Result<(), Ignored> {
-        let Datagram { source, payload, .. } = datagram;
+        let Datagram { copy, source, payload } = datagram;
+        let sender = Sender { copy: *copy, address: *source };
         let server = self.handles.worker(index);
         // The buffer of a worker has one byte more than the largest request.
         let bytes = payload.bytes.get(..=MAX_REQUEST).unwrap_or(&payload.bytes);
         if self.shut_out.contains(&source.ip()) {
             // The batch is discarded: only the limit of requests applies as before.
-            return Batch::new().accept(server, *source, bytes, now).and(Err(Ignored::TooManyFailures));
+            return Batch::new().accept(server, sender, bytes, now).and(Err(Ignored::TooManyFailures));
         }
-        let accepted = batch.accept(server, *source, bytes, now);
+        let accepted = batch.accept(server, sender, bytes, now);
         if context.has(Sabotage::FailuresShutOut) && accepted == Err(Ignored::TooManyFailures) {
             self.shut_out.insert(source.ip());
         }
@@ -186,7 +187,7 @@ impl Shared {
             batch.batch = batch.ask().resolve(context, self.handles.resolving(), answers)?;
         }
         if !context.is_local() {
-            self.enqueue(context, connections, batch)?;
+            self.enqueue(context, connections, batch, &calls)?;
             return Ok((State::Answering(Box::new(batch.ask()), Vec::new()), context.random.micros(1, 40)));
         }
         if calls.is_empty() {
@@ -205,23 +206,28 @@ impl Shared {
         context: &mut Context,
         connections: &mut Connections,
         batch: &mut TrackedBatch,
+        calls: &[StoreCall],
     ) -> Checked {
         if batch.waiting.is_empty() {
             return Ok(());
         }
         let waiting = self.queue.waiting();
         if self.queue.submit(&mut batch.batch) {
-            self.queued.extend(batch.waiting.drain(..));
+            let in_flight = self.queue.waiting() + connections.busy();
+            context.checker.order.handed_over(&batch.waiting, calls);
+            batch.waiting.clear();
             connections.wake(context, self.generation);
             let joined = self.queue.waiting() == waiting;
-            return if joined { Ok(()) } else { context.checker.batch_in_flight(context.config.connections) };
+            let most = context.config.connections;
+            return if joined { Ok(()) } else { context.checker.batch_in_flight(most, in_flight) };
         }
         context.note(|| "too many batches are in flight".to_owned());
         if context.has(Sabotage::ForgetsOverflow) {
             drop(batch.batch.split(Batch::new()));
             batch.waiting.clear();
         }
-        context.checker.batch_refused(context.config.connections, &batch.waiting)?;
+        let in_flight = self.queue.waiting() + connections.busy();
+        context.checker.batch_refused(context.config.connections, in_flight, &batch.waiting)?;
         batch.batch = batch.ask().fail(context, self.handles.resolving(), StoreError::Unavailable)?;
         Ok(())
     }

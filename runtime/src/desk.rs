@@ -1,0 +1,169 @@
+//! What a worker does with a datagram: it is judged for the batch, or handed over unjudged.
+
+use std::mem;
+
+use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreCall, StoreError};
+
+use crate::backlog::{Arrived, is_large};
+use crate::counters::BatchCounts;
+use crate::datagrams::Path;
+use crate::heartbeat::{Heartbeat, Returned};
+use crate::mentions::Mentions;
+use crate::pool::Pool;
+use crate::responder::Responder;
+
+/// The batch of a worker, and what it needs to judge and answer it.
+pub(crate) struct Desk<'a, S> {
+    pub(crate) responder: Responder<'a>,
+    store: WorkerStore<S>,
+    pool: &'a Pool,
+    pub(crate) heartbeat: Heartbeat,
+    /// When the batch was received.
+    pub(crate) now: Now,
+    batch: Batch<Path>,
+    /// Of the datagram that may be handed over; kept for its memory.
+    mentions: Mentions,
+}
+
+#[derive(Debug)]
+pub(crate) enum WorkerStore<S> {
+    /// The worker asks the store, which answers at once.
+    Local(LocalStore<S>),
+    /// A thread of the pool asks a store, which may keep it waiting.
+    Remote,
+    /// There is none for this worker, and requests that need it are refused.
+    Away,
+}
+
+#[derive(Debug)]
+pub(crate) struct LocalStore<S> {
+    store: S,
+    /// The calls of the batch that the store executes: the batch itself may be given up meanwhile.
+    calls: Vec<StoreCall>,
+    answers: Vec<StoreAnswer>,
+}
+
+impl<'a, S: Store> Desk<'a, S> {
+    pub(crate) fn new(
+        responder: Responder<'a>,
+        store: WorkerStore<S>,
+        pool: &'a Pool,
+        heartbeat: Heartbeat,
+    ) -> Self {
+        let (now, batch, mentions) = (responder.clock.now(), Batch::new(), Mentions::default());
+        Self { responder, store, pool, heartbeat, now, batch, mentions }
+    }
+
+    /// Adds a datagram to the batch, or hands it over.
+    pub(crate) fn take(&mut self, path: Path, datagram: &[u8], counts: &mut BatchCounts) {
+        if self.has_to_wait(path, datagram) {
+            // What came before goes first.
+            if self.pool.senders().may_share(&self.mentions, self.batch.calls()) {
+                self.answer();
+                self.heartbeat.work_on();
+            }
+            let Self { responder, pool, mentions, now, .. } = self;
+            let sender = responder.server.guard().network(path.peer.ip());
+            let fits = pool.submit_large(Arrived { sender, peer: path, received: *now, datagram, mentions });
+            counts.overloaded += u64::from(!fits);
+        } else if let Err(reason) = self.batch.accept(&self.responder.server, path, datagram, self.now) {
+            counts.ignored(reason);
+        }
+    }
+
+    /// Whether a datagram is for the backlog: it is large, or it comes after a large one of its sender with a digest of
+    /// it. Reads what it mentions.
+    fn has_to_wait(&mut self, path: Path, datagram: &[u8]) -> bool {
+        let Self { responder, store, pool, mentions, .. } = self;
+        let (is_large, senders) = (is_large(datagram.len()), pool.senders());
+        // Without a store a large request is refused like the others: what its worker is stuck in came before it.
+        if !is_large && senders.is_empty() || matches!(store, WorkerStore::Away) {
+            return false;
+        }
+        let sender = senders.hash(responder.server.guard().network(path.peer.ip()));
+        if !is_large && !senders.may_have(sender) {
+            return false;
+        }
+        senders.read(sender, datagram, mentions);
+        is_large || pool.follows_large(mentions)
+    }
+
+    /// Has the batch executed or hands it over, and sends its replies.
+    pub(crate) fn answer(&mut self) {
+        let mut batch = mem::take(&mut self.batch);
+        let answered = match &mut self.store {
+            WorkerStore::Local(local) if !batch.calls().is_empty() => {
+                match local.ask(&self.responder, &self.heartbeat, self.now, batch) {
+                    Some(answered) => answered,
+                    None => return,
+                }
+            }
+            WorkerStore::Local(_) => batch.ask().resolve(&self.responder.server, &[]),
+            // Handed over first: the database works on these while the others are answered.
+            WorkerStore::Remote if self.pool.submit(&mut batch) => {
+                batch.ask().resolve(&self.responder.server, &[])
+            }
+            WorkerStore::Remote => {
+                self.responder.shard.inspect(|shard| shard.overloaded(batch.waiting()));
+                refuse(&self.responder, batch)
+            }
+            WorkerStore::Away => {
+                self.responder.shard.inspect(|shard| shard.unavailable(batch.calls().len()));
+                refuse(&self.responder, batch)
+            }
+        };
+        if answered.replies().next().is_some() {
+            self.responder.send(&answered);
+        }
+        self.batch = answered.clear();
+    }
+
+    /// Drops the batch after a panic.
+    pub(crate) fn abandon(&mut self) {
+        // If the panic came before the store was asked, the batch is still here, and nothing of it is counted.
+        mem::take(&mut self.batch).abandon(&self.responder.server);
+        self.responder.batch_lost();
+    }
+}
+
+impl<S> LocalStore<S> {
+    pub(crate) const fn new(store: S) -> Self {
+        Self { store, calls: Vec::new(), answers: Vec::new() }
+    }
+}
+
+impl<S: Store> LocalStore<S> {
+    /// Has the store execute the calls of a batch, and makes the replies. Returns `None` after a delay in which
+    /// another thread has sent them.
+    fn ask(
+        &mut self,
+        responder: &Responder<'_>,
+        heartbeat: &Heartbeat,
+        now: Now,
+        batch: Batch<Path>,
+    ) -> Option<Answered<Path>> {
+        let Self { store, calls, answers } = self;
+        let asked = batch.ask();
+        calls.clear();
+        calls.extend_from_slice(asked.calls());
+        heartbeat.hand_in(asked);
+        let executed = responder.execute(store, now, calls, answers);
+        match heartbeat.take_back() {
+            Returned::Asked(asked) => Some(responder.conclude(asked, executed, answers)),
+            Returned::GivenUp(answered) => {
+                // Copies that come from now on are answered as it turned out.
+                answered.settle(&responder.server, answers);
+                None
+            }
+            Returned::Lost => {
+                responder.batch_lost();
+                None
+            }
+        }
+    }
+}
+
+/// Refuses the requests that wait for a store, which has no time for them.
+fn refuse(responder: &Responder<'_>, batch: Batch<Path>) -> Answered<Path> {
+    batch.ask().fail(&responder.server, StoreError::Unavailable)
+}
