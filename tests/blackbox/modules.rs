@@ -20,6 +20,8 @@ mod logging;
 mod merging;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod migrate;
+#[cfg(all(feature = "redis", feature = "mysql"))]
+mod order;
 mod protocol;
 mod pyzorctl;
 mod reload;
