@@ -41,6 +41,9 @@ mod connector;
 mod failure;
 #[cfg(feature = "gdbm")]
 pub mod gdbm;
+#[cfg(any(feature = "redis", feature = "mysql"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "its users come with the next commits"))]
+mod hosts;
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 mod log_limiter;
 #[cfg(any(feature = "gdbm", feature = "redis"))]
@@ -64,6 +67,9 @@ pub use access::Access;
 pub use change::{Change, ChangeError, RecordEdit, TallyEdit};
 pub use connection_manager::{ConnectionManager, Wait};
 pub use record_store::{EntryError, Exchange, RecordStore, StoredEntry};
+
+#[cfg(any(feature = "redis", feature = "mysql"))]
+pub use hosts::HostsError;
 
 #[cfg(feature = "gdbm")]
 pub use gdbm::{Entries, Gdbm, OpenCause, OpenError};
