@@ -126,7 +126,8 @@ pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
         "mysql" => {
             use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
             let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::MysqlDsn)?;
-            Ok(remote(settings, || Mysql::new(&dsn, Timeouts::SERVING)))
+            let first = Mysql::new(&dsn, Timeouts::SERVING);
+            Ok(remote(settings, || first.another()))
         }
         other => Err(UnknownEngine::new(other).into()),
     }

@@ -163,6 +163,11 @@ impl<C> ConnectionManager<C> {
         }
     }
 
+    /// Has another connection made that replaces this one, which is as good until then.
+    pub fn replace(&mut self) {
+        self.doubtful |= self.connection.is_some();
+    }
+
     fn failed(&mut self, began: Tick, cause: &(impl Display + ?Sized)) {
         if self.backoff.failures() == 0 {
             log::error!(

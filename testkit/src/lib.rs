@@ -11,11 +11,13 @@
     reason = "test code fails by panicking"
 )]
 
+mod galera;
 mod mysql;
 mod process;
 mod proxy;
 mod redis;
 
+pub use galera::GaleraCluster;
 pub use mysql::MariadbServer;
 pub use process::{Server, free_port, wait_for};
 pub use proxy::{Fault, TcpProxy};

@@ -119,7 +119,7 @@ impl MariadbServer {
 }
 
 /// Creates the files of an empty server.
-fn initialize(directory: &Path) {
+pub(crate) fn initialize(directory: &Path) {
     let output = Command::new("mariadb-install-db")
         .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
         .args(user())
@@ -158,7 +158,7 @@ fn launch(directory: &Path, port: u16, zone: &str, options: &[String]) -> Option
 }
 
 /// Returns a command line client of the administrator.
-fn client(directory: &Path) -> Command {
+pub(crate) fn client(directory: &Path) -> Command {
     let mut client = Command::new("mariadb");
     client
         .args(["--no-defaults", "--user=root", "--batch", "--skip-column-names"])
@@ -167,14 +167,14 @@ fn client(directory: &Path) -> Command {
 }
 
 /// Returns the option without which a server refuses to run as root, for root.
-fn user() -> Option<&'static str> {
+pub(crate) fn user() -> Option<&'static str> {
     (Path::new("/proc/self").metadata().unwrap().uid() == 0).then_some("--user=root")
 }
 
-fn data(directory: &Path) -> PathBuf {
+pub(crate) fn data(directory: &Path) -> PathBuf {
     directory.join("data")
 }
 
-fn socket(directory: &Path) -> PathBuf {
+pub(crate) fn socket(directory: &Path) -> PathBuf {
     directory.join("socket")
 }

@@ -13,6 +13,7 @@
 mod counted_migrations;
 mod databases;
 mod full;
+mod galera;
 #[expect(dead_code, reason = "the black-box tests use all of it")]
 #[path = "../blackbox/harness.rs"]
 mod harness;

@@ -94,7 +94,7 @@ impl Session {
             .take(sql::padded(records.len()))
             .flat_map(|(digest, record)| self.codec.row(digest, &record))
             .collect();
-        self.execute_statement(&statement, &values).map(drop)
+        self.execute_statement(&statement, &values, 1).map(drop)
     }
 
     fn edit(&mut self, digest: Digest, edit: &RecordEdit) -> Result<(), StatementError> {

@@ -1,20 +1,20 @@
-//! Connects to the server.
+//! Connects to one host.
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use mysql::Error;
-use rustls::ClientConfig;
 
 use super::client::Client;
-use super::dsn::{Dsn, Host, PORT};
+use super::dsn::{Host, PORT};
 use super::error::ClientError;
 use super::handshake::log_in;
+use super::servers::Servers;
 use super::table::TableError;
 use super::timeouts::Timeouts;
 use super::trust;
-use crate::wire::{Deadline, Limits, Socket, addresses, connect_tcp, connect_unix};
+use crate::wire::{Deadline, Limits, connect_tcp, connect_unix};
 
 /// Where servers put their unix socket: Debian and Fedora, and the server's own default.
 const SOCKETS: [&str; 3] = ["/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock"];
@@ -32,55 +32,74 @@ pub(super) enum ConnectError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The causes of all hosts.
+    #[error("no host can be used: {0}")]
+    Hosts(String),
 }
 
-/// Connects to the first address that accepts, and logs in. Each address has an equal share of the time.
-pub(super) fn connect(dsn: &Dsn, timeouts: Timeouts) -> Result<Client, ConnectError> {
-    // A busy server is slow to greet.
-    let timeouts = timeouts.for_handshake();
-    let (name, port, socket) = match &dsn.host {
-        Host::Socket(path) => return local(path, dsn, limits(Deadline::after(timeouts.handshake), timeouts)),
+impl ConnectError {
+    /// Returns whether the server, or the network, was silent for too long.
+    pub(super) fn is_timeout(&self) -> bool {
+        match self {
+            Self::Socket(error) => {
+                matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+            }
+            Self::Client(error) | Self::Table(TableError::Client(error)) => error.is_timeout(),
+            Self::Tls(_) | Self::Table(_) | Self::Hosts(_) => false,
+        }
+    }
+
+    /// Returns whether the server is there and does not let the user in: it does not at its other addresses, either.
+    pub(super) fn is_no_access(&self) -> bool {
+        matches!(self, Self::Client(error) if error.is_no_access())
+    }
+}
+
+/// One of the places where a host may be reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Address<'a> {
+    Socket(PathBuf),
+    /// With the name that its certificate has.
+    Tcp(SocketAddr, &'a str),
+}
+
+/// Returns the places where a host may be reached.
+pub(super) fn addresses_of<'a>(
+    servers: &'a Servers,
+    number: usize,
+    host: &'a Host,
+    deadline: Deadline,
+) -> Result<Vec<Address<'a>>, ConnectError> {
+    let (name, port, socket) = match host {
+        Host::Socket(path) => return Ok(vec![Address::Socket(path.clone())]),
         Host::Tcp(name, port) => (name.as_str(), *port, None),
         Host::Local => ("localhost", PORT, SOCKETS.map(Path::new).into_iter().find(|path| path.exists())),
     };
-    let tls = dsn.tls.as_ref().map(trust::config).transpose().map_err(ConnectError::Tls)?;
-    let addresses = addresses(name, port).map_err(ConnectError::Socket)?;
-    let share = timeouts.handshake / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
-    let over_tcp = addresses.into_iter().map(|address| {
-        let limits = limits(Deadline::after(share), timeouts);
-        over(connect_tcp(address, limits), dsn, tls.clone().map(|config| (config, name)), limits)
-    });
-    let over_socket = socket.filter(|_| tls.is_none()).map(|path| {
-        let limits = limits(Deadline::after(share), timeouts);
-        local(path, dsn, limits)
-    });
-    let mut last = None;
-    for connected in over_socket.into_iter().chain(over_tcp) {
-        match connected {
-            // The server is there and refuses the client; it does so at its other addresses, too.
-            Err(ConnectError::Client(error)) if error.is_refusal() => return Err(error.into()),
-            Err(error) => last = Some(error),
-            connected => return connected,
+    let socket = socket.filter(|_| servers.dsn.tls.is_none()).map(|path| Address::Socket(path.to_owned()));
+    let found = servers.look_up(number, name, port, deadline).map_err(ConnectError::Socket)?;
+    let over_tcp = found.into_iter().map(|address| Address::Tcp(address, name));
+    Ok(socket.into_iter().chain(over_tcp).collect())
+}
+
+/// Connects to an address, and logs in.
+pub(super) fn connect(
+    servers: &Servers,
+    address: &Address<'_>,
+    limits: Limits,
+) -> Result<Client, ConnectError> {
+    let dsn = &servers.dsn;
+    let (socket, tls) = match address {
+        Address::Socket(path) => (connect_unix(path, limits), None),
+        Address::Tcp(address, name) => {
+            let tls = dsn.tls.as_ref().map(trust::config).transpose().map_err(ConnectError::Tls)?;
+            (connect_tcp(*address, limits), tls.map(|config| (config, *name)))
         }
-    }
-    Err(last.unwrap_or_else(|| ConnectError::Socket(io::ErrorKind::NotFound.into())))
+    };
+    let socket = socket.map_err(ConnectError::Socket)?;
+    log_in(socket, dsn, tls, limits).map_err(|error: Error| ClientError::from(error).into())
 }
 
 /// Returns the limits of an exchange with this deadline.
 pub(super) fn limits(deadline: Deadline, timeouts: Timeouts) -> Limits {
     Limits { deadline, pause: timeouts.pause, reply: LARGEST_REPLY }
-}
-
-fn local(path: &Path, dsn: &Dsn, limits: Limits) -> Result<Client, ConnectError> {
-    over(connect_unix(path, limits), dsn, None, limits)
-}
-
-fn over(
-    socket: io::Result<Socket>,
-    dsn: &Dsn,
-    tls: Option<(Arc<ClientConfig>, &str)>,
-    limits: Limits,
-) -> Result<Client, ConnectError> {
-    let socket = socket.map_err(ConnectError::Socket)?;
-    log_in(socket, dsn, tls, limits).map_err(|error: Error| ClientError::from(error).into())
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, Task, Tick, UnixTime};
 
-use super::connect::{ConnectError, connect, limits};
+use super::connect::ConnectError;
+use super::dial::{self, DialOptions};
 use super::dsn::Dsn;
 use super::error::StatementError;
 use super::estimate;
@@ -15,9 +16,8 @@ use super::expire::{ExpiryRound, SurveyRound};
 use super::plan::{BatchPlan, BatchResult};
 use super::row::Codec;
 use super::schema::Schema;
+use super::servers::Servers;
 use super::session::Session;
-use super::sql::Sql;
-use super::table;
 use super::timeouts::Timeouts;
 use super::zone;
 use crate::connection_manager::{ConnectionManager, Wait};
@@ -34,18 +34,24 @@ const UNKNOWN_ZONE: &str = "the time zone of the database server is not known he
                             offset, and those from before a change of its clocks are wrong; name a zone with the \
                             server's variable time_zone";
 
+/// How long a statement that finds a row locked fails at once, after one had no answer in time: the lock of a client that
+/// hangs costs each connection one batch in this time, and then only the digests that it has locked.
+const NO_WAIT: Duration = Duration::from_secs(60);
+
 /// How long a call without a batch waits for a connection that is being made.
 const MOMENT: Duration = Duration::from_millis(5);
 
 /// A table, used through one connection. Each worker has an engine of its own.
 #[derive(Debug)]
 pub struct Mysql {
-    dsn: Arc<Dsn>,
+    servers: Arc<Servers>,
     timeouts: Timeouts,
     connection: ConnectionManager<Session>,
     connector: Connector<Session, ConnectError>,
     /// The call that made the last connection.
     fresh: Option<Tick>,
+    /// When a statement had no answer in time.
+    timed_out: Option<Tick>,
     /// With the schema and the zone of the last connection.
     pub(super) codec: Codec,
     round: ExpiryRound,
@@ -76,12 +82,24 @@ impl Mysql {
     /// connection was lost.
     #[must_use]
     pub fn new(dsn: &Dsn, timeouts: Timeouts) -> Self {
+        Self::on(Arc::new(Servers::new(dsn)), timeouts)
+    }
+
+    /// Returns an engine for the same table, with a connection of its own. Of several hosts, all such engines use the same
+    /// one.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::on(Arc::clone(&self.servers), self.timeouts)
+    }
+
+    fn on(servers: Arc<Servers>, timeouts: Timeouts) -> Self {
         Self {
-            dsn: Arc::new(dsn.clone()),
+            connection: ConnectionManager::new(format!("database {}", servers.dsn.name())),
+            servers,
             timeouts,
-            connection: ConnectionManager::new(format!("database {}", dsn.name())),
             connector: Connector::new("mysql-connect", timeouts.connect),
             fresh: None,
+            timed_out: None,
             codec: Codec { zone: TimeZone::system(), schema: Schema::default() },
             round: ExpiryRound::default(),
             survey: None,
@@ -99,13 +117,7 @@ impl Mysql {
     /// # Errors
     /// If the server is away or refuses, or if the existing table cannot be used.
     pub fn create_table(&mut self) -> Result<(), StoreFailure> {
-        let sql = Sql::of(&self.dsn);
-        let create = || -> Result<(), ConnectError> {
-            let mut client = connect(&self.dsn, self.timeouts)?;
-            client.begin(limits(Deadline::after(self.timeouts.answer), self.timeouts));
-            Ok(table::create(&mut client, &sql)?)
-        };
-        create().map_err(|error| self.failure(error))
+        dial::create_tables(&self.servers, self.timeouts).map_err(|error| self.failure(error))
     }
 
     /// Checks whether the table can be used, and describes it in one line.
@@ -119,7 +131,21 @@ impl Mysql {
             Some(note) => format!("; {note}"),
             None => String::new(),
         };
-        Ok(format!("{}: server {version}{rows}{zone}", self.connection.name()))
+        let hosts = self.host_states();
+        Ok(format!("{}: server {version}{rows}{zone}{hosts}", self.connection.name()))
+    }
+
+    /// Says of each host whether it answers and is writable; empty for a single one.
+    fn host_states(&self) -> String {
+        if !self.servers.are_several() {
+            return String::new();
+        }
+        let state = |(host, state): (String, Result<_, ConnectError>)| match state {
+            Ok(None) => format!("; {host} is writable"),
+            Ok(Some(shortcoming)) => format!("; {host} answers, and is not used: {shortcoming}"),
+            Err(error) => format!("; {host} cannot be used: {error}"),
+        };
+        dial::states(&self.servers, &self.options(Tick::default(), None)).into_iter().map(state).collect()
     }
 
     /// Says whose time the dates in the table are, unless it is this machine's.
@@ -141,14 +167,14 @@ impl Mysql {
     /// # Errors
     /// If the table cannot be used at all.
     pub fn refusals(&mut self, expires: bool) -> Result<Vec<StoreFailure>, StoreFailure> {
-        let parameters = estimate::parameters(&self.dsn);
+        let parameters = estimate::parameters(&self.servers.dsn);
         let refused = self.with(|session| session.try_all(expires, &parameters))?;
         Ok(refused.into_iter().map(|refused| self.failure(refused)).collect())
     }
 
     /// Returns about how many rows the table has; `None` if the server does not say.
     pub(super) fn row_estimate(&mut self) -> Option<u64> {
-        let parameters = estimate::parameters(&self.dsn);
+        let parameters = estimate::parameters(&self.servers.dsn);
         let estimated = self.with(|session| {
             let counted = estimate::number(&session.run(&session.sql.count(COUNTED), &[])?);
             if counted.is_some_and(|rows| rows < COUNTED as u64) {
@@ -166,8 +192,9 @@ impl Mysql {
         work: impl FnOnce(&mut Session) -> Result<T, StatementError>,
     ) -> Result<T, StoreFailure> {
         self.connection.refresh(Tick::default(), |session| session.is_open(Tick::default()));
-        let Self { connector, dsn, timeouts, codec, .. } = self;
-        let result = match self.connection.wait(|| connector.connect(open(dsn, *timeouts, codec))) {
+        let open = open(&self.servers, self.options(Tick::default(), None));
+        let connector = &mut self.connector;
+        let result = match self.connection.wait(|| connector.connect(open)) {
             Ok(session) => {
                 self.codec.clone_from(&session.codec);
                 work(session)
@@ -194,15 +221,20 @@ impl Mysql {
             session.finish_by(Some(deadline));
             session.is_open(now)
         });
-        let Self { connector, dsn, timeouts, codec, fresh, .. } = self;
+        let open = self.dial(now);
+        let Self { connector, fresh, .. } = self;
         let session = self.connection.connection(now, |wait| {
             let left = if wait == Wait::Nothing { None } else { deadline.left() };
-            let connected = connector.poll(left.unwrap_or_default(), open(dsn, *timeouts, codec));
+            let connected = connector.poll(left.unwrap_or_default(), open);
             if matches!(connected, Ok(Some(_))) {
                 *fresh = Some(now);
             }
             connected
         })?;
+        if let Some(shortcoming) = session.shortcoming.clone() {
+            self.connection.doubt(now, &shortcoming);
+        }
+        let session = self.connection.current()?;
         session.used = now;
         session.finish_by(None);
         self.codec.clone_from(&session.codec);
@@ -230,10 +262,20 @@ impl Mysql {
             session.finish_by(Some(deadline));
             let executed = session.execute(&plan, now.wall, &mut batch);
             session.finish_by(None);
+            let (host, is_stopgap) = (session.host, session.shortcoming.is_some());
             match executed {
                 Ok(()) => break,
                 Err(StatementError::Lost(error)) if error.is_closed() && self.fresh != Some(now.tick) => {
                     log::debug!("{}: {error}; the connection is made again", self.connection.name());
+                    self.connection.close();
+                }
+                Err(error)
+                    if error.leaves_host()
+                        && self.servers.are_several()
+                        && !is_stopgap
+                        && self.fresh != Some(now.tick) =>
+                {
+                    self.servers.leave(host, &error);
                     self.connection.close();
                 }
                 Err(error) => {
@@ -242,13 +284,21 @@ impl Mysql {
                 }
             }
         }
+        if let Some(error) = &batch.contended {
+            self.log(now.tick, error);
+        }
         batch
     }
 
     /// Logs why a request's statement failed, and drops or doubts a connection that is of no more use.
     fn log(&mut self, began: Tick, error: &StatementError) {
         match error {
-            StatementError::Lost(_) => self.connection.lost(began, error),
+            StatementError::Lost(cause) => {
+                if cause.is_timeout() {
+                    self.note_timeout(began, error);
+                }
+                self.connection.lost(began, error);
+            }
             StatementError::ReadOnly(_) => self.connection.doubt(began, error),
             StatementError::Contention(_) | StatementError::Refused(_) => {
                 if let Some(more) = self.refused.due(began) {
@@ -256,6 +306,32 @@ impl Mysql {
                 }
             }
         }
+    }
+
+    /// Notes that a statement had no answer in time. A host on which no count succeeds is left.
+    fn note_timeout(&mut self, began: Tick, error: &StatementError) {
+        self.timed_out = Some(began);
+        let several = self.servers.are_several();
+        if let Some(session) = self.connection.current().filter(|session| several && !session.proven) {
+            self.servers.leave(session.host, error);
+        }
+    }
+
+    /// Returns how the next connection is made.
+    fn options(&self, now: Tick, only: Option<usize>) -> DialOptions {
+        let no_wait = self.timed_out.is_some_and(|then| now.since(then) < NO_WAIT);
+        DialOptions { timeouts: self.timeouts, zone: self.codec.zone.clone(), no_wait, only }
+    }
+
+    /// Returns what makes the next connection. A good one is replaced if the other engines use another host by now.
+    fn dial(&mut self, now: Tick) -> impl FnOnce() -> Result<Session, ConnectError> + Send + 'static {
+        let preferred = self.servers.preferred();
+        let elsewhere = |session: &&mut Session| session.host != preferred && session.shortcoming.is_none();
+        let follows = self.connection.current().filter(elsewhere).is_some();
+        if follows {
+            self.connection.replace();
+        }
+        open(&self.servers, self.options(now, follows.then_some(preferred)))
     }
 
     /// Examines the next slice of a survey.
@@ -286,7 +362,7 @@ impl Mysql {
                  counted, and servers on this table do not know it of each other; create it with pyzord \
                  --create-table, or see docs/mysql.md",
                 self.connection.name(),
-                self.dsn.table.marks(),
+                self.servers.dsn.table.marks(),
             );
         }
     }
@@ -294,7 +370,7 @@ impl Mysql {
     /// Logs once what serving needs and the server refuses. If the server is away, it is tried later. Expiry finds its own
     /// errors.
     fn try_once(&mut self, now: Now) {
-        let parameters = estimate::parameters(&self.dsn);
+        let parameters = estimate::parameters(&self.servers.dsn);
         let deadline = self.deadline();
         let Some(session) = self.session(now.tick, deadline) else { return };
         match session.try_all(false, &parameters) {
@@ -329,10 +405,11 @@ impl Mysql {
 
 impl Store for Mysql {
     fn prepare(&mut self, now: Now) -> bool {
-        let Self { connector, dsn, timeouts, codec, .. } = self;
+        let open = self.dial(now.tick);
+        let connector = &mut self.connector;
         self.connection.prepare(now.tick, |wait| {
             let wait = if wait == Wait::Nothing { Duration::ZERO } else { MOMENT };
-            connector.poll(wait, open(dsn, *timeouts, codec))
+            connector.poll(wait, open)
         })
     }
 
@@ -359,7 +436,7 @@ impl Store for Mysql {
 
     /// Returns the server's own estimate.
     fn record_count(&mut self, now: Now) -> Option<u64> {
-        let parameters = estimate::parameters(&self.dsn);
+        let parameters = estimate::parameters(&self.servers.dsn);
         match self.session(now.tick, self.deadline())?.run(estimate::ESTIMATE, &parameters) {
             Ok(rows) => estimate::number(&rows),
             Err(error) => {
@@ -405,10 +482,9 @@ impl Store for Mysql {
 
 /// Returns what makes a connection, on the connector's thread.
 fn open(
-    dsn: &Arc<Dsn>,
-    timeouts: Timeouts,
-    codec: &Codec,
+    servers: &Arc<Servers>,
+    options: DialOptions,
 ) -> impl FnOnce() -> Result<Session, ConnectError> + Send + 'static {
-    let (dsn, zone) = (Arc::clone(dsn), codec.zone.clone());
-    move || Session::new(connect(&dsn, timeouts)?, &dsn, timeouts, &zone)
+    let servers = Arc::clone(servers);
+    move || dial::dial(&servers, &options)
 }

@@ -18,14 +18,22 @@ const NO_DEFAULT: u16 = 1364;
 const DENIED: [u16; 2] = [1142, 1143];
 /// The server is read-only, by a setting or within its cluster, and refuses what writes: the master of yesterday,
 /// whose name may lead to another server by now.
-const READ_ONLY: [u16; 4] = [1290, 1792, 1836, 3100];
+const READ_ONLY: [u16; 5] = [1036, 1290, 1792, 1836, 3100];
+/// A node of a cluster is not, or no more, in its majority, and executes nothing.
+const NOT_READY: u16 = 1047;
+/// The server tried to commit, and failed. A node that is cut off from its cluster then does not know whether the other
+/// nodes have the transaction.
+const COMMIT_FAILED: u16 = 1180;
+/// The server does not let the user in: to the database, by the password, or by how it is proved.
+const NO_ACCESS: [u16; 3] = [1044, 1045, 1698];
 /// The codes for a table that is missing, or that the user may not use: no such column, access to the table or to a
 /// column denied, no such table, a name that is too long.
 const UNUSABLE: [u16; 5] = [1054, 1142, 1143, NO_SUCH_TABLE, 1059];
 /// The codes after which this connection, or what is known of the table, is of no more use: unknown database,
 /// a cluster that is not ready, shutdown, no such column, no such table, unknown statement, statement to be
-/// prepared again, a killed connection, a server that is not available, an idle connection.
-const ENDED: [u16; 10] = [1049, 1047, 1053, 1054, NO_SUCH_TABLE, 1243, 1615, 1927, 3168, 4031];
+/// prepared again, a killed connection, a server that is not available, an idle connection, a failed commit.
+const ENDED: [u16; 11] =
+    [1049, NOT_READY, 1053, 1054, NO_SUCH_TABLE, 1243, 1615, 1927, 3168, 4031, COMMIT_FAILED];
 
 /// The codes with which a server says that it ends the connection: shutdown, killed, idle for too long.
 const LAST_WORDS: [u16; 3] = [1053, 1927, 4031];
@@ -68,9 +76,19 @@ impl ClientError {
         }
     }
 
-    /// Returns whether the server itself refused, with one of its error codes.
+    /// Returns whether the server itself refused, with one of its error codes, so that nothing was executed.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self.0, Error::MySqlError(_))
+        matches!(&self.0, Error::MySqlError(error) if error.code != COMMIT_FAILED)
+    }
+
+    /// Returns whether the server is a node of a cluster that executes nothing.
+    pub(super) fn is_not_ready(&self) -> bool {
+        matches!(&self.0, Error::MySqlError(error) if error.code == NOT_READY)
+    }
+
+    /// Returns whether the server does not let the user in.
+    pub(super) fn is_no_access(&self) -> bool {
+        matches!(&self.0, Error::MySqlError(error) if NO_ACCESS.contains(&error.code))
     }
 
     /// Returns whether the table, a column of it, or a right to it is missing.
@@ -138,6 +156,17 @@ pub(super) enum StatementError {
     Refused(ClientError),
 }
 
+impl StatementError {
+    /// Returns whether the host executes nothing that is written, and has not executed the statement.
+    pub(super) fn leaves_host(&self) -> bool {
+        match self {
+            Self::ReadOnly(_) => true,
+            Self::Lost(cause) => cause.is_not_ready(),
+            Self::Contention(_) | Self::Refused(_) => false,
+        }
+    }
+}
+
 impl From<Error> for StatementError {
     fn from(error: Error) -> Self {
         let code = if let Error::MySqlError(error) = &error { Some(error.code) } else { None };
@@ -165,7 +194,10 @@ mod tests {
             (refusal(1205, "Lock wait"), "Contention", "Lock wait (error 1205)"),
             (refusal(1114, "full\nFAKE"), "Refused", "full FAKE (error 1114)"),
             (refusal(1290, "read-only"), "ReadOnly", "read-only (error 1290)"),
+            (refusal(1036, "read-only"), "ReadOnly", "read-only (error 1036)"),
             (refusal(1146, "no table"), "Lost", "no table (error 1146)"),
+            (refusal(1047, "not ready"), "Lost", "not ready (error 1047)"),
+            (refusal(1180, "not in the majority"), "Lost", "not in the majority (error 1180)"),
             (Error::IoError(io::Error::from_raw_os_error(11)), "Lost", "it does not answer in time"),
             (
                 Error::CodecError(io::Error::from_raw_os_error(11).into()),

@@ -9,8 +9,9 @@ use mysql::Value;
 use pyzord_core::{Digest, Record};
 
 use super::error::StatementError;
+use super::pauses::Pauses;
 use super::row;
-use super::session::{Kind, Session, TRIES, keys};
+use super::session::{Kind, Session, keys};
 use super::sql;
 use crate::record_store::Exchange;
 
@@ -62,7 +63,7 @@ impl Session {
     /// Returns the rows of digests as they are stored, with their keys in front.
     fn rows(&mut self, digests: &[Digest]) -> Result<BTreeMap<Digest, Vec<Value>>, StatementError> {
         let statement = self.prepared(Kind::Read, sql::padded(digests.len()))?;
-        let rows = self.execute_statement(&statement, &keys(digests))?;
+        let rows = self.execute_statement(&statement, &keys(digests), 1)?;
         let with_key = |row: mysql::Row| {
             let values = row.unwrap();
             let digest = self.codec.digest(row::split(&values).0).ok()?;
@@ -108,10 +109,10 @@ impl Session {
 
     /// Makes one change, again if another transaction was in its way.
     fn alone(&mut self, step: &Step) -> Result<bool, StatementError> {
-        let mut tries = 1;
+        let mut pauses = Pauses::for_rows(1);
         loop {
             match self.apply(&[step]) {
-                Err(StatementError::Contention(_)) if tries < TRIES => tries += 1,
+                Err(StatementError::Contention(_)) if pauses.again(self.deadline()) => (),
                 result => return result.map(|changed| changed == 1),
             }
         }

@@ -7,8 +7,9 @@ use mysql::{Row, Value};
 use pyzord_core::{Digest, Mark, Record, StoreAnswer, StoreError, StoreOp, UnixTime};
 
 use super::error::StatementError;
+use super::pauses::{Pauses, has_time};
 use super::row;
-use super::session::{Kind, Session, TRIES};
+use super::session::{Kind, Session};
 use super::sql::{self, MOST_ROWS};
 use crate::outcome::in_doubt;
 
@@ -50,17 +51,29 @@ impl Session {
         marked: &BTreeMap<Mark, Digest>,
         now: UnixTime,
         answers: &mut BTreeMap<Mark, StoreAnswer>,
+        contended: &mut Option<StatementError>,
     ) -> Result<(), StatementError> {
         let open = |mark: &Mark| answers.get(mark).is_none_or(|answer| *answer == Err(UNSETTLED));
         let marked: Vec<(Mark, Digest)> =
             marked.iter().filter(|(mark, _)| open(mark)).map(|(mark, digest)| (*mark, *digest)).collect();
-        for chunk in marked.chunks(MOST_ROWS) {
-            let mut left = chunk.to_vec();
+        let mut parts: Vec<Vec<(Mark, Digest)>> = marked.chunks(MOST_ROWS).rev().map(<[_]>::to_vec).collect();
+        while let Some(mut left) = parts.pop() {
             let counted = self.count_new(kind, &mut left, now, answers);
+            let in_the_way = matches!(
+                counted,
+                Ok(Ending::Repeated) | Err(Broken { error: StatementError::Contention(_), .. })
+            );
+            // Only the contended digests are to fail.
+            if in_the_way && left.len() > 1 && has_time(self.deadline(), Duration::ZERO) {
+                let second = left.split_off(left.len() / 2);
+                parts.extend([second, left]);
+                continue;
+            }
             let answer = match &counted {
                 Ok(Ending::Committed) => Some(Ok(Record::default())),
                 Err(Broken { doubtful: true, .. }) => Some(Err(UNSETTLED)),
-                Err(Broken { error: StatementError::Lost(_), .. }) => None,
+                // Another connection, or another host, may execute it.
+                Err(Broken { error: StatementError::Lost(_) | StatementError::ReadOnly(_), .. }) => None,
                 Ok(Ending::Repeated) | Err(_) => Some(Err(StoreError::Unavailable)),
             };
             for (mark, _) in left {
@@ -71,7 +84,13 @@ impl Session {
                     Some(answer) => drop(answers.insert(mark, answer)),
                 }
             }
-            counted.map_err(|broken| broken.error)?;
+            match counted {
+                Err(Broken { error: error @ StatementError::Contention(_), .. }) => *contended = Some(error),
+                counted => {
+                    self.proven |= matches!(counted, Ok(Ending::Committed));
+                    counted.map_err(|broken| broken.error)?;
+                }
+            }
         }
         Ok(())
     }
@@ -84,19 +103,19 @@ impl Session {
         now: UnixTime,
         answers: &mut BTreeMap<Mark, StoreAnswer>,
     ) -> Result<Ending, Broken> {
-        for attempt in 1.. {
+        let mut pauses = Pauses::for_rows(left.len());
+        loop {
             match self.transaction(kind, left, now) {
-                Err(Broken { error: StatementError::Contention(_), .. }) if attempt < TRIES => {
-                    self.roll_back()?;
-                }
                 Err(broken) => {
                     if !matches!(broken.error, StatementError::Lost(_)) {
                         self.roll_back()?;
                     }
-                    return Err(broken);
+                    let contended = matches!(broken.error, StatementError::Contention(_));
+                    if !contended || !pauses.again(self.deadline()) {
+                        return Err(broken);
+                    }
                 }
-                // A transaction that was rolled back since may have had the mark, so that it is not there now.
-                Ok(Ending::Repeated) if attempt < TRIES => {
+                Ok(Ending::Repeated) => {
                     self.roll_back()?;
                     let known = self.marks_of(left)?;
                     let is_known = |mark: &Mark| known.iter().any(|text| *text == text_of(*mark));
@@ -105,19 +124,22 @@ impl Session {
                     if left.is_empty() {
                         return Ok(Ending::Committed);
                     }
-                }
-                Ok(Ending::Repeated) => {
-                    self.roll_back()?;
-                    return Ok(Ending::Repeated);
+                    // A transaction that was rolled back since may have had the mark, so that it is not there now.
+                    if known.is_empty() && !pauses.again(self.deadline()) {
+                        return Ok(Ending::Repeated);
+                    }
                 }
                 Ok(Ending::Committed) => return Ok(Ending::Committed),
             }
         }
-        Ok(Ending::Repeated)
     }
 
     fn roll_back(&mut self) -> Result<(), StatementError> {
-        self.query("ROLLBACK").map(drop)
+        match self.query("ROLLBACK") {
+            // A cluster tells here that it has ended the transaction before.
+            Err(StatementError::Contention(_)) => self.query("ROLLBACK").map(drop),
+            rolled_back => rolled_back.map(drop),
+        }
     }
 
     /// Inserts the marks and adds the counts, unless a mark is there.
@@ -151,7 +173,7 @@ impl Session {
     /// Returns those of these marks that are in the table, as they are stored.
     fn marks_of(&mut self, marked: &[(Mark, Digest)]) -> Result<Vec<String>, StatementError> {
         let statement = self.prepared(Kind::Marked, sql::padded(marked.len()))?;
-        let rows = self.execute_statement(&statement, &keys(marked))?;
+        let rows = self.execute_statement(&statement, &keys(marked), 1)?;
         let text = |row: &Row| row.as_ref(0).map(|key| String::from_utf8_lossy(row::text(key)).into_owned());
         Ok(rows.iter().filter_map(text).collect())
     }

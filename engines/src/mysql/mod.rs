@@ -11,6 +11,7 @@
 mod change;
 mod client;
 mod connect;
+mod dial;
 mod dsn;
 mod engine;
 mod error;
@@ -19,13 +20,16 @@ mod exchange;
 mod expire;
 mod handshake;
 mod marks;
+mod pauses;
 mod plan;
 mod record_store;
 #[doc(hidden)]
 pub mod row;
 mod schema;
+mod servers;
 mod session;
 mod sql;
+mod standing;
 mod table;
 mod timeouts;
 mod trial;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pyzord_core::{Digest, Mark, Record, StoreAnswer, StoreCall, StoreError, StoreOp, UnixTime};
 
+use super::error::StatementError;
 use super::row::Unreadable;
 
 /// What a batch asks for, each digest once in each statement, in the order of the digests: two servers that
@@ -71,6 +72,8 @@ pub(super) struct BatchResult {
     pub(super) marked: BTreeMap<Mark, StoreAnswer>,
     /// Whether counts with a mark are apart; `None` as long as there was no connection.
     pub(super) keeps_marks: Option<bool>,
+    /// Why a count failed that other transactions were in the way of, all the time.
+    pub(super) contended: Option<StatementError>,
     /// The first record that cannot be read.
     pub(super) unreadable: Option<(Digest, Unreadable)>,
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use mysql::{Error, Row, Value};
 use pyzord_core::{Digest, Record, StoreError, StoreOp, Tick, UnixTime};
 
 use super::client::{Client, Statement};
 use super::connect::{ConnectError, limits};
+use super::dial::DialOptions;
 use super::dsn::Dsn;
 use super::error::{ClientError, StatementError};
+use super::pauses::{Pauses, has_time};
 use super::plan::{BatchPlan, BatchResult};
 use super::row::{self, Codec, Unreadable};
 use super::sql::{self, MOST_ROWS, Sql};
@@ -24,9 +25,6 @@ use crate::wire::{Deadline, Limits};
 /// asked before a batch could be lost on it.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How often a statement is tried that waits for the locks of another one.
-pub(super) const TRIES: u32 = 6;
-
 /// Settings that the engine relies on, whatever the server's defaults are. Invalid dates are allowed, so that
 /// a stored one does not make a statement fail that keeps it; the engine writes none. A statement whose
 /// client has given up does not wait long for a lock.
@@ -35,6 +33,10 @@ const SETUP: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTIT
 /// Each statement is a transaction of its own and needs no repeatable reads. Without them the server does not
 /// lock gaps between rows, the usual cause of deadlocks.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+/// The locks of a client that died within a transaction, without a word, are released after this. MySQL has no such setting.
+const ABANDONED: &str = "SET SESSION idle_transaction_timeout = 5";
+/// A statement that finds a row locked fails at once. MySQL waits for a second at least.
+const NO_WAIT: &str = "SET SESSION innodb_lock_wait_timeout = 0";
 
 /// The record of a digest, or why it cannot be read.
 pub(super) type Reading = Result<Record, Unreadable>;
@@ -62,6 +64,12 @@ pub(super) struct Session {
     timeouts: Timeouts,
     /// When the batch at hand must be done; every other statement has a deadline of its own.
     deadline: Option<Deadline>,
+    /// The number of its host.
+    pub(super) host: usize,
+    /// Why another host would be better.
+    pub(super) shortcoming: Option<String>,
+    /// Whether a count succeeded on it.
+    pub(super) proven: bool,
     pub(super) sql: Sql,
     pub(super) codec: Codec,
     /// Whether the table of marks can be used.
@@ -81,19 +89,23 @@ impl Session {
     pub(super) fn new(
         mut client: Client,
         dsn: &Dsn,
-        timeouts: Timeouts,
-        likely: &TimeZone,
+        options: &DialOptions,
+        host: usize,
+        limits: Limits,
     ) -> Result<Self, ConnectError> {
         let sql = Sql::of(dsn);
-        client.begin(limits(Deadline::after(timeouts.handshake), timeouts.for_handshake()));
-        setup(&mut client).map_err(ClientError::from)?;
-        let ServerZone { zone, known } = zone::ask(&mut client, likely)?;
+        client.begin(limits);
+        setup(&mut client, options.no_wait).map_err(ClientError::from)?;
+        let ServerZone { zone, known } = zone::ask(&mut client, &options.zone)?;
         let schema = table::schema(&mut client, &sql)?;
         let keeps_marks = table::keeps_marks(&mut client, &sql)?;
         Ok(Self {
             client,
-            timeouts,
+            timeouts: options.timeouts,
             deadline: None,
+            host,
+            shortcoming: None,
+            proven: false,
             sql,
             keeps_marks,
             knows_zone: known,
@@ -147,16 +159,17 @@ impl Session {
                 result.found.insert(digest, reading.map_err(|_| StoreError::Unreadable));
             }
         }
-        self.add(Kind::Report, &plan.reports, now, &mut result.reported)?;
-        self.add(Kind::Whitelist, &plan.whitelists, now, &mut result.whitelisted)?;
-        self.count_marked(Kind::Report, &plan.marked_reports, now, &mut result.marked)?;
-        self.count_marked(Kind::Whitelist, &plan.marked_whitelists, now, &mut result.marked)
+        let contended = &mut result.contended;
+        self.add(Kind::Report, &plan.reports, now, &mut result.reported, contended)?;
+        self.add(Kind::Whitelist, &plan.whitelists, now, &mut result.whitelisted, contended)?;
+        self.count_marked(Kind::Report, &plan.marked_reports, now, &mut result.marked, contended)?;
+        self.count_marked(Kind::Whitelist, &plan.marked_whitelists, now, &mut result.marked, contended)
     }
 
     /// Reads the records of at most [`MOST_ROWS`] digests; one without a row has the default record.
     pub(super) fn read(&mut self, digests: &[Digest]) -> Result<BTreeMap<Digest, Reading>, StatementError> {
         let statement = self.prepared(Kind::Read, sql::padded(digests.len()))?;
-        let rows = self.execute_statement(&statement, &keys(digests))?;
+        let rows = self.execute_statement(&statement, &keys(digests), 1)?;
         let mut readings: BTreeMap<Digest, Reading> =
             digests.iter().map(|digest| (*digest, Ok(Record::default()))).collect();
         for row in rows {
@@ -172,35 +185,59 @@ impl Session {
 
     /// Adds to one kind of count. The digests of each statement are added to `done` with its outcome: also if it
     /// failed after it was sent, as it must not be sent again then.
+    ///
+    /// A statement that other transactions stay in the way of is split, so that only the contended digests fail.
     fn add(
         &mut self,
         kind: Kind,
         counts: &BTreeMap<Digest, u64>,
         now: UnixTime,
         done: &mut BTreeMap<Digest, Result<(), StoreError>>,
+        contended: &mut Option<StatementError>,
     ) -> Result<(), StatementError> {
         let missing = counts.iter().filter(|(digest, _)| !done.contains_key(*digest));
         let counts: Vec<(Digest, u64)> = missing.map(|(digest, count)| (*digest, *count)).collect();
         let op = if kind == Kind::Whitelist { StoreOp::Whitelist } else { StoreOp::Report };
-        for counts in counts.chunks(MOST_ROWS) {
+        let mut parts: Vec<&[(Digest, u64)]> = counts.chunks(MOST_ROWS).rev().collect();
+        while let Some(counts) = parts.pop() {
             let statement = self.prepared(kind, sql::padded(counts.len()))?;
             let values = self.addition(kind, counts, now);
-            let counted = self.execute_statement(&statement, &values);
+            let counted = self.execute_statement(&statement, &values, counts.len());
             let outcome = match &counted {
                 Ok(_) => Some(Ok(())),
-                // The server undid it, or did not begin it.
-                Err(
-                    StatementError::Refused(_) | StatementError::ReadOnly(_) | StatementError::Contention(_),
-                ) => Some(Err(StoreError::Unavailable)),
+                Err(StatementError::Contention(_))
+                    if counts.len() > 1 && has_time(self.deadline, Duration::ZERO) =>
+                {
+                    let (first, second) = counts.split_at(counts.len() / 2);
+                    parts.extend([second, first]);
+                    continue;
+                }
+                // The server undid it.
+                Err(StatementError::Refused(_) | StatementError::Contention(_)) => {
+                    Some(Err(StoreError::Unavailable))
+                }
+                // The server did not begin it, and another one may.
+                Err(StatementError::ReadOnly(_)) => None,
                 Err(StatementError::Lost(error)) if error.is_refusal() => None,
                 Err(StatementError::Lost(_)) => self.has_sent().then_some(Err(in_doubt(op, false))),
             };
             if let Some(outcome) = outcome {
                 done.extend(counts.iter().map(|(digest, _)| (*digest, outcome)));
             }
-            counted?;
+            match counted {
+                Err(error @ StatementError::Contention(_)) => *contended = Some(error),
+                counted => {
+                    counted?;
+                    self.proven = true;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Returns the time by which the batch at hand must be done.
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        self.deadline
     }
 
     /// Returns the values of the statement that adds these counts, at most [`MOST_ROWS`].
@@ -230,13 +267,13 @@ impl Session {
         let codec = self.codec.clone();
         let padded = records.iter().chain(records.last().into_iter().cycle()).take(rows);
         let values: Vec<Value> = padded.flat_map(|(digest, record)| codec.row(*digest, record)).collect();
-        self.execute_statement(&statement, &values).map(drop)
+        self.execute_statement(&statement, &values, 1).map(drop)
     }
 
     /// Removes the rows of at most [`MOST_ROWS`] digests.
     pub(super) fn remove(&mut self, digests: &[Digest]) -> Result<(), StatementError> {
         let statement = self.prepared(Kind::Remove, sql::padded(digests.len()))?;
-        self.execute_statement(&statement, &keys(digests)).map(drop)
+        self.execute_statement(&statement, &keys(digests), 1).map(drop)
     }
 
     /// Returns the statement for a number of rows.
@@ -263,7 +300,7 @@ impl Session {
     /// Runs a statement, and tries it again if another transaction was in its way.
     pub(super) fn run(&mut self, text: &str, values: &[Value]) -> Result<Vec<Row>, StatementError> {
         let statement = self.prepared_text(text)?;
-        self.execute_statement(&statement, values)
+        self.execute_statement(&statement, values, 1)
     }
 
     /// Runs a statement that is one of a transaction.
@@ -282,15 +319,17 @@ impl Session {
         Ok(statement)
     }
 
+    /// Runs a statement on so many rows, and tries it again if another transaction was in its way.
     pub(super) fn execute_statement(
         &mut self,
         statement: &Statement,
         values: &[Value],
+        rows: usize,
     ) -> Result<Vec<Row>, StatementError> {
-        let mut tries = 1;
+        let mut pauses = Pauses::for_rows(rows);
         loop {
             match self.execute_once(statement, values) {
-                Err(StatementError::Contention(_)) if tries < TRIES => tries += 1,
+                Err(StatementError::Contention(_)) if pauses.again(self.deadline) => (),
                 result => return result,
             }
         }
@@ -343,9 +382,15 @@ impl Drop for Session {
     }
 }
 
-/// Applies [`SETUP`] and [`ISOLATION`].
-fn setup(client: &mut Client) -> Result<(), Error> {
+/// Applies [`SETUP`], [`ISOLATION`], and what the server knows of the others.
+fn setup(client: &mut Client, no_wait: bool) -> Result<(), Error> {
     client.query(SETUP)?;
+    for setting in [Some(ABANDONED), Some(NO_WAIT).filter(|_| no_wait)].into_iter().flatten() {
+        match client.query(setting) {
+            Ok(_) | Err(Error::MySqlError(_)) => (),
+            Err(error) => return Err(error),
+        }
+    }
     // A server that replicates statements instead of rows refuses to write at this isolation level.
     let format = client.query("SHOW VARIABLES LIKE 'binlog_format'")?;
     if format.first().is_some_and(|row| text(row, 1).eq_ignore_ascii_case("STATEMENT")) {

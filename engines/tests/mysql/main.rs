@@ -5,7 +5,9 @@
 mod bulk;
 #[path = "../common/mod.rs"]
 mod common;
+mod contention;
 mod faults;
+mod hosts;
 mod outage;
 mod python;
 mod serving;
@@ -19,7 +21,9 @@ use pyzord_testkit::MariadbServer;
 #[test]
 fn on_one_server() {
     let server = MariadbServer::start();
-    for (name, case) in [serving::CASES, table::CASES, bulk::CASES, python::CASES, faults::CASES].concat() {
+    for (name, case) in
+        [serving::CASES, table::CASES, contention::CASES, bulk::CASES, python::CASES, faults::CASES].concat()
+    {
         println!("{name}");
         case(&server);
     }

@@ -1,5 +1,7 @@
 //! Why a text is not a DSN.
 
+use crate::hosts::HostsError;
+
 /// Why a text is not a [`Dsn`](super::Dsn). Its message is one line that repeats nothing of the text, as any
 /// part of it may be a misplaced password.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -23,6 +25,9 @@ pub enum DsnError {
     /// The host is not a name, address or path, or the port is not from 1 to 65535.
     #[error("the host is no name, address or path of a socket, or the port is not from 1 to 65535")]
     Host,
+    /// It has several hosts, and one of them is none, or is there twice.
+    #[error("{0}")]
+    Hosts(#[from] HostsError),
     /// The user is missing, or its name has a separator: the password may follow it, and the server repeats the name.
     #[error("the user is missing, or has a blank, a colon or a semicolon")]
     User,

@@ -27,7 +27,7 @@ impl Dsn {
             return Err(DsnError::Parts(parts.len()));
         };
         Self {
-            host: Host::parse(host)?,
+            hosts: vec![Host::parse(host)?],
             user: user.to_owned(),
             password: password.to_owned(),
             database: database.to_owned(),
@@ -74,7 +74,7 @@ mod tests {
                 ("user", "pyzor", None),
                 "{text}"
             );
-            assert_eq!((dsn.host, dsn.password.as_str()), (host, password), "{text}");
+            assert_eq!((&dsn.hosts[..], dsn.password.as_str()), (&[host][..], password), "{text}");
             assert_eq!(dsn.table.quoted(), quoted, "{text}");
         }
     }
@@ -126,7 +126,9 @@ mod tests {
         assert_eq!(dsn.name(), "mysql://db.example:3307/pyzor?table=digests");
         let socket = Dsn::parse("/run/my.sock,alice,hunter2,pyzor,other.digests").unwrap();
         assert_eq!(socket.name(), "mysql:///run/my.sock/pyzor?table=other.digests");
-        let debug = format!("{dsn:?} {socket:?}");
+        let list = Dsn::parse("mysql://alice:hunter2@a,[::1]:7/pyzor").unwrap();
+        assert_eq!(list.name(), "mysql://a:3306,[::1]:7/pyzor?table=digests");
+        let debug = format!("{dsn:?} {socket:?} {list:?}");
         assert!(!debug.contains("hunter2") && !debug.contains("alice"), "{debug}");
     }
 

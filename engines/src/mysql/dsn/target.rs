@@ -12,7 +12,9 @@ use super::tls::Tls;
 ///
 /// ```text
 /// dsn   = host "," user "," [ password ] "," database "," table
-///       / "mysql://" user [ ":" password ] "@" [ host ] "/" database [ "?" option *( "&" option ) ]
+///       / "mysql://" user [ ":" password ] "@" [ host / hosts ] "/" database [ "?" option *( "&" option ) ]
+/// hosts = server 1*( "," server )
+/// server = name [ ":" port ] / "[" IPv6 address "]" [ ":" port ]
 /// host  = name [ ":" port ] / "[" IPv6 address "]" [ ":" port ] / absolute path of a unix socket
 /// table = name [ "." name ]
 /// name  = 1*64( ALPHA / DIGIT / "_" / "$" / "-" )
@@ -31,10 +33,12 @@ use super::tls::Tls;
 /// | `ssl-ca=/path` | a PEM file of more authorities; without `ssl-mode`, the mode is `verify-identity` |
 ///
 /// The host `localhost` without a port means the server's unix socket if there is one, as for MySQL's own
-/// clients.
+/// clients. Several hosts are servers with the same table, such as the nodes of a Galera cluster: the first that is
+/// writable is used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dsn {
-    pub(in super::super) host: Host,
+    /// At least one.
+    pub(in super::super) hosts: Vec<Host>,
     pub(in super::super) user: String,
     pub(in super::super) password: String,
     pub(in super::super) database: String,
@@ -46,7 +50,8 @@ impl Dsn {
     /// Returns how logs name the table: without user and password.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("mysql://{}/{}?table={}", self.host, self.database, self.table)
+        let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
+        format!("mysql://{}/{}?table={}", hosts.join(","), self.database, self.table)
     }
 
     /// Returns the database that has the table.
@@ -63,7 +68,7 @@ impl Dsn {
         if !is_name(&self.database) {
             return Err(DsnError::Database);
         }
-        if self.tls.is_some() && matches!(self.host, Host::Socket(_)) {
+        if self.tls.is_some() && self.hosts.iter().any(|host| matches!(host, Host::Socket(_))) {
             return Err(DsnError::TlsOnSocket);
         }
         Ok(self)

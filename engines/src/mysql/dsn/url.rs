@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::error::DsnError;
-use super::host::Host;
+use super::host::{Host, PORT};
 use super::table::TableName;
 use super::target::Dsn;
 use super::tls::{Tls, Verify};
-use crate::percent;
+use crate::{hosts, percent};
 
 /// Parses what follows `mysql://`.
 pub(super) fn parse(rest: &str) -> Result<Dsn, DsnError> {
@@ -17,14 +17,18 @@ pub(super) fn parse(rest: &str) -> Result<Dsn, DsnError> {
     let (user, host) = authority.rsplit_once('@').ok_or(DsnError::Url)?;
     let (user, password) = user.split_once(':').unwrap_or((user, ""));
     let options = UrlOptions::parse(options)?;
-    let host = match &options.socket {
+    let hosts = match &options.socket {
         Some(_) if !host.is_empty() => return Err(DsnError::Host),
         Some(path) if !path.starts_with('/') => return Err(DsnError::Host),
-        Some(path) => Host::Socket(PathBuf::from(path)),
-        None => Host::parse(&decoded(host)?)?,
+        Some(path) => vec![Host::Socket(PathBuf::from(path))],
+        None if host.contains(',') => {
+            let hosts = hosts::parse(&decoded(host)?, PORT)?;
+            hosts.into_iter().map(|host| Host::Tcp(host.name, host.port)).collect()
+        }
+        None => vec![Host::parse(&decoded(host)?)?],
     };
     Dsn {
-        host,
+        hosts,
         user: decoded(user)?,
         password: decoded(password)?,
         database: decoded(database)?,
@@ -81,6 +85,7 @@ fn decoded(text: &str) -> Result<String, DsnError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HostsError;
 
     fn dsn(rest: &str) -> Dsn {
         parse(rest).unwrap()
@@ -96,10 +101,13 @@ mod tests {
             ("user:%C3%A4,,@[::1]:3307/pyzor?table=x.public", "[::1]:3307", "ä,,", "x.public"),
             ("user@/pyzor?socket=/run/my%20sql.sock&table=public", "/run/my sql.sock", "", "public"),
             ("user@%2Frun%2Fmy.sock/pyzor", "/run/my.sock", "", "digests"),
+            ("user:a,b@h1:1,h2,[::1]:3/pyzor", "h1:1 h2:3306 [::1]:3", "a,b", "digests"),
+            ("user@localhost,h2/pyzor", "localhost:3306 h2:3306", "", "digests"),
         ];
         for (rest, host, password, table) in table {
             let dsn = dsn(rest);
-            let read = (dsn.host.to_string(), dsn.password, dsn.table.to_string());
+            let hosts: Vec<String> = dsn.hosts.iter().map(Host::to_string).collect();
+            let read = (hosts.join(" "), dsn.password, dsn.table.to_string());
             assert_eq!(read, (host.to_owned(), password.to_owned(), table.to_owned()), "{rest}");
             assert_eq!((dsn.user.as_str(), dsn.database.as_str()), ("user", "pyzor"), "{rest}");
         }
@@ -145,6 +153,9 @@ mod tests {
             ("user@host/pyzor?ssl-mode=preferred", DsnError::TlsMode),
             ("user@host/pyzor?ssl-mode=disabled&ssl-ca=/a", DsnError::TlsMode),
             ("user@/pyzor?ssl-mode=required&socket=/a", DsnError::TlsOnSocket),
+            ("user@a,/pyzor", DsnError::Hosts(HostsError::Missing(2))),
+            ("user@a,a:3306/pyzor", DsnError::Hosts(HostsError::Doubled(1, 2))),
+            ("user@a,%2Frun%2Fmy.sock/pyzor", DsnError::Hosts(HostsError::Malformed(2))),
         ];
         for (rest, error) in table {
             assert_eq!(parse(rest), Err(error), "{rest}");
