@@ -127,6 +127,8 @@ pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
             use pyzord_engines::mysql::{Dsn, Mysql, Timeouts};
             let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::MysqlDsn)?;
             let first = Mysql::new(&dsn, Timeouts::SERVING);
+            // A server whose records never expire leaves expiry to others.
+            let first = if settings.cleanup.is_some() { first.sharing_expiry() } else { first };
             Ok(remote(settings, || first.another()))
         }
         other => Err(UnknownEngine::new(other).into()),

@@ -126,6 +126,8 @@ pub enum Progress {
     Surveyed(Survey),
     /// A slice is complete, and more are left.
     More,
+    /// Another server on the same database expires its records; this one is to ask again later.
+    Elsewhere,
 }
 
 /// Why a store, or one of its tasks, failed: one line for the log, without secrets.

@@ -18,6 +18,8 @@ const SLICE_PAUSE: Duration = Duration::from_millis(5);
 const RETRY: Duration = Duration::from_secs(60);
 /// The pause after a survey that does not let records expire: it reads all of them.
 const NEXT_SURVEY: Duration = Duration::from_secs(3600);
+/// The pause while another server expires the records of the database: it may end.
+const NEXT_LOOK: Duration = Duration::from_secs(600);
 
 /// The timetable of one server: [`Task::Sync`] at the start and every 5 seconds, a round of expiry at the start and
 /// daily.
@@ -73,6 +75,10 @@ impl Schedule {
         let pause = match (task, progress) {
             (_, None) => RETRY,
             (Task::Sync, Some(_)) => SYNC_PERIOD,
+            (_, Some(Progress::Elsewhere)) => {
+                (self.round, self.wait) = (None, None);
+                NEXT_LOOK
+            }
             (Task::Survey(limit), Some(Progress::More)) => self.survey_began(limit),
             (Task::Survey(limit), Some(Progress::Surveyed(survey))) => self.surveyed(limit, &survey),
             (Task::Survey(limit), Some(Progress::Done)) => self.surveyed(limit, &Survey::default()),
@@ -193,6 +199,20 @@ mod tests {
         assert_eq!(schedule.next_deadline(), at(25).tick);
         schedule.done(task, None, at(8).tick, at(9).tick);
         assert_eq!(schedule.next_deadline(), at(60_009).tick);
+    }
+
+    #[test]
+    fn a_server_that_leaves_expiry_to_another_one_asks_again() {
+        let mut schedule = schedule(100);
+        schedule.sync_at = at(1_000_000_000).tick;
+        let Some(task @ Task::Survey(_)) = schedule.poll(at(0)) else { panic!("no survey") };
+        schedule.done(task, Some(Progress::Elsewhere), at(0).tick, at(0).tick);
+        assert_eq!(schedule.next_deadline(), at(600_000).tick);
+        let Some(task @ Task::Survey(limit)) = schedule.poll(at(600_000)) else { panic!("no survey") };
+        schedule.done(task, Some(Progress::Surveyed(Survey::default())), at(600_000).tick, at(600_000).tick);
+        // The other server takes over within a round.
+        schedule.done(Task::Expire(limit), Some(Progress::Elsewhere), at(601_000).tick, at(601_000).tick);
+        assert!(matches!(schedule.poll(at(1_201_000)), Some(Task::Survey(_))));
     }
 
     /// A clock that was a year ahead at the boot removed every record 10 ms after the start.

@@ -120,7 +120,7 @@ impl Session {
         }
         Ok(match progress {
             Ok(Progress::More) => Ok("more".to_owned()),
-            Ok(Progress::Done | Progress::Surveyed(_)) => Ok("done".to_owned()),
+            Ok(Progress::Done | Progress::Surveyed(_) | Progress::Elsewhere) => Ok("done".to_owned()),
             Err(failure) => Err(failure.into()),
         })
     }
@@ -168,7 +168,7 @@ impl Session {
     fn expire(&mut self, limit: UnixTime) -> Answer {
         Ok(match self.database.upkeep(self.clock.now(), Task::Expire(limit))? {
             Progress::More => "more".to_owned(),
-            Progress::Done | Progress::Surveyed(_) => "done".to_owned(),
+            Progress::Done | Progress::Surveyed(_) | Progress::Elsewhere => "done".to_owned(),
         })
     }
 

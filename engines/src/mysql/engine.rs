@@ -13,6 +13,7 @@ use super::dsn::Dsn;
 use super::error::StatementError;
 use super::estimate;
 use super::expire::{ExpiryRound, SurveyRound};
+use super::lease::Lease;
 use super::plan::{BatchPlan, BatchResult};
 use super::row::Codec;
 use super::schema::Schema;
@@ -38,6 +39,9 @@ const UNKNOWN_ZONE: &str = "the time zone of the database server is not known he
 /// hangs costs each connection one batch in this time, and then only the digests that it has locked.
 const NO_WAIT: Duration = Duration::from_secs(60);
 
+/// How long giving the lease back may take.
+const RELEASE: Duration = Duration::from_millis(100);
+
 /// How long a call without a batch waits for a connection that is being made.
 const MOMENT: Duration = Duration::from_millis(5);
 
@@ -56,6 +60,10 @@ pub struct Mysql {
     pub(super) codec: Codec,
     round: ExpiryRound,
     survey: Option<SurveyRound>,
+    /// Which of several servers on the table expires its records; `None` if this engine does in any case.
+    lease: Option<Lease>,
+    /// The limit of a survey that no expiry has followed yet.
+    surveyed: Option<UnixTime>,
     /// The last key that a scan found.
     pub(super) scanned: Option<Vec<u8>>,
     unreadable: LogLimiter,
@@ -89,7 +97,17 @@ impl Mysql {
     /// one.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self::on(Arc::clone(&self.servers), self.timeouts)
+        let lease = self.lease.as_ref().map(|_| Lease::default());
+        let mut another = Self::on(Arc::clone(&self.servers), self.timeouts);
+        another.lease = lease;
+        another
+    }
+
+    /// Returns the engine, which leaves expiry to other servers on the table, as long as one of them does it.
+    #[must_use]
+    pub fn sharing_expiry(mut self) -> Self {
+        self.lease = Some(Lease::default());
+        self
     }
 
     fn on(servers: Arc<Servers>, timeouts: Timeouts) -> Self {
@@ -103,6 +121,8 @@ impl Mysql {
             codec: Codec { zone: TimeZone::system(), schema: Schema::default() },
             round: ExpiryRound::default(),
             survey: None,
+            lease: None,
+            surveyed: None,
             scanned: None,
             unreadable: LogLimiter::default(),
             refused: LogLimiter::default(),
@@ -334,6 +354,35 @@ impl Mysql {
         open(&self.servers, self.options(now, follows.then_some(preferred)))
     }
 
+    /// Returns whether this engine is to expire records, and keeps the lease if it is.
+    fn expires(&mut self, now: Now) -> Result<bool, ExpiryError> {
+        let Some(mut lease) = self.lease.take() else { return Ok(true) };
+        let name = self.connection.name().to_owned();
+        let ours = match self.session(now.tick, self.deadline()) {
+            Some(session) => lease.is_ours(session, now.tick, &name).map_err(ExpiryError::Statement),
+            None => Err(ExpiryError::Away),
+        };
+        self.lease = Some(lease);
+        ours
+    }
+
+    /// Lets another server expire records if this one does not believe its clock: after a survey it began another one.
+    fn yield_expiry(&mut self, now: Now, limit: UnixTime) -> Result<bool, ExpiryError> {
+        if self.surveyed.replace(limit).is_none_or(|before| before == limit) {
+            return Ok(false);
+        }
+        if !self.lease.as_ref().is_some_and(Lease::is_held) {
+            return Ok(false);
+        }
+        let Some(mut lease) = self.lease.take() else { return Ok(false) };
+        let given = match self.session(now.tick, self.deadline()) {
+            Some(session) => lease.give_up(session, now.tick).map_err(ExpiryError::Statement),
+            None => Err(ExpiryError::Away),
+        };
+        self.lease = Some(lease);
+        given.map(|()| true)
+    }
+
     /// Examines the next slice of a survey.
     fn survey(&mut self, now: Now, limit: UnixTime) -> Result<Progress, StoreFailure> {
         let begun = self.survey.take().filter(|survey| survey.limit == limit);
@@ -456,11 +505,25 @@ impl Store for Mysql {
                 }
                 self.forget_marks(now);
                 self.log_zone();
+                if let Err(ExpiryError::Statement(error)) = self.expires(now) {
+                    self.log(now.tick, &error);
+                }
                 return Ok(Progress::Done);
             }
-            Task::Survey(limit) => return self.survey(now, limit),
-            Task::Expire(limit) => limit,
+            Task::Survey(limit) | Task::Expire(limit) => limit,
         };
+        let mut ours = self.expires(now).map_err(|error| self.expiry_failure(now.tick, error))?;
+        if let Task::Survey(_) = task {
+            ours &= !self.yield_expiry(now, limit).map_err(|error| self.expiry_failure(now.tick, error))?;
+        }
+        if !ours {
+            (self.round, self.survey, self.surveyed) = (ExpiryRound::default(), None, None);
+            return Ok(Progress::Elsewhere);
+        }
+        if let Task::Survey(_) = task {
+            return self.survey(now, limit);
+        }
+        self.surveyed = None;
         let mut round = mem::take(&mut self.round);
         let slice = match self.session(now.tick, self.deadline()) {
             Some(session) => round.slice(session, limit).map_err(ExpiryError::Statement),
@@ -477,6 +540,18 @@ impl Store for Mysql {
         }
         self.round = round;
         slice.map(|_| Progress::More).map_err(|error| self.expiry_failure(now.tick, error))
+    }
+}
+
+impl Drop for Mysql {
+    /// Gives the lease back, so that a server that is started again expires records at once.
+    fn drop(&mut self) {
+        let Self { lease: Some(lease), connection, .. } = self else { return };
+        let Some(session) = connection.current().filter(|_| lease.is_held()) else { return };
+        session.finish_by(Some(Deadline::after(RELEASE)));
+        if let Err(error) = lease.release(session) {
+            log::debug!("{}: the lease of expiry is not given back: {error}", connection.name());
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use mysql::Value;
 use pyzord_core::Tick;
 
 use super::error::StatementError;
-use super::row;
 use super::session::Session;
 
 /// A row that does not change for so long has no holder.
@@ -106,7 +105,10 @@ impl Lease {
             session.run(&statements.first_lease(), &new)?;
             return Ok(if session.changed() > 0 { State::Held } else { State::Unknown });
         };
-        let found: Row = [0, 1].map(|column| found.as_ref(column).filter(|value| **value != Value::NULL).map(row::text).map(<[u8]>::to_vec));
+        let [Some(holder), Some(beat)] = [0, 1].map(|column| found.as_ref(column).and_then(text)) else {
+            return Ok(State::Shared);
+        };
+        let found: Row = [holder, beat];
         let unchanged_since = match &self.state {
             State::Watched(row, since) if *row == found => *since,
             _ => now,
@@ -118,7 +120,8 @@ impl Lease {
             return Ok(State::Watched(found, unchanged_since));
         }
         let seen = found.iter().map(|field| field.clone().map_or(Value::NULL, Value::Bytes));
-        let values: Vec<Value> = [Value::from(&self.holder), Value::from(token())].into_iter().chain(seen).collect();
+        let values: Vec<Value> =
+            [Value::from(&self.holder), Value::from(token())].into_iter().chain(seen).collect();
         match session.run(&statements.take_lease(), &values) {
             Ok(_) if session.changed() > 0 => Ok(State::Held),
             // Another server was faster.
@@ -127,18 +130,31 @@ impl Lease {
         }
     }
 
+    /// Logs a change of the state.
     fn log(&self, new: &State, session: &Session, database: &str) {
-        let lease = &session.sql.lease;
-        match (&self.state, new) {
-            (State::Held, State::Held) | (State::Shared, State::Shared) | (State::Watched(..), State::Watched(..)) => (),
-            (_, State::Held) => log::info!("{database}: this server expires its records; others on it do not"),
-            (_, State::Watched(..)) => log::info!("{database}: another server expires its records"),
-            (_, State::Shared) => log::info!(
-                "{database}: each server on it expires its records: the table {lease} or a right to it is missing, see \
-                 docs/mysql.md"
-            ),
-            (_, State::Unknown) => (),
+        if std::mem::discriminant(&self.state) == std::mem::discriminant(new) {
+            return;
         }
+        match new {
+            State::Unknown => (),
+            State::Held => log::info!("{database}: this server expires its records, and no other one does"),
+            State::Watched(..) => log::info!("{database}: another server expires its records"),
+            State::Shared => log::info!(
+                "{database}: each server on it expires its records: the table {} or a right to it is missing, see \
+                 docs/mysql.md",
+                session.sql.lease
+            ),
+        }
+    }
+}
+
+/// Returns the bytes of a text, or `None` within for NULL. Another value is that of another table.
+#[expect(clippy::option_option, reason = "NULL is a value that the row may have")]
+fn text(value: &Value) -> Option<Option<Vec<u8>>> {
+    match value {
+        Value::Bytes(bytes) => Some(Some(bytes.clone())),
+        Value::NULL => Some(None),
+        _ => None,
     }
 }
 

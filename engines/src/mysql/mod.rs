@@ -19,6 +19,7 @@ mod estimate;
 mod exchange;
 mod expire;
 mod handshake;
+mod lease;
 mod marks;
 mod pauses;
 mod plan;

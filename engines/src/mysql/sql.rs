@@ -26,12 +26,15 @@ pub(super) struct Sql {
     pub(super) table: String,
     /// The table with the marks of signed counts, likewise.
     pub(super) marks: String,
+    /// The table with the lease of expiry, likewise.
+    pub(super) lease: String,
 }
 
 impl Sql {
     /// Returns the statements on the tables of a DSN.
     pub(super) fn of(dsn: &Dsn) -> Self {
-        Self { table: dsn.table.quoted(), marks: dsn.table.marks().quoted() }
+        let table = &dsn.table;
+        Self { table: table.quoted(), marks: table.marks().quoted(), lease: table.lease().quoted() }
     }
 
     /// Reads the rows of `rows` digests.
@@ -263,6 +266,44 @@ impl Sql {
     }
 }
 
+/// The statements on the table of the lease, which has one row. A beat is a new random text each time.
+impl Sql {
+    /// Reads the holder and the beat.
+    pub(super) fn lease(&self) -> String {
+        format!("SELECT holder, beat FROM {} WHERE name = 'expiry'", self.lease)
+    }
+
+    /// Adds the row, unless it is there. Parameters: holder, beat.
+    pub(super) fn first_lease(&self) -> String {
+        format!(
+            "INSERT INTO {lease} (name, holder, beat) VALUES ('expiry', ?, ?) ON DUPLICATE KEY UPDATE holder = {lease}.holder",
+            lease = self.lease
+        )
+    }
+
+    /// Takes the lease if the row is as it was seen. Parameters: new holder, new beat, seen holder, seen beat.
+    pub(super) fn take_lease(&self) -> String {
+        format!(
+            "UPDATE {} SET holder = ?, beat = ? WHERE name = 'expiry' AND holder <=> ? AND beat <=> ?",
+            self.lease
+        )
+    }
+
+    /// Gives the lease back. Parameter: the holder.
+    pub(super) fn release_lease(&self) -> String {
+        format!("UPDATE {} SET holder = '' WHERE name = 'expiry' AND holder = ?", self.lease)
+    }
+
+    /// Creates the table of the lease.
+    pub(super) fn create_lease(&self) -> String {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (name CHAR(16) CHARACTER SET ascii NOT NULL, holder CHAR(16) CHARACTER SET \
+             ascii NOT NULL, beat CHAR(16) CHARACTER SET ascii NOT NULL, PRIMARY KEY (name)) ENGINE=InnoDB",
+            self.lease
+        )
+    }
+}
+
 /// Adds the count to be inserted, up to `most`.
 fn sum(column: &str, most: u64) -> String {
     format!(
@@ -304,7 +345,7 @@ mod tests {
 
     #[test]
     fn statements_name_the_table_and_as_many_values_as_rows() {
-        let sql = Sql { table: "`a`.`b-c`".into(), marks: "`a`.`b-c_marks`".into() };
+        let sql = Sql::of(&Dsn::parse("host,user,,pyzor,a.b-c").unwrap());
         assert!(sql.read(3).ends_with("FROM `a`.`b-c` WHERE digest IN (?,?,?)"), "{}", sql.read(3));
         let schema = Schema::default();
         let codec = Codec { zone: TimeZone::UTC, schema };
@@ -327,6 +368,8 @@ mod tests {
             (sql.mark(2), 2),
             (sql.marked(4), 4),
             (sql.forget(9, 5), 0),
+            (sql.first_lease(), 2),
+            (sql.take_lease(), 4),
         ] {
             assert_eq!(text.matches('?').count(), values, "{text}");
             assert!(text.contains("`a`.`b-c"), "{text}");

@@ -30,17 +30,20 @@ pub(super) fn schema(client: &mut Client, sql: &Sql) -> Result<Schema, TableErro
     Schema::of(&columns, &keys).map_err(|cause| TableError::Unusable { table: table(), cause })
 }
 
-/// Creates the tables that do not exist, and checks the one for records. Without the one for marks a server works.
+/// Creates the tables that do not exist, and checks the one for records. Without those for marks and the lease
+/// a server works.
 pub(super) fn create(client: &mut Client, sql: &Sql) -> Result<(), TableError> {
     client.query(&sql.create()).map_err(ClientError::from)?;
     schema(client, sql)?;
-    match client.query(&sql.create_marks()).map_err(ClientError::from) {
-        Err(error) if error.is_refusal() => {
-            log::warn!("table {} is not created: {error}; see docs/mysql.md", sql.marks);
-            Ok(())
+    for (table, statement) in [(&sql.marks, sql.create_marks()), (&sql.lease, sql.create_lease())] {
+        match client.query(&statement).map_err(ClientError::from) {
+            Err(error) if error.is_refusal() => {
+                log::warn!("table {table} is not created: {error}; see docs/mysql.md");
+            }
+            created => drop(created?),
         }
-        created => Ok(created.map(drop)?),
     }
+    Ok(())
 }
 
 /// Returns whether the table of marks can be used.

@@ -28,11 +28,8 @@ fn only_the_digest_whose_row_is_locked_fails(server: &MariadbServer) {
                 "BEGIN; UPDATE pyzor.locked SET wl_count = 5 WHERE digest = '{locked}'; SELECT SLEEP(20); ROLLBACK"
             ));
         });
-        wait_for("the lock", || {
-            let held =
-                server.rows("SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_rows_locked > 0");
-            (held.trim() != "0").then_some(())
-        });
+        let holders = "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(20)%'";
+        wait_for("the lock", || (!server.rows(holders).is_empty()).then_some(()));
         let mut store = mysql(&server.dsn("locked"), Timeouts { connect: CALM.connect, ..Timeouts::SERVING });
         let mut millis = 0;
         wait_for("a batch of which one digest fails", || {
@@ -58,7 +55,6 @@ fn only_the_digest_whose_row_is_locked_fails(server: &MariadbServer) {
             (open == [77]).then_some(())
         });
         drop(store);
-        let holders = "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(20)%'";
         let ids = server.rows(holders);
         ids.lines().for_each(|id| server.query(&format!("KILL {id}")));
         // The client of the administrator fails.

@@ -8,6 +8,7 @@ mod common;
 mod contention;
 mod faults;
 mod hosts;
+mod lease;
 mod outage;
 mod python;
 mod serving;
@@ -21,8 +22,16 @@ use pyzord_testkit::MariadbServer;
 #[test]
 fn on_one_server() {
     let server = MariadbServer::start();
-    for (name, case) in
-        [serving::CASES, table::CASES, contention::CASES, bulk::CASES, python::CASES, faults::CASES].concat()
+    for (name, case) in [
+        serving::CASES,
+        table::CASES,
+        contention::CASES,
+        bulk::CASES,
+        lease::CASES,
+        python::CASES,
+        faults::CASES,
+    ]
+    .concat()
     {
         println!("{name}");
         case(&server);

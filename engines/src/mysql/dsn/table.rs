@@ -33,6 +33,11 @@ impl TableName {
         Self { database: self.database.clone(), table: format!("{}_marks", self.table) }
     }
 
+    /// Returns the name of the table with the lease of expiry.
+    pub(in super::super) fn lease(&self) -> Self {
+        Self { database: self.database.clone(), table: format!("{}_lease", self.table) }
+    }
+
     /// Returns the name between backticks; a name has no backtick.
     pub(in super::super) fn quoted(&self) -> String {
         match &self.database {
