@@ -386,7 +386,8 @@ impl Mysql {
     /// Examines the next slice of a survey.
     fn survey(&mut self, now: Now, limit: UnixTime) -> Result<Progress, StoreFailure> {
         let begun = self.survey.take().filter(|survey| survey.limit == limit);
-        let mut survey = begun.unwrap_or_else(|| SurveyRound::new(limit));
+        let estimate = || estimate::parameters(&self.servers.dsn);
+        let mut survey = begun.unwrap_or_else(|| SurveyRound::new(limit, estimate()));
         let slice = match self.session(now.tick, self.deadline()) {
             Some(session) => survey.slice(session).map_err(ExpiryError::Statement),
             None => Err(ExpiryError::Away),

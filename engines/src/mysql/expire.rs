@@ -1,15 +1,19 @@
 //! A round of expiry: looks at every key once, a slice at a time.
 //!
-//! A slice is a range of keys. The table has no index on dates, so a search for old ones reads all of it; a
-//! range of the primary key is read in milliseconds, however large the table is.
+//! A slice is a range of keys: a range of the primary key is read in milliseconds, however large the table is, and a
+//! search for old dates reads all of it. Where the table has an index in the order of the last reports, a slice is a range of
+//! that index, and only old rows are read.
 
 use mysql::Value;
 use mysql::prelude::FromValue as _;
 use pyzord_core::{Survey, UnixTime};
 
+use super::dated::DatedWalk;
 use super::error::StatementError;
+use super::estimate;
 use super::row;
 use super::session::Session;
+use super::sql;
 
 /// How many keys one slice looks at.
 const SLICE: usize = 1000;
@@ -22,6 +26,8 @@ const REMOVED: usize = 20;
 pub(super) struct ExpiryRound {
     /// The last key of the slice before.
     after: Vec<u8>,
+    /// How far it is in the index on dates, if there is one.
+    dated: DatedWalk,
     /// How many rows were removed.
     pub(super) removed: u64,
 }
@@ -32,16 +38,33 @@ pub(super) struct SurveyRound {
     pub(super) limit: UnixTime,
     /// The last key of the slice before.
     after: Vec<u8>,
+    /// How far it is in the index on dates; `None` if all rows are read.
+    dated: Option<DatedWalk>,
+    /// The parameters of the server's estimate of the number of rows.
+    estimate: Vec<Value>,
     pub(super) found: Survey,
 }
 
+/// Rows are counted exactly if more than one in so many may have expired: the server's estimate is too far off to judge a
+/// large share by it.
+const EXACT_SHARE: u64 = 20;
+
 impl SurveyRound {
-    pub(super) fn new(limit: UnixTime) -> Self {
-        Self { limit, after: Vec::new(), found: Survey::default() }
+    pub(super) fn new(limit: UnixTime, estimate: Vec<Value>) -> Self {
+        Self {
+            limit,
+            after: Vec::new(),
+            dated: Some(DatedWalk::default()),
+            estimate,
+            found: Survey::default(),
+        }
     }
 
     /// Examines the next slice, and returns whether it was the last.
     pub(super) fn slice(&mut self, session: &mut Session) -> Result<bool, StatementError> {
+        if let (Some(index), true) = (session.date_index.clone(), self.dated.is_some()) {
+            return self.dated_slice(session, &index);
+        }
         let bound = session.sql.bound(SLICE);
         let found = session.run(&bound, &[Value::Bytes(self.after.clone())])?;
         let last_key = found.first().and_then(|row| row.as_ref(0)).cloned();
@@ -59,11 +82,38 @@ impl SurveyRound {
         self.after = last_key.as_ref().map_or_else(Vec::new, |key| row::text(key).to_vec());
         Ok(last_key.is_none())
     }
+
+    /// Examines the next slice of the index on dates. The number of all rows is the server's estimate, if it will do.
+    fn dated_slice(&mut self, session: &mut Session, index: &str) -> Result<bool, StatementError> {
+        let Some(mut walk) = self.dated.take() else { return Ok(false) };
+        let (rows, ended) = walk.next(session, index, &session.codec.date(self.limit), SLICE)?;
+        for row in rows {
+            self.found.expired += u64::from(row.has_expired);
+            let whitelisted = row.whitelisted.and_then(|date| session.codec.read(&date).ok().flatten());
+            self.found.newest = self.found.newest.max(whitelisted);
+        }
+        self.dated = Some(walk);
+        if !ended {
+            return Ok(false);
+        }
+        let latest = session.run(&session.sql.latest_report(), &[])?;
+        let latest = latest.first().and_then(|row| session.codec.read(row.as_ref(0)?).ok().flatten());
+        self.found.newest = self.found.newest.max(latest);
+        self.found.records = estimate::number(&session.run(estimate::ESTIMATE, &self.estimate)?).unwrap_or(0);
+        if self.found.expired > self.found.records / EXACT_SHARE {
+            (self.dated, self.found) = (None, Survey::default());
+            return Ok(false);
+        }
+        Ok(true)
+    }
 }
 
 impl ExpiryRound {
     /// Removes the expired rows of the next slice, and returns whether it was the last.
     pub(super) fn slice(&mut self, session: &mut Session, limit: UnixTime) -> Result<bool, StatementError> {
+        if let Some(index) = session.date_index.clone() {
+            return self.dated_slice(session, &index, limit);
+        }
         let bound = session.sql.bound(SLICE);
         let found = session.run(&bound, &[Value::Bytes(self.after.clone())])?;
         let mut last_key = found.first().and_then(|row| row.as_ref(0)).cloned();
@@ -82,5 +132,27 @@ impl ExpiryRound {
         self.after = last_key.as_ref().map_or_else(Vec::new, |key| row::text(key).to_vec());
         self.removed += session.changed();
         Ok(last_key.is_none())
+    }
+
+    /// Removes the expired rows of the next slice of the index on dates.
+    fn dated_slice(
+        &mut self,
+        session: &mut Session,
+        index: &str,
+        limit: UnixTime,
+    ) -> Result<bool, StatementError> {
+        let limit = session.codec.date(limit);
+        let mut walk = self.dated.clone();
+        let (rows, ended) = walk.next(session, index, &limit, REMOVED)?;
+        let expired: Vec<Value> = rows.into_iter().filter(|row| row.has_expired).map(|row| row.key).collect();
+        if let Some(last) = expired.last().cloned() {
+            let rows = sql::padded(expired.len());
+            let keys = expired.into_iter().chain(std::iter::repeat(last)).take(rows);
+            let values: Vec<Value> = keys.chain([limit]).collect();
+            session.run(&session.sql.expire_some(rows), &values)?;
+            self.removed += session.changed();
+        }
+        self.dated = walk;
+        Ok(ended)
     }
 }

@@ -11,6 +11,7 @@
 mod change;
 mod client;
 mod connect;
+mod dated;
 mod dial;
 mod dsn;
 mod engine;

@@ -100,6 +100,16 @@ impl Schema {
     }
 }
 
+/// Returns the name of an index in the order of the last reports, if there is one.
+pub(super) fn date_index(parts: &[KeyPart]) -> Option<&str> {
+    let is_first = |number: usize, part: &KeyPart| {
+        parts.iter().position(|other| other.index == part.index) == Some(number)
+    };
+    let dated = |part: &KeyPart| part.column.eq_ignore_ascii_case("r_updated") && part.prefix.is_none();
+    let mut found = parts.iter().enumerate().filter(|(number, part)| dated(part) && is_first(*number, part));
+    found.next().map(|(_, part)| part.index.as_str())
+}
+
 /// Checks that the column has room for a digest.
 fn check_digest(digest: &Column) -> Result<(), SchemaError> {
     let (kind, length, _) = kind(&digest.kind);
@@ -266,6 +276,18 @@ mod tests {
             let error = error.to_string();
             assert!(error.starts_with(expected) && error.ends_with(ADVICE), "{error}");
         }
+    }
+
+    #[test]
+    fn an_index_that_begins_with_the_last_report_serves() {
+        let (id, date, other) = (
+            part("PRIMARY", "digest", None),
+            part("by date", "R_updated", None),
+            part("x", "wl_updated", None),
+        );
+        assert_eq!(date_index(&[id.clone(), other.clone(), date.clone()]), Some("by date"));
+        let second = KeyPart { index: "x".into(), ..date };
+        assert_eq!(date_index(&[id, other, second]), None);
     }
 
     /// A key on the first eight characters counted the reports of one digest for another.

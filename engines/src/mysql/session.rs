@@ -76,6 +76,8 @@ pub(super) struct Session {
     pub(super) keeps_marks: bool,
     /// Whether the codec's zone has the server's offsets at all times.
     pub(super) knows_zone: bool,
+    /// An index in the order of the last reports, if the table has one.
+    pub(super) date_index: Option<String>,
     /// The prepared statements, by kind and number of rows.
     statements: BTreeMap<(Kind, usize), Statement>,
     /// The other prepared statements, of which there are a few.
@@ -97,7 +99,7 @@ impl Session {
         client.begin(limits);
         setup(&mut client, options.no_wait).map_err(ClientError::from)?;
         let ServerZone { zone, known } = zone::ask(&mut client, &options.zone)?;
-        let schema = table::schema(&mut client, &sql)?;
+        let (schema, date_index) = table::schema(&mut client, &sql)?;
         let keeps_marks = table::keeps_marks(&mut client, &sql)?;
         Ok(Self {
             client,
@@ -109,6 +111,7 @@ impl Session {
             sql,
             keeps_marks,
             knows_zone: known,
+            date_index,
             codec: Codec { zone, schema },
             statements: BTreeMap::new(),
             texts: BTreeMap::new(),

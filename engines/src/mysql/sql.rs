@@ -193,6 +193,34 @@ impl Sql {
         )
     }
 
+    /// Reads the next `rows` rows that may have expired: key, last report, whether it has, last whitelisting. Those that were
+    /// `reported` are read through the index, in its order. Parameters: limit, then the date, the limit, the date and the
+    /// key if `reported`, else the key.
+    pub(super) fn dated(&self, index: &str, reported: bool, rows: usize) -> String {
+        let (bounds, order) = if reported {
+            ("r_updated >= ? AND r_updated < ? AND (r_updated > ? OR digest > ?)", "r_updated, digest")
+        } else {
+            ("r_updated IS NULL AND digest > ?", "digest")
+        };
+        format!(
+            "SELECT digest, r_updated, COALESCE({LATEST} < ? AND YEAR({LATEST}) > 0, 0), wl_updated FROM {} FORCE INDEX \
+             ({}) WHERE {bounds} ORDER BY {order} LIMIT {rows}",
+            self.table,
+            quoted(index)
+        )
+    }
+
+    /// Removes those of `rows` rows that have expired. Parameters: keys, limit.
+    pub(super) fn expire_some(&self, rows: usize) -> String {
+        let keys = list("?", rows);
+        format!("DELETE FROM {} WHERE digest IN ({keys}) AND {LATEST} < ? AND YEAR({LATEST}) > 0", self.table)
+    }
+
+    /// Reads the date of the latest report.
+    pub(super) fn latest_report(&self) -> String {
+        format!("SELECT MAX(r_updated) FROM {}", self.table)
+    }
+
     /// Returns the condition for expired rows. A row whose dates are all missing or zero does not expire.
     fn has_expired(bounded: bool) -> String {
         let bound = if bounded { " AND digest <= ?" } else { "" };
@@ -329,6 +357,11 @@ fn values(rows: usize) -> String {
     format!("VALUES {}", list("(?,?,?,?,0,NULL,NULL)", rows))
 }
 
+/// Returns the name of an index between backticks.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
 fn list(item: &str, count: usize) -> String {
     vec![item; count].join(",")
 }
@@ -360,6 +393,9 @@ mod tests {
             (sql.survey(false), 2),
             (sql.expire(true), 3),
             (sql.expire(false), 2),
+            (sql.dated("a`b", true, 5), 5),
+            (sql.dated("a`b", false, 5), 2),
+            (sql.expire_some(4), 5),
             (sql.scan(true, 5), 1),
             (sql.bound(5), 1),
             (sql.insert(2), 14),

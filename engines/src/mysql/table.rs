@@ -4,7 +4,7 @@ use mysql::{Row, Value};
 
 use super::client::Client;
 use super::error::ClientError;
-use super::schema::{Column, KeyPart, Schema, SchemaError};
+use super::schema::{Column, KeyPart, Schema, SchemaError, date_index};
 use super::sql::Sql;
 
 /// Why the table cannot be used.
@@ -18,8 +18,8 @@ pub(super) enum TableError {
     Client(#[from] ClientError),
 }
 
-/// Reads what the columns of the table have room for.
-pub(super) fn schema(client: &mut Client, sql: &Sql) -> Result<Schema, TableError> {
+/// Reads what the columns of the table have room for, and the name of an index in the order of the last reports.
+pub(super) fn schema(client: &mut Client, sql: &Sql) -> Result<(Schema, Option<String>), TableError> {
     let table = || sql.table.clone();
     let rows: Vec<Row> = client.query(&sql.columns()).map_err(ClientError::from).map_err(|error| {
         if error.is_missing_table() { TableError::Missing { table: table() } } else { error.into() }
@@ -27,7 +27,9 @@ pub(super) fn schema(client: &mut Client, sql: &Sql) -> Result<Schema, TableErro
     let columns: Vec<Column> = rows.iter().map(column).collect();
     let keys = client.query(&sql.keys()).map_err(ClientError::from)?;
     let keys: Vec<KeyPart> = keys.iter().map(key_part).collect();
-    Schema::of(&columns, &keys).map_err(|cause| TableError::Unusable { table: table(), cause })
+    let schema = Schema::of(&columns, &keys);
+    let schema = schema.map_err(|cause| TableError::Unusable { table: table(), cause })?;
+    Ok((schema, date_index(&keys).map(str::to_owned)))
 }
 
 /// Creates the tables that do not exist, and checks the one for records. Without those for marks and the lease

@@ -1,6 +1,6 @@
 //! The table: creating and checking it, expiry, and the ways to connect to it.
 
-use pyzord_core::{StoreError, StoreOp};
+use pyzord_core::{Progress, Store, StoreError, StoreOp, Task, UnixTime};
 use pyzord_testkit::MariadbServer;
 
 use crate::support::{CALM, Case, at, call, digest, engine, execute, expire, mysql, read};
@@ -10,6 +10,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a table of another kind is refused with its fault", different),
     ("a table dropped and created while it serves is used again", dropped),
     ("expiry takes missing and zero dates for none", expiry),
+    ("expiry reads only old rows where an index tells which", dated_expiry),
     ("a socket, a password with a comma, a table of another database", ways),
     ("a refused statement fails alone", refused),
     ("a key that digests could share is refused", shared_keys),
@@ -99,9 +100,57 @@ fn expiry(server: &MariadbServer) {
     // More rows than one slice removes, and a whole number of slices.
     let many: Vec<_> = (0..100).map(|number| format!("('k{number:02}', {old})")).collect();
     server.query(&format!("INSERT INTO pyzor.old (digest, r_updated) VALUES {}", many.join(",")));
+    // With an index on the dates the same rows are counted and removed, in the order of that index.
+    let indexed = "CREATE TABLE pyzor.dated LIKE pyzor.old; INSERT INTO pyzor.dated SELECT * FROM pyzor.old; \
+                   ALTER TABLE pyzor.dated ADD INDEX `by ``date` (r_updated, wl_updated)";
+    server.query(&format!("SET sql_mode = ''; {indexed}"));
+    let mut dated = mysql(&server.dsn("dated"), CALM);
+    let limit = UnixTime::from_seconds(1_500_000_000);
+    for (engine, name) in [(&mut engine, "old"), (&mut dated, "dated")] {
+        let survey = loop {
+            match engine.upkeep(at(5), Task::Survey(limit)).unwrap() {
+                Progress::Surveyed(survey) => break survey,
+                progress => assert_eq!(progress, Progress::More),
+            }
+        };
+        let newest = (survey.newest.unwrap().seconds() + 43_200) / 86_400;
+        assert_eq!((survey.records, survey.expired, newest), (110, 104, 19_358), "{name}");
+        expire(engine, 1_500_000_000).unwrap();
+        let left = server.rows(&format!("SELECT digest FROM pyzor.{name} ORDER BY digest"));
+        assert_eq!(left.split_whitespace().collect::<String>(), "adefhj", "{name}");
+    }
+}
+
+/// Expiry read all rows of a table whose index says which ones are old.
+fn dated_expiry(server: &MariadbServer) {
+    drop(engine(server, "few_old"));
+    let sequence = |from: u32, to: u32, dates: &str| {
+        server.query(&format!(
+            "INSERT INTO pyzor.few_old (digest, r_updated, wl_updated) SELECT LPAD(seq, 40, 'f'), {dates} FROM \
+             pyzor.seq_{from}_to_{to}"
+        ));
+    };
+    sequence(1, 60, "'2001-01-01', NULL");
+    sequence(61, 90, "'2001-01-01' + INTERVAL seq MINUTE, '2023-01-01'");
+    sequence(91, 120, "NULL, '2001-01-01'");
+    sequence(121, 6000, "'2023-01-01' + INTERVAL seq MINUTE, NULL");
+    server.query("ALTER TABLE pyzor.few_old ADD INDEX (r_updated); ANALYZE TABLE pyzor.few_old");
+    let mut engine = mysql(&server.dsn("few_old"), CALM);
+    let read = || {
+        let handler = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Handler_read_next', 'Handler_read_key')";
+        server
+            .rows(handler)
+            .lines()
+            .map(|line| line.rsplit('\t').next().unwrap().parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    let before = read();
+    let limit = UnixTime::from_seconds(1_500_000_000);
+    while engine.upkeep(at(5), Task::Survey(limit)).unwrap() == Progress::More {}
     expire(&mut engine, 1_500_000_000).unwrap();
-    let left = server.rows("SELECT digest FROM pyzor.old ORDER BY digest");
-    assert_eq!(left.split_whitespace().collect::<String>(), "adefhj");
+    let rows = read() - before;
+    assert!(rows < 3000, "{rows} of 6000 rows were read");
+    assert_eq!(server.rows("SELECT COUNT(*) FROM pyzor.few_old").trim(), "5910");
 }
 
 fn ways(server: &MariadbServer) {
