@@ -1,6 +1,6 @@
 //! A node of a Galera cluster is killed under the load of two servers, and rejoins.
 //!
-//! With `PYZORD_CRASH_ROUNDS` of at least 100 the load is 100,000 reports over 50,000 digests.
+//! Each 100 of `PYZORD_CRASH_ROUNDS` are 100,000 reports over 50,000 digests, and a kill.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -11,7 +11,6 @@ use std::time::Duration;
 use pyzord_testkit::GaleraCluster;
 
 use crate::harness::{Home, Server, digest, field, request, wait_for};
-use crate::load::wait_for_more;
 use crate::random::Random;
 use crate::rounds;
 
@@ -36,7 +35,7 @@ struct Reporter<'a> {
     random: Random,
     digests: u32,
     reports: u32,
-    acknowledged: &'a AtomicU32,
+    answered: &'a AtomicU32,
 }
 
 impl Reporter<'_> {
@@ -59,15 +58,16 @@ impl Reporter<'_> {
             let Ok(length) = socket.recv(&mut buffer) else {
                 for number in std::mem::take(&mut pending).into_values() {
                     outcome.entry(number).or_default().failed += 1;
+                    self.answered.fetch_add(1, Ordering::Relaxed);
                 }
                 continue;
             };
             let reply = String::from_utf8_lossy(&buffer[..length]);
             let Some(number) = pending.remove(&field(&reply, "Thread").parse().unwrap()) else { continue };
+            self.answered.fetch_add(1, Ordering::Relaxed);
             let reports = outcome.entry(number).or_default();
             if field(&reply, "Code") == "200" {
                 reports.acknowledged += 1;
-                self.acknowledged.fetch_add(1, Ordering::Relaxed);
             } else {
                 reports.failed += 1;
                 // A server without its database refuses reports at once.
@@ -80,14 +80,17 @@ impl Reporter<'_> {
 
 #[test]
 fn a_node_that_is_killed_and_rejoins_loses_no_count_and_doubles_none() {
-    let large = rounds(1) >= 100;
-    let (reports, digests, kills) = if large { (100_000, 50_000, 2) } else { (6000, 3000, 1) };
+    let hundreds = rounds(1) / 100;
+    let large = hundreds > 0;
+    let (reports, digests, kills) =
+        if large { (100_000 * hundreds, 50_000, hundreds) } else { (6000, 3000, 1) };
     let mut cluster = GaleraCluster::start();
     let dsns = [cluster.dsn(&[0, 1, 2], "digests"), cluster.dsn(&[1, 2, 0], "digests")];
     let created = Home::new().run(&["-e", "mysql", "--dsn", &dsns[0], "--create-table"]);
     assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
     let servers = dsns.each_ref().map(|dsn| Server::start(&["-e", "mysql", "--dsn", dsn]));
-    let (mut random, acknowledged) = (Random::new(), AtomicU32::new(0));
+    let _logs = LogsOfPanic(&servers);
+    let (mut random, answered) = (Random::new(), AtomicU32::new(0));
     let addresses = servers.each_ref().map(|server| server.address);
     let outcomes = thread::scope(|scope| {
         let clients: Vec<_> = addresses
@@ -95,19 +98,16 @@ fn a_node_that_is_killed_and_rejoins_loses_no_count_and_doubles_none() {
             .flat_map(|server| (0..CLIENTS).map(move |_| server))
             .map(|server| {
                 let reports = reports / (2 * CLIENTS);
-                let reporter =
-                    Reporter { random: random.fork(), digests, reports, acknowledged: &acknowledged };
+                let reporter = Reporter { random: random.fork(), digests, reports, answered: &answered };
                 scope.spawn(move || reporter.run(server))
             })
             .collect();
         for kill in 0..kills {
-            wait_for_more(&acknowledged, reports / (kills + 2));
+            let when = reports / (kills + 1) * (kill + 1);
+            wait_for("the time of a kill", || (answered.load(Ordering::Relaxed) >= when).then_some(()));
             // Each server loses its node in turn.
             let node = kill as usize % 2;
             cluster.kill(node);
-            if large {
-                wait_for_more(&acknowledged, 500);
-            }
             cluster.rejoin(node);
         }
         clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
@@ -118,13 +118,24 @@ fn a_node_that_is_killed_and_rejoins_loses_no_count_and_doubles_none() {
         sum.acknowledged += reports.acknowledged;
         sum.failed += reports.failed;
     }
-    let logs = servers.map(|server| server.stop().read("stderr"));
+    let logs = servers.each_ref().map(Server::log);
     verify(&cluster, &all, &logs);
     let sum = |of: fn(&Reports) -> u64| all.values().map(of).sum::<u64>();
     let (counted, failed) = (sum(|reports| reports.acknowledged), sum(|reports| reports.failed));
     println!("{kills} kills: {counted} acknowledged, none lost or doubled; {failed} failed");
     // On few reports one failover is many.
     assert!(!large || failed * 100 <= counted + failed, "{failed} of {}: {logs:?}", counted + failed);
+}
+
+/// Prints the servers' logs if the test fails.
+struct LogsOfPanic<'a>(&'a [Server; 2]);
+
+impl Drop for LogsOfPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.iter().for_each(|server| println!("{}", server.log()));
+        }
+    }
 }
 
 /// Checks the counts on each node.
