@@ -66,15 +66,24 @@ pub(crate) struct Arrived<'a, P> {
     pub(crate) mentions: &'a Mentions,
 }
 
+/// What becomes of a datagram that is handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pushed {
+    Fits,
+    /// A sender that waits for more has lost its latest.
+    InPlaceOfAnother,
+    /// It has no room.
+    Full,
+}
+
 impl<P> Backlog<P> {
     pub(crate) fn new(senders: Arc<Senders>) -> Self {
         let (waiting, spare, mentioned) = (Vec::new(), Vec::new(), HashMap::new());
         Self { waiting, spare, mentioned, senders, turn: 0, count: 0 }
     }
 
-    /// Copies a datagram, which comes after so many batches. Returns whether all fit; otherwise one was dropped, this or
-    /// another.
-    pub(crate) fn push(&mut self, arrived: Arrived<'_, P>, batches: u64) -> bool {
+    /// Copies a datagram, which comes after so many batches.
+    pub(crate) fn push(&mut self, arrived: Arrived<'_, P>, batches: u64) -> Pushed {
         let Arrived { sender, peer, received, datagram, mentions: new } = arrived;
         let own = self.waiting.iter().filter(|large| large.sender == sender);
         let turn = own.map(Large::next_turn).max().unwrap_or_default().max(self.turn);
@@ -87,7 +96,7 @@ impl<P> Backlog<P> {
                     self.remove(&dropped.mentions);
                     self.give_back(dropped);
                 }
-                _ => return false,
+                _ => return Pushed::Full,
             }
         }
         let (mut bytes, mut mentions) = self.spare.pop().unwrap_or_default();
@@ -100,7 +109,7 @@ impl<P> Backlog<P> {
         self.count += 1;
         let number = self.count;
         self.waiting.push(Large { peer, received, bytes, mentions, batches, sender, turn, number });
-        fits
+        if fits { Pushed::Fits } else { Pushed::InPlaceOfAnother }
     }
 
     /// Whether a request with these mentions has to wait here: its sender has one here that shares a digest with it.
@@ -173,6 +182,10 @@ mod tests {
     use pyzord_core::{Tick, UnixTime};
 
     fn push(backlog: &mut Backlog<u32>, host: u8, number: u32, length: usize) -> bool {
+        push_new(backlog, host, number, length) == Pushed::Fits
+    }
+
+    fn push_new(backlog: &mut Backlog<u32>, host: u8, number: u32, length: usize) -> Pushed {
         let now = Now { wall: UnixTime::from_seconds(0), tick: Tick::default() };
         let sender = IpNet::from(std::net::IpAddr::from([192, 0, 2, host]));
         let mentions = Mentions { sender: host.into(), digests: vec![host.into(), host.into()] };
@@ -230,7 +243,8 @@ mod tests {
         for round in 0..1000 {
             dropped += (0..10).filter(|_| !push(&mut backlog, 1, 0, 8000)).count();
             let full = backlog.waiting.len() == MOST_WAITING;
-            assert_eq!(push(&mut backlog, 2, 1, 8000), !full);
+            let expected = if full { Pushed::InPlaceOfAnother } else { Pushed::Fits };
+            assert_eq!(push_new(&mut backlog, 2, 1, 8000), expected);
             assert!(backlog.waiting.iter().any(|large| large.peer == 1), "the flood makes room");
             served += (0..2).filter(|_| take(&mut backlog) == Some(1)).count();
             assert_eq!(served, round + 1, "it is served among the next two");

@@ -4,7 +4,7 @@ use std::mem;
 
 use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreCall, StoreError};
 
-use crate::backlog::{Arrived, is_large};
+use crate::backlog::{Arrived, Pushed, is_large};
 use crate::counters::BatchCounts;
 use crate::datagrams::Path;
 use crate::heartbeat::{Heartbeat, Returned};
@@ -64,9 +64,16 @@ impl<'a, S: Store> Desk<'a, S> {
             }
             let Self { responder, pool, mentions, now, .. } = self;
             let sender = responder.server.guard().network(path.peer.ip());
-            let fits = pool.submit_large(Arrived { sender, peer: path, received: *now, datagram, mentions });
-            counts.overloaded += u64::from(!fits);
-        } else if let Err(reason) = self.batch.accept(&self.responder.server, path, datagram, self.now) {
+            let pushed =
+                pool.submit_large(Arrived { sender, peer: path, received: *now, datagram, mentions });
+            // A small request is served all the same: others may have filled the backlog in the name of its sender.
+            let is_served = pushed == Pushed::Full && !is_large(datagram.len());
+            counts.overloaded += u64::from(pushed != Pushed::Fits && !is_served);
+            if !is_served {
+                return;
+            }
+        }
+        if let Err(reason) = self.batch.accept(&self.responder.server, path, datagram, self.now) {
             counts.ignored(reason);
         }
     }

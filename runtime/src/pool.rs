@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use pyzord_core::{Answered, Asked, Batch, Ignored, Store, StoreAnswer, StoreError};
 
-use crate::backlog::{Arrived, Backlog, Large};
+use crate::backlog::{Arrived, Backlog, Large, Pushed};
 use crate::datagrams::Path;
 use crate::mentions::{Mentions, Senders};
 use crate::order::Ticket;
@@ -131,17 +131,16 @@ impl Pool {
         self.lock().backlog.mentions(mentions)
     }
 
-    /// Takes a large datagram, or one that follows a large one. Returns whether all fit; otherwise one was dropped, this or
-    /// another.
-    pub(crate) fn submit_large(&self, arrived: Arrived<'_, Path>) -> bool {
+    /// Takes a large datagram, or one that follows a large one, if there is room.
+    pub(crate) fn submit_large(&self, arrived: Arrived<'_, Path>) -> Pushed {
         let mut inner = self.lock();
         let batches = inner.queue.handed_over();
-        let (fits, idle) = (inner.backlog.push(arrived, batches), inner.idle);
+        let (pushed, idle) = (inner.backlog.push(arrived, batches), inner.idle);
         drop(inner);
         if idle > 0 {
             self.work.notify_one();
         }
-        fits
+        pushed
     }
 
     /// Closes the pool: no more requests come, and its threads end when none is left.
@@ -451,7 +450,7 @@ mod tests {
     fn add_large(pool: &Pool) {
         let (sender, mentions) = ("192.0.2.1/32".parse().unwrap(), &Mentions::default());
         let large = Arrived { sender, peer: path(), received: NOW, datagram: REPORT, mentions };
-        assert!(pool.submit_large(large));
+        assert_eq!(pool.submit_large(large), Pushed::Fits);
     }
 
     fn add_small(pool: &Pool) {

@@ -238,6 +238,25 @@ fn a_check_after_a_large_report_of_its_sender_sees_it<D: Drive>() {
     }
 }
 
+/// Forged datagrams could fill the backlog in the name of a sender, whose checks of well-known digests would be lost.
+fn a_small_request_is_served_though_its_sender_has_no_room<D: Drive>() {
+    serve::<D>(false, |port, gate, counters| {
+        let (large, small) = (Client::new(port), Client::new(port));
+        for number in 1..=140 {
+            large.send(&request("report", 10));
+            gate.wait_for(1);
+            wait_for_received(counters, number);
+        }
+        for _ in 0..10 {
+            small.send(&request_of("check", [7]));
+            assert_eq!(small.count(), 0);
+        }
+        gate.open();
+        assert!((0..129).all(|_| large.is_answered()));
+        wait_for_received(counters, 150);
+    });
+}
+
 /// Datagrams that are received at once keep their order, large ones and small ones.
 fn large_and_small_requests_of_a_client_keep_their_order<D: Drive>() {
     for remote in [false, true] {
@@ -298,6 +317,7 @@ fn a_store_that_hangs_holds_up_its_digests_alone<D: Drive>() {
 for_every_runtime! {
     a_check_after_a_large_report_of_its_sender_sees_it,
     large_and_small_requests_of_a_client_keep_their_order,
+    a_small_request_is_served_though_its_sender_has_no_room,
     a_store_that_hangs_holds_up_its_digests_alone,
     a_small_request_is_answered_while_large_ones_are_executed,
     large_requests_wait_in_a_bounded_number_and_the_others_are_counted,

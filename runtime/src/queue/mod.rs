@@ -20,8 +20,9 @@ const MOST_CALLS: usize = 128;
 /// The most calls of a small request: its datagram has no room for more.
 const MOST_SMALL_CALLS: usize = 7;
 
-/// The most calls that wait for others: eight batches. Requests that find no room are refused.
-const MOST_DEFERRED: usize = 1024;
+/// The most calls that wait for others: four batches, as many as wait for a store, so that they wait no longer if a database
+/// hangs. Requests that find no room are refused.
+const MOST_DEFERRED: usize = 4 * MOST_CALLS;
 
 /// Batches on their way from workers to the threads of remote stores. Their number is fixed.
 #[derive(Debug)]
@@ -155,16 +156,23 @@ impl<P> Queue<P> {
         if !self.refused.is_empty() {
             return Next::Refused(mem::replace(&mut self.refused, Batch::new().ask()));
         }
-        if let Some((batch, is_large)) = self.take_deferred(large) {
-            return self.begin(batch, is_large);
-        }
-        while let Some(mut batch) = self.waiting.pop_front() {
-            self.taken += 1;
+        let mut next = self.take_deferred(large);
+        while self.may_add(next.as_ref())
+            && let Some(mut batch) = self.waiting.pop_front()
+        {
             self.defer(&mut batch);
-            if !batch.is_empty() {
-                return self.begin(batch, false);
+            self.taken += 1;
+            if let Some((next, _)) = &mut next {
+                batch.part(next, |_| true);
             }
-            self.free.push(batch.into_spare());
+            if batch.is_empty() {
+                self.free.push(batch.into_spare());
+            } else {
+                next = Some((batch, false));
+            }
+        }
+        if let Some((batch, is_large)) = next {
+            return self.begin(batch, is_large);
         }
         if !self.refused.is_empty() {
             return self.take(large);
@@ -228,6 +236,21 @@ impl<P> Queue<P> {
         self.order.begin(calls, &mut ticket);
         self.at_stores += 1;
         ticket
+    }
+
+    /// Whether the batch that has waited longest may share the trip of this one: what is left of batches does, if some of
+    /// their requests wait for others. No small request shares the trip of a large one.
+    fn may_add(&self, next: Option<&(Asked<P>, bool)>) -> bool {
+        let (Some((next, is_large)), Some(waiting)) = (next, self.waiting.front()) else {
+            return next.is_none();
+        };
+        let room = MOST_CALLS.saturating_sub(next.calls().len());
+        if *is_large || room == 0 {
+            return false;
+        }
+        // What is deferred once the batch is taken is not left in the queue: others could pass it.
+        let goes = waiting.asking().filter(|(_, calls)| self.deferred.is_empty() || !self.order.waits(calls));
+        goes.map(|(_, calls)| calls.len()).sum::<usize>() <= room
     }
 
     /// Takes those requests out of a batch that have to wait for others.

@@ -292,6 +292,22 @@ fn a_check_waits_for_the_report_before_it_and_other_digests_pass() {
     model.finish();
 }
 
+/// Batches of which some requests wait for others asked the database for more trips than before.
+#[test]
+fn what_is_left_of_batches_shares_a_trip() {
+    let mut model = Model::new(3);
+    model.step(requests(true, &[1]));
+    assert_eq!(next(&mut model), [0]);
+    for digest in [2, 3, 4] {
+        model.step(requests(false, &[&[1; 60][..], &[digest; 60]].concat()));
+    }
+    assert_eq!(next(&mut model), [61..121, 181..241].into_iter().flatten().collect::<Vec<_>>());
+    assert_eq!(model.queue.waiting(), 1);
+    model.give_back(0);
+    assert_eq!(next(&mut model), [1..61, 121..181].into_iter().flatten().collect::<Vec<_>>());
+    model.finish();
+}
+
 /// Clients that report one digest share the trips as before, and their batches pass each other.
 #[test]
 fn reports_of_one_digest_need_not_wait_for_each_other() {
