@@ -6,6 +6,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
     reason = "test code fails by panicking"
@@ -16,9 +17,11 @@ mod mysql;
 mod process;
 mod proxy;
 mod redis;
+mod redis_cluster;
 
 pub use galera::GaleraCluster;
 pub use mysql::MariadbServer;
 pub use process::{Server, free_port, wait_for};
 pub use proxy::{Fault, TcpProxy};
 pub use redis::RedisServer;
+pub use redis_cluster::RedisCluster;

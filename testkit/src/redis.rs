@@ -17,6 +17,7 @@ pub struct RedisServer {
     port: u16,
     arguments: Vec<String>,
     directory: TempDir,
+    running: bool,
 }
 
 impl RedisServer {
@@ -44,15 +45,25 @@ impl RedisServer {
     /// Starts a server with these arguments of `redis-server`.
     #[must_use]
     pub fn with(arguments: &[&str]) -> Self {
+        Self::on(free_port, arguments)
+    }
+
+    /// Starts a node of a cluster, which listens for the other nodes on its port and 10000.
+    pub(crate) fn node(arguments: &[&str]) -> Self {
+        let port = || std::iter::repeat_with(free_port).find(|port| *port < 50_000).unwrap();
+        Self::on(port, arguments)
+    }
+
+    fn on(choose_port: fn() -> u16, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         // Another process may take the free port first.
         let (server, port) = wait_for("the start of a redis server", || {
-            let port = free_port();
+            let port = choose_port();
             let mut server = Server::start(&mut command(port, &directory, &arguments));
             answers(&mut server, port).then_some((server, port))
         });
-        Self { server, port, arguments, directory }
+        Self { server, port, arguments, directory, running: true }
     }
 
     /// Returns its TCP port on 127.0.0.1.
@@ -83,13 +94,21 @@ impl RedisServer {
         self.server.go_on();
     }
 
+    /// Returns whether it was neither killed nor stopped.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
     /// Kills it and waits for its end.
     pub fn kill(&mut self) {
+        self.running = false;
         self.server.kill();
     }
 
     /// Asks it to end, and waits for its end.
     pub fn stop(&mut self) {
+        self.running = false;
         self.server.stop();
     }
 
@@ -100,19 +119,49 @@ impl RedisServer {
             self.server = Server::start(&mut command(self.port, &self.directory, &self.arguments));
             answers(&mut self.server, self.port).then_some(())
         });
+        self.running = true;
     }
 
     /// Sends one command, and returns the first line of its reply.
     #[must_use]
     pub fn ask(&self, words: &[&str]) -> String {
+        first_line(&mut self.send(words)).unwrap()
+    }
+
+    /// Sends one command, and returns its reply, which is a text; `None` if it is another, or none.
+    #[must_use]
+    pub fn read(&self, words: &[&str]) -> Option<String> {
+        read_text(&mut self.send(words))
+    }
+
+    /// Sends one command, and returns the first element of its reply, which is a text.
+    #[must_use]
+    pub fn read_element(&self, words: &[&str]) -> Option<String> {
+        let mut stream = self.send(words);
+        if first_line(&mut stream)? == "*0" {
+            return None;
+        }
+        read_text(&mut stream)
+    }
+
+    fn send(&self, words: &[&str]) -> TcpStream {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         let mut request = format!("*{}\r\n", words.len());
         for word in words {
             request += &format!("${}\r\n{word}\r\n", word.len());
         }
         stream.write_all(request.as_bytes()).unwrap();
-        first_line(&mut stream).unwrap()
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream
     }
+}
+
+/// Reads a text behind its length.
+fn read_text(stream: &mut TcpStream) -> Option<String> {
+    let length = first_line(stream)?.strip_prefix('$')?.parse().ok()?;
+    let mut text = vec![0; length];
+    stream.read_exact(&mut text).ok()?;
+    String::from_utf8(text).ok()
 }
 
 fn command(port: u16, directory: &TempDir, arguments: &[String]) -> Command {
