@@ -157,8 +157,7 @@ pub(crate) fn check(settings: &Settings, home: &Path) -> Result<DatabaseReport, 
             use pyzord_engines::redis::{Dsn, Options, Redis};
             let dsn = Dsn::parse(&settings.dsn).map_err(EngineError::RedisDsn)?;
             let connect = if settings.engine == "redis" { Redis::new } else { Redis::v0 };
-            let refused = connect(&dsn, Options::migrating(settings.cleanup)).refusals();
-            Ok(DatabaseReport::of_server(refused.map(|refused| (format!("{} answers", dsn.name()), refused))))
+            Ok(DatabaseReport::of_server(connect(&dsn, Options::migrating(settings.cleanup)).check()))
         }
         other => Err(UnknownEngine::new(other).into()),
     }

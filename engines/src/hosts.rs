@@ -69,6 +69,10 @@ pub(crate) fn parse(text: &str, default_port: u16) -> Result<Vec<Host>, HostsErr
             return Err(HostsError::Missing(number));
         }
         let (name, port) = host_and_port(entry).ok_or(HostsError::Malformed(number))?;
+        // A number is a port or a database of another form of DSN, and what stands beside it may be a password.
+        if name.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(HostsError::Malformed(number));
+        }
         let host = Host { name: name.to_owned(), port: port.unwrap_or(default_port) };
         if let Some(first) = hosts.iter().position(|other| other.is(&host)) {
             return Err(HostsError::Doubled(first + 1, number));
@@ -122,6 +126,7 @@ mod tests {
             ("h i", HostsError::Malformed(1)),
             ("[::1,h", HostsError::Malformed(1)),
             ("h,i/0", HostsError::Malformed(2)),
+            ("h,6379,secret,0", HostsError::Malformed(2)),
             ("h,i,h", HostsError::Doubled(1, 3)),
             ("i,h:7,H", HostsError::Doubled(2, 3)),
             ("::1,[::1]:7", HostsError::Doubled(1, 2)),

@@ -42,10 +42,6 @@ mod failure;
 #[cfg(feature = "gdbm")]
 pub mod gdbm;
 #[cfg(any(feature = "redis", feature = "mysql"))]
-#[cfg_attr(
-    not(feature = "mysql"),
-    expect(dead_code, reason = "of the servers with lists, mysql has the first")
-)]
 mod hosts;
 #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
 mod log_limiter;

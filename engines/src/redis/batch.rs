@@ -99,6 +99,29 @@ impl CallBatch {
         *state = State::Answered(answer);
     }
 
+    /// Returns whether the last request has counts.
+    pub(super) fn asks_for_counts(&self) -> bool {
+        let calls = self.merger.merged();
+        self.asked.iter().any(|index| calls.get(*index).is_some_and(|call| call.op != StoreOp::Read))
+    }
+
+    /// Takes back what the last request has counted: it may be lost with the server.
+    pub(super) fn not_replicated(&mut self) {
+        for index in &self.asked {
+            let (Some(call), Some(state)) = (self.merger.merged().get(*index), self.states.get_mut(*index))
+            else {
+                continue;
+            };
+            if let (
+                StoreOp::Report | StoreOp::Whitelist,
+                State::Answered(Ok(_) | Err(StoreError::AlreadyCounted)),
+            ) = (call.op, *state)
+            {
+                *state = State::Answered(Err(in_doubt(call.op, self.marks && call.mark.is_some())));
+            }
+        }
+    }
+
     /// Settles the counts that were sent and have no reply: without a mark they must not be sent again.
     pub(super) fn may_have_counted(&mut self) {
         while let (at, Some(call)) = (self.replied, self.next()) {
@@ -159,6 +182,7 @@ impl AskedCall {
             StoreOp::Report | StoreOp::Whitelist => Ok(match reply::counted(reply)? {
                 Counting::Counted => Ok(Record::default()),
                 Counting::AlreadyCounted => Err(StoreError::AlreadyCounted),
+                Counting::Pending => Err(StoreError::Unsettled),
             }),
         }
     }

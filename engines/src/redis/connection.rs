@@ -139,15 +139,31 @@ impl Connection {
         limits: Limits,
         replies: &mut Replies,
     ) -> Result<(), ExchangeError> {
-        self.stream.begin(limits);
         replies.begin(request.replies(), limits.reply);
-        self.send_and_read(request, replies)
-            .map_err(|cause| ExchangeError { cause, sent: self.stream.socket().has_sent() })
+        self.send(request, limits)?;
+        self.read(replies).map_err(|cause| ExchangeError { cause, sent: self.stream.socket().has_sent() })
     }
 
-    fn send_and_read(&mut self, request: &Request, replies: &mut Replies) -> Result<(), ConnectionError> {
-        self.stream.write_all(request.bytes())?;
-        self.stream.flush()?;
+    /// Sends a request, whose replies are to be [received](Self::receive) next.
+    pub(super) fn send(&mut self, request: &Request, limits: Limits) -> Result<(), ExchangeError> {
+        self.stream.begin(limits);
+        let sent = self.stream.write_all(request.bytes()).and_then(|()| self.stream.flush());
+        sent.map_err(|error| ExchangeError { cause: error.into(), sent: self.stream.socket().has_sent() })
+    }
+
+    /// Reads the replies to a request that was sent: all of them, or some if it fails.
+    pub(super) fn receive(
+        &mut self,
+        request: &Request,
+        limits: Limits,
+        replies: &mut Replies,
+    ) -> Result<(), ExchangeError> {
+        replies.begin(request.replies(), limits.reply);
+        self.stream.begin(limits);
+        self.read(replies).map_err(|cause| ExchangeError { cause, sent: true })
+    }
+
+    fn read(&mut self, replies: &mut Replies) -> Result<(), ConnectionError> {
         while !replies.are_complete() {
             match self.stream.read(replies.room()?)? {
                 0 => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),

@@ -2,7 +2,8 @@
 -- KEYS: the record, and the mark of a signed count if it is one.
 -- ARGV: r or wl, the time in Unix seconds, the time to live in seconds (0: for ever), how many to add, the latest stored
 -- time that is believed (a date goes back only if it is later), the mark's time to live.
--- Returns 1 if it has counted, 2 if the mark was there, 0 if the record cannot be read.
+-- Returns 1 if it has counted, 2 if the mark was there, 3 if the mark tells that it may have been counted, 0 if the record
+-- cannot be read.
 local MOST = '9223372036854775807'
 local record = redis.pcall('HMGET', KEYS[1],
   'r_count', 'wl_count', 'r_entered', 'r_updated', 'wl_entered', 'wl_updated')
@@ -56,9 +57,12 @@ if kind == 'wl' then count, entered, updated = record[2], record[5], tonumber(re
 if not entered or entered == '0' or entered == '-0' then entered = now end
 if updated <= tonumber(now) or updated > tonumber(ARGV[5]) then updated = tonumber(now) end
 if KEYS[2] then
-  local new = redis.pcall('HSET', KEYS[2], 'counted', now)
-  if type(new) == 'table' then return new end
-  if new == 0 then return 2 end
+  local known = redis.pcall('HMGET', KEYS[2], 'counted')
+  if known.err then return known end
+  if known[1] == 'pending' then return 3 end
+  local marked = redis.pcall('HSET', KEYS[2], 'counted', now)
+  if type(marked) == 'table' then return marked end
+  if known[1] then return 2 end
   local limited = redis.pcall('EXPIRE', KEYS[2], ARGV[6])
   if type(limited) == 'table' then return limited end
 end

@@ -2,7 +2,8 @@
 -- KEYS: the record, and the mark of a signed count if it is one.
 -- ARGV: r or wl, the time as YYYY-MM-DD HH:MM:SS, the time to live in seconds (0: for ever), how many to add, the latest
 -- stored time that is believed (a date goes back only if it is later), the mark's time to live.
--- Returns 1 if it has counted, 2 if the mark was there, 0 if the record cannot be read.
+-- Returns 1 if it has counted, 2 if the mark was there, 3 if the mark tells that it may have been counted, 0 if the record
+-- cannot be read.
 local MOST = '9223372036854775807'
 local DATE = '^%d%d%d%d%-[01]%d%-[0-3]%d [0-2]%d:[0-5]%d:[0-5]%d$'
 local value = redis.pcall('GET', KEYS[1])
@@ -47,9 +48,11 @@ if fields[first + 2] <= now or fields[first + 2] > ARGV[5] then fields[first + 2
 if KEYS[2] then
   local known = redis.pcall('GET', KEYS[2])
   if type(known) == 'table' then return known end
-  if known then return 2 end
+  if known == 'pending' then return 3 end
+  -- A known mark is written once more, as WAIT waits for what was written.
   local made = redis.pcall('SETEX', KEYS[2], ARGV[6], '1')
   if made.err then return made end
+  if known then return 2 end
 end
 local stored
 if age == '0' then

@@ -4,7 +4,6 @@ use std::mem;
 use std::time::Duration;
 
 use ::redis::ConnectionInfo;
-use jiff::tz::TimeZone;
 use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, Task, Tick};
 
 use super::batch::{AskedCall, CallBatch};
@@ -13,6 +12,7 @@ use super::dsn::Dsn;
 use super::layout::Layout;
 use super::old::OldRecords;
 use super::options::Options;
+use super::replicas::{NotReplicated, Replicas};
 use super::reply::{self, ReplyError};
 use super::request::Request;
 use super::resp::{Replies, Reply};
@@ -38,9 +38,9 @@ const ROUNDS: usize = 4;
 /// How long a call without a batch waits for a connection that is being made.
 const MOMENT: Duration = Duration::from_millis(5);
 
-/// A redis database. Each worker has an engine of its own, with a connection of its own.
+/// A redis server. Each worker has an engine of its own, with a connection of its own.
 #[derive(Debug)]
-pub struct Redis {
+pub(super) struct Single {
     info: ConnectionInfo,
     options: Options,
     pub(super) connection: ConnectionManager<Connection>,
@@ -57,11 +57,15 @@ pub struct Redis {
     unreadable: LogLimiter,
     refused: LogLimiter,
     unmarked: LogLimiter,
+    not_replicated: LogLimiter,
     /// Where a scan of all records is.
     pub(super) cursor: Cursor,
     old: OldRecords,
     /// Whether the log says what the server refuses.
     tried: bool,
+    met_cluster: bool,
+    /// The replicas that must have a count.
+    pub(super) replicas: Option<Replicas>,
 }
 
 /// Why a round trip failed.
@@ -81,24 +85,9 @@ pub(super) struct Lost {
     pub(super) closed: bool,
 }
 
-impl Redis {
-    /// Returns an engine for the layout `redis`, a hash for each record. It connects at the first use, and
-    /// again after the connection was lost.
-    #[must_use]
-    pub fn new(dsn: &Dsn, options: Options) -> Self {
-        let old = if options.search_old { OldRecords::unknown() } else { OldRecords::known() };
-        Self::with(dsn, options, Layout::hash(options.cleanup_age), old)
-    }
-
-    /// Returns an engine for the deprecated layout `redis_v0`, a text for each record with dates in the
-    /// system's local time.
-    #[must_use]
-    pub fn v0(dsn: &Dsn, options: Options) -> Self {
-        let layout = Layout::text(TimeZone::system(), options.cleanup_age);
-        Self::with(dsn, options, layout, OldRecords::known())
-    }
-
-    fn with(dsn: &Dsn, options: Options, layout: Layout, old: OldRecords) -> Self {
+impl Single {
+    /// Returns an engine for one server. It connects at the first use, and again after the connection was lost.
+    pub(super) fn with(dsn: &Dsn, options: Options, layout: Layout, old: OldRecords) -> Self {
         Self {
             info: dsn.info.clone(),
             options,
@@ -113,10 +102,22 @@ impl Redis {
             unreadable: LogLimiter::default(),
             refused: LogLimiter::default(),
             unmarked: LogLimiter::default(),
+            not_replicated: LogLimiter::default(),
             cursor: Cursor::default(),
             old,
             tried: false,
+            met_cluster: false,
+            replicas: dsn.replicas.map(|count| Replicas::new(count, options)),
         }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.connection.name()
+    }
+
+    /// Returns whether the server has refused a call since it belongs to a cluster.
+    pub(super) fn met_cluster(&self) -> bool {
+        self.met_cluster
     }
 
     /// Sends the request and reads its replies; connects at once if there is no connection. For callers that
@@ -152,8 +153,19 @@ impl Redis {
             if self.request.replies() == 0 {
                 break;
             }
+            let replicas = self.replicas.filter(|_| batch.asks_for_counts());
+            if let Some(replicas) = replicas {
+                replicas.wait(&mut self.request);
+            }
             let trip = self.trip(now, limits);
+            let waited = replicas.filter(|_| trip.is_ok()).and_then(|replicas| self.read_wait(replicas));
             self.read_replies(now, batch);
+            if let Some(cause) = waited {
+                if let Some(more) = self.not_replicated.due(now.tick) {
+                    log::error!("{}: {cause}; reports get 500{more}", self.connection.name());
+                }
+                batch.not_replicated();
+            }
             let again = match trip {
                 Ok(()) => true,
                 Err(lost) => {
@@ -167,6 +179,11 @@ impl Redis {
                 break;
             }
         }
+    }
+
+    /// Takes the reply to the wait for replicas, which is the last one. Returns why what was written is not safe.
+    pub(super) fn read_wait(&self, replicas: Replicas) -> Option<NotReplicated> {
+        self.replies.iter().last().and_then(|reply| replicas.read(reply).err())
     }
 
     /// Answers the calls whose replies have arrived.
@@ -268,6 +285,7 @@ impl Redis {
                 return None;
             }
             ReplyError::Away(_) => self.connection.doubt(now.tick, error),
+            ReplyError::Redirected(_) => self.met_cluster = true,
             ReplyError::Unexpected => {
                 self.connection.lost(now.tick, error);
                 return Some(call.in_doubt());
@@ -278,12 +296,12 @@ impl Redis {
 
     /// Logs once what serving needs and the server refuses. If the server is away, it is tried later.
     fn try_once(&mut self, now: Now) {
-        trial::request(&mut self.layout, &mut self.request);
+        trial::requests(&mut self.layout, &mut self.request);
         if self.ask_once(now).is_none() {
             return;
         }
         self.tried = true;
-        for refused in trial::refusals(&self.replies) {
+        for refused in trial::refusals(self.replies.iter().map(reply::refused)) {
             log::error!("{}: {refused}", self.connection.name());
         }
     }
@@ -305,7 +323,7 @@ impl Redis {
     }
 }
 
-impl Store for Redis {
+impl Store for Single {
     fn prepare(&mut self, now: Now) -> bool {
         let Self { connector, info, options, .. } = self;
         self.connection.prepare(now.tick, |wait| {
@@ -326,7 +344,7 @@ impl Store for Redis {
 
     fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {
         self.request.clear();
-        self.layout.probe(&mut self.request);
+        self.layout.probe(None, &mut self.request);
         let name = self.connection.name().to_owned();
         self.ask_once(now).ok_or_else(|| failure(&name, "there is no connection"))?;
         let refused = self.replies.iter().find(|reply| matches!(reply, Reply::Error(_)));

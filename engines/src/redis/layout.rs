@@ -15,6 +15,8 @@ use crate::record_store::Exchange;
 
 /// What stands in the place of a digest in the key of a probe.
 const PROBE: &[u8] = b"probe";
+/// The same in the key of a read that finds nothing.
+const ABSENT: &[u8] = b"absent";
 /// The key of a probe of the right to marks, which begins as they do.
 const MARK_PROBE: &[u8] = b"pyzord.digest_marks.probe";
 
@@ -35,6 +37,7 @@ pub(super) struct Layout {
     change: Script,
     exchange: Script,
     probe: Script,
+    set_mark: Script,
     /// Seconds until a record expires to which nothing is written, as text; `0` is never.
     age: Vec<u8>,
     /// Seconds until a mark expires, as text.
@@ -52,8 +55,14 @@ impl Layout {
     pub(super) fn hash(age: Option<CleanupAge>) -> Self {
         let form = Form::Hash { put: Script::new(include_str!("put.lua")) };
         let change = concat!(include_str!("change_hash.lua"), include_str!("change.lua"));
-        let exchange = include_str!("exchange.lua");
-        Self::new(form, [include_str!("count.lua"), change, exchange, include_str!("probe.lua")], age)
+        let scripts = [
+            include_str!("count.lua"),
+            change,
+            include_str!("exchange.lua"),
+            include_str!("probe.lua"),
+            include_str!("mark.lua"),
+        ];
+        Self::new(form, scripts, age)
     }
 
     /// Returns the layout `redis_v0`, with dates in this zone.
@@ -64,12 +73,13 @@ impl Layout {
             change,
             include_str!("exchange_v0.lua"),
             include_str!("probe_v0.lua"),
+            include_str!("mark_v0.lua"),
         ];
         Self::new(Form::Text { zone }, scripts, age)
     }
 
-    fn new(form: Form, scripts: [&'static str; 4], age: Option<CleanupAge>) -> Self {
-        let [count, change, exchange, probe] = scripts.map(Script::new);
+    fn new(form: Form, scripts: [&'static str; 5], age: Option<CleanupAge>) -> Self {
+        let [count, change, exchange, probe, set_mark] = scripts.map(Script::new);
         let mut text = Vec::new();
         // Redis refuses a time to live that does not fit its clock in milliseconds. This is 36 million years.
         push_number(age.map_or(0, CleanupAge::seconds).min(1 << 50), &mut text);
@@ -81,6 +91,7 @@ impl Layout {
             change,
             exchange,
             probe,
+            set_mark,
             age: text,
             life,
             key: Vec::new(),
@@ -111,13 +122,16 @@ impl Layout {
     ///
     /// Asks for the six fields of a hash, as any other fields in it could make the reply long.
     pub(super) fn read(&mut self, digest: Digest, request: &mut Request) {
-        let hash = matches!(self.form, Form::Hash { .. });
-        let key = self.key(digest);
-        if hash {
+        self.key(digest);
+        self.read_key(request);
+    }
+
+    fn read_key(&self, request: &mut Request) {
+        if let Form::Hash { .. } = self.form {
             let [a, b, c, d, e, f] = FIELDS.map(str::as_bytes);
-            request.command(&[b"HMGET", key, a, b, c, d, e, f]);
+            request.command(&[b"HMGET", &self.key, a, b, c, d, e, f]);
         } else {
-            request.command(&[b"GET", key]);
+            request.command(&[b"GET", &self.key]);
         }
     }
 
@@ -155,17 +169,49 @@ impl Layout {
         }
     }
 
-    /// Adds a command that fails where a count would. Its key begins as those of records do, and is gone at once.
-    pub(super) fn probe(&mut self, request: &mut Request) {
-        self.key.clear();
-        self.key.extend_from_slice(self.prefix().as_bytes());
-        self.key.extend_from_slice(PROBE);
+    /// Adds the command that sets a mark alone, to `pending`, `counted` or `none`.
+    pub(super) fn set_mark(&mut self, digest: Digest, mark: Mark, to: &str, request: &mut Request) {
+        self.key(digest);
+        push_mark(&self.key, mark, &mut self.mark);
+        request.script(&self.set_mark, &self.mark, None, &[to.as_bytes(), &self.life]);
+    }
+
+    /// Adds a command that fails where a count would. Its key begins as those of records do, and is gone at once. A tag
+    /// chooses the slot of the key in a cluster.
+    pub(super) fn probe(&mut self, tag: Option<u32>, request: &mut Request) {
+        self.set_key(PROBE, tag);
         request.script(&self.probe, &self.key, None, &[&self.age]);
     }
 
     /// Adds the same for the key of a mark.
-    pub(super) fn probe_marks(&self, request: &mut Request) {
-        request.script(&self.probe, MARK_PROBE, None, &[&self.age]);
+    pub(super) fn probe_marks(&mut self, tag: Option<u32>, request: &mut Request) {
+        self.mark.clear();
+        self.mark.extend_from_slice(MARK_PROBE);
+        push_tag(tag, &mut self.mark);
+        request.script(&self.probe, &self.mark, None, &[&self.age]);
+    }
+
+    /// Adds a command that reads a key which never exists, in the slot of this tag.
+    pub(super) fn read_tagged(&mut self, tag: u32, request: &mut Request) {
+        self.set_key(ABSENT, Some(tag));
+        self.read_key(request);
+    }
+
+    /// Returns how the keys of probes go on behind the prefix.
+    pub(super) fn probe_name(&self) -> &'static [u8] {
+        PROBE
+    }
+
+    /// Returns whether there may be records of an older layout beside those of this one.
+    pub(super) fn has_old_layout(&self) -> bool {
+        matches!(self.form, Form::Hash { .. })
+    }
+
+    fn set_key(&mut self, name: &[u8], tag: Option<u32>) {
+        self.key.clear();
+        self.key.extend_from_slice(self.prefix().as_bytes());
+        self.key.extend_from_slice(name);
+        push_tag(tag, &mut self.key);
     }
 
     /// Adds the command that stores a whole record.
@@ -301,6 +347,15 @@ fn push_mark(record: &[u8], mark: Mark, key: &mut Vec<u8>) {
         key.extend_from_slice(part);
     }
     push_number(mark.place.into(), key);
+}
+
+/// Writes the tag that chooses a key's slot.
+fn push_tag(tag: Option<u32>, key: &mut Vec<u8>) {
+    if let Some(tag) = tag {
+        key.push(b'{');
+        push_number(tag.into(), key);
+        key.push(b'}');
+    }
 }
 
 /// Decodes the six fields of a hash; `None` if none of them exists.

@@ -19,6 +19,7 @@
 //! ```
 
 mod batch;
+mod cluster;
 mod connection;
 mod dsn;
 mod engine;
@@ -26,12 +27,14 @@ mod layout;
 mod old;
 mod options;
 mod record_store;
+mod replicas;
 mod reply;
 mod request;
 pub mod resp;
 mod scan;
+mod store;
 mod trial;
 
 pub use dsn::{Dsn, DsnError};
-pub use engine::Redis;
 pub use options::Options;
+pub use store::Redis;

@@ -3,7 +3,7 @@
 use pyzord_core::{Digest, Progress, Record, StoreFailure};
 
 use super::connection::ExchangeError;
-use super::engine::{Redis, TripError};
+use super::engine::{Single, TripError};
 use super::reply::{Counting, ReplyError, Unreadable, changed, counted, number, stored};
 use super::resp::Reply;
 use super::scan::{Cursor, Page};
@@ -12,21 +12,21 @@ use crate::failure::failure;
 use crate::record_store::{EntryError, Exchange, RecordStore, StoredEntry, key_text};
 
 /// How many records one round trip takes, and about how many keys one step of a scan returns.
-const SLICE: usize = 250;
+pub(super) const SLICE: usize = 250;
 
 /// How many changes one round trip takes: each has a script of 4 kB.
-const CHANGES: usize = 64;
+pub(super) const CHANGES: usize = 64;
 
 /// Why an entry holds no record.
 #[derive(Debug, thiserror::Error)]
-enum Cause {
+pub(super) enum Cause {
     #[error("its key is not a digest of 40 hex digits in lower case")]
     Key,
     #[error("it is unreadable: {0}")]
     Value(Unreadable),
 }
 
-impl Redis {
+impl Single {
     /// Sends the request and reads its replies.
     fn ask(&mut self) -> Result<(), StoreFailure> {
         self.wait_for_trip().map_err(|error| self.trip_failure(error))
@@ -59,19 +59,50 @@ impl Redis {
         results.extend(self.replies.iter().map(read));
     }
 
+    /// Does the same for commands that write: a record that is not on as many replicas as wanted has failed.
+    fn writing_slice<T>(
+        &mut self,
+        length: usize,
+        results: &mut Vec<Result<T, StoreFailure>>,
+        read: impl Fn(&Self, Reply<'_>) -> Result<T, ReplyError>,
+    ) {
+        let Some(replicas) = self.replicas else { return self.slice(length, results, read) };
+        replicas.wait(&mut self.request);
+        if let Err(failure) = self.ask() {
+            return results.extend((0..length).map(|_| Err(failure.clone())));
+        }
+        let not_replicated = self.read_wait(replicas);
+        let read = |reply| read(self, reply).map_err(|error| self.reply_failure(error));
+        results.extend(self.replies.iter().take(length).map(|reply| match &not_replicated {
+            Some(cause) => read(reply).and(Err(failure(self.connection.name(), cause.to_string()))),
+            None => read(reply),
+        }));
+    }
+
     /// Sends the request, whose commands are changes, and appends a result for each that was answered.
-    fn change_slice(&mut self, results: &mut Vec<Result<(), ChangeError>>) -> Result<(), TripError> {
+    fn change_slice(
+        &mut self,
+        length: usize,
+        results: &mut Vec<Result<(), ChangeError>>,
+    ) -> Result<(), TripError> {
+        if let Some(replicas) = self.replicas {
+            replicas.wait(&mut self.request);
+        }
         let trip = self.wait_for_trip();
+        let replicas = self.replicas.filter(|_| trip.is_ok());
+        let not_replicated = replicas.and_then(|replicas| self.read_wait(replicas));
         let read = |reply| match counted(reply) {
-            Ok(Counting::Counted) => Ok(()),
+            Ok(Counting::Counted) => not_replicated.as_ref().map_or(Ok(()), |cause| {
+                Err(ChangeError::InDoubt(failure(self.connection.name(), cause.to_string())))
+            }),
             // A change has no mark.
-            Ok(Counting::AlreadyCounted) | Err(ReplyError::Unexpected) => {
+            Ok(Counting::AlreadyCounted | Counting::Pending) | Err(ReplyError::Unexpected) => {
                 Err(ChangeError::InDoubt(self.reply_failure(ReplyError::Unexpected)))
             }
             Err(error @ ReplyError::Away(_)) => Err(ChangeError::Away(self.reply_failure(error))),
             Err(error) => Err(ChangeError::Refused(self.reply_failure(error))),
         };
-        results.extend(self.replies.iter().map(read));
+        results.extend(self.replies.iter().take(length).map(read));
         trip
     }
 
@@ -106,7 +137,7 @@ impl Redis {
     }
 }
 
-impl RecordStore for Redis {
+impl RecordStore for Single {
     /// A scan whose connection was lost begins again at the start.
     fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
         let pattern = format!("{}*", self.layout.prefix());
@@ -129,7 +160,7 @@ impl RecordStore for Redis {
             // The script is short, and a proxy may send each key to another server.
             self.request.spell_scripts(true);
             slice.iter().for_each(|(digest, record)| self.layout.put(*digest, record, &mut self.request));
-            self.slice(slice.len(), results, |_, reply| stored(reply));
+            self.writing_slice(slice.len(), results, |_, reply| stored(reply));
         }
     }
 
@@ -141,7 +172,7 @@ impl RecordStore for Redis {
             self.request.spell_scripts(true);
             slice.iter().for_each(|(digest, change)| self.layout.change(*digest, change, &mut self.request));
             let before = results.len();
-            let trip = self.change_slice(results);
+            let trip = self.change_slice(slice.len(), results);
             let answered = results.len() - before;
             left -= answered;
             let Err(error) = trip else { continue };
@@ -159,7 +190,7 @@ impl RecordStore for Redis {
             self.request.clear();
             self.request.spell_scripts(true);
             slice.iter().for_each(|change| self.layout.exchange(change, &mut self.request));
-            self.slice(slice.len(), results, |_, reply| changed(reply));
+            self.writing_slice(slice.len(), results, |_, reply| changed(reply));
         }
     }
 
@@ -180,7 +211,7 @@ impl RecordStore for Redis {
                 self.request.command(&[b"DEL", self.layout.key(*digest)]);
             }
             let mut results = Vec::new();
-            self.slice(slice.len(), &mut results, |_, reply| stored(reply));
+            self.writing_slice(slice.len(), &mut results, |_, reply| stored(reply));
             results.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())
@@ -202,6 +233,6 @@ impl RecordStore for Redis {
 
 /// Parses the digest in a key. Upper case is refused: the server looks for lower case, and does not find such
 /// a key.
-fn digest(name: &[u8]) -> Option<Digest> {
+pub(super) fn digest(name: &[u8]) -> Option<Digest> {
     Digest::parse(name).filter(|digest| digest.hex() == name)
 }

@@ -23,6 +23,9 @@ pub(super) enum ReplyError {
     /// The server does not know the script by its hash, and has not executed it.
     #[error(transparent)]
     NoScript(Refusal),
+    /// The server belongs to a cluster and has not executed the command: it may be for another node, or for a later time.
+    #[error(transparent)]
+    Redirected(Refusal),
     /// The reply is not of a kind that the command has: the connection is out of step.
     #[error("the server's reply is of an unexpected kind")]
     Unexpected,
@@ -93,9 +96,15 @@ pub(super) fn error(reply: Reply<'_>) -> ReplyError {
         // READONLY above all: a replica that was the master until a failover. The address may lead to the new
         // master now.
         "READONLY" | "MASTERDOWN" | "LOADING" | "BUSY" | "NOAUTH" => ReplyError::Away(refusal),
+        "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "CROSSSLOT" => ReplyError::Redirected(refusal),
         "NOSCRIPT" => ReplyError::NoScript(refusal),
         _ => ReplyError::Refused(refusal),
     }
+}
+
+/// Returns why a command was refused, if its reply is an error.
+pub(super) fn refused(reply: Reply<'_>) -> Option<ReplyError> {
+    matches!(reply, Reply::Error(_)).then(|| error(reply))
 }
 
 /// What a script has done that counts.
@@ -104,6 +113,8 @@ pub(super) enum Counting {
     Counted,
     /// The mark was there.
     AlreadyCounted,
+    /// The mark tells that it may have been counted.
+    Pending,
 }
 
 /// Reads the reply of a script that counts.
@@ -111,6 +122,7 @@ pub(super) fn counted(reply: Reply<'_>) -> Result<Counting, ReplyError> {
     match reply {
         Reply::Number(1) => Ok(Counting::Counted),
         Reply::Number(2) => Ok(Counting::AlreadyCounted),
+        Reply::Number(3) => Ok(Counting::Pending),
         Reply::Number(_) => Err(Unreadable::Field.into()),
         _ => Err(error(reply)),
     }
@@ -157,6 +169,10 @@ mod tests {
             ("MISCONF Redis is configured to save RDB snapshots", "refused"),
             ("NOPERM this user has no permissions", "refused"),
             ("NOSCRIPT No matching script.", "no script"),
+            ("MOVED 3999 127.0.0.1:6381", "redirected"),
+            ("ASK 3999 127.0.0.1:6381", "redirected"),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", "redirected"),
+            ("CLUSTERDOWN The cluster is down", "redirected"),
             ("ERR unknown command", "refused"),
         ];
         for (text, expected) in table {
@@ -171,6 +187,10 @@ mod tests {
                     "away"
                 }
                 ReplyError::NoScript(_) => "no script",
+                ReplyError::Redirected(cause) => {
+                    assert_eq!(cause.to_string(), text);
+                    "redirected"
+                }
                 ReplyError::Unexpected => "unexpected",
             };
             assert_eq!(sorted, expected, "{text}");

@@ -2,11 +2,10 @@
 
 use pyzord_core::{Digest, StoreFailure};
 
-use super::engine::Redis;
+use super::engine::Single;
 use super::layout::Layout;
 use super::reply::{self, Refusal, ReplyError};
 use super::request::Request;
-use super::resp::{Replies, Reply};
 use crate::failure::failure;
 
 /// A digest that no mail has.
@@ -38,48 +37,63 @@ fn remedy(refusal: &Refusal) -> &'static str {
     }
 }
 
-impl Redis {
+impl Single {
     /// Tries what serving needs, and returns what the server refuses. It leaves no record behind.
     ///
     /// # Errors
     /// If the server does not answer.
-    pub fn refusals(&mut self) -> Result<Vec<StoreFailure>, StoreFailure> {
-        request(&mut self.layout, &mut self.request);
+    pub(super) fn refusals(&mut self) -> Result<Vec<StoreFailure>, StoreFailure> {
+        requests(&mut self.layout, &mut self.request);
         let name = self.connection.name().to_owned();
         self.wait_for_trip().map_err(|error| {
             self.connection.close();
             failure(&name, error)
         })?;
-        Ok(refusals(&self.replies).into_iter().map(|refused| failure(&name, refused)).collect())
+        Ok(refusals(self.replies.iter().map(reply::refused))
+            .into_iter()
+            .map(|refused| failure(&name, refused))
+            .collect())
     }
 }
 
+/// How many trials there are.
+pub(super) const TRIALS: usize = 4;
+
 /// Makes a request of all trials.
-pub(super) fn request(layout: &mut Layout, request: &mut Request) {
+pub(super) fn requests(layout: &mut Layout, request: &mut Request) {
     request.clear();
-    layout.read(TRIED, request);
-    layout.probe(request);
-    // By its hash, as all but the first script of a batch are called.
-    layout.probe(request);
-    layout.probe_marks(request);
+    for number in 0..TRIALS {
+        self::request(number, None, layout, request);
+    }
 }
 
-/// Returns the refusals in the replies to these trials. What refuses all counts is told once.
-pub(super) fn refusals(replies: &Replies) -> Vec<RefusedTrial> {
-    let kinds: [fn(Refusal) -> RefusedTrial; 4] = [
+/// Adds the trial of this number. A tag chooses the slot of its key in a cluster.
+pub(super) fn request(number: usize, tag: Option<u32>, layout: &mut Layout, request: &mut Request) {
+    match (number, tag) {
+        (0, None) => layout.read(TRIED, request),
+        (0, Some(tag)) => layout.read_tagged(tag, request),
+        // The second time by its hash, as all but the first script of a batch are called.
+        (1 | 2, _) => layout.probe(tag, request),
+        _ => layout.probe_marks(tag, request),
+    }
+}
+
+/// Returns the refusals among the errors in the replies to these trials. What refuses all counts is told once.
+pub(super) fn refusals(errors: impl IntoIterator<Item = Option<ReplyError>>) -> Vec<RefusedTrial> {
+    let kinds: [fn(Refusal) -> RefusedTrial; TRIALS] = [
         |cause| RefusedTrial::Read { cause },
         |cause| RefusedTrial::Count { cause },
         |cause| RefusedTrial::Count { cause },
         |cause| RefusedTrial::Marks { cause },
     ];
     let mut refused = Vec::new();
-    for (reply, kind) in replies.iter().zip(kinds) {
-        let Reply::Error(_) = reply else { continue };
+    for (error, kind) in errors.into_iter().zip(kinds) {
+        let Some(error) = error else { continue };
         if let Some(RefusedTrial::Count { .. }) = refused.last() {
             break;
         }
         // NoScript: a proxy has sent the hash to a server that does not know it.
-        if let ReplyError::Refused(cause) | ReplyError::Away(cause) = reply::error(reply) {
+        if let ReplyError::Refused(cause) | ReplyError::Away(cause) | ReplyError::Redirected(cause) = error {
             refused.push(kind(cause));
         }
     }

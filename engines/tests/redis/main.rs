@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code fails by panicking")]
 
 mod bulk;
+mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod connection;

@@ -58,7 +58,7 @@ fn gdbm() {
 fn redis() {
     let server = pyzord_testkit::RedisServer::start();
     for cleanup_age in redis::AGES {
-        run_all(&|| redis::Keys::hashes(&server, cleanup_age));
+        run_all(&|| redis::Keys::hashes(redis::Place::Server(&server), cleanup_age));
     }
 }
 
@@ -67,8 +67,16 @@ fn redis() {
 fn redis_v0() {
     let server = pyzord_testkit::RedisServer::start();
     for cleanup_age in redis::AGES {
-        run_all(&|| redis::Keys::texts(&server, cleanup_age));
+        run_all(&|| redis::Keys::texts(redis::Place::Server(&server), cleanup_age));
     }
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn redis_cluster() {
+    let cluster = pyzord_testkit::RedisCluster::start();
+    run_all(&|| redis::Keys::hashes(redis::Place::Cluster(&cluster), redis::AGES[1]));
+    run_all(&|| redis::Keys::texts(redis::Place::Cluster(&cluster), redis::AGES[0]));
 }
 
 #[cfg(feature = "mysql")]

@@ -1,9 +1,9 @@
-//! The keys of a redis database, in both layouts.
+//! The keys of a redis database, in both layouts, on one server and in a cluster.
 
 use pyzord_core::{CleanupAge, Digest, Record};
 use pyzord_engines::RecordStore;
 use pyzord_engines::redis::{Dsn, Options, Redis};
-use pyzord_testkit::{RedisServer, wait_for};
+use pyzord_testkit::{RedisCluster, RedisServer, wait_for};
 
 use crate::common::{digest, successes};
 use crate::subject::{Odd, Stored, Subject};
@@ -11,8 +11,61 @@ use crate::subject::{Odd, Stored, Subject};
 /// Records never expire, or later than any test takes: the engine writes these with different commands.
 pub(crate) const AGES: [Option<CleanupAge>; 2] = [None, CleanupAge::from_seconds(9000)];
 
+/// Counts the keys of probes, which redis_v0 leaves for a moment.
+const COUNT_PROBES: &str = "local count = 0
+    for _, key in ipairs(redis.call('KEYS', 'pyzord.*probe*')) do count = count + 1 end
+    return count";
+
+/// Where the keys are.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    Server(&'a RedisServer),
+    Cluster(&'a RedisCluster),
+}
+
+impl Place<'_> {
+    fn dsn(self) -> String {
+        match self {
+            Self::Server(server) => format!("127.0.0.1,{},,", server.port()),
+            Self::Cluster(cluster) => cluster.dsn(),
+        }
+    }
+
+    fn flush(self) {
+        match self {
+            Self::Server(server) => assert_eq!(server.ask(&["FLUSHALL"]), "+OK"),
+            Self::Cluster(cluster) => cluster.tell_masters(&["FLUSHALL"]),
+        }
+    }
+
+    /// Sends a command on one key.
+    fn ask(self, key: &str, words: &[&str]) -> String {
+        match self {
+            Self::Server(server) => server.ask(words),
+            Self::Cluster(cluster) => cluster.ask(key, words),
+        }
+    }
+
+    fn count(self) -> usize {
+        let servers: Vec<&RedisServer> = match self {
+            Self::Server(server) => vec![server],
+            Self::Cluster(cluster) => {
+                cluster.masters().into_iter().map(|master| &cluster.nodes()[master]).collect()
+            }
+        };
+        let count = |server: &RedisServer| -> usize {
+            let probes = || server.ask(&["EVAL", COUNT_PROBES, "0"]);
+            wait_for("the end of the probes", || (probes() == ":0").then_some(()));
+            // A scan removes the keys that have expired.
+            assert!(server.ask(&["SCAN", "0", "COUNT", "1000000"]).starts_with('*'));
+            server.ask(&["DBSIZE"]).trim_start_matches(':').parse().unwrap()
+        };
+        servers.into_iter().map(count).sum()
+    }
+}
+
 pub(crate) struct Keys<'a> {
-    server: &'a RedisServer,
+    place: Place<'a>,
     cleanup_age: Option<CleanupAge>,
     engine: fn(&Dsn, Options) -> Redis,
     prefix: &'static str,
@@ -59,30 +112,30 @@ const NO_TEXTS: &[Unreadable] = &[
 
 impl<'a> Keys<'a> {
     /// Returns an empty database of the layout `redis`.
-    pub(crate) fn hashes(server: &'a RedisServer, cleanup_age: Option<CleanupAge>) -> Self {
-        Self::new(server, cleanup_age, Redis::new, "pyzord.digest_v1.", NO_HASHES)
+    pub(crate) fn hashes(place: Place<'a>, cleanup_age: Option<CleanupAge>) -> Self {
+        Self::new(place, cleanup_age, Redis::new, "pyzord.digest_v1.", NO_HASHES)
     }
 
     /// Returns an empty database of the layout `redis_v0`.
-    pub(crate) fn texts(server: &'a RedisServer, cleanup_age: Option<CleanupAge>) -> Self {
-        Self::new(server, cleanup_age, Redis::v0, "pyzord.digest.", NO_TEXTS)
+    pub(crate) fn texts(place: Place<'a>, cleanup_age: Option<CleanupAge>) -> Self {
+        Self::new(place, cleanup_age, Redis::v0, "pyzord.digest.", NO_TEXTS)
     }
 
     fn new(
-        server: &'a RedisServer,
+        place: Place<'a>,
         cleanup_age: Option<CleanupAge>,
         engine: fn(&Dsn, Options) -> Redis,
         prefix: &'static str,
         unreadable: &'static [Unreadable],
     ) -> Self {
-        assert_eq!(server.ask(&["FLUSHALL"]), "+OK");
-        Self { server, cleanup_age, engine, prefix, unreadable }
+        place.flush();
+        Self { place, cleanup_age, engine, prefix, unreadable }
     }
 
     fn make(&self, key: &str, command: &[&str]) {
         let (name, rest) = command.split_first().unwrap();
         let key = format!("{}{key}", self.prefix);
-        let reply = self.server.ask(&[&[*name, &key], rest].concat());
+        let reply = self.place.ask(&key, &[&[*name, &key], rest].concat());
         assert!(!reply.starts_with('-'), "{reply}");
     }
 }
@@ -94,7 +147,7 @@ impl Subject for Keys<'_> {
     const HISTORIES: u32 = 50;
 
     fn store(&self) -> Redis {
-        let dsn = Dsn::parse(&format!("127.0.0.1,{},,", self.server.port())).unwrap();
+        let dsn = Dsn::parse(&self.place.dsn()).unwrap();
         (self.engine)(&dsn, Options::migrating(self.cleanup_age))
     }
 
@@ -105,10 +158,7 @@ impl Subject for Keys<'_> {
     }
 
     fn count(&self, _: &Redis) -> usize {
-        // Probes of redis_v0 leave keys for a moment, which are none of records. Asking for them removes expired ones.
-        let probes = ["EXISTS", "pyzord.digest.probe", "pyzord.digest_marks.probe"];
-        wait_for("the end of the probes", || (self.server.ask(&probes) == ":0").then_some(()));
-        self.server.ask(&["DBSIZE"]).trim_start_matches(':').parse().unwrap()
+        self.place.count()
     }
 }
 
@@ -118,7 +168,7 @@ impl Stored for Keys<'_> {
     }
 
     fn spoil(&self) -> Vec<Odd> {
-        assert_eq!(self.server.ask(&["SET", "another", "x"]), "+OK");
+        assert_eq!(self.place.ask("another", &["SET", "another", "x"]), "+OK");
         let keys = ["short".to_owned(), digest(999).to_string().to_uppercase()];
         keys.iter().for_each(|key| self.make(key, &["SET", "x"]));
         let unreadable = (1000..).zip(self.unreadable).map(|(n, (command, why))| {
@@ -132,7 +182,8 @@ impl Stored for Keys<'_> {
     fn raw(&self, _: &Redis, digest: Digest) -> String {
         const SCRIPT: &str =
             "return {ok = redis.sha1hex(redis.call('DUMP', KEYS[1])) .. ' ' .. redis.call('TTL', KEYS[1])}";
-        let reply = self.server.ask(&["EVAL", SCRIPT, "1", &format!("{}{digest}", self.prefix)]);
+        let key = format!("{}{digest}", self.prefix);
+        let reply = self.place.ask(&key, &["EVAL", SCRIPT, "1", &key]);
         assert!(reply.starts_with('+') && reply.ends_with(" -1"), "{reply}");
         reply
     }

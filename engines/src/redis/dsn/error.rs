@@ -1,5 +1,7 @@
 //! Why a text is not a DSN.
 
+use crate::hosts::HostsError;
+
 /// Why a text is not a [`Dsn`](super::Dsn). Its message is one line that repeats nothing of the text, as any part of it
 /// may be a misplaced password.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -27,7 +29,7 @@ pub enum DsnError {
     #[error("its database is not a number from 0 to 2147483647")]
     Database,
     /// It is a URL of another kind.
-    #[error("its URL is not one of redis:, rediss:, redis+unix: and unix:")]
+    #[error("its URL is not one of redis:, rediss:, redis+unix:, unix:, redis+cluster: and rediss+cluster:")]
     Scheme,
     /// It is a URL that cannot be parsed.
     #[error(
@@ -37,7 +39,7 @@ pub enum DsnError {
     Url,
     /// An option of the URL is not known, or gives again what the URL has already.
     #[error(
-        "the options of its URL are db, user and pass, each only for what the URL does not give elsewhere"
+        "the options of its URL are db, user, pass and wait-replicas, each only for what the URL does not give elsewhere"
     )]
     Option,
     /// It is a URL with a user and without a password.
@@ -45,6 +47,15 @@ pub enum DsnError {
         "its URL has a user without a password (a password alone has a colon before it: redis://:password@host)"
     )]
     NoPassword,
+    /// The nodes of a cluster are not a list of hosts.
+    #[error("{0} (a cluster is redis+cluster://user:password@host:port,host:port/)")]
+    Hosts(HostsError),
+    /// A cluster is to have another database than 0.
+    #[error("a cluster has database 0 alone")]
+    ClusterDatabase,
+    /// The number of replicas is none.
+    #[error("its wait-replicas is not a number from 1 to 255")]
+    Replicas,
     /// It is a URL that asks not to check the server's certificate.
     #[error("a certificate that is not checked (#insecure) is not supported")]
     Insecure,

@@ -4,12 +4,16 @@ mod error;
 mod url;
 
 use std::fmt;
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::redis::{
     ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo,
 };
 
 use crate::address::{host_and_port, is_file, is_plain_path, parse_port};
+use crate::hosts::Host;
 
 pub use error::DsnError;
 
@@ -21,6 +25,12 @@ const PORT: u16 = 6379;
 #[derive(Clone)]
 pub struct Dsn {
     pub(super) info: ConnectionInfo,
+    /// The nodes of a cluster, if it is one.
+    pub(super) cluster: Option<Vec<Host>>,
+    /// How many replicas must have a write before it is acknowledged.
+    pub(super) replicas: Option<NonZeroU8>,
+    /// One of the engines has found out that the server belongs to a cluster.
+    found_cluster: Arc<AtomicBool>,
 }
 
 impl Dsn {
@@ -28,8 +38,9 @@ impl Dsn {
     /// 6379, none and 0. The host may be `host:port`, or the absolute path of a local socket.
     ///
     /// Parses also the URLs `redis://user:password@host:port/db`, `rediss://` for TLS, and
-    /// `redis+unix:///path` or `unix://`. Each takes the options `?db=N&user=NAME&pass=PASSWORD`. A character
-    /// that separates parts of a URL is written as `%` and two hex digits.
+    /// `redis+unix:///path` or `unix://`, and for a cluster `redis+cluster://user:password@host:port,host:port/`,
+    /// `rediss+cluster://` for TLS. Each takes the options `?db=N&user=NAME&pass=PASSWORD&wait-replicas=N`. A
+    /// character that separates parts of a URL is written as `%` and two hex digits.
     ///
     /// # Errors
     /// If the text is neither of them.
@@ -45,6 +56,11 @@ impl Dsn {
     #[must_use]
     pub fn name(&self) -> String {
         let db = self.info.redis_settings().db();
+        if let Some(hosts) = &self.cluster {
+            let scheme = if self.is_tls() { url::TLS_CLUSTER } else { url::CLUSTER };
+            let hosts: Vec<_> = hosts.iter().map(Host::to_string).collect();
+            return format!("{scheme} {}", hosts.join(","));
+        }
         match self.info.addr() {
             ConnectionAddr::Tcp(host, port) => format!("redis {host}:{port}/{db}"),
             ConnectionAddr::TcpTls { host, port, .. } => format!("rediss {host}:{port}/{db}"),
@@ -68,7 +84,41 @@ impl Dsn {
         // With Nagle's algorithm the last commands of a batch wait until the server has acknowledged the
         // others.
         let tcp = info.tcp_settings().clone().set_nodelay(true);
-        Ok(Self { info: info.set_tcp_settings(tcp).set_redis_settings(settings) })
+        Ok(Self {
+            info: info.set_tcp_settings(tcp).set_redis_settings(settings),
+            cluster: None,
+            replicas: None,
+            found_cluster: Arc::default(),
+        })
+    }
+
+    /// Returns the server's host; `None` if it has a local socket.
+    pub(super) fn host(&self) -> Option<Host> {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(name, port) | ConnectionAddr::TcpTls { host: name, port, .. } => {
+                Some(Host { name: name.clone(), port: *port })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns how a DSN names the cluster that a server belongs to, without a user and a password.
+    pub(super) fn cluster_form(&self, host: &Host) -> String {
+        let scheme = if self.is_tls() { url::TLS_CLUSTER } else { url::CLUSTER };
+        format!("{scheme}://{host}/")
+    }
+
+    /// Notes for all engines of this DSN that there is a cluster. Returns whether this was not known.
+    pub(super) fn found_cluster(&self) -> bool {
+        !self.found_cluster.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_found_cluster(&self) -> bool {
+        self.found_cluster.load(Ordering::Relaxed)
+    }
+
+    fn is_tls(&self) -> bool {
+        matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
     }
 }
 
@@ -125,6 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::hosts::HostsError;
 
     #[test]
     fn what_is_left_out_has_a_default() {
@@ -155,6 +206,10 @@ mod tests {
             ("redis://u:@h/0/", "redis h:6379/0", Some("")),
             ("redis://:@h", "redis h:6379/0", None),
             ("redis://:a@b:c@h", "redis h:6379/0", Some("a@b:c")),
+            ("redis+cluster://h", "redis+cluster h:6379", None),
+            ("redis+cluster://u:a%2Cb@h:1,[::1]:2/0", "redis+cluster h:1,[::1]:2", Some("a,b")),
+            ("redis+cluster://:a,b@h:1,i/?wait-replicas=2", "redis+cluster h:1,i:6379", Some("a,b")),
+            ("rediss+cluster://h:1,i:2?user=u&pass=pw", "rediss+cluster h:1,i:2", Some("pw")),
         ];
         for (text, name, password) in table {
             let dsn = Dsn::parse(text).map_err(|error| format!("{text}: {error}")).unwrap();
@@ -168,7 +223,10 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_and_no_password_shown() {
-        use DsnError::{Database, Fields, File, Host, Insecure, NoPassword, Option, Port, Scheme, Url};
+        use DsnError::{
+            ClusterDatabase, Database, Fields, File, Host, Hosts, Insecure, NoPassword, Option, Port,
+            Replicas, Scheme, Url,
+        };
         let table = [
             ("h,1,secret,0,", Fields),
             ("pyzord.db", File),
@@ -228,6 +286,28 @@ mod tests {
         assert_eq!(format!("{:?}", Dsn::parse("h,,secret").unwrap()), "Dsn(redis h:6379/0)");
     }
 
+    #[test]
+    fn a_cluster_that_cannot_be_is_refused_and_no_password_shown() {
+        use DsnError::{ClusterDatabase, Hosts, Option, Replicas};
+        for (text, cause) in [
+            ("redis+cluster://:secret@h/1", ClusterDatabase),
+            ("redis+cluster://h/?db=1&pass=secret", ClusterDatabase),
+            ("redis+cluster://:secret@", Hosts(HostsError::Empty)),
+            ("redis+cluster://h,1,secret,0", Hosts(HostsError::Malformed(2))),
+            ("redis+cluster://:secret@h,i,h", Hosts(HostsError::Doubled(1, 3))),
+            ("redis+cluster://h,,secret,0", Hosts(HostsError::Missing(2))),
+            ("redis+cluster://h:1:secret", Hosts(HostsError::Malformed(1))),
+            ("redis://:secret@h?wait-replicas=0", Replicas),
+            ("redis://:secret@h?wait-replicas=256", Replicas),
+            ("redis://h?wait-replicas=secret", Replicas),
+            ("redis://:secret@h?wait-replicas=1&wait-replicas=1", Option),
+        ] {
+            let error = Dsn::parse(text).map(|dsn| dsn.name()).expect_err(text);
+            assert_eq!(error, cause, "{text}");
+            assert!(!format!("{error}{error:?}").contains("secret"), "{error}");
+        }
+    }
+
     /// They were parsed as URLs whose host or socket has the password in its name, which logs show.
     #[test]
     fn the_two_forms_mixed_are_refused_since_the_name_would_show_the_password() {
@@ -250,7 +330,9 @@ mod tests {
             for parts in
                 [&["127.0.0.1", "1", "s3cret", "0"][..], &["127.0.0.1", "s3cret"], &["u", "s3cret", "h"]]
             {
-                for start in ["", "redis://", "rediss://", "unix://", "unix:///", "/run/r.sock"] {
+                for start in
+                    ["", "redis://", "rediss://", "redis+cluster://", "unix://", "unix:///", "/run/r.sock"]
+                {
                     let text = format!("{start}{}", parts.join(&separator.to_string()));
                     if let Ok(dsn) = Dsn::parse(&text) {
                         let is_path = separator == '/' && start.ends_with(['/', 'k']) && start != "redis://";
@@ -263,7 +345,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(any in any::<String>(), near in "(redis|rediss|redis+unix|unix)(://)?[a-z0-9:/@,?=&#%\\[\\].-]{0,30}") {
+        fn no_text_panics(any in any::<String>(), near in "(redis|rediss|redis[+]unix|redis[+]cluster|unix)(://)?[a-z0-9:/@,?=&#%\\[\\].-]{0,30}") {
             for text in [any, near] {
                 if let Ok(dsn) = Dsn::parse(&text) {
                     prop_assert!(!dsn.name().is_empty());

@@ -4,11 +4,16 @@ use ::redis::ConnectionAddr;
 
 use super::{Account, Dsn, DsnError, PORT, parse_database};
 use crate::address::{host_and_port, is_plain_path};
+use crate::hosts::{self, Host};
 use crate::percent;
+
+/// The schemes of clusters.
+pub(super) const CLUSTER: &str = "redis+cluster";
+pub(super) const TLS_CLUSTER: &str = "rediss+cluster";
 
 /// Parses what follows `scheme://`.
 pub(super) fn parse(scheme: &str, rest: &str) -> Result<Dsn, DsnError> {
-    if !["redis", "rediss", "redis+unix", "unix"].contains(&scheme) {
+    if !["redis", "rediss", "redis+unix", "unix", CLUSTER, TLS_CLUSTER].contains(&scheme) {
         return Err(DsnError::Scheme);
     }
     if rest.ends_with("#insecure") {
@@ -16,16 +21,34 @@ pub(super) fn parse(scheme: &str, rest: &str) -> Result<Dsn, DsnError> {
     }
     let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
     let mut options = UrlOptions::parse(options)?;
+    let mut cluster = None;
     let address = match scheme {
-        "redis" | "rediss" => server(scheme, place, &mut options)?,
+        "redis" | "rediss" => server(place, scheme == "rediss", &mut options)?,
+        CLUSTER | TLS_CLUSTER => {
+            let hosts = hosts::parse(authority(place, &mut options)?, PORT).map_err(DsnError::Hosts)?;
+            let first = hosts.first().ok_or(DsnError::Host)?.clone();
+            cluster = Some(hosts);
+            tcp(first, scheme == TLS_CLUSTER)
+        }
         _ => socket(place)?,
     };
     let database = parse_database(options.database.as_deref().unwrap_or_default())?;
-    Dsn::new(address, options.account()?, database)
+    if cluster.is_some() && database != 0 {
+        return Err(DsnError::ClusterDatabase);
+    }
+    let replicas = options.replicas.take().map(|count| count.parse().map_err(|_| DsnError::Replicas));
+    let replicas = replicas.transpose()?;
+    Ok(Dsn { cluster, replicas, ..Dsn::new(address, options.account()?, database)? })
 }
 
 /// Parses `[[user]:password@]host[:port][/db]`. Adds what it gives to the options, which must not give it again.
-fn server(scheme: &str, place: &str, options: &mut UrlOptions) -> Result<ConnectionAddr, DsnError> {
+fn server(place: &str, tls: bool, options: &mut UrlOptions) -> Result<ConnectionAddr, DsnError> {
+    let (name, port) = host_and_port(authority(place, options)?).ok_or(DsnError::Host)?;
+    Ok(tcp(Host { name: name.to_owned(), port: port.unwrap_or(PORT) }, tls))
+}
+
+/// Returns what stands in the place of the host. Adds what is around it to the options.
+fn authority<'a>(place: &'a str, options: &mut UrlOptions) -> Result<&'a str, DsnError> {
     let (authority, database) = place.split_once('/').unwrap_or((place, ""));
     // The last `@`, so that a password may have one that is not written as %40.
     let (credentials, host) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -36,13 +59,15 @@ fn server(scheme: &str, place: &str, options: &mut UrlOptions) -> Result<Connect
     set(&mut options.database, Some(database.trim_matches('/')).filter(|database| !database.is_empty()))?;
     set(&mut options.user, Some(user).filter(|user| !user.is_empty()))?;
     set(&mut options.password, password.filter(|password| !(user.is_empty() && password.is_empty())))?;
-    let (host, port) = host_and_port(host).ok_or(DsnError::Host)?;
-    let (host, port) = (host.to_owned(), port.unwrap_or(PORT));
-    Ok(if scheme == "rediss" {
+    Ok(host)
+}
+
+fn tcp(Host { name: host, port }: Host, tls: bool) -> ConnectionAddr {
+    if tls {
         ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
     } else {
         ConnectionAddr::Tcp(host, port)
-    })
+    }
 }
 
 /// Parses the path of a socket.
@@ -60,6 +85,7 @@ struct UrlOptions {
     database: Option<String>,
     user: Option<String>,
     password: Option<String>,
+    replicas: Option<String>,
 }
 
 impl UrlOptions {
@@ -71,6 +97,7 @@ impl UrlOptions {
                 "db" => &mut options.database,
                 "user" => &mut options.user,
                 "pass" => &mut options.password,
+                "wait-replicas" => &mut options.replicas,
                 _ => return Err(DsnError::Option),
             };
             set(option, Some(value))?;
