@@ -56,11 +56,13 @@ fuzz: build-packages
 # well, after all attacks at once, for a few hours.
 SOAK_SECONDS := 3600
 SOAK_ROUNDS := 300
+SOAK_REPORTS := 100000
 SOAK_CASES := 100000
 SIEGE_SECONDS := 1200
 soak: build-packages test-packages client siege
 	cargo run --release --locked -p pyzord-simulator -- --seeds $$(date +%s)000000.. --seconds $(SOAK_SECONDS)
-	PYZOR_VENV=$(VENV) PYZORD_CRASH_ROUNDS=$(SOAK_ROUNDS) cargo test --locked --test crash -- --nocapture
+	PYZOR_VENV=$(VENV) PYZORD_CRASH_ROUNDS=$(SOAK_ROUNDS) PYZORD_CRASH_REPORTS=$(SOAK_REPORTS) \
+		cargo test --locked --test crash -- --nocapture
 	PYZOR_VENV=$(VENV) PYZORD_DIFFERENTIAL_SEED=$$(date +%s) PYZORD_DIFFERENTIAL_CASES=$(SOAK_CASES) \
 		cargo test --locked --test differential configuration_files -- --nocapture
 

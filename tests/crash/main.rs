@@ -21,6 +21,7 @@ mod load;
 mod migrations;
 mod random;
 mod recoveries;
+mod redis_clusters;
 mod servers;
 
 /// The default runtime of the servers.
