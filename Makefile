@@ -10,8 +10,9 @@ PYZOR_VERSION := 1.1.2
 RUN_HOME := $(CURDIR)/.run
 
 BUILD_PACKAGES := gcc libc6-dev libgdbm-dev pkg-config
+# Sentinels are `redis-server --sentinel`. Galera copies a node's data with rsync.
 TEST_PACKAGES := python3 python3-gdbm python3-venv python3-redis python3-mysqldb openssl \
-	redis-server mariadb-server-core mariadb-client-core valgrind iproute2 util-linux \
+	redis-server redis-tools mariadb-server-core mariadb-client-core galera-4 rsync valgrind iproute2 util-linux \
 	chromium chromium-driver python3-yaml man-db systemd
 # With Debian's own client (pyzor) and SpamAssassin, whose Pyzor plugin asks the packaged server.
 DEB_TEST_PACKAGES := lintian logrotate iproute2 man-db systemd pyzor spamassassin
@@ -24,13 +25,18 @@ CARGO_DENY_VERSION := 0.20.2
 TOOLS := $(CURDIR)/target/tools
 DEB := $(CURDIR)/target/debian/pyzord.deb
 
-# apt-get, through sudo for other users than root; it installs only what is missing.
-APT := $(if $(filter 0,$(shell id -u)),,sudo) env DEBIAN_FRONTEND=noninteractive apt-get
+# apt-get, through sudo for other users than root; it installs only what is missing. Services that come with a package,
+# such as redis-server's, are ended and do not start at boot: the tests start servers of their own.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 define install
 	@missing=$$(for package in $(1); do \
 		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
 	if [ -n "$$missing" ]; then \
-		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; fi
+		$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing; \
+		for service in $$missing; do \
+			if [ -e /etc/init.d/$$service ]; then \
+				$(SUDO) service $$service stop; $(SUDO) update-rc.d $$service disable; fi; done; fi
 endef
 
 .PHONY: run test test-databases siege wasm deny package-crates deb test-deb fuzz soak bench build lint build-packages test-packages client clean
