@@ -45,8 +45,8 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// How long a store keeps a mark: as long as the signature may be valid, from the earliest to the latest moment that
-    /// fits its `Time`, both included.
+    /// How long a store keeps a mark at least: as long as the signature may be valid, from the earliest to the latest
+    /// moment that fits its `Time`, both included. A store that several servers share adds how much their clocks may differ.
     pub const LIFE: Duration = MAX_CLOCK_DIFFERENCE.saturating_mul(2).saturating_add(Duration::from_secs(1));
 }
 

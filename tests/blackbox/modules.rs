@@ -4,6 +4,8 @@ mod account;
 mod check_config;
 mod client;
 mod control;
+#[cfg(all(feature = "redis", feature = "mysql"))]
+mod copies;
 mod daemon;
 mod explain;
 mod forward;

@@ -1,7 +1,9 @@
 //! The two layouts in which records are stored, and the commands on them.
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
-use pyzord_core::{CleanupAge, Digest, Mark, Record, Tally, UnixTime};
+use pyzord_core::{CleanupAge, Digest, MAX_CLOCK_DIFFERENCE, Mark, Record, Tally, UnixTime};
 
 use super::reply::{self, ReplyError, Unreadable};
 use super::request::{Request, Script};
@@ -19,6 +21,9 @@ const PROBE: &[u8] = b"probe";
 const ABSENT: &[u8] = b"absent";
 /// The key of a probe of the right to marks, which begins as they do.
 const MARK_PROBE: &[u8] = b"pyzord.digest_marks.probe";
+/// How long a mark stays: as long as a signature is valid at any of several servers. The client's clock may be ahead of
+/// that of the server which counts, and the clock of another one behind it.
+const MARK_AGE: Duration = Mark::LIFE.saturating_add(MAX_CLOCK_DIFFERENCE);
 
 /// How records are stored.
 #[derive(Debug)]
@@ -84,7 +89,7 @@ impl Layout {
         // Redis refuses a time to live that does not fit its clock in milliseconds. This is 36 million years.
         push_number(age.map_or(0, CleanupAge::seconds).min(1 << 50), &mut text);
         let mut life = Vec::new();
-        push_number(Mark::LIFE.as_secs(), &mut life);
+        push_number(MARK_AGE.as_secs(), &mut life);
         Self {
             form,
             count,
