@@ -39,7 +39,7 @@ define install
 				$(SUDO) service $$service stop; $(SUDO) update-rc.d $$service disable; fi; done; fi
 endef
 
-.PHONY: run test test-databases siege wasm deny package-crates deb test-deb fuzz soak bench build lint build-packages test-packages client clean
+.PHONY: run test test-databases test-upstream siege wasm deny package-crates deb test-deb fuzz soak bench build lint build-packages test-packages client clean
 
 # pyzord in the foreground, on gdbm, in a home directory of its own.
 run: build-packages
@@ -53,13 +53,30 @@ build: build-packages
 test: build-packages test-packages client
 	PYZOR_VENV=$(VENV) cargo test --workspace --locked
 
+# The functional tests of Python's pyzor on our server, so often. Debian has the source of that version; the package
+# on PyPI has no tests.
+UPSTREAM_ROUNDS := 1
+UPSTREAM := $(CURDIR)/target/pyzor_$(PYZOR_VERSION).orig.tar.gz
+UPSTREAM_SHA256 := d1939f9ca836b13b07a1250f53b4f91a29a678de8955e9fc4f4a3c139d5906c3
+test-upstream: build-packages test-packages client $(UPSTREAM)
+	cargo build --locked --bin pyzord
+	PYZOR_VENV=$(VENV) tests/upstream.sh $(UPSTREAM) target/debug/pyzord $(UPSTREAM_ROUNDS)
+
+$(UPSTREAM): | test-packages
+	mkdir -p $(@D)
+	site=$$(apt-get indextargets --format '$$(SITE)' 'Created-By: Packages' 'Origin: Debian' | grep -v security | head -n 1); \
+	$(PYTHON) -c 'import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])' \
+		$$site/pool/main/p/pyzor/$(@F) $@.part
+	echo '$(UPSTREAM_SHA256)  $@.part' | sha256sum --check --quiet
+	mv $@.part $@
+
 # Every fuzz target for so many seconds; needs a nightly compiler and cargo-fuzz.
 FUZZ_SECONDS := 60
 fuzz: build-packages
 	fuzz/run $(FUZZ_SECONDS)
 
 # Servers' lives in virtual time with new seeds, then kills of real processes, then configuration files that Python reads as
-# well, after all attacks at once, for a few hours.
+# well, then Python's own tests, after all attacks at once, for a few hours.
 SOAK_SECONDS := 3600
 SOAK_ROUNDS := 300
 SOAK_REPORTS := 100000
@@ -71,6 +88,7 @@ soak: build-packages test-packages client siege
 		cargo test --locked --test crash -- --nocapture
 	PYZOR_VENV=$(VENV) PYZORD_DIFFERENTIAL_SEED=$$(date +%s) PYZORD_DIFFERENTIAL_CASES=$(SOAK_CASES) \
 		cargo test --locked --test differential configuration_files -- --nocapture
+	$(MAKE) test-upstream UPSTREAM_ROUNDS=20
 
 # All attacks at once beside an honest client, on each runtime, with gdbm and with redis: four times so many seconds. In a
 # network of its own, where one destination drains slowly.
