@@ -36,17 +36,17 @@ fn now() -> i64 {
 }
 
 /// A database that servers share.
-enum Shared {
+pub(crate) enum Shared {
     Redis(RedisServer, &'static str),
     Mysql(MariadbServer),
 }
 
 impl Shared {
-    fn redis(engine: &'static str) -> Self {
+    pub(crate) fn redis(engine: &'static str) -> Self {
         Self::Redis(RedisServer::start(), engine)
     }
 
-    fn mysql() -> Self {
+    pub(crate) fn mysql() -> Self {
         let this = Self::Mysql(MariadbServer::start());
         let arguments = this.arguments(this.port());
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -55,7 +55,7 @@ impl Shared {
         this
     }
 
-    fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         match self {
             Self::Redis(server, _) => server.port(),
             Self::Mysql(server) => server.port(),
@@ -63,7 +63,7 @@ impl Shared {
     }
 
     /// Returns the arguments of a server that finds the database at this port.
-    fn arguments(&self, port: u16) -> Vec<String> {
+    pub(crate) fn arguments(&self, port: u16) -> Vec<String> {
         let (engine, dsn) = match self {
             Self::Redis(_, engine) => (*engine, format!("127.0.0.1,{port},,0")),
             Self::Mysql(_) => ("mysql", format!("127.0.0.1:{port},pyzor,secret,pyzor,digests")),
@@ -73,15 +73,20 @@ impl Shared {
 
     /// Starts a server on a home directory, which finds the database at this port.
     fn serve(&self, home: Home, port: u16) -> Server {
+        self.serve_with(home, port, &[])
+    }
+
+    /// Starts a server with more arguments.
+    pub(crate) fn serve_with(&self, home: Home, port: u16, more: &[&str]) -> Server {
         let arguments = self.arguments(port);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let server = Server::on(home, &arguments);
+        let server = Server::on(home, &[&arguments[..], more].concat());
         settle(&server);
         server
     }
 
     /// Starts two servers.
-    fn two(&self) -> [Server; 2] {
+    pub(crate) fn two(&self) -> [Server; 2] {
         [home(), home()].map(|home| self.serve(home, self.port()))
     }
 

@@ -1,6 +1,8 @@
 // The black-box tests, the same for every runtime: the test crate of each runtime includes this file.
 
 mod account;
+#[cfg(all(feature = "redis", feature = "mysql"))]
+mod batch_client;
 mod check_config;
 mod client;
 mod control;
