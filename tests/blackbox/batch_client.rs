@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::copies::Shared;
-use crate::harness::{Home, Server, python, run_python, wait_for};
+use crate::harness::{BOBS_KEY, Home, Server, home_of_bob, python, run_python, wait_for};
 
 /// How often everything is done.
 const ROUNDS: &str = "20";
@@ -61,23 +61,13 @@ for number in range(rounds):
         check(digest, server, (10, 0), 'ten to each server')
 ";
 
-const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
-
-/// A home directory with the account bob.
-fn open_home() -> Home {
-    let home = Home::new();
-    home.write("pyzord.passwd", format!("bob : {KEY}\n"));
-    home.write("pyzord.access", "all : bob anonymous : allow\n");
-    home
-}
-
 /// What the system gives to two workers at once has no order.
 const ONE_WORKER: [&str; 2] = ["--workers", "1"];
 
 fn batches(servers: &[Server; 2]) {
     let addresses = servers.each_ref().map(|server| server.address.to_string());
     let [first, second] = addresses.each_ref().map(String::as_str);
-    for [user, key] in [["", ""], ["bob", KEY]] {
+    for [user, key] in [["", ""], ["bob", BOBS_KEY]] {
         let unexpected = run_python(BATCHES, &[ROUNDS, user, key, first, second]);
         assert!(unexpected.is_empty(), "as `{user}`: {unexpected}");
     }
@@ -85,12 +75,12 @@ fn batches(servers: &[Server; 2]) {
 
 /// Two servers on one database.
 fn batches_on(database: &Shared) {
-    batches(&[(); 2].map(|()| database.serve_with(open_home(), database.port(), &ONE_WORKER)));
+    batches(&[(); 2].map(|()| database.serve_with(home_of_bob(), database.port(), &ONE_WORKER)));
 }
 
 #[test]
 fn a_check_sees_the_batch_before_it_with_gdbm() {
-    batches(&[(); 2].map(|()| Server::on(open_home(), &ONE_WORKER)));
+    batches(&[(); 2].map(|()| Server::on(home_of_bob(), &ONE_WORKER)));
 }
 
 #[test]

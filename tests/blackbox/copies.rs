@@ -3,37 +3,13 @@
 use std::net::UdpSocket;
 use std::sync::Barrier;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use pyzord_core::{HashedKey, HeaderBlock, MAX_CLOCK_DIFFERENCE};
+use pyzord_core::MAX_CLOCK_DIFFERENCE;
 use pyzord_testkit::{Fault, MariadbServer, RedisServer, TcpProxy};
 
-use crate::harness::{Home, Server, digest, field, request, wait_for};
-
-const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
-
-/// A signed request and what it counts.
-struct Signed {
-    datagram: Vec<u8>,
-    signature: String,
-    op: &'static str,
-    digests: Vec<String>,
-}
-
-/// Signs a request of bob's at this time.
-fn signed(op: &'static str, digests: &[u32], thread: u32, time: i64) -> Signed {
-    let digests: Vec<String> = digests.iter().copied().map(digest).collect();
-    let lines: String = digests.iter().map(|digest| format!("Op-Digest: {digest}\n")).collect();
-    let headers = format!("Op: {op}\n{lines}Thread: {thread}\nPV: 2.1\nUser: bob\nTime: {time}\n");
-    let signature = HashedKey::new(b"bob", KEY.as_bytes()).sign(HeaderBlock::new(headers.as_bytes()), time);
-    let datagram = [headers.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat();
-    Signed { datagram, signature: String::from_utf8(signature.to_vec()).unwrap(), op, digests }
-}
-
-#[expect(clippy::disallowed_methods, reason = "signatures are valid for a time")]
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
-}
+use crate::harness::{
+    BOBS_KEY, Home, Server, Signed, digest, field, home_of_bob, now, request, signed, wait_for,
+};
 
 /// A database that servers share.
 pub(crate) enum Shared {
@@ -87,7 +63,7 @@ impl Shared {
 
     /// Starts two servers.
     pub(crate) fn two(&self) -> [Server; 2] {
-        [home(), home()].map(|home| self.serve(home, self.port()))
+        [home_of_bob(), home_of_bob()].map(|home| self.serve(home, self.port()))
     }
 
     fn hang(&self) {
@@ -103,14 +79,6 @@ impl Shared {
             Self::Mysql(server) => server.go_on(),
         }
     }
-}
-
-/// A home directory with the account bob.
-fn home() -> Home {
-    let home = Home::new();
-    home.write("pyzord.passwd", format!("bob : {KEY}\n"));
-    home.write("pyzord.access", "all : bob anonymous : allow\n");
-    home
 }
 
 /// Waits until every connection of a server is open: many requests in a row are answered.
@@ -194,7 +162,7 @@ fn copies_at_once(database: &Shared) {
 /// The first server has asked the database and got no reply: the count is made, or is not.
 fn a_copy_after_a_failed_trip(database: &Shared) {
     let proxy = TcpProxy::to(database.port());
-    let servers = [proxy.port(), database.port()].map(|port| database.serve(home(), port));
+    let servers = [proxy.port(), database.port()].map(|port| database.serve(home_of_bob(), port));
     for (first, fault) in [(2000, Fault::CutReply), (3000, Fault::CutRequest)] {
         let sent = requests(first);
         proxy.set(fault);
@@ -235,8 +203,8 @@ fn a_forwarded_report(database: &Shared) {
     let address = shared.local_addr().unwrap();
     let forward = Home::new();
     forward.write("servers", format!("{address}\n"));
-    forward.write("accounts", format!("127.0.0.1 : {} : bob : 5a17,{KEY}\n", address.port()));
-    let relay = Server::on(home(), &["--forward-client-homedir", forward.dir().to_str().unwrap()]);
+    forward.write("accounts", format!("127.0.0.1 : {} : bob : 5a17,{BOBS_KEY}\n", address.port()));
+    let relay = Server::on(home_of_bob(), &["--forward-client-homedir", forward.dir().to_str().unwrap()]);
     let sent = signed("report", &[5000], 2000, now());
     acknowledged(&relay, &sent);
     acknowledged(&servers[0], &sent);
@@ -261,13 +229,13 @@ fn a_forwarded_report(database: &Shared) {
 
 /// Two servers that forward to a third one forward what each has counted, and no copy.
 fn what_is_counted_once_is_forwarded_once(database: &Shared) {
-    let third = Server::on(home(), &[]);
+    let third = Server::on(home_of_bob(), &[]);
     let forward = Home::new();
     forward.write("servers", format!("{}\n", third.address));
     let forward = ["--forward-client-homedir".to_owned(), forward.dir().display().to_string()];
     let arguments = [&forward[..], &database.arguments(database.port())].concat();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let servers = [home(), home()].map(|home| Server::on(home, &arguments));
+    let servers = [home_of_bob(), home_of_bob()].map(|home| Server::on(home, &arguments));
     servers.iter().for_each(settle);
     let sent: Vec<Signed> = requests(8000).into_iter().filter(|sent| sent.op == "report").collect();
     for copies in 1..=2 {
@@ -345,11 +313,11 @@ fn age_marks(database: &Shared, signed: &Signed, seconds: u64) {
 /// The client's clock may be ahead of the first server's, and the second server's behind it, each by as much as a signature
 /// allows: so long after the count a copy is valid at the second server. Marks of redis had ended by then.
 fn a_copy_at_a_server_whose_clock_is_behind(database: &Shared) {
-    let server = database.serve(home(), database.port());
+    let server = database.serve(home_of_bob(), database.port());
     let sent = signed("report", &[7000, 7000, 7001], 2000, now());
     acknowledged(&server, &sent);
     age_marks(database, &sent, 3 * MAX_CLOCK_DIFFERENCE.as_secs() - 20);
-    let behind = database.serve(home(), database.port());
+    let behind = database.serve(home_of_bob(), database.port());
     acknowledged(&behind, &sent);
     counted_once(&[server, behind], &[sent]);
 }

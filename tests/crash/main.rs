@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod copies;
 mod counted_migrations;
 mod databases;
 mod full;
