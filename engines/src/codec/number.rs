@@ -26,7 +26,7 @@ pub(crate) fn push_number(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// Returns the last two digits of a number.
-pub(super) fn digits(value: impl Into<u64>) -> [u8; 2] {
+pub(crate) fn digits(value: impl Into<u64>) -> [u8; 2] {
     let value = value.into();
     [last_digit(value / 10), last_digit(value)]
 }

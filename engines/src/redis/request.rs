@@ -2,7 +2,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::codec::number::push_number;
+use crate::codec::number::{digits, push_number};
 
 /// Commands that are sent together. The server answers each with one reply.
 #[derive(Debug, Default)]
@@ -79,9 +79,19 @@ impl Request {
     }
 
     fn length(&mut self, kind: u8, length: usize) {
-        self.bytes.push(kind);
-        push_number(length as u64, &mut self.bytes);
-        self.bytes.extend_from_slice(b"\r\n");
+        // Nearly all are short, and each command has a dozen.
+        match u8::try_from(length) {
+            Ok(length @ 0..10) => self.bytes.extend_from_slice(&[kind, b'0' + length, b'\r', b'\n']),
+            Ok(length @ 10..100) => {
+                let [tens, ones] = digits(length);
+                self.bytes.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
+            }
+            _ => {
+                self.bytes.push(kind);
+                push_number(length as u64, &mut self.bytes);
+                self.bytes.extend_from_slice(b"\r\n");
+            }
+        }
     }
 }
 
@@ -115,6 +125,17 @@ mod tests {
         assert_eq!(request.bytes(), expected.as_bytes());
         request.clear();
         assert_eq!((request.bytes(), request.replies()), (&b""[..], 0));
+    }
+
+    #[test]
+    fn lengths_of_any_size_are_decimal_numbers() {
+        for length in [0, 9, 10, 99, 100, 255, 256, 12_345] {
+            let text = vec![b'x'; length];
+            let mut request = Request::default();
+            request.command(&[&text]);
+            let expected = [format!("*1\r\n${length}\r\n").as_bytes(), &text, b"\r\n"].concat();
+            assert_eq!(request.bytes(), expected);
+        }
     }
 
     #[test]

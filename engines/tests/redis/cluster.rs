@@ -28,7 +28,7 @@ fn serving(text: &str) -> Redis {
 }
 
 fn marked(n: u64, place: u8) -> StoreCall {
-    let mark = Mark { signature: digest(1_000_000 + n), place: place.into() };
+    let mark = Mark { signature: digest(1_000_000 + n), place };
     StoreCall { mark: Some(mark), ..call(StoreOp::Report, n) }
 }
 

@@ -1,6 +1,6 @@
 //! How redis counts: large numbers, times to live, scripts, and a server that refuses.
 
-use pyzord_core::{StoreError, StoreOp, Tally};
+use pyzord_core::{Store, StoreError, StoreOp, Tally};
 use pyzord_testkit::RedisServer;
 
 use crate::support::{LAYOUTS, NOW, at, call, dsn, engine, execute, execute_one, key, key_v0, patient};
@@ -73,4 +73,24 @@ fn a_server_that_forgot_the_scripts_learns_them_again() {
         assert_eq!(server.ask(&["SCRIPT", "FLUSH"]), "+OK");
         assert_eq!(execute_one(&mut store, at(NOW), StoreOp::Read, 1).unwrap().reports.count, count);
     }
+}
+
+/// The replies to each batch became a tree of values on the heap.
+#[test]
+fn a_usual_batch_allocates_nothing() {
+    let server = RedisServer::start();
+    let mut store = engine(&server);
+    let ops = [StoreOp::Read, StoreOp::Report, StoreOp::Whitelist];
+    let calls: Vec<_> = (0..40).flat_map(|n| ops.map(|op| call(op, n / 2))).collect();
+    let mut answers = Vec::new();
+    let mut serve = || {
+        answers.clear();
+        store.execute(at(NOW), &calls, &mut answers);
+    };
+    // The first batches connect, and make room in the buffers.
+    for _ in 0..3 {
+        serve();
+    }
+    assert_eq!(allocation_counter::measure(serve).count_total, 0);
+    assert!(answers.len() == calls.len() && answers.iter().all(Result::is_ok), "{answers:?}");
 }

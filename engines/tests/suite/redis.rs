@@ -50,7 +50,7 @@ impl Place<'_> {
         let servers: Vec<&RedisServer> = match self {
             Self::Server(server) => vec![server],
             Self::Cluster(cluster) => {
-                cluster.masters().into_iter().map(|master| &cluster.nodes()[master]).collect()
+                cluster.masters().into_iter().map(|master| cluster.nodes().get(master).unwrap()).collect()
             }
         };
         let count = |server: &RedisServer| -> usize {

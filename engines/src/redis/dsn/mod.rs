@@ -223,10 +223,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_and_no_password_shown() {
-        use DsnError::{
-            ClusterDatabase, Database, Fields, File, Host, Hosts, Insecure, NoPassword, Option, Port,
-            Replicas, Scheme, Url,
-        };
+        use DsnError::{Database, Fields, File, Host, Insecure, NoPassword, Option, Port, Scheme, Url};
         let table = [
             ("h,1,secret,0,", Fields),
             ("pyzord.db", File),
