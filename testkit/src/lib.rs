@@ -18,6 +18,7 @@ mod process;
 mod proxy;
 mod redis;
 mod redis_cluster;
+mod redis_sentinel;
 
 pub use galera::GaleraCluster;
 pub use mysql::MariadbServer;
@@ -25,3 +26,4 @@ pub use process::{Server, free_port, wait_for};
 pub use proxy::{Fault, TcpProxy};
 pub use redis::RedisServer;
 pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinels;

@@ -154,6 +154,35 @@ impl RedisServer {
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         stream
     }
+
+    /// Sends one command, and returns the lines of its reply; `None` if the server does not answer.
+    #[must_use]
+    pub fn ask_all(&self, words: &[&str]) -> Option<String> {
+        ask(self.port, words)
+    }
+}
+
+/// Sends one command to the server on a port of 127.0.0.1, and returns the lines of its reply; `None` if it does not
+/// answer.
+pub(crate) fn ask(port: u16, words: &[&str]) -> Option<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    // The reply to the second command shows where the first one ends.
+    request += "*2\r\n$4\r\nPING\r\n$7\r\nthe-end\r\n";
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut lines = Vec::new();
+    loop {
+        match first_line(&mut stream)? {
+            end if end == "the-end" => break,
+            line => lines.push(line),
+        }
+    }
+    // The length of that reply.
+    lines.pop();
+    Some(lines.join("\n"))
 }
 
 /// Reads a text behind its length.

@@ -10,7 +10,9 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::reply::Refusal;
 use super::request::Request;
-use super::resp::{Malformed, Replies};
+use super::resp::{Malformed, Replies, Reply};
+use super::role::{Description, Identity, IsSentinel, Role};
+use super::validity::Validity;
 use crate::tls;
 use crate::wire::{Deadline, Limits, Socket, Stream, addresses, connect_tcp, connect_unix};
 
@@ -34,6 +36,8 @@ pub(super) enum ConnectionError {
     Io(io::Error),
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    #[error(transparent)]
+    Sentinel(#[from] IsSentinel),
     #[error("the server sends what was not asked for")]
     OutOfStep,
     /// The server closed the connection before it said anything.
@@ -81,21 +85,46 @@ pub(super) struct Connection {
     pub(super) knows_scripts: bool,
     /// Signed counts have marks. Not if the user lacks the right to their keys.
     pub(super) keeps_marks: bool,
+    /// Ends when the server is not the one to ask any more.
+    pub(super) validity: Validity,
+    /// The server has said that it copies another one.
+    pub(super) is_replica: bool,
+    /// What the server has said of itself since this was looked at.
+    pub(super) description: Option<Description>,
+    /// The user may ask the server for its role.
+    tells_role: bool,
 }
 
 impl Connection {
     /// Connects. Waits for the answer to one command, as a server that is stopped or loads its data still
     /// accepts connections.
     pub(super) fn open(info: &ConnectionInfo, limit: Duration) -> Result<Self, ConnectionError> {
-        let limits = Limits { deadline: Deadline::after(limit), pause: limit, reply: LARGEST_GREETING };
-        let mut stream = stream(info.addr(), limits)?;
+        Self::open_as(info, None, limit)
+    }
+
+    /// As [`open`](Self::open), with a server whose certificate may have another name than its host.
+    pub(super) fn open_as(
+        info: &ConnectionInfo,
+        certified: Option<&str>,
+        limit: Duration,
+    ) -> Result<Self, ConnectionError> {
+        let limits = greeting_limits(limit);
+        let mut stream = stream(info.addr(), certified, limits)?;
         match stream.greet() {
             Ok(None) => (),
             Ok(Some(said)) => return Err(ConnectionError::NoTls(said)),
             Err(error) if error.kind() == ErrorKind::TimedOut => return Err(ConnectionError::NoTlsInTime),
             Err(error) => return Err(error.into()),
         }
-        let mut connection = Self { stream, knows_scripts: true, keeps_marks: true };
+        let mut connection = Self {
+            stream,
+            knows_scripts: true,
+            keeps_marks: true,
+            validity: Validity::default(),
+            is_replica: false,
+            description: None,
+            tells_role: true,
+        };
         match connection.log_in(info, limits) {
             Err(ConnectionError::Closed(error)) if matches!(info.addr(), ConnectionAddr::Tcp(..)) => {
                 Err(ConnectionError::HungUp(error))
@@ -126,7 +155,16 @@ impl Connection {
             }
         }
         if settings.db() != 0 {
-            self.command(&[b"SELECT", settings.db().to_string().as_bytes()], limits)?;
+            let selected = self.command(&[b"SELECT", settings.db().to_string().as_bytes()], limits);
+            match selected {
+                Err(ConnectionError::Refused(refusal)) if refusal.is_unknown_command() => {
+                    return Err(match self.role(limits) {
+                        Ok(Role::Sentinel { services }) => IsSentinel { services }.into(),
+                        _ => ConnectionError::Refused(refusal),
+                    });
+                }
+                other => other?,
+            }
         }
         self.command(&[b"PING"], limits)
     }
@@ -175,28 +213,63 @@ impl Connection {
 
     /// Returns whether the server still has the connection open, as far as it has told.
     pub(super) fn is_idle(&mut self) -> bool {
-        self.stream.is_idle()
+        self.validity.lasts() && self.stream.is_idle()
     }
 
-    /// Returns whether the server still has the connection open, which it is asked for. Fails if the server
-    /// does not answer in time.
-    pub(super) fn answers(&mut self, limits: Limits) -> Result<bool, ConnectionError> {
-        self.stream.begin(limits);
-        match self.command(&[b"PING"], limits) {
+    /// Returns whether the server still has the connection open, which it is asked for, as well as for its role if
+    /// `role` is set. Fails if the server does not answer in time.
+    pub(super) fn answers(&mut self, role: bool, limits: Limits) -> Result<bool, ConnectionError> {
+        if !self.validity.lasts() {
+            return Ok(false);
+        }
+        let answered = if role && self.tells_role {
+            self.describe(limits).map(|description| self.description = Some(description))
+        } else {
+            self.command(&[b"PING"], limits)
+        };
+        match answered {
             Ok(()) | Err(ConnectionError::Refused(_)) => Ok(true),
             Err(ConnectionError::TimedOut) => Err(ConnectionError::TimedOut),
             Err(_) => Ok(false),
         }
     }
 
+    /// Asks the server for its role, its replicas and its identity, in one round trip. A user without a right gets what the
+    /// others tell.
+    pub(super) fn describe(&mut self, limits: Limits) -> Result<Description, ConnectionError> {
+        let (mut request, mut replies) = (Request::default(), Replies::default());
+        request.command(&[b"ROLE"]);
+        request.command(&[b"INFO", b"replication"]);
+        // Servers before version 7 take one section.
+        request.command(&[b"INFO", b"server"]);
+        self.exchange(&request, limits, &mut replies).map_err(|error| error.cause)?;
+        let role = Role::read(replies.first());
+        let mut infos = replies.iter().skip(1);
+        let identity = infos.next().and_then(|replication| Identity::read(replication, infos.next()));
+        // Each refusal is a line in the server's log of refused commands.
+        self.tells_role = !replies.iter().all(|reply| matches!(reply, Reply::Error(_)));
+        self.is_replica = matches!(role, Role::Replica { .. });
+        Ok(Description { role, identity })
+    }
+
+    /// Asks the server for its role.
+    pub(super) fn role(&mut self, limits: Limits) -> Result<Role, ConnectionError> {
+        self.ask(&[b"ROLE"], limits).map(|replies| Role::read(replies.first()))
+    }
+
     fn command(&mut self, parts: &[&[u8]], limits: Limits) -> Result<(), ConnectionError> {
+        self.ask(parts, limits).map(drop)
+    }
+
+    /// Sends a command, and returns its reply, which is no error.
+    pub(super) fn ask(&mut self, parts: &[&[u8]], limits: Limits) -> Result<Replies, ConnectionError> {
         let (mut command, mut replies) = (Request::default(), Replies::default());
         command.command(parts);
         // One deadline for all commands that open a connection.
         self.exchange(&command, limits, &mut replies).map_err(|error| error.cause)?;
         match replies.first().and_then(Refusal::read) {
             Some(refusal) => Err(ConnectionError::Refused(refusal)),
-            None => Ok(()),
+            None => Ok(replies),
         }
     }
 }
@@ -207,7 +280,16 @@ impl fmt::Debug for Connection {
     }
 }
 
-fn stream(address: &ConnectionAddr, limits: Limits) -> Result<Stream, ConnectionError> {
+/// Returns the limits of an exchange that is not about records.
+pub(super) fn greeting_limits(limit: Duration) -> Limits {
+    Limits { deadline: Deadline::after(limit), pause: limit, reply: LARGEST_GREETING }
+}
+
+fn stream(
+    address: &ConnectionAddr,
+    certified: Option<&str>,
+    limits: Limits,
+) -> Result<Stream, ConnectionError> {
     let tcp = |host: &str, port| -> io::Result<Socket> {
         let mut last = io::Error::from(ErrorKind::NotFound);
         for address in addresses(host, port)? {
@@ -222,7 +304,7 @@ fn stream(address: &ConnectionAddr, limits: Limits) -> Result<Stream, Connection
         ConnectionAddr::Tcp(host, port) => Stream::Plain(tcp(host, *port)?),
         ConnectionAddr::TcpTls { host, port, .. } => {
             let config = certificates()?;
-            Stream::tls(tcp(host, *port)?, host, config)?
+            Stream::tls(tcp(host, *port)?, certified.unwrap_or(host), config)?
         }
         ConnectionAddr::Unix(path) => Stream::Plain(connect_unix(path, limits)?),
         _ => return Err(io::Error::from(ErrorKind::Unsupported).into()),
@@ -260,7 +342,7 @@ mod tests {
             assert!(peer.read(&mut [0; 4096]).unwrap() > 0);
             peer.write_all(says).unwrap();
         });
-        let opened = Connection::open(&Dsn::parse(&dsn).unwrap().info, Duration::from_secs(20));
+        let opened = Dsn::parse(&dsn).unwrap().target.dial(Duration::from_secs(20), false);
         server.join().unwrap();
         opened.unwrap_err().to_string()
     }

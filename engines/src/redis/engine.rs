@@ -3,7 +3,6 @@
 use std::mem;
 use std::time::Duration;
 
-use ::redis::ConnectionInfo;
 use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, Task, Tick};
 
 use super::batch::{AskedCall, CallBatch};
@@ -17,6 +16,7 @@ use super::reply::{self, ReplyError};
 use super::request::Request;
 use super::resp::{Replies, Reply};
 use super::scan::{Cursor, Page};
+use super::target::{DialError, Target};
 use super::trial;
 use crate::connection_manager::{ConnectionManager, Wait};
 use crate::connector::{AttemptError, Connector};
@@ -31,6 +31,12 @@ const SLICES_OF_SYNC: usize = 100;
 /// asked before a batch could be lost on it.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// How often a server is asked whether it is a replica by now. A replica answers checks, with counts that may be old.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Some proxies close a connection on a command that they do not know: after so many losses, the role is not asked for.
+const MOST_HUNG_UP: u8 = 3;
+
 /// How often a batch is sent at most: as usual; again because the connection was closed; again because the user
 /// lacks the right to marks; again because the server does not know the script.
 const ROUNDS: usize = 4;
@@ -41,12 +47,16 @@ const MOMENT: Duration = Duration::from_millis(5);
 /// A redis server. Each worker has an engine of its own, with a connection of its own.
 #[derive(Debug)]
 pub(super) struct Single {
-    info: ConnectionInfo,
+    target: Target,
     options: Options,
     pub(super) connection: ConnectionManager<Connection>,
-    connector: Connector<Connection, ConnectionError>,
+    connector: Connector<Connection, DialError>,
     /// When the connection was last used.
     used: Tick,
+    /// When its server was last asked for its role.
+    looked: Tick,
+    /// How many times in a row the connection was lost by that question.
+    hung_up: u8,
     /// The call that made the last connection.
     fresh: Option<Tick>,
     pub(super) layout: Layout,
@@ -72,7 +82,7 @@ pub(super) struct Single {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TripError {
     #[error(transparent)]
-    Connect(#[from] AttemptError<ConnectionError>),
+    Connect(#[from] AttemptError<DialError>),
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
 }
@@ -89,11 +99,13 @@ impl Single {
     /// Returns an engine for one server. It connects at the first use, and again after the connection was lost.
     pub(super) fn with(dsn: &Dsn, options: Options, layout: Layout, old: OldRecords) -> Self {
         Self {
-            info: dsn.info.clone(),
+            target: dsn.target.clone(),
             options,
             connection: ConnectionManager::new(dsn.name()),
             connector: Connector::new("redis-connect", options.connect),
             used: Tick::default(),
+            looked: Tick::default(),
+            hung_up: 0,
             fresh: None,
             layout,
             batch: CallBatch::default(),
@@ -127,8 +139,8 @@ impl Single {
         self.connection.refresh(Tick::default(), |connection| Ok::<_, ConnectionError>(connection.is_idle()));
         let limits = self.limits();
         let connection = self.connection.wait(|| {
-            let (info, limit) = (self.info.clone(), self.options.handshake);
-            self.connector.connect(move || Connection::open(&info, limit))
+            let (target, Options { handshake, follow_promotions, .. }) = (self.target.clone(), self.options);
+            self.connector.connect(move || target.dial(handshake, follow_promotions))
         })?;
         Ok(connection.exchange(&self.request, limits, &mut self.replies)?)
     }
@@ -231,21 +243,49 @@ impl Single {
 
     /// Returns the connection, if there is one or one can be made in time.
     fn connection(&mut self, now: Tick, limits: Limits) -> Option<&mut Connection> {
-        if now.since(mem::replace(&mut self.used, now)) >= IDLE {
-            self.connection.refresh(now, |connection| connection.answers(limits));
+        let role = self.hung_up < MOST_HUNG_UP;
+        let idle = now.since(mem::replace(&mut self.used, now)) >= IDLE;
+        if self.connection.current().is_some() && (idle || role && now.since(self.looked) >= LOOK) {
+            self.looked = now;
+            self.connection.refresh(now, |connection| connection.answers(role, limits));
+            if role {
+                self.hung_up = if self.connection.current().is_some() { 0 } else { self.hung_up + 1 };
+            }
+            self.learn_role(now);
         } else {
             self.connection.refresh(now, |connection| Ok::<_, ConnectionError>(connection.is_idle()));
         }
         let wait = limits.deadline.left().unwrap_or_default();
-        let Self { connector, info, options, fresh, .. } = self;
+        let Self { connector, target, options, fresh, .. } = self;
         self.connection.connection(now, |patience| {
-            let connected =
-                poll(connector, info, *options, if patience == Wait::Batch { wait } else { Duration::ZERO });
+            let connected = poll(
+                connector,
+                target,
+                *options,
+                if patience == Wait::Batch { wait } else { Duration::ZERO },
+            );
             if matches!(connected, Ok(Some(_))) {
                 *fresh = Some(now);
             }
             connected
         })
+    }
+
+    /// Leaves a server that was found to be a replica, which a check does not show.
+    fn learn_role(&mut self, now: Tick) {
+        let Some(connection) = self.connection.current() else { return };
+        if let Some(description) = connection.description.take() {
+            self.target.learn(description);
+        }
+        if !connection.is_replica {
+            return;
+        }
+        if self.target.finds_masters() {
+            log::info!("{}: the server has become a replica, and is left", self.connection.name());
+            self.connection.close();
+        } else {
+            self.connection.doubt(now, "the server is a replica, whose counts may be old");
+        }
     }
 
     /// Logs an error in a reply, and returns the error that the client gets; `None` if the call is to be sent
@@ -284,6 +324,16 @@ impl Single {
                 }
                 return None;
             }
+            ReplyError::Away(why) if why.is_of_replica() && self.target.finds_masters() => {
+                // Certainly not executed: another server may do it at once.
+                if self.fresh == Some(now.tick) {
+                    self.connection.lost(now.tick, error);
+                } else {
+                    log::info!("{name}: {error}; the server has become a replica, and is left");
+                    self.connection.close();
+                }
+                return None;
+            }
             ReplyError::Away(_) => self.connection.doubt(now.tick, error),
             ReplyError::Redirected(_) => self.met_cluster = true,
             ReplyError::Unexpected => {
@@ -301,7 +351,17 @@ impl Single {
             return;
         }
         self.tried = true;
-        for refused in trial::refusals(self.replies.iter().map(reply::refused)) {
+        let refused = trial::refusals(self.replies.iter().map(reply::refused));
+        if trial::is_no_database(&refused) {
+            trial::ask_role(&mut self.request);
+            if self.ask_once(now).is_some()
+                && let Some(sentinel) = trial::sentinel(&self.replies)
+            {
+                log::error!("{}: {sentinel}", self.connection.name());
+                return;
+            }
+        }
+        for refused in refused {
             log::error!("{}: {refused}", self.connection.name());
         }
     }
@@ -325,9 +385,9 @@ impl Single {
 
 impl Store for Single {
     fn prepare(&mut self, now: Now) -> bool {
-        let Self { connector, info, options, .. } = self;
+        let Self { connector, target, options, .. } = self;
         self.connection.prepare(now.tick, |wait| {
-            poll(connector, info, *options, if wait == Wait::Nothing { Duration::ZERO } else { MOMENT })
+            poll(connector, target, *options, if wait == Wait::Nothing { Duration::ZERO } else { MOMENT })
         })
     }
 
@@ -382,11 +442,11 @@ impl Store for Single {
 
 /// Waits for a connection, which is made on the connector's thread.
 fn poll(
-    connector: &mut Connector<Connection, ConnectionError>,
-    info: &ConnectionInfo,
+    connector: &mut Connector<Connection, DialError>,
+    target: &Target,
     options: Options,
     wait: Duration,
-) -> Result<Option<Connection>, AttemptError<ConnectionError>> {
-    let info = info.clone();
-    connector.poll(wait, move || Connection::open(&info, options.handshake))
+) -> Result<Option<Connection>, AttemptError<DialError>> {
+    let target = target.clone();
+    connector.poll(wait, move || target.dial(options.handshake, options.follow_promotions))
 }

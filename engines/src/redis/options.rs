@@ -21,6 +21,8 @@ pub struct Options {
     pub reply: usize,
     /// Whether upkeep looks for records of the old layout, and warns of them.
     pub search_old: bool,
+    /// Whether a replica that was promoted is used in place of the server that a DSN names.
+    pub follow_promotions: bool,
 }
 
 impl Options {
@@ -35,6 +37,7 @@ impl Options {
             pause: Duration::from_millis(400),
             reply: 4 << 20,
             search_old: true,
+            follow_promotions: true,
         }
     }
 
@@ -49,6 +52,7 @@ impl Options {
             pause: Duration::from_secs(60),
             reply: 64 << 20,
             search_old: false,
+            follow_promotions: false,
         }
     }
 }

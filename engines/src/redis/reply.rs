@@ -60,6 +60,22 @@ impl Refusal {
         }
     }
 
+    /// Returns the word that names the kind of error.
+    pub(super) fn code(&self) -> &str {
+        self.0.code()
+    }
+
+    /// Returns whether the server does not know the command.
+    pub(super) fn is_unknown_command(&self) -> bool {
+        self.0.code() == "ERR"
+            && self.0.details().is_some_and(|details| details.starts_with("unknown command"))
+    }
+
+    /// Returns whether the server copies another one, and could do neither this nor any other change.
+    pub(super) fn is_of_replica(&self) -> bool {
+        matches!(self.0.code(), "READONLY" | "MASTERDOWN" | "UNBLOCKED")
+    }
+
     /// Whether the user lacks a right.
     pub(super) fn is_missing_right(&self) -> bool {
         self.0.code() == "NOPERM"
@@ -95,7 +111,7 @@ pub(super) fn error(reply: Reply<'_>) -> ReplyError {
         "WRONGTYPE" => Unreadable::Type.into(),
         // READONLY above all: a replica that was the master until a failover. The address may lead to the new
         // master now.
-        "READONLY" | "MASTERDOWN" | "LOADING" | "BUSY" | "NOAUTH" => ReplyError::Away(refusal),
+        "READONLY" | "MASTERDOWN" | "UNBLOCKED" | "LOADING" | "BUSY" | "NOAUTH" => ReplyError::Away(refusal),
         "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "CROSSSLOT" => ReplyError::Redirected(refusal),
         "NOSCRIPT" => ReplyError::NoScript(refusal),
         _ => ReplyError::Refused(refusal),
@@ -161,6 +177,7 @@ mod tests {
         let table = [
             ("WRONGTYPE Operation against a key holding the wrong kind of value", "unreadable"),
             ("READONLY You can't write against a read only replica.", "away"),
+            ("UNBLOCKED force unblock from blocking operation, instance state changed", "away"),
             ("LOADING Redis is loading the dataset in memory", "away"),
             ("MASTERDOWN Link with MASTER is down", "away"),
             ("BUSY Redis is busy running a script.", "away"),

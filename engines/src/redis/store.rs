@@ -67,9 +67,11 @@ impl Redis {
     fn with(dsn: &Dsn, options: Options, kind: Kind) -> Self {
         let layout = kind.layout(options);
         let asked = dsn.cluster.is_some();
-        let shape = match &dsn.cluster {
-            Some(seeds) => Shape::Cluster(Box::new(Cluster::new(dsn, seeds.clone(), options, layout))),
-            None => {
+        let shape = match (&dsn.cluster, dsn.info()) {
+            (Some(seeds), Some(info)) => {
+                Shape::Cluster(Box::new(Cluster::new(dsn, info, seeds.clone(), options, layout)))
+            }
+            _ => {
                 let old = options.search_old && kind == Kind::Hash;
                 let old = if old { OldRecords::unknown() } else { OldRecords::known() };
                 Shape::Single(Box::new(Single::with(dsn, options, layout, old)))
@@ -119,7 +121,8 @@ impl Redis {
             self.asked = true;
             return;
         };
-        match cluster::is_node(&self.dsn.info, &host, self.options.handshake.min(QUESTION)) {
+        let Some(info) = self.dsn.info() else { return };
+        match cluster::is_node(info, &host, self.options.handshake.min(QUESTION)) {
             Ok(()) => self.become_cluster(),
             Err(TopologyError::Connect(..) | TopologyError::Exchange(..)) => (),
             // It is no cluster, or the user lacks the right to ask; then a redirection tells.
@@ -130,7 +133,10 @@ impl Redis {
     /// Serves the cluster that the server belongs to from now on.
     fn become_cluster(&mut self) {
         self.asked = true;
-        let (Shape::Single(single), Some(host)) = (&self.shape, self.dsn.host()) else { return };
+        let (Shape::Single(single), Some(host), Some(info)) = (&self.shape, self.dsn.host(), self.dsn.info())
+        else {
+            return;
+        };
         if self.dsn.found_cluster() {
             log::warn!(
                 "{} belongs to a Redis Cluster, all of whose masters are used; the DSN of the cluster is {}",
@@ -139,7 +145,8 @@ impl Redis {
             );
         }
         let layout = self.kind.layout(self.options);
-        self.shape = Shape::Cluster(Box::new(Cluster::new(&self.dsn, vec![host], self.options, layout)));
+        self.shape =
+            Shape::Cluster(Box::new(Cluster::new(&self.dsn, info, vec![host], self.options, layout)));
     }
 
     /// Learns from the other engines of this DSN, and from redirections, that there is a cluster.

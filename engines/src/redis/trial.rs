@@ -6,6 +6,8 @@ use super::engine::Single;
 use super::layout::Layout;
 use super::reply::{self, Refusal, ReplyError};
 use super::request::Request;
+use super::resp::Replies;
+use super::role::{IsSentinel, Role};
 use crate::failure::failure;
 
 /// A digest that no mail has.
@@ -41,18 +43,27 @@ impl Single {
     /// Tries what serving needs, and returns what the server refuses. It leaves no record behind.
     ///
     /// # Errors
-    /// If the server does not answer.
+    /// If the server does not answer, or is a sentinel.
     pub(super) fn refusals(&mut self) -> Result<Vec<StoreFailure>, StoreFailure> {
         requests(&mut self.layout, &mut self.request);
         let name = self.connection.name().to_owned();
+        self.try_trip(&name)?;
+        let refused = refusals(self.replies.iter().map(reply::refused));
+        if is_no_database(&refused) {
+            ask_role(&mut self.request);
+            self.try_trip(&name)?;
+            if let Some(sentinel) = sentinel(&self.replies) {
+                return Err(failure(&name, sentinel));
+            }
+        }
+        Ok(refused.into_iter().map(|refused| failure(&name, refused)).collect())
+    }
+
+    fn try_trip(&mut self, name: &str) -> Result<(), StoreFailure> {
         self.wait_for_trip().map_err(|error| {
             self.connection.close();
-            failure(&name, error)
-        })?;
-        Ok(refusals(self.replies.iter().map(reply::refused))
-            .into_iter()
-            .map(|refused| failure(&name, refused))
-            .collect())
+            failure(name, error)
+        })
     }
 }
 
@@ -98,4 +109,23 @@ pub(super) fn refusals(errors: impl IntoIterator<Item = Option<ReplyError>>) -> 
         }
     }
     refused
+}
+
+/// Returns whether the server lacks commands that any database has.
+pub(super) fn is_no_database(refused: &[RefusedTrial]) -> bool {
+    matches!(refused.first(), Some(RefusedTrial::Read { cause }) if cause.is_unknown_command())
+}
+
+/// Makes a request that asks the server what it is.
+pub(super) fn ask_role(request: &mut Request) {
+    request.clear();
+    request.command(&[b"ROLE"]);
+}
+
+/// Returns what the reply says, if it is that of a sentinel.
+pub(super) fn sentinel(replies: &Replies) -> Option<IsSentinel> {
+    match Role::read(replies.first()) {
+        Role::Sentinel { services } => Some(IsSentinel { services }),
+        _ => None,
+    }
 }

@@ -9,6 +9,8 @@ mod common;
 mod connection;
 mod counting;
 mod faults;
+mod promotion;
 mod python;
+mod sentinel;
 mod support;
 mod tls;

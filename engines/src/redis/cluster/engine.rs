@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ::redis::ConnectionInfo;
 use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, Task, Tick};
 
 use super::super::dsn::Dsn;
@@ -50,11 +51,17 @@ struct OldSearch {
 
 impl Cluster {
     /// Returns an engine for the cluster that these nodes belong to. It connects at the first use.
-    pub(in super::super) fn new(dsn: &Dsn, seeds: Vec<Host>, options: Options, layout: Layout) -> Self {
+    pub(in super::super) fn new(
+        dsn: &Dsn,
+        info: &ConnectionInfo,
+        seeds: Vec<Host>,
+        options: Options,
+        layout: Layout,
+    ) -> Self {
         let replicas = dsn.replicas.map(|count| Replicas::new(count, options));
         let old = options.search_old && layout.has_old_layout();
         Self {
-            router: Router::new(dsn.name(), dsn.info.clone(), seeds, options, replicas),
+            router: Router::new(dsn.name(), info.clone(), seeds, options, replicas),
             layout,
             batch: Batch::default(),
             old: old.then(|| OldSearch { masters: Vec::new(), keys: OldRecords::unknown() }),

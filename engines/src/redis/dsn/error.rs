@@ -29,7 +29,9 @@ pub enum DsnError {
     #[error("its database is not a number from 0 to 2147483647")]
     Database,
     /// It is a URL of another kind.
-    #[error("its URL is not one of redis:, rediss:, redis+unix:, unix:, redis+cluster: and rediss+cluster:")]
+    #[error(
+        "its URL is not one of redis:, rediss:, redis+sentinel:, redis+cluster:, rediss+cluster:, redis+unix: and unix:"
+    )]
     Scheme,
     /// It is a URL that cannot be parsed.
     #[error(
@@ -59,4 +61,21 @@ pub enum DsnError {
     /// It is a URL that asks not to check the server's certificate.
     #[error("a certificate that is not checked (#insecure) is not supported")]
     Insecure,
+    /// Its sentinels are not a list of hosts.
+    #[error("its list of sentinels (host:port,host:port) is not understood: {0}")]
+    Sentinels(HostsError),
+    /// It names no service.
+    #[error(
+        "it names no service, as sentinels call what they monitor: redis+sentinel://user:password@host:26379,host/service/db"
+    )]
+    NoService,
+    /// The service has characters that no name of one has.
+    #[error("the name of its service has other characters than letters, digits, `.`, `-` and `_`")]
+    Service,
+    /// An option of the URL is not known, or has another value than it can have.
+    #[error(
+        "the options of a redis+sentinel: URL are db, user and pass (each only for what the URL does not give elsewhere), \
+         sentinel-user, sentinel-pass, tls=yes, sentinel-tls=yes and tls-name=NAME"
+    )]
+    SentinelOption,
 }

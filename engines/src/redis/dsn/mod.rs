@@ -1,6 +1,7 @@
 //! The address of a redis database.
 
 mod error;
+mod sentinel;
 mod url;
 
 use std::fmt;
@@ -8,10 +9,10 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ::redis::{
-    ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo,
-};
+use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo};
 
+use super::promotion::Configured;
+use super::target::Target;
 use crate::address::{host_and_port, is_file, is_plain_path, parse_port};
 use crate::hosts::Host;
 
@@ -24,7 +25,7 @@ const PORT: u16 = 6379;
 /// password.
 #[derive(Clone)]
 pub struct Dsn {
-    pub(super) info: ConnectionInfo,
+    pub(super) target: Target,
     /// The nodes of a cluster, if it is one.
     pub(super) cluster: Option<Vec<Host>>,
     /// How many replicas must have a write before it is acknowledged.
@@ -42,11 +43,15 @@ impl Dsn {
     /// `rediss+cluster://` for TLS. Each takes the options `?db=N&user=NAME&pass=PASSWORD&wait-replicas=N`. A
     /// character that separates parts of a URL is written as `%` and two hex digits.
     ///
+    /// Parses also `redis+sentinel://user:password@sentinel1:port,sentinel2:port/service/db`, whose options are also
+    /// `sentinel-user`, `sentinel-pass`, `tls`, `sentinel-tls` and `tls-name`.
+    ///
     /// # Errors
     /// If the text is neither of them.
     pub fn parse(text: &str) -> Result<Self, DsnError> {
         let first = text.split(',').next().unwrap_or_default();
         match first.split_once("://") {
+            Some(("redis+sentinel", _)) => sentinel::parse(text.split_once("://").unwrap_or_default().1),
             Some((scheme, _)) => url::parse(scheme, text.get(scheme.len() + 3..).unwrap_or_default()),
             None => fields(text),
         }
@@ -55,46 +60,36 @@ impl Dsn {
     /// Returns how logs name the database, such as `redis localhost:6379/0`.
     #[must_use]
     pub fn name(&self) -> String {
-        let db = self.info.redis_settings().db();
         if let Some(hosts) = &self.cluster {
             let scheme = if self.is_tls() { url::TLS_CLUSTER } else { url::CLUSTER };
             let hosts: Vec<_> = hosts.iter().map(Host::to_string).collect();
             return format!("{scheme} {}", hosts.join(","));
         }
-        match self.info.addr() {
-            ConnectionAddr::Tcp(host, port) => format!("redis {host}:{port}/{db}"),
-            ConnectionAddr::TcpTls { host, port, .. } => format!("rediss {host}:{port}/{db}"),
-            other => format!("redis {other}, database {db}"),
-        }
+        self.target.name()
     }
 
     fn new(address: ConnectionAddr, account: Account, database: i64) -> Result<Self, DsnError> {
-        // Every server speaks RESP2. Setting the library's name would cost a round trip for each connection.
-        let mut settings = RedisConnectionInfo::default()
-            .set_db(database)
-            .set_protocol(ProtocolVersion::RESP2)
-            .set_skip_set_lib_name();
-        if let Some(user) = account.user {
-            settings = settings.set_username(user);
-        }
-        if let Some(password) = account.password {
-            settings = settings.set_password(password);
-        }
         let info = address.into_connection_info().map_err(|_| DsnError::Url)?;
-        // With Nagle's algorithm the last commands of a batch wait until the server has acknowledged the
-        // others.
-        let tcp = info.tcp_settings().clone().set_nodelay(true);
-        Ok(Self {
-            info: info.set_tcp_settings(tcp).set_redis_settings(settings),
-            cluster: None,
-            replicas: None,
-            found_cluster: Arc::default(),
-        })
+        let info = info.set_redis_settings(account.settings(database));
+        Ok(Self::of(Target::Server(Arc::new(Configured::new(info)))))
+    }
+
+    /// Returns a DSN without options of its own.
+    fn of(target: Target) -> Self {
+        Self { target, cluster: None, replicas: None, found_cluster: Arc::default() }
+    }
+
+    /// Returns the address and the account of the server; `None` of a service that sentinels watch.
+    pub(super) fn info(&self) -> Option<&ConnectionInfo> {
+        match &self.target {
+            Target::Server(server) => Some(&server.info),
+            Target::Service(_) => None,
+        }
     }
 
     /// Returns the server's host; `None` if it has a local socket.
     pub(super) fn host(&self) -> Option<Host> {
-        match self.info.addr() {
+        match self.info()?.addr() {
             ConnectionAddr::Tcp(name, port) | ConnectionAddr::TcpTls { host: name, port, .. } => {
                 Some(Host { name: name.clone(), port: *port })
             }
@@ -118,7 +113,7 @@ impl Dsn {
     }
 
     fn is_tls(&self) -> bool {
-        matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
+        matches!(self.info().map(ConnectionInfo::addr), Some(ConnectionAddr::TcpTls { .. }))
     }
 }
 
@@ -133,6 +128,20 @@ impl fmt::Debug for Dsn {
 struct Account {
     user: Option<String>,
     password: Option<String>,
+}
+
+impl Account {
+    /// Returns how a connection begins.
+    fn settings(self, database: i64) -> RedisConnectionInfo {
+        let mut settings = RedisConnectionInfo::default().set_db(database);
+        if let Some(user) = self.user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = self.password {
+            settings = settings.set_password(password);
+        }
+        settings
+    }
 }
 
 /// Parses `host,port,password,db`.
@@ -177,6 +186,14 @@ mod tests {
     use super::*;
     use crate::hosts::HostsError;
 
+    /// Returns how the servers are logged in to.
+    fn settings(dsn: &Dsn) -> &RedisConnectionInfo {
+        match &dsn.target {
+            Target::Server(server) => server.info.redis_settings(),
+            Target::Service(sentinels) => &sentinels.servers().settings,
+        }
+    }
+
     #[test]
     fn what_is_left_out_has_a_default() {
         let table = [
@@ -213,11 +230,7 @@ mod tests {
         ];
         for (text, name, password) in table {
             let dsn = Dsn::parse(text).map_err(|error| format!("{text}: {error}")).unwrap();
-            assert_eq!(
-                (dsn.name().as_str(), dsn.info.redis_settings().password()),
-                (name, password),
-                "{text}"
-            );
+            assert_eq!((dsn.name().as_str(), settings(&dsn).password()), (name, password), "{text}");
         }
     }
 

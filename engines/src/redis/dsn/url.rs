@@ -1,5 +1,7 @@
 //! The URL form of a DSN.
 
+use std::num::NonZeroU8;
+
 use ::redis::ConnectionAddr;
 
 use super::{Account, Dsn, DsnError, PORT, parse_database};
@@ -36,8 +38,7 @@ pub(super) fn parse(scheme: &str, rest: &str) -> Result<Dsn, DsnError> {
     if cluster.is_some() && database != 0 {
         return Err(DsnError::ClusterDatabase);
     }
-    let replicas = options.replicas.take().map(|count| count.parse().map_err(|_| DsnError::Replicas));
-    let replicas = replicas.transpose()?;
+    let replicas = options.replicas()?;
     Ok(Dsn { cluster, replicas, ..Dsn::new(address, options.account()?, database)? })
 }
 
@@ -50,15 +51,8 @@ fn server(place: &str, tls: bool, options: &mut UrlOptions) -> Result<Connection
 /// Returns what stands in the place of the host. Adds what is around it to the options.
 fn authority<'a>(place: &'a str, options: &mut UrlOptions) -> Result<&'a str, DsnError> {
     let (authority, database) = place.split_once('/').unwrap_or((place, ""));
-    // The last `@`, so that a password may have one that is not written as %40.
-    let (credentials, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let (user, password) = match credentials.split_once(':') {
-        Some((user, password)) => (user, Some(password)),
-        None => (credentials, None),
-    };
+    let host = split_credentials(authority, options)?;
     set(&mut options.database, Some(database.trim_matches('/')).filter(|database| !database.is_empty()))?;
-    set(&mut options.user, Some(user).filter(|user| !user.is_empty()))?;
-    set(&mut options.password, password.filter(|password| !(user.is_empty() && password.is_empty())))?;
     Ok(host)
 }
 
@@ -68,6 +62,22 @@ fn tcp(Host { name: host, port }: Host, tls: bool) -> ConnectionAddr {
     } else {
         ConnectionAddr::Tcp(host, port)
     }
+}
+
+/// Adds the user and the password before the last `@` to the options, and returns what follows it.
+pub(super) fn split_credentials<'a>(
+    authority: &'a str,
+    options: &mut UrlOptions,
+) -> Result<&'a str, DsnError> {
+    // The last `@`, so that a password may have one that is not written as %40.
+    let (credentials, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (user, password) = match credentials.split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (credentials, None),
+    };
+    set(&mut options.user, Some(user).filter(|user| !user.is_empty()))?;
+    set(&mut options.password, password.filter(|password| !(user.is_empty() && password.is_empty())))?;
+    Ok(hosts)
 }
 
 /// Parses the path of a socket.
@@ -81,15 +91,15 @@ fn socket(place: &str) -> Result<ConnectionAddr, DsnError> {
 
 /// What a URL gives beside the address, decoded.
 #[derive(Default)]
-struct UrlOptions {
-    database: Option<String>,
+pub(super) struct UrlOptions {
+    pub(super) database: Option<String>,
     user: Option<String>,
     password: Option<String>,
     replicas: Option<String>,
 }
 
 impl UrlOptions {
-    fn parse(text: &str) -> Result<Self, DsnError> {
+    pub(super) fn parse(text: &str) -> Result<Self, DsnError> {
         let mut options = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').ok_or(DsnError::Option)?;
@@ -105,7 +115,12 @@ impl UrlOptions {
         Ok(options)
     }
 
-    fn account(self) -> Result<Account, DsnError> {
+    /// Returns how many replicas must have a write before it is acknowledged.
+    pub(super) fn replicas(&self) -> Result<Option<NonZeroU8>, DsnError> {
+        self.replicas.as_ref().map(|count| count.parse().map_err(|_| DsnError::Replicas)).transpose()
+    }
+
+    pub(super) fn account(self) -> Result<Account, DsnError> {
         if self.user.is_some() && self.password.is_none() {
             return Err(DsnError::NoPassword);
         }
@@ -114,11 +129,11 @@ impl UrlOptions {
 }
 
 /// Sets what is given, once.
-fn set(option: &mut Option<String>, value: Option<&str>) -> Result<(), DsnError> {
+pub(super) fn set(option: &mut Option<String>, value: Option<&str>) -> Result<(), DsnError> {
     let Some(value) = value else { return Ok(()) };
     if option.replace(decoded(value)?).is_some() { Err(DsnError::Option) } else { Ok(()) }
 }
 
-fn decoded(text: &str) -> Result<String, DsnError> {
+pub(super) fn decoded(text: &str) -> Result<String, DsnError> {
     percent::decoded(text).ok_or(DsnError::Url)
 }
