@@ -23,6 +23,7 @@ mod migrations;
 mod random;
 mod recoveries;
 mod redis_clusters;
+mod sentinel;
 mod servers;
 
 /// The default runtime of the servers.
