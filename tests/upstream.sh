@@ -34,12 +34,11 @@ start_databases() {
         -e "CREATE DATABASE pyzor_test; CREATE USER root@'%'; GRANT ALL ON *.* TO root@'%'"
 }
 
-# Puts our server and Python's client on PATH. The tests rely on the order in which Python reads an access file, and on
-# that of requests from several ports, which one worker keeps. Python 3 has the module `gdbm` under another name; without
-# it the tests of that engine are skipped.
+# Puts our server and Python's client on PATH. The tests rely on the order in which Python reads an access file. Python 3
+# has the module `gdbm` under another name; without it the tests of that engine are skipped.
 prepare_programs() {
     mkdir "$work/bin" "$work/modules"
-    printf '#!/bin/sh\nexec "%s" --runtime "$RUNTIME" --access-order last-match --workers 1 "$@"\n' "$pyzord" \
+    printf '#!/bin/sh\nexec "%s" --runtime "$RUNTIME" --access-order last-match "$@"\n' "$pyzord" \
         > "$work/bin/pyzord"
     chmod +x "$work/bin/pyzord"
     ln -s "$PYZOR_VENV/bin/pyzor" "$work/bin/pyzor"

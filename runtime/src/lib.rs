@@ -35,6 +35,8 @@ mod serve;
 mod service;
 mod socket;
 mod stand_in;
+#[cfg(target_os = "linux")]
+mod steering;
 mod stop;
 mod supervisor;
 mod upkeep;

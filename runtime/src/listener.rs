@@ -10,6 +10,8 @@ use nix::sys::socket::{
 };
 
 use crate::datagrams::{request_local_addresses, request_times};
+#[cfg(target_os = "linux")]
+use crate::steering::steer;
 
 /// The largest size that is requested for a receive or send buffer, in bytes: room for a burst of some 10,000 requests.
 const LARGEST_BUFFER: usize = 8 << 20;
@@ -171,7 +173,11 @@ fn share(first: &UdpSocket, plan: Plan) -> io::Result<Vec<UdpSocket>> {
         bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
         Ok(socket)
     };
-    (1..plan.workers).map(|_| open()).collect()
+    let others = (1..plan.workers).map(|_| open()).collect::<io::Result<Vec<_>>>()?;
+    // Without it, the system chooses by the sender's port as well: the requests of a sender have less order.
+    #[cfg(target_os = "linux")]
+    drop(steer(first, plan.workers));
+    Ok(others)
 }
 
 /// Requests large buffers for one of `sockets` sockets.

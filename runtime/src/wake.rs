@@ -7,8 +7,9 @@ use crate::socket::Sockets;
 /// Sends empty datagrams to the sockets, so that the workers that wait there look at the stop flag. An empty datagram is
 /// no request.
 ///
-/// The port of the sender decides which socket a datagram comes to, so each is sent from a new port, and calls are to be
-/// repeated until all workers have ended. A worker that no datagram can wake ends when its receive times out.
+/// Chance, or the port of the sender, decides which socket an empty datagram comes to, so each is sent from a new port, and
+/// calls are to be repeated until all workers have ended. A worker that no datagram can wake ends when its receive times
+/// out.
 ///
 /// A shutdown of the sockets wakes their workers, too, but systemd keeps a socket that it passed, and gives it to the
 /// next server.

@@ -100,7 +100,7 @@ impl Drop for Set<'_> {
 }
 
 fn suite(arguments: &[&str]) {
-    let server = Server::start(&[arguments, &["--workers", "1"]].concat());
+    let server = Server::start(&[arguments, &["--workers", "3"]].concat());
     let client = server.client();
     // Until all connections are there, a request may get 500.
     crate::harness::wait_for("the database", || {
