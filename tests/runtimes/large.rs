@@ -100,9 +100,10 @@ impl Client {
     }
 
     fn reply(&self) -> String {
-        let mut buffer = [0; 500];
+        let mut buffer = vec![0; 500];
         let length = self.0.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
+        buffer.truncate(length);
+        String::from_utf8(buffer).unwrap()
     }
 
     fn is_answered(&self) -> bool {
@@ -111,9 +112,7 @@ impl Client {
 
     /// Returns the count in the next reply.
     fn count(&self) -> u64 {
-        let reply = self.reply();
-        let count = reply.lines().find_map(|line| line.strip_prefix("Count: "));
-        count.unwrap_or_else(|| panic!("no count in {reply}")).parse().unwrap()
+        self.reply().lines().find_map(|line| line.strip_prefix("Count: ")).unwrap().parse().unwrap()
     }
 
     fn ask(&self, request: &[u8]) -> bool {
