@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use crate::copies::Shared;
-use crate::harness::{BOBS_KEY, Home, Server, home_of_bob, python, run_python, wait_for};
+use crate::bob::{BOBS_KEY, home_of_bob};
+use crate::harness::{Home, Server, python, run_python, wait_for};
 
 /// How often everything is done.
 const ROUNDS: &str = "20";

@@ -7,9 +7,8 @@ use std::thread;
 use pyzord_core::MAX_CLOCK_DIFFERENCE;
 use pyzord_testkit::{Fault, MariadbServer, RedisServer, TcpProxy};
 
-use crate::harness::{
-    BOBS_KEY, Home, Server, Signed, digest, field, home_of_bob, now, request, signed, wait_for,
-};
+use crate::bob::{BOBS_KEY, Signed, home_of_bob, now, signed};
+use crate::harness::{Home, Server, digest, field, request, wait_for};
 
 /// A database that servers share.
 pub(crate) enum Shared {

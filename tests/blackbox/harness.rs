@@ -5,11 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pyzord_core::{HashedKey, HeaderBlock};
 use tempfile::TempDir;
 
 /// The time after which a test fails: long, since machines are slow and busy.
@@ -235,41 +234,6 @@ impl Client {
 pub(crate) fn request(op: &str, digests: &[&str]) -> String {
     let digests: String = digests.iter().map(|digest| format!("Op-Digest: {digest}\n")).collect();
     format!("Op: {op}\n{digests}Thread: 12345\nPV: 2.1\nUser: anonymous\n\n")
-}
-
-/// The key of the account bob.
-pub(crate) const BOBS_KEY: &str = "0123456789abcdef0123456789abcdef01234567";
-
-/// A home directory with the account bob, which has all rights, as anonymous clients have.
-pub(crate) fn home_of_bob() -> Home {
-    let home = Home::new();
-    home.write("pyzord.passwd", format!("bob : {BOBS_KEY}\n"));
-    home.write("pyzord.access", "all : bob anonymous : allow\n");
-    home
-}
-
-/// A signed request and what it counts.
-pub(crate) struct Signed {
-    pub(crate) datagram: Vec<u8>,
-    pub(crate) signature: String,
-    pub(crate) op: &'static str,
-    pub(crate) digests: Vec<String>,
-}
-
-/// Signs a request of bob's at this time.
-pub(crate) fn signed(op: &'static str, digests: &[u32], thread: u32, time: i64) -> Signed {
-    let digests: Vec<String> = digests.iter().copied().map(digest).collect();
-    let lines: String = digests.iter().map(|digest| format!("Op-Digest: {digest}\n")).collect();
-    let headers = format!("Op: {op}\n{lines}Thread: {thread}\nPV: 2.1\nUser: bob\nTime: {time}\n");
-    let signature =
-        HashedKey::new(b"bob", BOBS_KEY.as_bytes()).sign(HeaderBlock::new(headers.as_bytes()), time);
-    let datagram = [headers.as_bytes(), b"Sig: ", &signature, b"\n\n"].concat();
-    Signed { datagram, signature: String::from_utf8(signature.to_vec()).unwrap(), op, digests }
-}
-
-#[expect(clippy::disallowed_methods, reason = "signatures are valid for a time")]
-pub(crate) fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
 }
 
 /// Returns the value of a header in a reply.

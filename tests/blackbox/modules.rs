@@ -3,6 +3,8 @@
 mod account;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod batch_client;
+#[cfg(all(feature = "redis", feature = "mysql"))]
+mod bob;
 mod check_config;
 mod client;
 mod control;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use pyzord_testkit::{MariadbServer, RedisServer};
 
-use crate::harness::{Home, Server, Signed, field, home_of_bob, now, signed, wait_for};
+use crate::bob::{Signed, home_of_bob, now, signed};
+use crate::harness::{Home, Server, field, wait_for};
 use crate::load::{count, wait_for_more};
 use crate::random::Random;
 use crate::rounds;

@@ -10,6 +10,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[expect(dead_code, reason = "the black-box tests use all of it")]
+#[path = "../blackbox/bob.rs"]
+mod bob;
 mod copies;
 mod counted_migrations;
 mod databases;
