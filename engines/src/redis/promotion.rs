@@ -4,7 +4,8 @@
 //! become a replica, those copies are asked. One is used only if it calls itself a master, and has the id of the lost
 //! master as that of its own past, which a promoted copy keeps. One that had not copied anything yet has no such id; it is
 //! used if it is the process that called itself a copy while the master lived. So neither a copy that was detached before,
-//! nor another redis that has the announced address by now, gets a record. The configured server is used again as soon as it is a master and the other one is not.
+//! nor another redis that has the announced address by now, gets a record. The configured server is used again as soon as it
+//! is a master and the other one is not.
 //!
 //! What is known is lost when the process ends. Sentinels, in the DSN, know it for good.
 

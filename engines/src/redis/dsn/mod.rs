@@ -355,7 +355,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(any in any::<String>(), near in "(redis|rediss|redis[+]unix|redis[+]cluster|unix)(://)?[a-z0-9:/@,?=&#%\\[\\].-]{0,30}") {
+        fn no_text_panics(
+            any in any::<String>(),
+            near in "(redis|rediss|unix|rediss?[+](unix|cluster|sentinel))(://)?[a-z0-9:/@,?=&#%\\[\\].-]{0,30}",
+        ) {
             for text in [any, near] {
                 if let Ok(dsn) = Dsn::parse(&text) {
                     prop_assert!(!dsn.name().is_empty());
