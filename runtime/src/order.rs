@@ -87,7 +87,7 @@ impl DigestOrder {
         }
     }
 
-    /// Records that these calls wait no longer.
+    /// Records that these calls go on.
     pub(crate) fn resume(&mut self, calls: &[StoreCall]) {
         for call in calls {
             self.remove(call.digest, |uses| uses.deferred.of(Kind::of(call)));
