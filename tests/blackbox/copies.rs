@@ -310,7 +310,7 @@ fn age_marks(database: &Shared, signed: &Signed, seconds: u64) {
 }
 
 /// The client's clock may be ahead of the first server's, and the second server's behind it, each by as much as a signature
-/// allows: so long after the count a copy is valid at the second server. Marks of redis had ended by then.
+/// allows. A copy is then valid at the second server for 900 seconds after the count, and a mark has to live as long.
 fn a_copy_at_a_server_whose_clock_is_behind(database: &Shared) {
     let server = database.serve(home_of_bob(), database.port());
     let sent = signed("report", &[7000, 7000, 7001], 2000, now());

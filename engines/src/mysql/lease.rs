@@ -15,7 +15,7 @@ use pyzord_core::Tick;
 use super::error::StatementError;
 use super::session::Session;
 
-/// A row that does not change for so long has no holder.
+/// A row that stays the same for this time has no holder.
 const LIFE: Duration = Duration::from_secs(60);
 /// The time between two beats of the holder, and between two looks of the others.
 const BEAT: Duration = Duration::from_secs(15);

@@ -20,7 +20,7 @@ const MOST_CALLS: usize = 128;
 /// The most calls of a small request: its datagram has no room for more.
 const MOST_SMALL_CALLS: usize = 7;
 
-/// The most calls that wait for others: four batches, as many as wait for a store, so that they wait no longer if a database
+/// The most calls that wait for others: four batches, as many as wait for a store. So both wait equally long if a database
 /// hangs. Requests that find no room are refused.
 const MOST_DEFERRED: usize = 4 * MOST_CALLS;
 

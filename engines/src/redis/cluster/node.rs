@@ -114,8 +114,8 @@ impl Node {
         prepared
     }
 
-    /// Returns whether there is a connection for calls. Waits so long for one that is being made, unless the node has
-    /// just failed.
+    /// Returns whether there is a connection for calls. One that is being made has the time `wait`, or none if the node
+    /// has just failed.
     pub(super) fn connect(&mut self, now: Tick, wait: Duration) -> bool {
         self.connection.refresh(now, |connection| Ok::<_, ConnectionError>(connection.is_idle()));
         let Self { connector, info, options, failing, fresh, .. } = self;

@@ -68,7 +68,7 @@ impl Refresh {
         self.failure.as_deref()
     }
 
-    /// Waits so long for the answer to a question that is due or under way. Without a time, one is always due.
+    /// Waits at most `wait` for the answer to a question that is due or under way. Without `now`, one is always due.
     pub(super) fn poll(
         &mut self,
         now: Option<Tick>,

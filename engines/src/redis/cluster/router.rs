@@ -181,7 +181,7 @@ impl Router {
         any && self.refresh.has_asked()
     }
 
-    /// Looks for a new topology if one is due, and waits so long for the first one.
+    /// Looks for a new topology if one is due. Waits at most `wait` for the first one.
     pub(super) fn follow(&mut self, now: Option<Tick>, wait: Duration) {
         let wait = if self.refresh.has_asked() && now.is_some() { Duration::ZERO } else { wait };
         if let Some(topology) = self.refresh.poll(now, wait, &self.name, &self.info, &self.topology) {
