@@ -29,14 +29,18 @@ pub(crate) struct EngineStores {
 /// Why a database cannot be used. No message holds a password.
 #[derive(Debug, Error)]
 pub(crate) enum EngineError {
-    /// The gdbm file is the address of a database server.
-    #[cfg(feature = "gdbm")]
+    /// The file is the address of a database server.
+    #[cfg(any(feature = "gdbm", feature = "sqlite"))]
     #[error("{0}")]
     Location(#[source] registry::RegistryError),
     /// The gdbm file cannot be opened.
     #[cfg(feature = "gdbm")]
     #[error("{0}")]
     Gdbm(#[source] pyzord_engines::OpenError),
+    /// The SQLite database cannot be opened.
+    #[cfg(feature = "sqlite")]
+    #[error("{0}")]
+    Sqlite(#[source] pyzord_engines::sqlite::OpenError),
     /// The DSN of redis is malformed.
     #[cfg(feature = "redis")]
     #[error("{0}")]
@@ -61,7 +65,7 @@ impl EngineError {
     /// Returns the setting whose value is the cause.
     pub(crate) fn setting(&self) -> Option<Setting> {
         match self {
-            #[cfg(feature = "gdbm")]
+            #[cfg(any(feature = "gdbm", feature = "sqlite"))]
             Self::Location(_) => Some(Setting::DigestDB),
             #[cfg(feature = "redis")]
             Self::RedisDsn(_) => Some(Setting::DigestDB),
@@ -114,6 +118,17 @@ pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
             let store = pyzord_engines::Gdbm::open(&settings.database).map_err(EngineError::Gdbm)?;
             Ok(local(&store, settings.workers))
         }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            use pyzord_engines::Sqlite;
+            use pyzord_engines::sqlite::{DEFAULT_CACHE, Durability, Options};
+            registry::check("sqlite", &settings.dsn).map_err(EngineError::Location)?;
+            // Handles for the workers, large requests, upkeep and the health check.
+            let (access, handles) = (pyzord_engines::Access::Create, settings.workers + 3);
+            let options = Options { access, durability: Durability::Deferred, cache: DEFAULT_CACHE, handles };
+            let store = Sqlite::open(&settings.database, options).map_err(EngineError::Sqlite)?;
+            Ok(EngineStores { lend: None, ..local(&store, settings.workers) })
+        }
         #[cfg(feature = "redis")]
         "redis" | "redis_v0" => {
             use pyzord_engines::redis::{Dsn, Options, Redis};
@@ -143,6 +158,11 @@ pub(crate) fn check(settings: &Settings, home: &Path) -> Result<DatabaseReport, 
         "gdbm" => {
             registry::check("gdbm", &settings.dsn).map_err(EngineError::Location)?;
             check_gdbm(&settings.database, home)
+        }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            registry::check("sqlite", &settings.dsn).map_err(EngineError::Location)?;
+            Ok(DatabaseReport::default())
         }
         #[cfg(feature = "mysql")]
         "mysql" => {
@@ -213,7 +233,7 @@ fn check_gdbm(path: &Path, home: &Path) -> Result<DatabaseReport, EngineError> {
 }
 
 /// Returns stores that share one open file.
-#[cfg(feature = "gdbm")]
+#[cfg(any(feature = "gdbm", feature = "sqlite"))]
 fn local<S: pyzord_engines::RecordStore + Clone + Sync + 'static>(store: &S, workers: usize) -> EngineStores {
     let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
     let stores = Stores::Local { workers: (0..workers).map(|_| boxed()).collect(), large: boxed() };

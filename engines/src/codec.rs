@@ -5,3 +5,4 @@ pub mod gdbm;
 pub(crate) mod number;
 pub mod redis;
 pub mod redis_v0;
+pub mod sqlite;

@@ -6,6 +6,7 @@
 //!
 //! - `gdbm`: `Gdbm`, a file in the format of the GNU dbm library, as the Python server writes it.
 //! - `redis`: `redis::Redis`, in both layouts of the Python server.
+//! - `sqlite`: `Sqlite`, a SQLite database.
 //! - `mysql`: `mysql::Mysql`, a table of MariaDB or MySQL, as the Python server uses it.
 //!
 //! Each of them is a [`RecordStore`], too, for migrations and operators; [`registry`] opens one by its name.
@@ -30,22 +31,24 @@
 mod access;
 #[cfg(any(feature = "redis", feature = "mysql"))]
 mod address;
-#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
 mod bug;
 mod change;
 pub mod codec;
 mod connection_manager;
 #[cfg(any(feature = "redis", feature = "mysql"))]
 mod connector;
-#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
 mod failure;
+#[cfg(any(feature = "gdbm", feature = "sqlite"))]
+mod file_id;
 #[cfg(feature = "gdbm")]
 pub mod gdbm;
 #[cfg(any(feature = "redis", feature = "mysql"))]
 mod hosts;
-#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
 mod log_limiter;
-#[cfg(any(feature = "gdbm", feature = "redis"))]
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis"))]
 mod merge;
 #[cfg(feature = "mysql")]
 pub mod mysql;
@@ -57,6 +60,8 @@ mod record_store;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod registry;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 #[cfg(any(feature = "redis", feature = "mysql"))]
 mod tls;
 #[cfg(any(feature = "redis", feature = "mysql"))]
@@ -72,3 +77,5 @@ pub use hosts::HostsError;
 
 #[cfg(feature = "gdbm")]
 pub use gdbm::{Entries, Gdbm, OpenCause, OpenError};
+#[cfg(feature = "sqlite")]
+pub use sqlite::Sqlite;

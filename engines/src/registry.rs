@@ -9,6 +9,8 @@ use crate::record_store::RecordStore;
 pub const NAMES: &[&str] = &[
     #[cfg(feature = "gdbm")]
     "gdbm",
+    #[cfg(feature = "sqlite")]
+    "sqlite",
     #[cfg(feature = "redis")]
     "redis",
     #[cfg(feature = "redis")]
@@ -24,16 +26,20 @@ pub enum RegistryError {
     /// This build has no engine of that name.
     #[error(transparent)]
     UnknownEngine(#[from] UnknownEngine),
-    /// The location of a gdbm file is the address of a database server.
-    #[cfg(feature = "gdbm")]
+    /// The location of a file is the address of a database server.
+    #[cfg(any(feature = "gdbm", feature = "sqlite"))]
     #[error(
-        "it is the address of a database server, and the engine is gdbm, which takes a file: name the engine"
+        "it is the address of a database server, and the engine is {0}, which takes a file: name the engine"
     )]
-    NotAFile,
+    NotAFile(&'static str),
     /// The gdbm file cannot be opened.
     #[cfg(feature = "gdbm")]
     #[error(transparent)]
     Gdbm(#[from] crate::gdbm::OpenError),
+    /// The SQLite database cannot be opened.
+    #[cfg(feature = "sqlite")]
+    #[error(transparent)]
+    Sqlite(#[from] crate::sqlite::OpenError),
     /// The DSN of a redis database is not understood.
     #[cfg(feature = "redis")]
     #[error(transparent)]
@@ -73,7 +79,7 @@ fn quoted(name: &str) -> String {
 /// # Errors
 /// If this build has no such engine, the DSN is not understood, or the file cannot be opened.
 #[cfg_attr(
-    not(all(feature = "gdbm", feature = "redis")),
+    not(all(any(feature = "gdbm", feature = "sqlite"), feature = "redis")),
     expect(
         unused_variables,
         reason = "only a file has an access mode, only redis expires records by itself"
@@ -89,6 +95,11 @@ pub fn open_store(
     match engine {
         #[cfg(feature = "gdbm")]
         "gdbm" => Ok(Box::new(crate::gdbm::Gdbm::open_with(dsn.as_ref(), access)?)),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            use crate::sqlite::{Options, Sqlite};
+            Ok(Box::new(Sqlite::open(dsn.as_ref(), Options::alone(access))?))
+        }
         #[cfg(feature = "redis")]
         "redis" | "redis_v0" => {
             use crate::redis::{Dsn, Options, Redis};
@@ -111,9 +122,13 @@ pub fn open_store(
 pub fn check(engine: &str, dsn: &str) -> Result<(), RegistryError> {
     match engine {
         #[cfg(feature = "gdbm")]
-        "gdbm" if is_server_address(dsn) => Err(RegistryError::NotAFile),
+        "gdbm" if is_server_address(dsn) => Err(RegistryError::NotAFile("gdbm")),
         #[cfg(feature = "gdbm")]
         "gdbm" => Ok(()),
+        #[cfg(feature = "sqlite")]
+        "sqlite" if is_server_address(dsn) => Err(RegistryError::NotAFile("sqlite")),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(()),
         #[cfg(feature = "redis")]
         "redis" | "redis_v0" => Ok(crate::redis::Dsn::parse(dsn).map(drop)?),
         #[cfg(feature = "mysql")]
@@ -122,9 +137,9 @@ pub fn check(engine: &str, dsn: &str) -> Result<(), RegistryError> {
     }
 }
 
-/// Returns whether the location of a gdbm file is the address of a database server instead, whose password would become a
+/// Returns whether the location of a file is the address of a database server instead, whose password would become a
 /// part of the file's name.
-#[cfg(feature = "gdbm")]
+#[cfg(any(feature = "gdbm", feature = "sqlite"))]
 fn is_server_address(text: &str) -> bool {
     let has = |separators: &[char], most: usize| {
         separators.iter().any(|separator| text.split(*separator).count() > most)
@@ -156,7 +171,7 @@ mod tests {
             for error in [check("gdbm", dsn).err(), open_store("gdbm", dsn, Access::Read, None).err()] {
                 let error = error.unwrap();
                 assert!(
-                    matches!(error, RegistryError::NotAFile) && !error.to_string().contains("secret"),
+                    matches!(error, RegistryError::NotAFile(_)) && !error.to_string().contains("secret"),
                     "{dsn}"
                 );
             }

@@ -1,0 +1,266 @@
+//! Which commits are on the disk.
+//!
+//! Commits are numbered, and one sync covers all that were made before it: those who wait for it share it.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyzord_core::Tick;
+
+/// The time from a commit to the sync that covers it, if nothing waits for it: half of what is promised, as the thread
+/// that syncs may be late.
+const DELAY: Duration = Duration::from_millis(50);
+/// Counts are refused while a sync takes longer.
+const LONGEST_SYNC: Duration = Duration::from_secs(5);
+/// How many commits are made before the length of the log is looked at.
+const LOOK: u64 = 32;
+
+/// Why commits may not be on the disk.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum NotDurable {
+    #[error("a sync failed ({0}), and counts get 500 until all of the log is written again")]
+    Failed(String),
+    #[error("a sync has not ended in {} seconds, and counts get 500 until it has", LONGEST_SYNC.as_secs())]
+    Slow,
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Covered {
+    /// It is on the disk.
+    Yes,
+    /// The sync failed.
+    Failed,
+    /// The sync has not ended in time.
+    NotYet,
+}
+
+/// Numbers commits.
+#[derive(Debug, Default)]
+pub(super) struct Commits {
+    state: Mutex<State>,
+    /// For the thread that syncs.
+    to_sync: Condvar,
+    /// For those who wait for a sync.
+    synced: Condvar,
+    /// For the thread that moves pages from the log into the database.
+    to_move: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    made: u64,
+    covered: u64,
+    /// The last commit that is waited for.
+    awaited: u64,
+    /// A sync is under way.
+    is_syncing: bool,
+    /// When a count has first met it.
+    met: Option<Tick>,
+    failure: Option<NotDurable>,
+    /// The commits at the last look at the log.
+    looked: u64,
+    stops: bool,
+}
+
+impl Commits {
+    /// Records a commit and returns its number. Call it with the writers' lock.
+    pub(super) fn add(&self) -> u64 {
+        let mut state = self.lock();
+        state.made += 1;
+        if state.made == state.covered + 1 {
+            self.to_sync.notify_one();
+        }
+        if state.made == state.looked + LOOK {
+            self.to_move.notify_one();
+        }
+        state.made
+    }
+
+    /// Fails if a count would not be as durable as promised.
+    pub(super) fn check(&self, now: Tick) -> Result<(), NotDurable> {
+        let mut state = self.lock();
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        if !state.is_syncing {
+            return Ok(());
+        }
+        let met = *state.met.get_or_insert(now);
+        if now.since(met) > LONGEST_SYNC { Err(NotDurable::Slow) } else { Ok(()) }
+    }
+
+    /// Waits until a commit is on the disk.
+    pub(super) fn wait(&self, commit: u64, longest: Duration) -> Covered {
+        let mut state = self.lock();
+        if state.covered >= commit {
+            return Covered::Yes;
+        }
+        if state.awaited < commit {
+            state.awaited = commit;
+            self.to_sync.notify_one();
+        }
+        let waits = |state: &mut State| state.covered < commit && state.failure.is_none();
+        let waited = self.synced.wait_timeout_while(state, longest, waits);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match &state.failure {
+            _ if state.covered >= commit => Covered::Yes,
+            Some(_) => Covered::Failed,
+            None => Covered::NotYet,
+        }
+    }
+
+    /// Returns the number of the last commit.
+    pub(super) fn made(&self) -> u64 {
+        self.lock().made
+    }
+
+    /// Waits until a sync is due, and returns the last commit that it covers; `None` if there is none, now and later.
+    pub(super) fn begin_sync(&self) -> Option<u64> {
+        let idle = |state: &mut State| state.made == state.covered && !state.stops;
+        let mut state = self.to_sync.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        if state.made == state.covered {
+            return None;
+        }
+        let early = |state: &mut State| state.awaited <= state.covered && !state.stops;
+        let waited = self.to_sync.wait_timeout_while(state, DELAY, early);
+        (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (state.is_syncing, state.met) = (true, None);
+        Some(state.made)
+    }
+
+    /// Records the result of a sync.
+    pub(super) fn end_sync(&self, commit: u64, result: Result<(), String>) {
+        let mut state = self.lock();
+        state.is_syncing = false;
+        match result {
+            Ok(()) => state.covered = state.covered.max(commit),
+            Err(cause) => state.failure = Some(NotDurable::Failed(cause)),
+        }
+        drop(state);
+        self.synced.notify_all();
+    }
+
+    /// Counts are refused from here on.
+    pub(super) fn fail(&self, cause: String) {
+        self.lock().failure = Some(NotDurable::Failed(cause));
+        self.to_sync.notify_one();
+        self.synced.notify_all();
+    }
+
+    /// Returns why counts are refused.
+    pub(super) fn failure(&self) -> Option<NotDurable> {
+        self.lock().failure.clone()
+    }
+
+    /// All commits are on the disk, and counts are accepted again. Call it with the writers' lock.
+    pub(super) fn mended(&self) {
+        let mut state = self.lock();
+        state.covered = state.made;
+        state.failure = None;
+        drop(state);
+        self.synced.notify_all();
+    }
+
+    /// Waits until the log may have grown. Returns `false` at the end.
+    pub(super) fn wait_for_growth(&self) -> bool {
+        let short = |state: &mut State| state.made < state.looked + LOOK && !state.stops;
+        let waited = self.to_move.wait_while(self.lock(), short);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.looked = state.made;
+        !state.stops
+    }
+
+    /// Waits before another attempt. Returns `false` at the end.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let waited = self.to_sync.wait_timeout_while(self.lock(), pause, |state| !state.stops);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !state.stops
+    }
+
+    /// Ends both threads, after a last sync.
+    pub(super) fn stop(&self) {
+        self.lock().stops = true;
+        self.to_sync.notify_all();
+        self.to_move.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn at(seconds: u64) -> Tick {
+        Tick::new(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn one_sync_covers_all_commits_before_it_and_none_after() {
+        let commits = Commits::default();
+        let numbers = [commits.add(), commits.add()];
+        let covered = commits.begin_sync().unwrap();
+        let late = commits.add();
+        assert_eq!((numbers, covered, late), ([1, 2], 2, 3));
+        commits.end_sync(covered, Ok(()));
+        assert_eq!(commits.wait(2, Duration::ZERO), Covered::Yes);
+        assert_eq!(commits.wait(3, Duration::ZERO), Covered::NotYet);
+    }
+
+    #[test]
+    fn those_who_wait_share_a_sync() {
+        let commits = Commits::default();
+        thread::scope(|scope| {
+            let waiting: Vec<_> = (0..8).map(|_| scope.spawn(|| commits.wait(commits.add(), LONG))).collect();
+            let mut syncs = 0;
+            while !waiting.iter().all(thread::ScopedJoinHandle::is_finished) && commits.lock().covered < 8 {
+                let covered = commits.begin_sync().unwrap();
+                commits.end_sync(covered, Ok(()));
+                syncs += 1;
+            }
+            assert!((1..=8).contains(&syncs));
+            assert!(waiting.into_iter().all(|waits| waits.join().unwrap() == Covered::Yes));
+        });
+    }
+
+    #[test]
+    fn a_failed_sync_covers_nothing_until_all_is_written_again() {
+        let commits = Commits::default();
+        commits.add();
+        let covered = commits.begin_sync().unwrap();
+        assert_eq!(commits.check(at(0)), Ok(()));
+        commits.end_sync(covered, Err("EIO".to_owned()));
+        assert_eq!(commits.check(at(0)), Err(NotDurable::Failed("EIO".to_owned())));
+        assert_eq!(commits.wait(1, LONG), Covered::Failed);
+        commits.mended();
+        assert_eq!((commits.check(at(0)), commits.wait(1, LONG)), (Ok(()), Covered::Yes));
+    }
+
+    #[test]
+    fn counts_are_refused_while_a_sync_takes_too_long() {
+        let commits = Commits::default();
+        commits.add();
+        let covered = commits.begin_sync().unwrap();
+        assert_eq!([commits.check(at(10)), commits.check(at(15))], [Ok(()), Ok(())]);
+        assert_eq!(commits.check(at(16)), Err(NotDurable::Slow));
+        commits.end_sync(covered, Ok(()));
+        assert_eq!(commits.check(at(17)), Ok(()));
+    }
+
+    #[test]
+    fn a_stop_has_a_last_sync() {
+        let commits = Commits::default();
+        commits.add();
+        commits.stop();
+        let covered = commits.begin_sync().unwrap();
+        commits.end_sync(covered, Ok(()));
+        assert_eq!((commits.begin_sync(), commits.wait_for_growth()), (None, false));
+    }
+}

@@ -1,0 +1,76 @@
+//! What follows a sync that failed.
+//!
+//! The system reports a failed write once, and regards the pages as written: a second sync of the same file succeeds and
+//! has written nothing. So all of the log is written again. Connections are closed before, so that what they hold in
+//! memory hides nothing.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::connection::in_one_step;
+use super::database::{Shared, lock};
+use super::error::DatabaseError;
+use super::presence::{self, Files, log_path};
+use super::schema;
+
+/// How much is written again at once, in bytes.
+const CHUNK: usize = 1 << 20;
+
+/// Why a database cannot be mended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MendError {
+    #[error("{0}")]
+    Database(#[from] DatabaseError),
+    #[error("its log cannot be written: {0}")]
+    Log(#[from] io::Error),
+    #[error("{0}")]
+    Content(#[from] super::open::OpenCause),
+    #[error(
+        "its pages contradict each other ({0}): run `pyzorctl check-database`, and put a backup in its place"
+    )]
+    Damaged(String),
+}
+
+impl From<rusqlite::Error> for MendError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// Opens the database anew, writes its log again, and checks its pages. Counts wait, and get 500 after a while.
+pub(super) fn mend(shared: &Shared) -> Result<(), MendError> {
+    let id = presence::id(&shared.path)?;
+    shared.reopen(|connection| {
+        schema::check(connection)?;
+        in_one_step(connection, |_| write_again(&log_path(&shared.path)).map_err(MendError::from))?;
+        check_pages(connection)?;
+        let files = Files::of(&shared.path, id)?;
+        let mut presence = lock(&shared.presence);
+        (presence.files, presence.away, presence.rescued) = (files, None, false);
+        Ok(())
+    })
+}
+
+/// Writes all bytes of a file again, and syncs it through a descriptor that has not failed.
+fn write_again(path: &Path) -> io::Result<()> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let (mut buffer, mut at) = (vec![0; CHUNK], 0);
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            return file.sync_all();
+        }
+        file.write_all_at(buffer.get(..read).unwrap_or_default(), at)?;
+        at += read as u64;
+    }
+}
+
+/// Fails at the first contradiction.
+fn check_pages(connection: &Connection) -> Result<(), MendError> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(MendError::Damaged(found)) }
+}

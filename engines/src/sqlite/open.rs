@@ -1,0 +1,215 @@
+//! Opens a database. Finds what can be wrong with it, so that no request has to.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Error, ErrorCode};
+
+use super::database::Database;
+use super::options::Options;
+use super::schema::{self, Content};
+use super::{connection, presence, table};
+use crate::access::Access;
+
+/// The size of a page, in bytes: a count changes one, and writes all of it into the log.
+const PAGE: i64 = 1024;
+
+/// Why a database cannot be opened: one line that names it.
+#[derive(Debug, thiserror::Error)]
+#[error("database {} {cause}", path.display())]
+pub struct OpenError {
+    /// The database.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub cause: OpenCause,
+}
+
+/// What is wrong with a database.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenCause {
+    /// It is a directory, a device or a socket.
+    #[error("is not a file")]
+    NotAFile,
+    /// It has no tables, and may not be created.
+    #[error("has no records yet: pyzord makes its tables when it starts")]
+    Empty,
+    /// It is a file of the gdbm engine.
+    #[error(
+        "is a gdbm file: set `Engine = gdbm`, or move its records to a new file with \
+         `pyzor-migrate --from-engine gdbm --to-engine sqlite`"
+    )]
+    Gdbm,
+    /// It is a file of another kind.
+    #[error("is not a SQLite database: name another file in `DigestDB`, or put a backup in its place")]
+    OtherKind,
+    /// Another program's.
+    #[error(
+        "is a SQLite database of another program, with the tables {}: name another file in `DigestDB`",
+        if tables.is_empty() { "(none)".to_owned() } else { tables.join(", ") }
+    )]
+    Foreign {
+        /// The names of its tables and indexes.
+        tables: Vec<String>,
+    },
+    /// Another version of pyzord has made it.
+    #[error(
+        "has tables of version {found}, and this pyzord knows version {known}: use a pyzord of that version"
+    )]
+    Version {
+        /// The version of its tables.
+        found: i32,
+        /// The version that this program knows.
+        known: i32,
+    },
+    /// A table was changed.
+    #[error(
+        "has a table `{table}` that pyzord has not made: put a backup in its place, or move its records to a new file"
+    )]
+    Changed {
+        /// The table's name.
+        table: &'static str,
+    },
+    /// The log of a database needs memory that processes share.
+    #[error("cannot keep a log (journal mode `{0}`): it needs a local disk")]
+    NoLog(String),
+    /// It is on a disk of another machine.
+    #[error("is on a network file system ({0}), where SQLite loses records: put it on a local disk")]
+    Network(&'static str),
+    /// Its pages contradict each other.
+    #[error("is damaged ({0}): run `pyzorctl check-database`, and put a backup in its place")]
+    Damaged(Error),
+    /// Another process has locked it.
+    #[error("is locked by another process")]
+    Busy,
+    /// The system cannot open or read it.
+    #[error("cannot be opened: {0}")]
+    Io(#[from] io::Error),
+    /// SQLite refuses it.
+    #[error(
+        "cannot be opened: {0} (the file, its folder, and the files `-wal` and `-shm` beside it must be readable and writable)"
+    )]
+    Refused(Error),
+}
+
+impl From<Error> for OpenCause {
+    fn from(error: Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::OtherKind,
+            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged(error),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            _ => Self::Refused(error),
+        }
+    }
+}
+
+/// Opens a database, and creates it if that is allowed.
+pub(super) fn open(path: &Path, options: Options) -> Result<Database, OpenError> {
+    open_checked(path, options)
+        .map_err(|cause| OpenError { path: path.to_owned(), cause: explained(path, cause) })
+}
+
+fn open_checked(path: &Path, options: Options) -> Result<Database, OpenCause> {
+    let is_new = prepare(path, options.access)?;
+    let id = presence::id(path)?;
+    let connection = connection::open(path, options.access, options.share())?;
+    if is_new {
+        create(&connection)?;
+    }
+    if schema::check(&connection)? == Content::Nothing {
+        if options.access != Access::Create {
+            return Err(OpenCause::Empty);
+        }
+        create(&connection)?;
+        schema::create(&connection)?;
+        sync(path)?;
+    }
+    keep_log(&connection)?;
+    log::info!("database {}: {} records", path.display(), table::records(&connection)?);
+    Ok(Database::new(path, options, connection, id)?)
+}
+
+/// Sees to a regular file at the path, and returns whether it is new.
+fn prepare(path: &Path, access: Access) -> Result<bool, OpenCause> {
+    let is_new = match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => return Err(OpenCause::NotAFile),
+        Ok(metadata) => metadata.len() == 0 && access == Access::Create,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => {
+            // SQLite gives the files beside it the same mode.
+            File::options().write(true).create_new(true).mode(0o600).open(path)?;
+            true
+        }
+        Err(error) => return Err(error.into()),
+    };
+    network(path)?.map_or(Ok(is_new), |name| Err(OpenCause::Network(name)))
+}
+
+/// Sets what only a database without pages can be given.
+fn create(connection: &Connection) -> Result<(), OpenCause> {
+    connection.pragma_update(None, "page_size", PAGE)?;
+    // Room that expired records leave goes back to the system in steps.
+    connection.pragma_update(None, "auto_vacuum", 2)?;
+    keep_log(connection)
+}
+
+/// Sees to a log, unless the database is only read.
+fn keep_log(connection: &Connection) -> Result<(), OpenCause> {
+    if connection.is_readonly(rusqlite::MAIN_DB)? {
+        return Ok(());
+    }
+    let set = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+    let mode = connection.pragma_update_and_check(None, "journal_mode", "wal", set)?;
+    if mode == "wal" { Ok(()) } else { Err(OpenCause::NoLog(mode)) }
+}
+
+/// Writes a new database, its log and their names to the disk.
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(presence::log_path(path))?.sync_all()?;
+    let target = fs::canonicalize(path)?;
+    File::open(target.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+/// Returns the cause in the words for what the file is. Its bytes are read after the connection was closed: to close them
+/// again releases the locks that SQLite has.
+fn explained(path: &Path, cause: OpenCause) -> OpenCause {
+    let mut magic = [0; 4];
+    let read = |magic: &mut [u8; 4]| File::open(path).and_then(|mut file| file.read_exact(magic));
+    match cause {
+        OpenCause::OtherKind if read(&mut magic).is_ok() && is_gdbm(magic) => OpenCause::Gdbm,
+        other => other,
+    }
+}
+
+/// Whether a file begins as those of libgdbm do, of any word size and byte order.
+fn is_gdbm(magic: [u8; 4]) -> bool {
+    [u32::from_le_bytes(magic), u32::from_be_bytes(magic)]
+        .iter()
+        .any(|magic| (0x1357_9acd..=0x1357_9ad1).contains(magic))
+}
+
+/// Returns the name of the network file system on which a path is.
+#[cfg(target_os = "linux")]
+fn network(path: &Path) -> io::Result<Option<&'static str>> {
+    let kind = rustix::fs::statfs(path)?.f_type;
+    let known: [(u32, &str); 7] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB2"),
+        (0x0102_1997, "9P"),
+        (0x00c3_6400, "Ceph"),
+        (0x5346_414f, "AFS"),
+    ];
+    Ok(known
+        .iter()
+        .find(|(number, _)| i64::from(*number) == i64::from(kind) & 0xffff_ffff)
+        .map(|(_, name)| *name))
+}
+
+/// Other systems tell it in other ways.
+#[cfg(not(target_os = "linux"))]
+fn network(_path: &Path) -> io::Result<Option<&'static str>> {
+    Ok(None)
+}

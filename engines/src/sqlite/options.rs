@@ -1,0 +1,43 @@
+//! How a database is used.
+
+use crate::access::Access;
+
+/// What a reply to a count promises.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Durability {
+    /// A killed process loses nothing that it acknowledged. The count is on the disk, and survives a loss of power, once a
+    /// sync has ended that begins within 100 milliseconds.
+    #[default]
+    Deferred,
+    /// The count is on the disk.
+    Strict,
+}
+
+/// How a database is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// What may be done to it.
+    pub access: Access,
+    /// What a reply to a count promises.
+    pub durability: Durability,
+    /// The memory for pages of the database, in bytes, of all connections together.
+    pub cache: u64,
+    /// The number of handles that share this memory.
+    pub handles: usize,
+}
+
+/// The memory for pages of the database by default, in bytes.
+pub const DEFAULT_CACHE: u64 = 64 << 20;
+
+impl Options {
+    /// Returns the options of a program that works alone, as `pyzorctl` and migrations do.
+    #[must_use]
+    pub const fn alone(access: Access) -> Self {
+        Self { access, durability: Durability::Deferred, cache: DEFAULT_CACHE, handles: 1 }
+    }
+
+    /// The memory of one connection, in bytes: the writer's share is that of a handle.
+    pub(super) const fn share(&self) -> u64 {
+        self.cache / (self.handles as u64 + 1)
+    }
+}

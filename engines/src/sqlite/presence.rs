@@ -1,0 +1,52 @@
+//! Whether the open files still are those that their paths name.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::file_id::FileId;
+
+/// Why a path does not lead to the open file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum Away {
+    #[error("{0}")]
+    Database(crate::file_id::Away),
+    #[error("the file of its log, `-wal`, was removed or replaced while pyzord had it open")]
+    Log,
+}
+
+/// The open files.
+#[derive(Debug)]
+pub(super) struct Files {
+    database: FileId,
+    /// The log, with a descriptor of its own for syncs. It is closed at any time: SQLite has no locks in this file.
+    pub(super) log: File,
+    log_id: FileId,
+}
+
+impl Files {
+    /// Returns the files of a database whose connections are open. `database` is what its path led to before they were.
+    pub(super) fn of(path: &Path, database: FileId) -> io::Result<Self> {
+        let log = File::options().read(true).write(true).open(log_path(path))?;
+        let log_id = FileId::of(&log.metadata()?);
+        Ok(Self { database, log, log_id })
+    }
+
+    /// Returns why a path does not lead to its file, if one does not.
+    pub(super) fn away(&self, path: &Path) -> Option<Away> {
+        let log = || self.log_id.away_from(&log_path(path)).map(|_| Away::Log);
+        self.database.away_from(path).map(Away::Database).or_else(log)
+    }
+}
+
+/// Returns what a path leads to.
+pub(super) fn id(path: &Path) -> io::Result<FileId> {
+    fs::metadata(path).map(|metadata| FileId::of(&metadata))
+}
+
+/// Returns the path of the log, as SQLite names it: links are followed first.
+pub(super) fn log_path(path: &Path) -> PathBuf {
+    let mut name = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
+    name.push("-wal");
+    name.into()
+}

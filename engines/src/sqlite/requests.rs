@@ -1,0 +1,156 @@
+//! Executes the calls of requests.
+
+use pyzord_core::{Digest, Now, Record, StoreAnswer, StoreError, StoreOp};
+use rusqlite::Connection;
+
+use super::connection::in_one_state;
+use super::database::{ReaderSlot, Shared, lock};
+use super::durability::Covered;
+use super::error::DatabaseError;
+use super::options::Durability;
+use super::table::{self, Change, Select, Stored};
+use crate::merge::MergedCall;
+
+/// How long an answer waits for a sync.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(400);
+
+impl Shared {
+    /// Appends the answers to calls that only read.
+    pub(super) fn read_all(
+        &self,
+        slot: &ReaderSlot,
+        now: Now,
+        calls: &[MergedCall],
+        answers: &mut Vec<StoreAnswer>,
+    ) {
+        let start = answers.len();
+        let mut read = |connection: &Connection| {
+            let mut select = Select::new(connection)?;
+            answers.extend(calls.iter().map(|call| self.record(now, &call.digest, select.get(&call.digest))));
+            Ok(())
+        };
+        let done = self.read(slot, |connection| {
+            // One statement is one state.
+            Ok(if calls.len() == 1 { read(connection) } else { in_one_state(connection, &mut read) }?)
+        });
+        if let Err(error) = done {
+            let refused = self.refuse(now, &error);
+            answers.truncate(start);
+            answers.resize(start + calls.len(), Err(refused));
+        }
+    }
+
+    /// Appends the answers to calls of which some count.
+    pub(super) fn execute_all(
+        &self,
+        slot: &ReaderSlot,
+        now: Now,
+        calls: &[MergedCall],
+        answers: &mut Vec<StoreAnswer>,
+    ) {
+        let start = answers.len();
+        let written = self
+            .check_counts(now)
+            .and_then(|()| self.write(|writer| self.count(writer, now, calls, answers)));
+        match written {
+            Ok(((), commit)) => {
+                self.promise(now, commit, calls, answers.get_mut(start..).unwrap_or_default())
+            }
+            // One digest may be on a page that contradicts others.
+            Err(error) if error.is_damage() && calls.len() > 1 => {
+                answers.truncate(start);
+                calls
+                    .iter()
+                    .for_each(|call| self.execute_all(slot, now, std::slice::from_ref(call), answers));
+            }
+            Err(error) => {
+                let refused = self.refuse(now, &error);
+                answers.truncate(start);
+                // Reads need no writer. Nothing was counted, so that they are right.
+                self.read_all(slot, now, calls, answers);
+                let answers = calls.iter().zip(answers.iter_mut().skip(start));
+                answers
+                    .filter(|(call, _)| call.op != StoreOp::Read)
+                    .for_each(|(_, answer)| *answer = Err(refused));
+            }
+        }
+    }
+
+    /// Fails if a count would be lost, or not be as durable as promised.
+    pub(super) fn check_counts(&self, now: Now) -> Result<(), DatabaseError> {
+        self.commits.check(now.tick)?;
+        self.check_presence(now.tick)
+    }
+
+    /// Executes calls in the order in which they are.
+    fn count(
+        &self,
+        writer: &Connection,
+        now: Now,
+        calls: &[MergedCall],
+        answers: &mut Vec<StoreAnswer>,
+    ) -> Result<(), DatabaseError> {
+        let (mut select, mut change, mut added) = (Select::new(writer)?, Change::new(writer)?, 0);
+        for call in calls {
+            let stored = select.get(&call.digest);
+            let is_new = matches!(stored, Ok(None));
+            let mut answer = self.record(now, &call.digest, stored);
+            if let (Ok(record), StoreOp::Report | StoreOp::Whitelist) = (&mut answer, call.op) {
+                (0..call.times).for_each(|_| call.op.apply(record, now.wall));
+                if is_new {
+                    change.insert(&call.digest, record)?;
+                    added += 1;
+                } else {
+                    change.update(&call.digest, record)?;
+                }
+            }
+            answers.push(answer);
+        }
+        Ok(table::add_records(writer, added)?)
+    }
+
+    /// Keeps the promise of the answers to counts that are committed.
+    fn promise(&self, now: Now, commit: u64, calls: &[MergedCall], answers: &mut [StoreAnswer]) {
+        if self.options.durability == Durability::Deferred {
+            return;
+        }
+        let covered = self.commits.wait(commit, PATIENCE);
+        if covered == Covered::Yes {
+            return;
+        }
+        if let Some(more) = lock(&self.limiters).failing.due(now.tick) {
+            log::error!(
+                "{}: reports were counted and are not yet on the disk; they get 500{more}",
+                self.name()
+            );
+        }
+        let counts = calls.iter().zip(answers).filter(|(call, _)| call.op != StoreOp::Read);
+        counts.for_each(|(_, answer)| *answer = answer.and(Err(StoreError::Unknown)));
+    }
+
+    /// Returns what was read as an answer.
+    fn record(&self, now: Now, digest: &Digest, stored: rusqlite::Result<Stored>) -> StoreAnswer {
+        match stored {
+            Ok(None) => Ok(Record::default()),
+            Ok(Some(Ok(record))) => Ok(record),
+            Ok(Some(Err(why))) => {
+                if let Some(more) = lock(&self.limiters).unreadable.due(now.tick) {
+                    log::warn!(
+                        "{}: the record of {digest} is left as it is, unreadable: {why}{more}",
+                        self.name()
+                    );
+                }
+                Err(StoreError::Unreadable)
+            }
+            Err(error) => Err(self.refuse(now, &error.into())),
+        }
+    }
+
+    /// Logs why a call is not executed.
+    fn refuse(&self, now: Now, error: &DatabaseError) -> StoreError {
+        if let Some(more) = lock(&self.limiters).failing.due(now.tick) {
+            log::error!("{}: {error}{more}", self.name());
+        }
+        StoreError::Unavailable
+    }
+}

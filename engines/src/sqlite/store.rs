@@ -1,0 +1,92 @@
+//! The engine as a server uses it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, StoreOp, Task};
+
+use super::database::{Database, ReaderSlot};
+use super::expire::Round;
+use super::open::{OpenError, open};
+use super::options::Options;
+use super::table;
+use super::upkeep::{self, Patience};
+use crate::merge::Merger;
+
+/// A SQLite database. Clones share it, and each reads with a connection of its own.
+#[derive(Debug)]
+pub struct Sqlite {
+    pub(super) database: Arc<Database>,
+    pub(super) reader: ReaderSlot,
+    pub(super) round: Round,
+    /// Where a scan is.
+    pub(super) scan: Option<Vec<u8>>,
+    /// The last batch and its answers; kept for their memory.
+    merger: Merger,
+    merged_answers: Vec<StoreAnswer>,
+}
+
+impl Sqlite {
+    /// Opens a database, which must exist unless it may be created.
+    ///
+    /// # Errors
+    /// If it is not a database of pyzord, or cannot be read and written.
+    pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
+        open(path, options).map(|database| Self::of(Arc::new(database)))
+    }
+
+    fn of(database: Arc<Database>) -> Self {
+        let reader = database.reader_slot();
+        let (merger, merged_answers) = (Merger::default(), Vec::new());
+        Self { database, reader, round: Round::default(), scan: None, merger, merged_answers }
+    }
+}
+
+impl Clone for Sqlite {
+    fn clone(&self) -> Self {
+        Self::of(Arc::clone(&self.database))
+    }
+}
+
+impl Store for Sqlite {
+    fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+        let merged = self.merger.merge(calls);
+        self.merged_answers.clear();
+        if calls.iter().all(|call| call.op == StoreOp::Read) {
+            self.database.read_all(&self.reader, now, merged, &mut self.merged_answers);
+        } else {
+            self.database.execute_all(&self.reader, now, merged, &mut self.merged_answers);
+        }
+        self.merger.answers(&self.merged_answers, answers);
+    }
+
+    fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
+        match task {
+            Task::Sync => {
+                upkeep::adopt(&self.database)?;
+                upkeep::sync(&self.database, Patience::AsLongAsItTakes).map(|()| Progress::Done)
+            }
+            Task::Survey(limit) => self.survey(limit),
+            Task::Expire(limit) => self.expire(now, limit),
+        }
+    }
+
+    fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {
+        let database = &self.database;
+        let probed = database.check_counts(now).and_then(|()| {
+            // All that a count needs: the turn, the locks, and room for a page.
+            let trial = "UPDATE pyzord_meta SET value = value + 1 WHERE name = 'trials'";
+            database.write(|writer| Ok(writer.prepare_cached(trial)?.execute([])?))
+        });
+        let (_, commit) = probed.map_err(|error| database.failure(error))?;
+        if database.promises_syncs() {
+            upkeep::sync_to(database, commit, Patience::Of(Duration::from_millis(400)))?;
+        }
+        Ok(())
+    }
+
+    fn record_count(&mut self, _now: Now) -> Option<u64> {
+        self.database.read(&self.reader, |reader| Ok(table::records(reader)?)).ok()
+    }
+}

@@ -1,0 +1,114 @@
+//! The statements on the tables.
+
+use pyzord_core::{Digest, Record};
+use rusqlite::types::ValueRef;
+use rusqlite::{CachedStatement, Connection, Result, Row, params};
+
+use crate::codec::sqlite::{Unreadable, Value, decode, encode};
+
+/// What is stored for a digest.
+pub(super) type Stored = Option<std::result::Result<Record, Unreadable>>;
+
+/// The statement that reads one record.
+pub(super) struct Select<'c>(CachedStatement<'c>);
+
+impl<'c> Select<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Result<Self> {
+        let sql = "SELECT r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated FROM digests WHERE digest = ?1";
+        connection.prepare_cached(sql).map(Self)
+    }
+
+    pub(super) fn get(&mut self, digest: &Digest) -> Result<Stored> {
+        let mut rows = self.0.query([digest.as_bytes()])?;
+        rows.next()?.map(|row| record(row, 0)).transpose()
+    }
+}
+
+/// The statements that change one record.
+pub(super) struct Change<'c> {
+    insert: CachedStatement<'c>,
+    update: CachedStatement<'c>,
+    delete: CachedStatement<'c>,
+}
+
+impl<'c> Change<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Result<Self> {
+        Ok(Self {
+            insert: connection.prepare_cached("INSERT INTO digests VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")?,
+            update: connection.prepare_cached(
+                "UPDATE digests SET r_count = ?2, r_entered = ?3, r_updated = ?4, \
+                 wl_count = ?5, wl_entered = ?6, wl_updated = ?7 WHERE digest = ?1",
+            )?,
+            delete: connection.prepare_cached("DELETE FROM digests WHERE digest = ?1")?,
+        })
+    }
+
+    pub(super) fn insert(&mut self, digest: &Digest, record: &Record) -> Result<()> {
+        run(&mut self.insert, digest, record)
+    }
+
+    pub(super) fn update(&mut self, digest: &Digest, record: &Record) -> Result<()> {
+        run(&mut self.update, digest, record)
+    }
+
+    /// Returns whether there was a record.
+    pub(super) fn delete(&mut self, digest: &Digest) -> Result<bool> {
+        self.delete.execute([digest.as_bytes()]).map(|rows| rows > 0)
+    }
+}
+
+fn run(statement: &mut CachedStatement<'_>, digest: &Digest, record: &Record) -> Result<()> {
+    let [r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated] = encode(record);
+    let row = params![digest.as_bytes(), r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated];
+    statement.execute(row).map(drop)
+}
+
+/// One row of a walk.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: Vec<u8>,
+    pub(super) record: std::result::Result<Record, Unreadable>,
+}
+
+/// Reads up to `most` rows behind a key, in the order of keys.
+pub(super) fn walk(connection: &Connection, behind: &[u8], most: usize) -> Result<Vec<Entry>> {
+    let sql = "SELECT r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated, digest FROM digests \
+               WHERE digest > ?1 ORDER BY digest LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_and_then(params![behind, i64::try_from(most).unwrap_or(i64::MAX)], |row| {
+        let key = match row.get_ref(6)? {
+            ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes.to_vec(),
+            ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Null => Vec::new(),
+        };
+        Ok(Entry { key, record: record(row, 0)? })
+    })?;
+    rows.collect()
+}
+
+/// Returns the number of records.
+pub(super) fn records(connection: &Connection) -> Result<u64> {
+    let sql = "SELECT value FROM pyzord_meta WHERE name = 'records'";
+    let count: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(count.max(0).unsigned_abs())
+}
+
+/// Adds to the number of records.
+pub(super) fn add_records(connection: &Connection, added: i64) -> Result<()> {
+    if added == 0 {
+        return Ok(());
+    }
+    let sql = "UPDATE pyzord_meta SET value = max(value + ?1, 0) WHERE name = 'records'";
+    connection.prepare_cached(sql)?.execute([added]).map(drop)
+}
+
+fn record(row: &Row<'_>, first: usize) -> Result<std::result::Result<Record, Unreadable>> {
+    let mut values = [Value::Null; 6];
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = match row.get_ref(first + index)? {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(number) => Value::Integer(number),
+            ValueRef::Real(_) | ValueRef::Text(_) | ValueRef::Blob(_) => Value::Other,
+        };
+    }
+    Ok(decode(values))
+}
