@@ -85,15 +85,16 @@ impl Database {
         });
         let mut threads = Vec::new();
         if options.access != Access::Read {
-            let work: [(&str, fn(&Shared)); 2] =
-                [("sqlite-sync", sync_thread::run), ("sqlite-log", checkpoint_thread::run)];
-            for (name, work) in work {
-                let shared = Arc::clone(&shared);
-                threads.push(thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared))?);
-            }
+            threads.push(start("sqlite-sync", &shared, sync_thread::run)?);
+            threads.push(start("sqlite-log", &shared, checkpoint_thread::run)?);
         }
         Ok(Self { shared, threads })
     }
+}
+
+fn start(name: &str, shared: &Arc<Shared>, work: fn(&Shared)) -> std::io::Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared))
 }
 
 impl std::ops::Deref for Database {
