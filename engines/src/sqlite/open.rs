@@ -192,7 +192,10 @@ fn is_gdbm(magic: [u8; 4]) -> bool {
 /// Returns the name of the network file system on which a path is.
 #[cfg(target_os = "linux")]
 fn network(path: &Path) -> io::Result<Option<&'static str>> {
-    let kind = rustix::fs::statfs(path)?.f_type;
+    let kind = rustix::fs::statfs(path)?.f_type.to_ne_bytes();
+    // The type has 32 bits, whatever the width of its field.
+    let low = if cfg!(target_endian = "little") { kind.first_chunk() } else { kind.last_chunk() };
+    let kind = u32::from_ne_bytes(low.copied().unwrap_or_default());
     let known: [(u32, &str); 7] = [
         (0x6969, "NFS"),
         (0x517b, "SMB"),
@@ -202,10 +205,7 @@ fn network(path: &Path) -> io::Result<Option<&'static str>> {
         (0x00c3_6400, "Ceph"),
         (0x5346_414f, "AFS"),
     ];
-    Ok(known
-        .iter()
-        .find(|(number, _)| i64::from(*number) == i64::from(kind) & 0xffff_ffff)
-        .map(|(_, name)| *name))
+    Ok(known.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name))
 }
 
 /// Other systems tell it in other ways.

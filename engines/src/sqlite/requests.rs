@@ -54,7 +54,7 @@ impl Shared {
             .and_then(|()| self.write(|writer| self.count(writer, now, calls, answers)));
         match written {
             Ok(((), commit)) => {
-                self.promise(now, commit, calls, answers.get_mut(start..).unwrap_or_default())
+                self.promise(now, commit, calls, answers.get_mut(start..).unwrap_or_default());
             }
             // One digest may be on a page that contradicts others.
             Err(error) if error.is_damage() && calls.len() > 1 => {
