@@ -50,13 +50,15 @@ struct SettingOptions {
     /// Listen on this UDP port [default: 24441]
     #[arg(short, long)]
     port: Option<String>,
-    /// Engine of the database: gdbm, redis, redis_v0 or mysql [default: gdbm]
+    /// Engine of the database: gdbm, sqlite, redis, redis_v0 or mysql [default: gdbm]
     #[arg(short = 'e', long, value_name = "ENGINE")]
     database_engine: Option<String>,
-    /// Database: a file for gdbm, `host,port,password,db` for redis,
-    /// `host,user,password,db,table` for mysql, or a URL [default: pyzord.db]
+    /// Database: a file for gdbm and sqlite, `host,port,password,db` for redis,
+    /// `host,user,password,db,table` for mysql, or a URL [default: pyzord.db, with sqlite pyzord.sqlite]
     #[arg(long)]
     dsn: Option<String>,
+    #[command(flatten)]
+    sqlite: SqliteOptions,
     #[command(flatten)]
     expiry: ExpiryOptions,
     /// Runtime that drives the server, if this build has it: std or smol [default: std]
@@ -119,6 +121,17 @@ struct SettingOptions {
     /// Forward reports and whitelistings to the servers of this client's home directory [default: none]
     #[arg(long, value_name = "DIR")]
     forward_client_homedir: Option<String>,
+}
+
+/// Options that override a setting of the configuration file for the engine sqlite.
+#[derive(clap::Args)]
+struct SqliteOptions {
+    /// When a count is on the disk: `deferred`, soon after the reply, or `strict`, before it; sqlite only [default: deferred]
+    #[arg(long, value_name = "WHEN")]
+    durability: Option<String>,
+    /// Memory for the pages of the database, 1 to 65536 MiB; sqlite only [default: 64]
+    #[arg(long, value_name = "MIB")]
+    sqlite_cache: Option<String>,
 }
 
 /// Options that override a setting of the configuration file for the expiry of records.
@@ -216,6 +229,7 @@ impl CommandLine {
             port,
             database_engine,
             dsn,
+            sqlite: SqliteOptions { durability, sqlite_cache },
             expiry: ExpiryOptions { cleanup_age, cleanup_max_offset, cleanup_max_share },
             runtime,
             workers,
@@ -243,6 +257,8 @@ impl CommandLine {
             (Setting::Port, "--port", port),
             (Setting::Engine, "--database-engine", database_engine),
             (Setting::DigestDB, "--dsn", dsn),
+            (Setting::Durability, "--durability", durability),
+            (Setting::DatabaseCache, "--sqlite-cache", sqlite_cache),
             (Setting::CleanupAge, "--cleanup-age", cleanup_age),
             (Setting::CleanupMaxOffset, "--cleanup-max-offset", cleanup_max_offset),
             (Setting::CleanupMaxShare, "--cleanup-max-share", cleanup_max_share),
@@ -294,5 +310,7 @@ mod tests {
             assert_eq!(settings, [(Setting::Port, "--port", "5")], "{arguments:?}");
         }
         assert_eq!(CommandLine::try_parse_from(["pyzord", "-n", "-5"]).unwrap().nice, -5);
+        let options = CommandLine::try_parse_from(["pyzord", "--data=redis"]).unwrap();
+        assert_eq!(options.settings().next(), Some((Setting::Engine, "--database-engine", "redis")));
     }
 }

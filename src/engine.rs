@@ -10,7 +10,7 @@ use pyzord_runtime::Stores;
 use thiserror::Error;
 
 use crate::control::OpenHandle;
-use crate::settings::{Setting, Settings};
+use crate::settings::{Durability, ForeignPromise, Setting, Settings};
 #[cfg(feature = "gdbm")]
 use crate::write_access;
 
@@ -53,6 +53,9 @@ pub(crate) enum EngineError {
     #[cfg(feature = "mysql")]
     #[error("{0}")]
     CreateTable(#[source] pyzord_core::StoreFailure),
+    /// The engine does not keep the promise that the settings ask for.
+    #[error("{0}")]
+    Promise(#[source] ForeignPromise),
     /// The engine has no table that can be created.
     #[error("option --create-table: the engine {0} has no table")]
     NoTable(String),
@@ -71,6 +74,7 @@ impl EngineError {
             Self::RedisDsn(_) => Some(Setting::DigestDB),
             #[cfg(feature = "mysql")]
             Self::MysqlDsn(_) => Some(Setting::DigestDB),
+            Self::Promise(_) => Some(Setting::Durability),
             Self::Unknown(_) => Some(Setting::Engine),
             _ => None,
         }
@@ -111,6 +115,9 @@ impl DatabaseReport {
 
 /// Opens the database. A database server is connected to on first use: pyzord starts without it and waits for it.
 pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
+    if let Some(promise) = possible_promise(settings)? {
+        log::warn!("{}: {promise}", Setting::Durability);
+    }
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
         "gdbm" => {
@@ -150,9 +157,27 @@ pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
     }
 }
 
-/// Tries all that a start and serving need of the database, and leaves no record in it. `home` may be created before a file.
-#[cfg_attr(not(feature = "gdbm"), expect(unused_variables, reason = "no other engine makes a file"))]
+/// Returns a promise that is not the engine's, if it is one that can be ignored.
+///
+/// # Errors
+/// If counts would be acknowledged earlier than the settings ask for.
+fn possible_promise(settings: &Settings) -> Result<Option<ForeignPromise>, EngineError> {
+    match settings.foreign_promise() {
+        Some(promise) if promise.asked == Durability::Strict => Err(EngineError::Promise(promise)),
+        promise => Ok(promise),
+    }
+}
+
+/// Tries all that a start and serving need, and leaves no record in the database. `home` may be created before a file.
 pub(crate) fn check(settings: &Settings, home: &Path) -> Result<DatabaseReport, EngineError> {
+    let promise = possible_promise(settings)?;
+    let mut report = check_database(settings, home)?;
+    report.warnings.extend(promise.map(|promise| format!("{}: {promise}", Setting::Durability)));
+    Ok(report)
+}
+
+#[cfg_attr(not(feature = "gdbm"), expect(unused_variables, reason = "no other engine makes a file"))]
+fn check_database(settings: &Settings, home: &Path) -> Result<DatabaseReport, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
         "gdbm" => {

@@ -29,9 +29,12 @@ pub enum RegistryError {
     /// The location of a file is the address of a database server.
     #[cfg(any(feature = "gdbm", feature = "sqlite"))]
     #[error(
-        "it is the address of a database server, and the engine is {0}, which takes a file: name the engine"
+        "it is the address of a database server, and the engine is {engine}, which takes a file: name the engine"
     )]
-    NotAFile(&'static str),
+    NotAFile {
+        /// The engine.
+        engine: &'static str,
+    },
     /// The gdbm file cannot be opened.
     #[cfg(feature = "gdbm")]
     #[error(transparent)]
@@ -122,19 +125,21 @@ pub fn open_store(
 pub fn check(engine: &str, dsn: &str) -> Result<(), RegistryError> {
     match engine {
         #[cfg(feature = "gdbm")]
-        "gdbm" if is_server_address(dsn) => Err(RegistryError::NotAFile("gdbm")),
-        #[cfg(feature = "gdbm")]
-        "gdbm" => Ok(()),
+        "gdbm" => check_file("gdbm", dsn),
         #[cfg(feature = "sqlite")]
-        "sqlite" if is_server_address(dsn) => Err(RegistryError::NotAFile("sqlite")),
-        #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(()),
+        "sqlite" => check_file("sqlite", dsn),
         #[cfg(feature = "redis")]
         "redis" | "redis_v0" => Ok(crate::redis::Dsn::parse(dsn).map(drop)?),
         #[cfg(feature = "mysql")]
         "mysql" => Ok(crate::mysql::Dsn::parse(dsn).map(drop)?),
         other => Err(UnknownEngine::new(other).into()),
     }
+}
+
+/// Checks that a location can be a file of the engine.
+#[cfg(any(feature = "gdbm", feature = "sqlite"))]
+fn check_file(engine: &'static str, location: &str) -> Result<(), RegistryError> {
+    if is_server_address(location) { Err(RegistryError::NotAFile { engine }) } else { Ok(()) }
 }
 
 /// Returns whether the location of a file is the address of a database server instead, whose password would become a
@@ -171,7 +176,8 @@ mod tests {
             for error in [check("gdbm", dsn).err(), open_store("gdbm", dsn, Access::Read, None).err()] {
                 let error = error.unwrap();
                 assert!(
-                    matches!(error, RegistryError::NotAFile(_)) && !error.to_string().contains("secret"),
+                    matches!(error, RegistryError::NotAFile { engine: "gdbm" })
+                        && !error.to_string().contains("secret"),
                     "{dsn}"
                 );
             }

@@ -103,10 +103,14 @@ pub(crate) enum Expected {
     Addresses,
     /// A number of bits, at most this.
     BitsUpTo(u8),
+    /// `deferred` or `strict`.
+    Durability,
     /// A group of this system.
     Group,
     /// The least important level that is logged.
     LogLevel,
+    /// A number of MiB, from 1 to this.
+    MebibytesUpTo(u64),
     /// Networks in CIDR notation.
     Networks,
     /// A whole number.
@@ -140,8 +144,10 @@ impl fmt::Display for Expected {
                  every address; the port is a setting of its own)",
             ),
             Self::BitsUpTo(most) => write!(f, "a number of bits from 0 to {most}"),
+            Self::Durability => f.write_str("deferred or strict"),
             Self::Group => f.write_str("a group of this system"),
             Self::LogLevel => f.write_str("debug, info, warning or error"),
+            Self::MebibytesUpTo(most) => write!(f, "a number of MiB from 1 to {most}"),
             Self::Networks => f.write_str("a list of networks such as 192.0.2.0/24, 2001:db8::/32"),
             Self::Number => f.write_str("a whole number from 0"),
             Self::NumberUpTo(most) => write!(f, "a whole number from 0 to {most}"),

@@ -4,6 +4,7 @@
 //! comes from, and [`Settings`] holds the checked values.
 
 mod concurrency;
+mod durability;
 mod error;
 mod limits;
 mod names;
@@ -15,6 +16,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use durability::{Durability, ForeignPromise};
 pub(crate) use error::{Origin, SettingsError};
 pub(crate) use names::{Setting, names};
 pub(crate) use runtime::Runtime;

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::ini::{Known, Vocabulary};
 
+/// The default of `DigestDB` with the engine sqlite.
+pub(super) const SQLITE_DATABASE: &str = "pyzord.sqlite";
+
 macro_rules! settings {
     ($($name:ident = $default:literal,)*) => {
         /// A setting, by the name that it has in the configuration file.
@@ -17,6 +20,7 @@ macro_rules! settings {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
+            /// Returns the default. That of `DigestDB` is for the engine gdbm; see `Sources::default`.
             pub(super) const fn default(self) -> &'static str {
                 match self { $(Self::$name => $default,)* }
             }
@@ -29,6 +33,8 @@ settings! {
     ListenAddress = "0.0.0.0",
     Engine = "gdbm",
     DigestDB = "pyzord.db",
+    Durability = "deferred",
+    DatabaseCache = "64",
     CleanupAge = "10368000",
     CleanupMaxOffset = "2592000",
     CleanupMaxShare = "50",

@@ -113,12 +113,30 @@ impl Sources {
     pub(super) fn value(&self, setting: Setting) -> (&str, Source) {
         self.given
             .get(&setting)
-            .map_or((setting.default(), Source::Default), |(value, source)| (value, *source))
+            .map_or_else(|| (self.default(setting), Source::Default), |(value, source)| (value, *source))
+    }
+
+    /// Returns a setting's default, which can depend on the engine.
+    fn default(&self, setting: Setting) -> &'static str {
+        match setting {
+            Setting::DigestDB if self.engine() == "sqlite" => names::SQLITE_DATABASE,
+            setting => setting.default(),
+        }
+    }
+
+    /// Returns the name of the engine, in lower case.
+    pub(super) fn engine(&self) -> String {
+        self.text(Setting::Engine).trim().to_lowercase()
+    }
+
+    /// Returns whether the file or the command line gives a value.
+    pub(super) fn is_given(&self, setting: Setting) -> bool {
+        self.given.contains_key(&setting)
     }
 
     /// Returns whether the value differs from the default.
     pub(super) fn is_changed(&self, setting: Setting) -> bool {
-        self.text(setting) != setting.default()
+        self.text(setting) != self.default(setting)
     }
 
     /// Returns a setting's text.

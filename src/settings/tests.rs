@@ -10,7 +10,7 @@ use proptest::sample::select;
 use pyzord_core::AccessOrder;
 
 use super::sources::Source;
-use super::{Runtime, Setting, Settings, Sources};
+use super::{Durability, Runtime, Setting, Settings, Sources};
 use crate::cli::CommandLine;
 use crate::home::Home;
 
@@ -63,6 +63,11 @@ fn value(name: Setting) -> BoxedStrategy<String> {
             select(vec!["", "127.0.0.1:24480", "[::1]:0"]).prop_map(str::to_owned).boxed()
         }
         Setting::StatusHosts => select(vec!["", "monitor, mail.example.org"]).prop_map(str::to_owned).boxed(),
+        Setting::Engine => {
+            prop_oneof![text(), select(vec!["gdbm", "SQLite"]).prop_map(str::to_owned)].boxed()
+        }
+        Setting::Durability => select(vec!["deferred", "Strict"]).prop_map(str::to_owned).boxed(),
+        Setting::DatabaseCache => (1..=65536_u32).prop_map(|size| size.to_string()).boxed(),
         Setting::Runtime => select(Runtime::ALL).prop_map(|runtime| runtime.to_string()).boxed(),
         Setting::LogLevel => {
             select(vec!["debug", "INFO", "Warning", "error"]).prop_map(str::to_owned).boxed()
@@ -109,6 +114,11 @@ proptest! {
             }
             expected.insert(name, found);
         }
+        if expected[&Setting::Engine].0.eq_ignore_ascii_case("sqlite")
+            && let Some((path, Source::Default)) = expected.get_mut(&Setting::DigestDB)
+        {
+            *path = "pyzord.sqlite".to_owned();
+        }
         std::fs::write(folder.path().join("config"), file).unwrap();
         let options = CommandLine::try_parse_from(arguments).unwrap();
         let sources = Sources::read(&home, options.settings()).unwrap();
@@ -143,6 +153,13 @@ proptest! {
         prop_assert_eq!(settings.log_file, path(Setting::LogFile));
         prop_assert_eq!(settings.usage_log_file, path(Setting::UsageLogFile));
         prop_assert_eq!(settings.pid_file, path(Setting::PidFile));
+        let durability = match expected[&Setting::Durability].1 {
+            Source::Default => None,
+            _ if wanted(Setting::Durability) == "Strict" => Some(Durability::Strict),
+            _ => Some(Durability::Deferred),
+        };
+        prop_assert_eq!(settings.durability, durability);
+        prop_assert_eq!((settings.cache >> 20).to_string(), wanted(Setting::DatabaseCache));
         let last_match = wanted(Setting::AccessOrder) == "Last-Match";
         prop_assert_eq!(settings.access_order == AccessOrder::LastMatch, last_match);
         if let Ok(workers @ 1..) = wanted(Setting::Workers).parse() {
@@ -159,7 +176,7 @@ proptest! {
     fn an_error_names_the_source_of_the_value(
         name in select(vec![Setting::Port, Setting::CleanupAge, Setting::Workers, Setting::DBConnections, Setting::PreFork,
             Setting::MaxThreads, Setting::MaxProcesses, Setting::Runtime, Setting::AccessOrder, Setting::User,
-            Setting::Group]),
+            Setting::Group, Setting::Durability, Setting::DatabaseCache]),
         value in "-[0-9a-z]{1,9}",
         blank_lines in 0..9_usize,
         on_command_line: bool,
@@ -180,6 +197,22 @@ proptest! {
         let sources = Sources::read(&home, options.settings()).unwrap();
         let error = Settings::new(&sources, &home, 4).unwrap_err().to_string();
         prop_assert!(error.contains(&place), "{} in {}", place, error);
+    }
+}
+
+/// Sizes at the edges of the range, and beyond any number.
+#[test]
+fn the_size_of_the_cache_has_bounds() {
+    let home = Home::new(Some(Path::new("/etc/pyzor"))).unwrap();
+    let read = |text: &str| {
+        let text = format!("[server]\nDatabaseCache = {text}");
+        let sources = Sources::of_file(home.resolve("config"), text.as_bytes(), []).unwrap();
+        Settings::new(&sources, &home, 4).map(|settings| settings.cache)
+    };
+    assert_eq!((read("1").unwrap(), read("65536").unwrap()), (1 << 20, 65536 << 20));
+    for text in ["", "0", "65537", "-1", "64 MiB", "1.5", "18446744073709551616", "18446744073709551615"] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.ends_with("is not a number of MiB from 1 to 65536"), "{text}: {error}");
     }
 }
 

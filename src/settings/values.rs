@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use pyzord_core::{AccessOrder, CleanupAge, Expiry, ExpiryGuard, Limits};
 
+use super::durability::{Durability, ForeignPromise};
 use super::error::{Expected, SettingsError};
 use super::names::Setting;
 use super::notes::CompatNote;
@@ -19,6 +20,8 @@ use crate::system_account::SystemAccount;
 
 /// The address that stands for an empty one.
 const ANY_ADDRESS: &str = "0.0.0.0";
+/// The largest `DatabaseCache`, in MiB.
+const LARGEST_CACHE: u64 = 65536;
 
 /// The settings as the server uses them.
 pub(crate) struct Settings {
@@ -32,6 +35,10 @@ pub(crate) struct Settings {
     pub(crate) dsn: String,
     /// The DSN as the path of a file.
     pub(crate) database: PathBuf,
+    /// What a reply to a count promises; `None` if the settings leave it to the engine.
+    pub(crate) durability: Option<Durability>,
+    /// Bytes of memory for the pages of the database, of all connections together.
+    pub(crate) cache: u64,
     /// Age at which a record expires.
     pub(crate) cleanup: Option<CleanupAge>,
     /// When expiry does not believe the clock.
@@ -86,9 +93,11 @@ impl Settings {
         Ok(Self {
             addresses: sources.parse(Setting::ListenAddress, Expected::Addresses, listen_addresses)?,
             port: sources.parse(Setting::Port, Expected::Port, |text| text.parse().ok())?,
-            engine: sources.text(Setting::Engine).trim().to_lowercase(),
+            engine: sources.engine(),
             dsn: sources.text(Setting::DigestDB).to_owned(),
             database: home.resolve(sources.text(Setting::DigestDB)),
+            durability: durability(sources)?,
+            cache: cache(sources)?,
             cleanup: sources.parse(Setting::CleanupAge, Expected::Seconds, seconds)?,
             expiry_guard: expiry_guard(sources)?,
             runtime: sources.parse(Setting::Runtime, Expected::Runtime, Runtime::parse)?,
@@ -113,6 +122,11 @@ impl Settings {
     /// Returns when records expire; `None` for never.
     pub(crate) fn expiry(&self) -> Option<Expiry> {
         self.cleanup.map(|age| Expiry { age, guard: self.expiry_guard })
+    }
+
+    /// Returns what `Durability` asks for, if that is not a promise of the engine.
+    pub(crate) fn foreign_promise(&self) -> Option<ForeignPromise> {
+        ForeignPromise::find(&self.engine, self.durability)
     }
 
     /// Returns the first address that requests are received on, at which the tools ask the server.
@@ -181,6 +195,17 @@ fn account(sources: &Sources) -> Result<Option<SystemAccount>, SettingsError> {
     let in_group = |text: &str| SystemAccount::in_group(user.clone(), text);
     let both = find(Setting::Group, Expected::Group, &in_group)?;
     Ok(both.or(user))
+}
+
+fn durability(sources: &Sources) -> Result<Option<Durability>, SettingsError> {
+    let durability = sources.parse(Setting::Durability, Expected::Durability, Durability::parse)?;
+    Ok(sources.is_given(Setting::Durability).then_some(durability))
+}
+
+fn cache(sources: &Sources) -> Result<u64, SettingsError> {
+    let in_range = |text: &str| text.parse().ok().filter(|size| (1..=LARGEST_CACHE).contains(size));
+    let expected = Expected::MebibytesUpTo(LARGEST_CACHE);
+    Ok(sources.parse(Setting::DatabaseCache, expected, in_range)? << 20)
 }
 
 fn expiry_guard(sources: &Sources) -> Result<ExpiryGuard, SettingsError> {

@@ -154,6 +154,42 @@ fn the_configuration_of_a_running_server_can_be_checked() {
     assert!(output.status.success() && text.contains("; a start fails while it runs"), "{text}");
 }
 
+/// A promise that the engine does not make must not be taken for one that it makes.
+#[test]
+fn a_promise_of_another_engine_is_an_error_or_a_warning() {
+    for (engine, cause) in [
+        ("gdbm", "only after a sync"),
+        ("redis", "`appendfsync always`"),
+        ("REDIS_V0", "wait-replicas=N"),
+        ("mysql", "innodb_flush_log_at_trx_commit=1"),
+    ] {
+        let home = Home::new();
+        let dsn = if engine == "gdbm" { "pyzord.db" } else { "127.0.0.1:1,user,secret,db,table" };
+        let dsn = if engine.to_lowercase().starts_with("redis") { "127.0.0.1,1" } else { dsn };
+        home.write("config", format!("[server]\nEngine = {engine}\nDurability = Strict\nDigestDB = {dsn}\n"));
+        let place = format!("config, line 3: Durability: strict is a promise of the engine sqlite; with {}", {
+            engine.split('_').next().unwrap().to_lowercase()
+        });
+        for check in [&["--check-config"][..], &[]] {
+            let output = home.run(&[&LISTEN, check].concat());
+            let text = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{text}");
+            assert!(text.contains(&place) && text.contains(cause), "{place}, {cause}: {text}");
+        }
+        let text = stdout(&home.run(&[&LISTEN[..], &["--check-config", "--durability", "deferred"]].concat()));
+        let warning = "warning: Durability: deferred is a promise of the engine sqlite; with ";
+        assert!(text.contains(warning) && text.contains(cause) && text.contains("a start succeeds"), "{text}");
+        let text = stdout(&home.run(&[&LISTEN[..], &["--check-config", "-e", "oracle"]].concat()));
+        assert!(text.contains("this build has no engine `oracle`"), "{text}");
+    }
+    // The tools open the database all the same.
+    let home = Home::new();
+    home.write("config", "[server]\nDurability = strict\n");
+    assert!(ctl(&home, &["check-database"]).status.success());
+    let server = Server::start(&["--durability", "deferred"]);
+    assert!(server.log().contains("WARNING Durability: deferred is a promise"), "{}", server.log());
+}
+
 /// The check was content with a port that another program has.
 #[test]
 fn the_port_of_another_program_is_an_error() {
