@@ -44,8 +44,8 @@ pub(crate) struct WorkerContext<'a> {
     counters: &'a Counters,
     on_answered: OnAnswered<'a>,
     pool: Pool,
-    /// Requests that need the store wait for a remote one.
-    is_remote: bool,
+    /// The pool has stores for all requests, not only for large ones.
+    asks_pool: bool,
     /// The most calls of the pool's threads at once.
     pool_slice: NonZeroUsize,
     stop: Stop,
@@ -70,10 +70,12 @@ impl<'a> WorkerContext<'a> {
     /// Returns the context of a service.
     #[must_use]
     pub(crate) fn new<S>(service: &Service<'a, S>) -> Self {
-        let (remote_stores, pool_slice) = match &service.stores {
-            Stores::Local { .. } => (0, LARGE_SLICE),
+        let (pool, pool_slice) = match &service.stores {
+            Stores::Local { .. } => (Pool::new(0), LARGE_SLICE),
             // A trip to a server costs more than the calls in it, and its other clients are not kept waiting.
-            Stores::Remote { stores, .. } => (stores.len(), NonZeroUsize::MAX),
+            Stores::Remote { stores, .. } => (Pool::new(stores.len()), NonZeroUsize::MAX),
+            // So does a transaction, and no read waits for it.
+            Stores::Split { writers, .. } => (Pool::beside_readers(writers.len()), NonZeroUsize::MAX),
         };
         let Service { sockets, counters, on_answered, .. } = *service;
         Self {
@@ -82,8 +84,8 @@ impl<'a> WorkerContext<'a> {
             server: Reloadable::new(Arc::new(service.server.clone())),
             counters,
             on_answered,
-            pool: Pool::new(remote_stores),
-            is_remote: matches!(service.stores, Stores::Remote { .. }),
+            pool,
+            asks_pool: !matches!(service.stores, Stores::Local { .. }),
             pool_slice,
             stop: Stop::default(),
             workers_ended: AtomicBool::new(false),
@@ -104,6 +106,11 @@ impl<'a> WorkerContext<'a> {
             Stores::Remote { workers, stores } => {
                 let remote = |place| Backend::remote(place, &self.pool, self.liveness().add());
                 (sockets.take(workers).map(remote).collect(), stores)
+            }
+            Stores::Split { readers, writers } => {
+                let backends = readers.into_iter().zip(sockets);
+                let split = |(store, place)| Backend::split(place, store, &self.pool, self.liveness().add());
+                (backends.map(split).collect(), writers)
             }
         };
         let upkeep = Upkeep {
@@ -134,7 +141,7 @@ impl<'a> WorkerContext<'a> {
 
     /// Returns a worker for sockets whose own workers are stuck.
     pub(crate) fn substitute<'c, S: Store>(&'c self, place: &Place<'c>) -> Worker<'c, S> {
-        let backend = Backend::standing_in(place.clone(), &self.pool, self.is_remote);
+        let backend = Backend::standing_in(place.clone(), &self.pool, self.asks_pool);
         self.worker(backend)
     }
 

@@ -11,6 +11,7 @@ use crate::heartbeat::{Heartbeat, Returned};
 use crate::mentions::Mentions;
 use crate::pool::Pool;
 use crate::responder::Responder;
+use crate::under_way::{Execution, Splitter};
 
 /// The batch of a worker, and what it needs to judge and answer it.
 pub(crate) struct Desk<'a, S> {
@@ -31,6 +32,8 @@ pub(crate) enum WorkerStore<S> {
     Local(LocalStore<S>),
     /// A thread of the pool asks a store, which may keep it waiting.
     Remote,
+    /// The worker reads, and a thread of the pool counts.
+    Split(Box<SplitStore<S>>),
     /// There is none for this worker, and requests that need it are refused.
     Away,
 }
@@ -41,6 +44,14 @@ pub(crate) struct LocalStore<S> {
     /// The calls of the batch that the store executes: the batch itself may be given up meanwhile.
     calls: Vec<StoreCall>,
     answers: Vec<StoreAnswer>,
+}
+
+#[derive(Debug)]
+pub(crate) struct SplitStore<S> {
+    reader: LocalStore<S>,
+    splitter: Splitter,
+    /// Requests on their way to the pool; kept for its memory.
+    handed: Batch<Path>,
 }
 
 impl<'a, S: Store> Desk<'a, S> {
@@ -98,6 +109,9 @@ impl<'a, S: Store> Desk<'a, S> {
     /// Has the batch executed or hands it over, and sends its replies.
     pub(crate) fn answer(&mut self) {
         let mut batch = mem::take(&mut self.batch);
+        if let WorkerStore::Split(split) = &mut self.store {
+            split.hand_over(&mut self.responder, self.pool, &mut batch);
+        }
         let answered = match &mut self.store {
             WorkerStore::Local(local) if !batch.calls().is_empty() => {
                 match local.ask(&self.responder, &self.heartbeat, self.now, batch) {
@@ -105,15 +119,18 @@ impl<'a, S: Store> Desk<'a, S> {
                     None => return,
                 }
             }
-            WorkerStore::Local(_) => batch.ask().resolve(&self.responder.server, &[]),
+            WorkerStore::Split(split) if !batch.calls().is_empty() => {
+                match split.reader.ask(&self.responder, &self.heartbeat, self.now, batch) {
+                    Some(answered) => answered,
+                    None => return,
+                }
+            }
+            WorkerStore::Local(_) | WorkerStore::Split(_) => batch.ask().resolve(&self.responder.server, &[]),
             // Handed over first: the database works on these while the others are answered.
             WorkerStore::Remote if self.pool.submit(&mut batch) => {
                 batch.ask().resolve(&self.responder.server, &[])
             }
-            WorkerStore::Remote => {
-                self.responder.shard.inspect(|shard| shard.overloaded(batch.waiting()));
-                refuse(&self.responder, batch)
-            }
+            WorkerStore::Remote => overloaded(&self.responder, batch),
             WorkerStore::Away => {
                 self.responder.shard.inspect(|shard| shard.unavailable(batch.calls().len()));
                 refuse(&self.responder, batch)
@@ -168,6 +185,39 @@ impl<S: Store> LocalStore<S> {
             }
         }
     }
+}
+
+impl<S> SplitStore<S> {
+    pub(crate) fn new(reader: S, splitter: Splitter) -> Self {
+        Self { reader: LocalStore::new(reader), splitter, handed: Batch::new() }
+    }
+
+    /// Hands those requests over that the worker does not execute itself, or refuses them. What is left in the batch is
+    /// executed here.
+    fn hand_over(&mut self, responder: &mut Responder<'_>, pool: &Pool, batch: &mut Batch<Path>) {
+        if batch.calls().is_empty() {
+            return;
+        }
+        let mut handed = mem::take(&mut self.handed);
+        match self.splitter.split(batch, &mut handed) {
+            Execution::Here => {}
+            Execution::Elsewhere if pool.submit(batch) => {}
+            Execution::Both if pool.submit(&mut handed) => handed = handed.ask().into_spare(),
+            Execution::Elsewhere | Execution::Both => {
+                let all = if handed.is_empty() { mem::take(batch) } else { handed };
+                let answered = overloaded(responder, all);
+                responder.send(&answered);
+                handed = answered.clear();
+            }
+        }
+        self.handed = handed;
+    }
+}
+
+/// Refuses the requests for which the pool has no room.
+fn overloaded(responder: &Responder<'_>, batch: Batch<Path>) -> Answered<Path> {
+    responder.shard.inspect(|shard| shard.overloaded(batch.waiting()));
+    refuse(responder, batch)
 }
 
 /// Refuses the requests that wait for a store, which has no time for them.

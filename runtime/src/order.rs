@@ -42,6 +42,13 @@ enum Kind {
     Count,
 }
 
+impl Ticket {
+    /// Returns the digests that are counted, each as often as it is.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = &Digest> {
+        self.calls.iter().filter(|(_, kind)| *kind == Kind::Count).map(|(digest, _)| digest)
+    }
+}
+
 impl DigestOrder {
     /// Whether no call is at a store.
     pub(crate) fn is_idle(&self) -> bool {

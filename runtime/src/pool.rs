@@ -29,6 +29,7 @@ use crate::order::Ticket;
 use crate::queue::{Admission, Next, Queue};
 use crate::responder::Responder;
 use crate::stop::Stop;
+use crate::under_way::{CountsUnderWay, Splitter};
 
 /// How often a thread looks for its connection while it takes no work.
 const LOOK: Duration = Duration::from_millis(20);
@@ -41,6 +42,8 @@ pub(crate) struct Pool {
     inner: Mutex<Inner>,
     /// The senders of the large requests in the backlog.
     senders: Arc<Senders>,
+    /// The counts in the queue, if workers read beside it.
+    under_way: Option<Arc<CountsUnderWay>>,
     /// There is work for a thread that takes some.
     work: Condvar,
     /// Threads that take no work may have to.
@@ -91,9 +94,19 @@ impl fmt::Debug for Pool {
 impl Pool {
     /// Returns a pool for this number of remote stores. With none, a thread executes large requests alone.
     pub(crate) fn new(stores: usize) -> Self {
+        Self::with_queue(stores, Queue::new(stores), None)
+    }
+
+    /// Returns a pool for this number of stores that count, beside which workers read.
+    pub(crate) fn beside_readers(stores: usize) -> Self {
+        let under_way = Arc::new(CountsUnderWay::new());
+        Self::with_queue(stores, Queue::beside_readers(stores, Arc::clone(&under_way)), Some(under_way))
+    }
+
+    fn with_queue(stores: usize, queue: Queue<Path>, under_way: Option<Arc<CountsUnderWay>>) -> Self {
         let senders = Arc::new(Senders::new());
         let inner = Inner {
-            queue: Queue::new(stores),
+            queue,
             backlog: Backlog::new(Arc::clone(&senders)),
             is_local: stores == 0,
             judging: false,
@@ -103,7 +116,7 @@ impl Pool {
             idle: 0,
             prepared: 0,
         };
-        Self { inner: Mutex::new(inner), senders, work: Condvar::new(), change: Condvar::new() }
+        Self { inner: Mutex::new(inner), senders, under_way, work: Condvar::new(), change: Condvar::new() }
     }
 
     /// Takes the requests of `batch` that wait for the store. `false` if too many are in flight: then `batch` is
@@ -124,6 +137,11 @@ impl Pool {
     /// Returns the senders of the large requests that are not yet done.
     pub(crate) fn senders(&self) -> &Senders {
         &self.senders
+    }
+
+    /// Returns what tells the requests that a worker executes itself from those for this pool, if workers read beside it.
+    pub(crate) fn splitter(&self) -> Option<Splitter> {
+        self.under_way.clone().map(Splitter::new)
     }
 
     /// Whether a request with these mentions has to wait behind a large one.

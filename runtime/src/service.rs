@@ -47,6 +47,13 @@ pub enum Stores<S> {
         /// One store for each connection.
         stores: Vec<S>,
     },
+    /// Stores that read at once, and may wait for a disk or for each other when they count.
+    Split {
+        /// One store for each worker, which reads from it itself.
+        readers: Vec<S>,
+        /// The stores that count. Each has a thread of its own, so that a count delays no read.
+        writers: Vec<S>,
+    },
 }
 
 impl<S> Stores<S> {
@@ -54,7 +61,7 @@ impl<S> Stores<S> {
     #[must_use]
     pub fn workers(&self) -> usize {
         match self {
-            Self::Local { workers, .. } => workers.len(),
+            Self::Local { workers, .. } | Self::Split { readers: workers, .. } => workers.len(),
             Self::Remote { workers, .. } => *workers,
         }
     }

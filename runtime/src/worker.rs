@@ -10,7 +10,7 @@ use pyzord_core::{Store, UnixTime};
 
 use crate::counters::BatchCounts;
 use crate::datagrams::{Arrival, ReceiveMode};
-use crate::desk::{Desk, LocalStore, WorkerStore};
+use crate::desk::{Desk, LocalStore, SplitStore, WorkerStore};
 use crate::heartbeat::Heartbeat;
 use crate::metrics::Running;
 use crate::pool::Pool;
@@ -44,10 +44,19 @@ impl<'a, S> Backend<'a, S> {
         Self { place, store: WorkerStore::Remote, pool, heartbeat, counts: true }
     }
 
+    /// For a worker that reads from its store, and hands over what counts.
+    pub(crate) fn split(place: Place<'a>, store: S, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
+        let store = match pool.splitter() {
+            Some(splitter) => WorkerStore::Split(Box::new(SplitStore::new(store, splitter))),
+            None => WorkerStore::Remote,
+        };
+        Self { place, store, pool, heartbeat, counts: true }
+    }
+
     /// For a worker that serves the sockets of others that are stuck, and needs nothing of what they may be stuck in.
-    pub(crate) fn standing_in(place: Place<'a>, pool: &'a Pool, is_remote: bool) -> Self {
+    pub(crate) fn standing_in(place: Place<'a>, pool: &'a Pool, asks_pool: bool) -> Self {
         let (heartbeat, _) = Heartbeat::new();
-        let store = if is_remote { WorkerStore::Remote } else { WorkerStore::Away };
+        let store = if asks_pool { WorkerStore::Remote } else { WorkerStore::Away };
         Self { place, store, pool, heartbeat, counts: false }
     }
 

@@ -51,10 +51,11 @@ fn receive(client: &UdpSocket) -> String {
     String::from_utf8_lossy(buffer.get(..length).unwrap()).into_owned()
 }
 
-/// Both ways to ask a store, with so many workers.
-const KINDS: [fn(Shared<'_>, usize) -> Stores<Shared<'_>>; 2] = [
+/// All ways to ask a store, with so many workers.
+const KINDS: [fn(Shared<'_>, usize) -> Stores<Shared<'_>>; 3] = [
     |store, workers| Stores::Local { workers: vec![store.clone(); workers], large: store },
     |store, workers| Stores::Remote { workers, stores: vec![store; 2] },
+    |store, workers| Stores::Split { readers: vec![store.clone(); workers], writers: vec![store; 2] },
 ];
 
 /// Runs a server for as long as `test` takes, then stops it; returns its counters, its records and its syncs.

@@ -111,6 +111,17 @@ impl<P> Batch<P> {
         mem::swap(&mut self.waiting, &mut spare.waiting);
         spare.ask()
     }
+
+    /// Moves the requests that wait for the store behind those of `other`, if `moves` is true for their calls. Both keep
+    /// their order. Returns the number of moved requests.
+    ///
+    /// This is for a store of which some calls may keep their clients waiting: the requests that stay are executed at
+    /// once.
+    pub fn part(&mut self, other: &mut Self, moves: impl FnMut(&[StoreCall]) -> bool) -> usize {
+        let moved = self.waiting.part(&mut other.waiting, other.place, moves);
+        other.place += moved;
+        moved
+    }
 }
 
 impl<P: Peer> Batch<P> {

@@ -6,10 +6,12 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 
-use pyzord_core::{Asked, Batch, StoreCall};
+use pyzord_core::{Asked, Batch, StoreCall, StoreOp};
 
 use crate::order::{DigestOrder, Ticket};
+use crate::under_way::CountsUnderWay;
 
 /// Batches for each store: one that it executes, and some that wait, so that it has work at all times under load.
 const BATCHES_PER_STORE: usize = 4;
@@ -36,6 +38,8 @@ pub struct Queue<P> {
     /// The number of batches that were taken since the start.
     taken: u64,
     order: DigestOrder,
+    /// Where those look that read beside this queue, if any do.
+    under_way: Option<Arc<CountsUnderWay>>,
     /// Requests that wait for others, in their order.
     deferred: Asked<P>,
     /// A deferred request may go.
@@ -84,12 +88,20 @@ impl<P> Queue<P> {
             at_stores: 0,
             taken: 0,
             order: DigestOrder::default(),
+            under_way: None,
             deferred: Batch::new().ask(),
             may_go: false,
             refused: Batch::new().ask(),
             tickets: Vec::new(),
             closed: false,
         }
+    }
+
+    /// Returns a queue for this number of stores. It shows its counts in a table, until they are executed or refused: others
+    /// read beside these stores, and no read may pass a count.
+    #[must_use]
+    pub fn beside_readers(stores: usize, under_way: Arc<CountsUnderWay>) -> Self {
+        Self { under_way: Some(under_way), ..Self::new(stores) }
     }
 
     /// Takes the requests of `batch` that wait for the store. `false` if too many batches are in flight: then `batch`
@@ -101,12 +113,14 @@ impl<P> Queue<P> {
         if let Some(last) = self.waiting.back_mut()
             && last.calls().len() + batch.calls().len() <= MOST_CALLS
         {
+            self.under_way.iter().for_each(|under_way| under_way.begin(batch.calls()));
             last.join(batch);
             return true;
         }
         if self.in_flight() >= self.most {
             return false;
         }
+        self.under_way.iter().for_each(|under_way| under_way.begin(batch.calls()));
         let spare = self.free.pop().unwrap_or_default();
         self.waiting.push_back(batch.split(spare));
         true
@@ -154,7 +168,9 @@ impl<P> Queue<P> {
     /// a large request may be among them.
     pub fn take(&mut self, large: bool) -> Next<P> {
         if !self.refused.is_empty() {
-            return Next::Refused(mem::replace(&mut self.refused, Batch::new().ask()));
+            let refused = mem::replace(&mut self.refused, Batch::new().ask());
+            self.end_refused(refused.calls());
+            return Next::Refused(refused);
         }
         let mut next = self.take_deferred(large);
         while self.may_add(next.as_ref())
@@ -189,6 +205,9 @@ impl<P> Queue<P> {
 
     /// Takes the ticket of a request that was answered.
     pub(crate) fn end(&mut self, mut ticket: Ticket) {
+        if let Some(under_way) = &self.under_way {
+            ticket.counted().for_each(|digest| under_way.end(digest));
+        }
         self.may_go |= self.order.end(&mut ticket);
         self.at_stores -= 1;
         self.tickets.push(ticket);
@@ -203,12 +222,14 @@ impl<P> Queue<P> {
     pub(crate) fn admit(&mut self, large: &mut Asked<P>) -> Admission {
         let calls = large.calls();
         if !self.order.waits(calls) {
+            self.under_way.iter().for_each(|under_way| under_way.begin(calls));
             return Admission::Begins(self.ticket(calls, true));
         }
         // The other half is for small requests.
         if self.deferred.calls().len() + calls.len() > MOST_DEFERRED / 2 {
             return Admission::Refused;
         }
+        self.under_way.iter().for_each(|under_way| under_way.begin(calls));
         self.order.defer(calls);
         large.part(&mut self.deferred, |_| true);
         Admission::Deferred
@@ -223,6 +244,14 @@ impl<P> Queue<P> {
     /// Closes the queue: no more batches come.
     pub fn close(&mut self) {
         self.closed = true;
+    }
+
+    /// These calls are never executed.
+    fn end_refused(&self, calls: &[StoreCall]) {
+        if let Some(under_way) = &self.under_way {
+            let counts = calls.iter().filter(|call| call.op != StoreOp::Read);
+            counts.for_each(|call| under_way.end(&call.digest));
+        }
     }
 
     fn begin(&mut self, batch: Asked<P>, is_large: bool) -> Next<P> {
