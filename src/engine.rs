@@ -126,16 +126,7 @@ pub(crate) fn open(settings: &Settings) -> Result<EngineStores, EngineError> {
             Ok(local(&store, settings.workers))
         }
         #[cfg(feature = "sqlite")]
-        "sqlite" => {
-            use pyzord_engines::Sqlite;
-            use pyzord_engines::sqlite::{DEFAULT_CACHE, Durability, Options};
-            registry::check("sqlite", &settings.dsn).map_err(EngineError::Location)?;
-            // Handles for the workers, large requests, upkeep and the health check.
-            let (access, handles) = (pyzord_engines::Access::Create, settings.workers + 3);
-            let options = Options { access, durability: Durability::Deferred, cache: DEFAULT_CACHE, handles };
-            let store = Sqlite::open(&settings.database, options).map_err(EngineError::Sqlite)?;
-            Ok(EngineStores { lend: None, ..local(&store, settings.workers) })
-        }
+        "sqlite" => open_sqlite(settings),
         #[cfg(feature = "redis")]
         "redis" | "redis_v0" => {
             use pyzord_engines::redis::{Dsn, Options, Redis};
@@ -257,8 +248,27 @@ fn check_gdbm(path: &Path, home: &Path) -> Result<DatabaseReport, EngineError> {
     Ok(DatabaseReport::warning(&error))
 }
 
+#[cfg(feature = "sqlite")]
+fn open_sqlite(settings: &Settings) -> Result<EngineStores, EngineError> {
+    use pyzord_engines::sqlite::{Durability, Options, Sqlite};
+    registry::check("sqlite", &settings.dsn).map_err(EngineError::Location)?;
+    let strict = settings.durability == Some(crate::settings::Durability::Strict);
+    let options = Options {
+        access: pyzord_engines::Access::Create,
+        durability: if strict { Durability::Strict } else { Durability::Deferred },
+        cache: settings.cache,
+        // Upkeep and the health check have a handle, too.
+        handles: settings.workers + settings.connections + 2,
+    };
+    let store = Sqlite::open(&settings.database, options).map_err(EngineError::Sqlite)?;
+    let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
+    let stores = |number| (0..number).map(|_| boxed()).collect();
+    let stores = Stores::Split { readers: stores(settings.workers), writers: stores(settings.connections) };
+    Ok(EngineStores { stores, upkeep: boxed(), probe: boxed(), lend: None })
+}
+
 /// Returns stores that share one open file.
-#[cfg(any(feature = "gdbm", feature = "sqlite"))]
+#[cfg(feature = "gdbm")]
 fn local<S: pyzord_engines::RecordStore + Clone + Sync + 'static>(store: &S, workers: usize) -> EngineStores {
     let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
     let stores = Stores::Local { workers: (0..workers).map(|_| boxed()).collect(), large: boxed() };
