@@ -6,8 +6,10 @@ use std::process::ExitCode;
 
 use pyzord_core::{Digest, StoreFailure, Tally};
 use pyzord_engines::ChangeError;
+use pyzord_engines::registry::UnknownEngine;
 
 use super::arguments::NotADigest;
+use super::backup::BackupError;
 use super::client::QueryError;
 use super::context::ContextError;
 use super::database::OpenError;
@@ -72,6 +74,12 @@ pub(crate) enum CommandError {
     CountTooLarge,
     #[error("{}: {error}", .path.display())]
     ImportFile { path: PathBuf, error: io::Error },
+    #[error("backup {}: {error}", .path.display())]
+    Backup { path: PathBuf, error: BackupError },
+    #[error("the database server has tools of its own for backups: {tools}; or use pyzorctl export")]
+    NoBackup { tools: &'static str },
+    #[error(transparent)]
+    UnknownEngine(#[from] UnknownEngine),
     #[error("{input}, line {line}: {cause}")]
     ImportHead { input: String, line: u64, cause: HeadError },
     #[error("--server: expected HOST:PORT")]

@@ -2,6 +2,7 @@
 
 mod access_files;
 mod arguments;
+mod backup;
 mod check_database;
 mod client;
 mod compare_orders;
@@ -20,6 +21,7 @@ mod json;
 mod lookup;
 mod merge;
 mod options;
+mod partial;
 mod passphrase;
 mod report;
 mod set;
@@ -48,7 +50,9 @@ pub(crate) fn command() -> clap::Command {
 pub(crate) fn run() -> ExitCode {
     let options: PyzorctlOptions = command_line::parse();
     let outcome = match stderr_logger::install("pyzorctl") {
-        Ok(()) => execute(&options),
+        Ok(()) => pyzord_runtime::outlive_file_limits()
+            .map_err(CommandError::Signals)
+            .and_then(|()| execute(&options)),
         Err(error) => Err(error.into()),
     };
     match outcome {
@@ -72,6 +76,7 @@ fn execute(options: &PyzorctlOptions) -> Outcome {
         Command::Delete(options) => delete::run(&context, options, &mut out),
         Command::Set(options) => set::run(&context, options, &mut out),
         Command::Export(options) => export::run(&context, options, &mut out),
+        Command::Backup(options) => backup::run(&context, options, &mut out),
         Command::Import(options) => import::run(&context, options, &mut out),
         Command::CheckDatabase(options) => check_database::run(&context, options, &mut out),
         Command::Expiry(options) => expiry::run(&context, options, &mut out),

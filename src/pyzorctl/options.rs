@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Set(Set),
     /// Write all records to standard output
     Export(Export),
+    /// Copy the database to a file that can take its place
+    Backup(Backup),
     /// Store the records of an export
     Import(Import),
     /// Show what the server would find in the database when it starts, without changing it
@@ -191,6 +193,17 @@ pub(crate) struct Export {
     /// Format of a line
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// File to write, in the engine's own format; it gets its name when it is whole
+    pub(crate) file: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) replace: bool,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
 }

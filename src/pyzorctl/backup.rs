@@ -1,0 +1,111 @@
+//! `backup`: writes a copy of the database that can take its place, beside a running server.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+#[cfg(feature = "gdbm")]
+use pyzord_core::Progress;
+use pyzord_core::StoreFailure;
+#[cfg(feature = "gdbm")]
+use pyzord_engines::registry::Access;
+use thiserror::Error;
+
+use super::context::Context;
+use super::error::{CommandError, Outcome, exit_code};
+use super::options::Backup;
+#[cfg(feature = "gdbm")]
+use super::options::READ_ADVICE;
+use super::partial::{PartialError, PartialFile, with_suffix};
+#[cfg(feature = "gdbm")]
+use crate::bulk;
+use crate::output::complain;
+
+/// Why there is no backup.
+#[derive(Debug, Error)]
+pub(crate) enum BackupError {
+    #[error(transparent)]
+    Partial(#[from] PartialError),
+    /// The file is the source.
+    #[error("it is the database itself")]
+    Itself,
+    #[error("{0}; nothing was written")]
+    Copy(StoreFailure),
+    #[error("{0}; nothing was written")]
+    Open(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a backup has.
+struct Copied {
+    records: u64,
+    unreadable: u64,
+}
+
+/// Copies the database to a file, which gets its name when it is whole and on the disk.
+pub(crate) fn run(context: &Context, options: &Backup, out: &mut dyn Write) -> Outcome {
+    let copy: fn(&Context, &Backup, &Path) -> Result<Copied, CommandError> =
+        match context.settings.engine.as_str() {
+            #[cfg(feature = "gdbm")]
+            "gdbm" => copy_gdbm,
+            "redis" | "redis_v0" => return Err(CommandError::NoBackup { tools: "redis-cli --rdb FILE" }),
+            "mysql" => return Err(CommandError::NoBackup { tools: "mariadb-dump or mysqldump" }),
+            other => return Err(pyzord_engines::registry::UnknownEngine::new(other).into()),
+        };
+    let target = options.file.as_path();
+    let failed = |error: BackupError| CommandError::Backup { path: target.to_owned(), error };
+    let own = ["", "-wal", "-shm", "-journal"].map(|suffix| with_suffix(&context.settings.database, suffix));
+    if own.iter().any(|own| is_same(target, own)) {
+        return Err(failed(BackupError::Itself));
+    }
+    let partial = PartialFile::create(target, options.replace).map_err(|error| failed(error.into()))?;
+    partial.end_on_signals().map_err(CommandError::Signals)?;
+    let Copied { records, unreadable } = copy(context, options, &partial.path())?;
+    partial.finish().map_err(|error| failed(error.into()))?;
+    writeln!(out, "{}: {records} records", target.display())?;
+    if unreadable > 0 {
+        complain!("pyzorctl: {unreadable} unreadable records were left out");
+    }
+    Ok(exit_code(unreadable == 0))
+}
+
+/// Returns whether two names are of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let file = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    file(one).is_some_and(|one| file(other) == Some(one))
+}
+
+/// Copies all records that can be read to a new file. A server that has the file open gives them a slice at a time.
+#[cfg(feature = "gdbm")]
+fn copy_gdbm(context: &Context, options: &Backup, to: &Path) -> Result<Copied, CommandError> {
+    let failed = |error: BackupError| CommandError::Backup { path: options.file.clone(), error };
+    let mut source = context
+        .open_within(Access::Read, options.waiting.wait)
+        .map_err(|error| CommandError::open(error, READ_ADVICE))?;
+    let copy = pyzord_engines::Gdbm::open(to);
+    let mut copy = copy.map_err(|error| failed(BackupError::Open(error.into())))?;
+    let mut copied = Copied { records: 0, unreadable: 0 };
+    let (mut found, mut records) = (Vec::new(), Vec::new());
+    loop {
+        let progress = source.scan(&mut found)?;
+        for entry in found.drain(..) {
+            match entry.record {
+                Ok(record) => records.push(record),
+                Err(cause) => {
+                    copied.unreadable += 1;
+                    complain!("pyzorctl: {}: {cause}", entry.key.escape_debug());
+                }
+            }
+        }
+        let stored = bulk::put(&mut copy, &records);
+        let stored = stored.and_then(|results| results.into_iter().collect::<Result<(), _>>());
+        stored.map_err(|failure| failed(BackupError::Copy(failure)))?;
+        copied.records += records.len() as u64;
+        records.clear();
+        if progress == Progress::Done {
+            break;
+        }
+    }
+    context.sync(&mut copy).map_err(|failure| failed(BackupError::Copy(failure)))?;
+    Ok(copied)
+}
