@@ -8,6 +8,16 @@ use nix::unistd::geteuid;
 
 use crate::output::complain;
 
+/// Gives a new database to the owner of its folder, with the files that SQLite keeps beside it, as [`give`] does.
+pub(crate) fn give_database(program: &str, file: &Path) {
+    give(Some(program), file);
+    for suffix in ["-wal", "-shm"] {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        give(None, name.as_ref());
+    }
+}
+
 /// Gives a new file to the owner of its folder, if this process is root's and the folder is not.
 ///
 /// A program that names itself tells of it.

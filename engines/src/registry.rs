@@ -118,6 +118,12 @@ pub fn open_store(
     }
 }
 
+/// Returns whether the databases of an engine are files. Its name is in lower case.
+#[must_use]
+pub fn is_file(engine: &str) -> bool {
+    matches!(engine, "gdbm" | "sqlite")
+}
+
 /// Checks that this build has the engine and that the DSN is understood. Opens nothing.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pyzord_core::{CleanupAge, Digest, Record, Tally, UnixTime};
 use pyzord_engines::RecordStore;
-use pyzord_engines::registry::{Access, check, open_store};
+use pyzord_engines::registry::{self, Access, check, open_store};
 
 use super::error::{MigrateError, Side};
 use super::options::MigrateOptions;
@@ -46,7 +46,7 @@ impl Databases {
         // If the source is not available, no empty destination is created.
         fetch_one(&mut *source, Digest::new(MARK))
             .map_err(|failure| MigrateError::Database(Side::Source.failed(failure)))?;
-        let file = (destination_engine == "gdbm").then(|| Path::new(&options.destination_dsn));
+        let file = registry::is_file(&destination_engine).then(|| Path::new(&options.destination_dsn));
         if options.dry_run {
             let destination = readable(&destination_engine, &options.destination_dsn, file);
             return Ok(Self { source, destination, doubtful: false });
@@ -55,7 +55,7 @@ impl Databases {
         let cleanup = CleanupAge::from_seconds(options.cleanup_age);
         let destination = open_store(&destination_engine, &options.destination_dsn, Access::Create, cleanup);
         let destination = destination.map_err(|error| failed(error.into()))?;
-        new_file.into_iter().for_each(|file| folder_owner::give(Some("pyzor-migrate"), file));
+        new_file.into_iter().for_each(|file| folder_owner::give_database("pyzor-migrate", file));
         Ok(Self { source, destination: Some(destination), doubtful: same_engine })
     }
 
@@ -136,14 +136,14 @@ pub(crate) fn name(engine: &str, dsn: &str) -> String {
         "redis" | "redis_v0" => pyzord_engines::redis::Dsn::parse(dsn).ok().map(|dsn| dsn.name()),
         #[cfg(feature = "mysql")]
         "mysql" => pyzord_engines::mysql::Dsn::parse(dsn).ok().map(|dsn| dsn.name()),
-        "gdbm" => fs::canonicalize(dsn).ok().map(|path| path.display().to_string()),
+        file if registry::is_file(file) => fs::canonicalize(dsn).ok().map(|path| path.display().to_string()),
         _ => None,
     };
     format!("{engine} {}", name.unwrap_or_else(|| dsn.to_owned()))
 }
 
-/// Returns where the journal of a migration is, unless an option says it: beside the gdbm file of the destination or else
-/// of the source, or in the home directory.
+/// Returns where the journal of a migration is, unless an option says it: beside the file of the destination or else of the
+/// source, or in the home directory.
 pub(crate) fn journal_path(options: &MigrateOptions, names: [&str; 2]) -> Result<PathBuf, MigrateError> {
     if let Some(path) = &options.journal {
         return Ok(path.clone());
@@ -152,7 +152,7 @@ pub(crate) fn journal_path(options: &MigrateOptions, names: [&str; 2]) -> Result
         (&options.destination_engine, &options.destination_dsn),
         (&options.source_engine, &options.source_dsn),
     ] {
-        if engine.eq_ignore_ascii_case("gdbm") {
+        if registry::is_file(&engine.to_lowercase()) {
             return Ok(format!("{dsn}.migration").into());
         }
     }

@@ -13,7 +13,7 @@ use super::moves::OnConflict;
 #[derive(Parser)]
 #[command(name = "pyzor-migrate", version, infer_long_args = true)]
 pub(crate) struct MigrateOptions {
-    /// Engine of the source: gdbm, redis, redis_v0 or mysql.
+    /// Engine of the source: gdbm, sqlite, redis, redis_v0 or mysql.
     #[arg(long, visible_alias = "se", value_name = "ENGINE")]
     pub(crate) source_engine: String,
     /// Location of the source, as in the setting DigestDB. It must exist.
@@ -34,8 +34,8 @@ pub(crate) struct MigrateOptions {
     /// What becomes of a record of which the destination has another one already.
     #[arg(long, value_enum, default_value_t = OnConflict::Keep, value_name = "WHAT")]
     pub(crate) on_conflict: OnConflict,
-    /// With --delete: the file by which a migration that was interrupted goes on. By default it is beside the gdbm file of
-    /// the destination, else of the source, else in the home directory.
+    /// With --delete: the file by which a migration that was interrupted goes on. By default it is beside the file of the
+    /// destination, else of the source, else in the home directory.
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
     /// Let the records of a redis destination expire after this many seconds; 0 is never.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use pyzord_core::StoreFailure;
 use pyzord_engines::RecordStore;
-use pyzord_engines::registry::Access;
+use pyzord_engines::registry::{self, Access};
 use serde::Serialize;
 
 use super::context::Context;
@@ -116,7 +116,8 @@ fn find(context: &Context, options: &CheckDatabase) -> Result<Finding, CommandEr
         }
     }
     let path = &context.settings.database;
-    if context.settings.engine == "gdbm" && is_absent(path) {
+    let is_file = registry::is_file(&context.settings.engine);
+    if is_file && is_absent(path) {
         return match write_access::check(path, context.home.path()) {
             Ok(()) => Ok(Finding { state: State::Absent, cause: None, entries: None }),
             Err(error) => failed(State::Unusable, format!("a server cannot create it: {error}")),
@@ -125,9 +126,7 @@ fn find(context: &Context, options: &CheckDatabase) -> Result<Finding, CommandEr
     match context.open_within(Access::Read, options.waiting.wait) {
         Ok(mut database) => {
             let entries = Some(count_entries(&mut *database)?);
-            if context.settings.engine == "gdbm"
-                && let Err(error) = write_access::check(path, context.home.path())
-            {
+            if is_file && let Err(error) = write_access::check(path, context.home.path()) {
                 let cause = Some(format!("a server cannot write it: {error}"));
                 return Ok(Finding { state: State::Unusable, cause, entries });
             }

@@ -5,12 +5,13 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{Progress, StoreFailure, Task};
-use pyzord_engines::registry::{Access, check, open_store};
+use pyzord_engines::registry::{self, Access, check, open_store};
 use pyzord_engines::{RecordStore, StoredEntry};
 use thiserror::Error;
 
 use super::context::Context;
 use crate::control::ControlClient;
+use crate::folder_owner;
 use crate::settings::Settings;
 
 /// The time between two attempts to open a file that another process has open.
@@ -41,8 +42,10 @@ impl Context {
     /// Returns the name of the database for messages, without a password.
     pub(crate) fn database_name(&self) -> String {
         match self.settings.engine.as_str() {
-            "gdbm" if check("gdbm", &self.settings.dsn).is_err() => UNKNOWN.to_owned(),
-            "gdbm" => self.settings.database.display().to_string(),
+            file if registry::is_file(file) => match check(file, &self.settings.dsn) {
+                Ok(()) => self.settings.database.display().to_string(),
+                Err(_) => UNKNOWN.to_owned(),
+            },
             #[cfg(feature = "redis")]
             "redis" | "redis_v0" => pyzord_engines::redis::Dsn::parse(&self.settings.dsn)
                 .map_or_else(|_| UNKNOWN.to_owned(), |dsn| dsn.name()),
@@ -58,11 +61,26 @@ impl Context {
         let Settings { engine, dsn, cleanup, .. } = &self.settings;
         match engine.as_str() {
             #[cfg(feature = "gdbm")]
-            "gdbm" => self.open_file(access),
+            "gdbm" => self.open_new(access, || self.open_file(access)),
             engine => {
                 open_store(engine, dsn, access, *cleanup).map_err(|error| OpenError::Unusable(error.into()))
             }
         }
+    }
+
+    /// Opens a database with `open`. A file that is made then must not be root's, if the service is not root's.
+    fn open_new(
+        &self,
+        access: Access,
+        open: impl FnOnce() -> Result<Box<dyn RecordStore>, OpenError>,
+    ) -> Result<Box<dyn RecordStore>, OpenError> {
+        let path = &self.settings.database;
+        let is_new = access == Access::Create && !path.exists();
+        let opened = open()?;
+        if is_new {
+            folder_owner::give_database("pyzorctl", path);
+        }
+        Ok(opened)
     }
 
     #[cfg(feature = "gdbm")]

@@ -9,6 +9,7 @@ use std::thread::{self, Scope};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pyzord_core::{Policy, Server, Store, Tick};
+use pyzord_engines::registry;
 use pyzord_runtime::{Counters, Forwarding, Service, Sockets, StatusChange, Supervisor, shared_guard};
 
 use super::error::StartError;
@@ -177,7 +178,7 @@ fn watch_health(
 
 /// Returns the files that the server makes longer.
 fn growing_files(settings: &Settings) -> Vec<GrowingFile> {
-    let database = (settings.engine == "gdbm").then_some(("the database", &settings.database));
+    let database = registry::is_file(&settings.engine).then_some(("the database", &settings.database));
     let log = settings.log_file.as_ref().map(|path| ("the log", path));
     let usage = settings.usage_log_file.as_ref().map(|path| ("the usage log", path));
     [database, log, usage]
