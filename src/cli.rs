@@ -213,6 +213,25 @@ impl LimitOptions {
     }
 }
 
+impl SqliteOptions {
+    fn settings(&self) -> [SettingOption<'_>; 2] {
+        [
+            (Setting::Durability, "--durability", &self.durability),
+            (Setting::DatabaseCache, "--sqlite-cache", &self.sqlite_cache),
+        ]
+    }
+}
+
+impl ExpiryOptions {
+    fn settings(&self) -> [SettingOption<'_>; 3] {
+        [
+            (Setting::CleanupAge, "--cleanup-age", &self.cleanup_age),
+            (Setting::CleanupMaxOffset, "--cleanup-max-offset", &self.cleanup_max_offset),
+            (Setting::CleanupMaxShare, "--cleanup-max-share", &self.cleanup_max_share),
+        ]
+    }
+}
+
 /// A setting, its option, and the value that the command line gives, if any.
 type SettingOption<'a> = (Setting, &'static str, &'a Option<String>);
 
@@ -229,8 +248,8 @@ impl CommandLine {
             port,
             database_engine,
             dsn,
-            sqlite: SqliteOptions { durability, sqlite_cache },
-            expiry: ExpiryOptions { cleanup_age, cleanup_max_offset, cleanup_max_share },
+            sqlite,
+            expiry,
             runtime,
             workers,
             access_order,
@@ -257,11 +276,6 @@ impl CommandLine {
             (Setting::Port, "--port", port),
             (Setting::Engine, "--database-engine", database_engine),
             (Setting::DigestDB, "--dsn", dsn),
-            (Setting::Durability, "--durability", durability),
-            (Setting::DatabaseCache, "--sqlite-cache", sqlite_cache),
-            (Setting::CleanupAge, "--cleanup-age", cleanup_age),
-            (Setting::CleanupMaxOffset, "--cleanup-max-offset", cleanup_max_offset),
-            (Setting::CleanupMaxShare, "--cleanup-max-share", cleanup_max_share),
             (Setting::Runtime, "--runtime", runtime),
             (Setting::Workers, "--workers", workers),
             (Setting::AccessOrder, "--access-order", access_order),
@@ -284,6 +298,8 @@ impl CommandLine {
             (Setting::ForwardClientHomeDir, "--forward-client-homedir", forward_client_homedir),
         ]
         .into_iter()
+        .chain(sqlite.settings())
+        .chain(expiry.settings())
         .chain(self.limits.settings())
         .filter_map(|(name, option, value)| Some((name, option, value.as_deref()?)));
         addresses.chain(others)
