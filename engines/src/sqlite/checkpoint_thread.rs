@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Result};
 
-use super::connection;
-use super::database::Shared;
+use super::database::{ReaderSlot, Shared};
 use super::error::DatabaseError;
+use super::{connection, table};
 
 /// The pages in the log at which they are moved: 8 MB, which a start after a kill reads in some 10 ms.
 const ENOUGH: i64 = 8192;
@@ -33,50 +33,46 @@ struct Log {
 
 /// Moves pages until the end.
 pub(super) fn run(shared: &Shared) {
-    let mut slot = None;
-    let mut warned = false;
+    let slot = shared.reader_slot();
+    let mut told = String::new();
     while shared.commits.wait_for_growth() {
         if shared.commits.failure().is_some() {
-            slot = None;
             continue;
         }
-        match shorten(shared, &mut slot) {
-            Ok(length) if length > LONG && !warned => {
-                warned = true;
-                log::warn!(
-                    "{}: its log has {} MB, since another process reads from one state of it for long; it begins anew \
-                     when that ends",
-                    shared.name(),
-                    length >> 10
-                );
-            }
-            Ok(length) => warned &= length > LONG,
+        let trouble = match shorten(shared, &slot) {
+            Ok(length) if length > LONG => "its log has 1 GB and more, as another process reads from one state of it for long; it begins anew when \
+                 that ends".to_owned(),
+            Ok(_) => String::new(),
             Err(error) => {
-                slot = None;
-                log::error!("{}: its log cannot be moved into it: {error}", shared.name());
+                let trouble = format!("its log cannot be moved into it: {error}");
                 if matches!(error, DatabaseError::Io(..)) {
                     shared.commits.fail(error.to_string());
                 }
+                trouble
             }
+        };
+        // Once, however often it is tried.
+        if !trouble.is_empty() && told != trouble {
+            log::error!("{}: {trouble}", shared.name());
         }
+        told = trouble;
     }
 }
 
 /// Moves pages if there are enough, and returns the length of the log.
-fn shorten(shared: &Shared, slot: &mut Option<Connection>) -> Result<i64, DatabaseError> {
-    let connection = match slot {
-        Some(connection) => connection,
-        None => slot.insert(connection::open(&shared.path, shared.options.access, 0)?),
-    };
-    let mut log = checkpoint(connection, "NOOP")?;
+fn shorten(shared: &Shared, slot: &ReaderSlot) -> Result<i64, DatabaseError> {
+    let log = shared.read(slot, |connection| {
+        let mut log = checkpoint(connection, "NOOP")?;
+        for _ in 0..ATTEMPTS {
+            if log.length < ENOUGH || log.length - log.moved < FEW {
+                break;
+            }
+            log = checkpoint(connection, "PASSIVE")?;
+        }
+        Ok(log)
+    })?;
     if log.length < ENOUGH {
         return Ok(log.length);
-    }
-    for _ in 0..ATTEMPTS {
-        log = checkpoint(connection, "PASSIVE")?;
-        if log.length - log.moved < FEW {
-            break;
-        }
     }
     let writer = shared.long_turn();
     let Some(writer) = writer.as_ref() else { return Ok(log.length) };
@@ -88,8 +84,7 @@ fn shorten(shared: &Shared, slot: &mut Option<Connection>) -> Result<i64, Databa
         return Ok(log.length);
     }
     // The first commit of a log waits for a sync of its head. This one does, so that no request has to.
-    let touch = "UPDATE pyzord_meta SET value = value + 1 WHERE name = 'restarts'";
-    connection::in_one_step(writer, |writer| writer.prepare_cached(touch)?.execute([]))?;
+    connection::in_one_step(writer, table::begin_log)?;
     shared.commits.add();
     Ok(0)
 }

@@ -47,6 +47,21 @@ fn plain(path: &Path) -> PathBuf {
     if path.is_absolute() { path.to_owned() } else { Path::new(".").join(path) }
 }
 
+/// Returns the URI of a file, with this query.
+pub(super) fn uri(path: &Path, query: &str) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut uri = "file:".to_owned();
+    for byte in plain(path).as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte));
+            }
+            other => uri += &format!("%{other:02x}"),
+        }
+    }
+    uri + "?" + query
+}
+
 /// Does something in one step: all of it is done, or nothing.
 pub(super) fn in_one_step<T, E: From<rusqlite::Error>>(
     connection: &Connection,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::{FairMutex, FairMutexGuard};
 use pyzord_core::{StoreFailure, Tick};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::durability::Commits;
 use super::error::DatabaseError;
@@ -147,6 +148,7 @@ impl Shared {
             None => {
                 let opened = connection::open(&self.path, self.options.access, self.options.share())?;
                 opened.pragma_update(None, "query_only", true)?;
+                opened.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
                 reader.insert(opened)
             }
         };
@@ -180,9 +182,14 @@ impl Shared {
         prepare: impl FnOnce(&Connection) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut writer = self.long_turn();
-        *writer = None;
         for slot in lock(&self.readers).iter().filter_map(Weak::upgrade) {
             *lock(&slot) = None;
+        }
+        if let Some(writer) = writer.take()
+            && lock(&self.presence).files.is_log_replaced(&self.path)
+        {
+            // As it is closed, SQLite removes what has the log's name.
+            writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         }
         let connection = connection::open(&self.path, self.options.access, self.options.share())?;
         prepare(&connection)?;

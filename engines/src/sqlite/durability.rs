@@ -35,6 +35,17 @@ pub(super) enum Covered {
     NotYet,
 }
 
+/// What the thread that syncs has to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Work {
+    /// Sync the log, which covers all commits up to this one.
+    Sync(u64),
+    /// Mend what a failed sync has left.
+    Mend,
+    /// Nothing any more.
+    End,
+}
+
 /// Numbers commits.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
@@ -115,18 +126,22 @@ impl Commits {
         self.lock().made
     }
 
-    /// Waits until a sync is due, and returns the last commit that it covers; `None` if there is none, now and later.
-    pub(super) fn begin_sync(&self) -> Option<u64> {
-        let idle = |state: &mut State| state.made == state.covered && !state.stops;
-        let mut state = self.to_sync.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-        if state.made == state.covered {
-            return None;
-        }
-        let early = |state: &mut State| state.awaited <= state.covered && !state.stops;
+    /// Waits for the next work of the thread that syncs.
+    pub(super) fn next_work(&self) -> Work {
+        let idle = |state: &mut State| state.made == state.covered && state.failure.is_none() && !state.stops;
+        let state = self.to_sync.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let early =
+            |state: &mut State| state.awaited <= state.covered && state.failure.is_none() && !state.stops;
         let waited = self.to_sync.wait_timeout_while(state, DELAY, early);
-        (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.failure.is_some() {
+            return Work::Mend;
+        }
+        if state.made == state.covered {
+            return Work::End;
+        }
         (state.is_syncing, state.met) = (true, None);
-        Some(state.made)
+        Work::Sync(state.made)
     }
 
     /// Records the result of a sync.
@@ -202,11 +217,16 @@ mod tests {
         Tick::new(Duration::from_secs(seconds))
     }
 
+    fn begin_sync(commits: &Commits) -> u64 {
+        let Work::Sync(commit) = commits.next_work() else { panic!("no sync is due") };
+        commit
+    }
+
     #[test]
     fn one_sync_covers_all_commits_before_it_and_none_after() {
         let commits = Commits::default();
         let numbers = [commits.add(), commits.add()];
-        let covered = commits.begin_sync().unwrap();
+        let covered = begin_sync(&commits);
         let late = commits.add();
         assert_eq!((numbers, covered, late), ([1, 2], 2, 3));
         commits.end_sync(covered, Ok(()));
@@ -221,7 +241,7 @@ mod tests {
             let waiting: Vec<_> = (0..8).map(|_| scope.spawn(|| commits.wait(commits.add(), LONG))).collect();
             let mut syncs = 0;
             while !waiting.iter().all(thread::ScopedJoinHandle::is_finished) && commits.lock().covered < 8 {
-                let covered = commits.begin_sync().unwrap();
+                let covered = begin_sync(&commits);
                 commits.end_sync(covered, Ok(()));
                 syncs += 1;
             }
@@ -234,11 +254,11 @@ mod tests {
     fn a_failed_sync_covers_nothing_until_all_is_written_again() {
         let commits = Commits::default();
         commits.add();
-        let covered = commits.begin_sync().unwrap();
+        let covered = begin_sync(&commits);
         assert_eq!(commits.check(at(0)), Ok(()));
         commits.end_sync(covered, Err("EIO".to_owned()));
         assert_eq!(commits.check(at(0)), Err(NotDurable::Failed("EIO".to_owned())));
-        assert_eq!(commits.wait(1, LONG), Covered::Failed);
+        assert_eq!((commits.wait(1, LONG), commits.next_work()), (Covered::Failed, Work::Mend));
         commits.mended();
         assert_eq!((commits.check(at(0)), commits.wait(1, LONG)), (Ok(()), Covered::Yes));
     }
@@ -247,7 +267,7 @@ mod tests {
     fn counts_are_refused_while_a_sync_takes_too_long() {
         let commits = Commits::default();
         commits.add();
-        let covered = commits.begin_sync().unwrap();
+        let covered = begin_sync(&commits);
         assert_eq!([commits.check(at(10)), commits.check(at(15))], [Ok(()), Ok(())]);
         assert_eq!(commits.check(at(16)), Err(NotDurable::Slow));
         commits.end_sync(covered, Ok(()));
@@ -259,8 +279,8 @@ mod tests {
         let commits = Commits::default();
         commits.add();
         commits.stop();
-        let covered = commits.begin_sync().unwrap();
+        let covered = begin_sync(&commits);
         commits.end_sync(covered, Ok(()));
-        assert_eq!((commits.begin_sync(), commits.wait_for_growth()), (None, false));
+        assert_eq!((commits.next_work(), commits.wait_for_growth()), (Work::End, false));
     }
 }

@@ -70,7 +70,7 @@ fn write_again(path: &Path) -> io::Result<()> {
 }
 
 /// Fails at the first contradiction.
-fn check_pages(connection: &Connection) -> Result<(), MendError> {
+pub(super) fn check_pages(connection: &Connection) -> Result<(), MendError> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if found == "ok" { Ok(()) } else { Err(MendError::Damaged(found)) }
 }

@@ -13,6 +13,7 @@
 //! make and check a database.
 
 mod backup;
+mod belonging;
 mod checkpoint_thread;
 mod connection;
 mod database;

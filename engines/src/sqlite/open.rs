@@ -10,7 +10,7 @@ use rusqlite::{Connection, Error, ErrorCode};
 use super::database::Database;
 use super::options::Options;
 use super::schema::{self, Content};
-use super::{connection, presence, table};
+use super::{belonging, connection, presence, table};
 use crate::access::Access;
 
 /// The size of a page, in bytes: a count changes one, and writes all of it into the log.
@@ -72,6 +72,16 @@ pub enum OpenCause {
         /// The table's name.
         table: &'static str,
     },
+    /// The log is that of another database.
+    #[error(
+        "has a log, {0}-wal, that belongs to another database or to another state of this one, as after a backup was put in \
+         its place: if the database is the one that you want, remove {0}-wal and {0}-shm",
+        path.display()
+    )]
+    OtherLog {
+        /// The database, without links.
+        path: PathBuf,
+    },
     /// The log of a database needs memory that processes share.
     #[error("cannot keep a log (journal mode `{0}`): it needs a local disk")]
     NoLog(String),
@@ -113,6 +123,7 @@ pub(super) fn open(path: &Path, options: Options) -> Result<Database, OpenError>
 
 fn open_checked(path: &Path, options: Options) -> Result<Database, OpenCause> {
     let is_new = prepare(path, options.access)?;
+    let has_log = belonging::has_log(path);
     let id = presence::id(path)?;
     let connection = connection::open(path, options.access, options.share())?;
     if is_new {
@@ -125,9 +136,17 @@ fn open_checked(path: &Path, options: Options) -> Result<Database, OpenCause> {
         create(&connection)?;
         schema::create(&connection)?;
         sync(path)?;
+        // What the database is stands in its file from now on, not in its log alone.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    } else if has_log && !belonging::is_own_log(path, &connection)? {
+        return Err(OpenCause::OtherLog { path: fs::canonicalize(path)? });
     }
     keep_log(&connection)?;
-    log::info!("database {}: {} records", path.display(), table::records(&connection)?);
+    if !has_log && options.access != Access::Read {
+        connection::in_one_step(&connection, table::begin_log)?;
+    }
+    let records = table::records(&connection)?.unwrap_or_default();
+    log::info!("database {}: {records} records", path.display());
     Ok(Database::new(path, options, connection, id)?)
 }
 

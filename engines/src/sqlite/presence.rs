@@ -32,6 +32,11 @@ impl Files {
         Ok(Self { database, log, log_id })
     }
 
+    /// Whether another file has the name of the log.
+    pub(super) fn is_log_replaced(&self, path: &Path) -> bool {
+        self.log_id.away_from(&log_path(path)) == Some(crate::file_id::Away::Replaced)
+    }
+
     /// Returns why a path does not lead to its file, if one does not.
     pub(super) fn away(&self, path: &Path) -> Option<Away> {
         let log = || self.log_id.away_from(&log_path(path)).map(|_| Away::Log);

@@ -149,7 +149,7 @@ impl RecordStore for Sqlite {
     }
 
     fn estimate(&mut self) -> Option<u64> {
-        self.database.read(&self.reader, |reader| Ok(table::records(reader)?)).ok()
+        self.database.read(&self.reader, |reader| Ok(table::records(reader)?)).ok().flatten()
     }
 
     fn rounded(&self, record: &Record) -> Record {

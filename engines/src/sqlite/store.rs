@@ -17,8 +17,9 @@ use crate::merge::Merger;
 /// A SQLite database. Clones share it, and each reads with a connection of its own.
 #[derive(Debug)]
 pub struct Sqlite {
-    pub(super) database: Arc<Database>,
+    /// Closed before the database is: the writer's connection is the one that ends the log.
     pub(super) reader: ReaderSlot,
+    pub(super) database: Arc<Database>,
     pub(super) round: Round,
     /// Where a scan is.
     pub(super) scan: Option<Vec<u8>>,
@@ -39,7 +40,7 @@ impl Sqlite {
     fn of(database: Arc<Database>) -> Self {
         let reader = database.reader_slot();
         let (merger, merged_answers) = (Merger::default(), Vec::new());
-        Self { database, reader, round: Round::default(), scan: None, merger, merged_answers }
+        Self { reader, database, round: Round::default(), scan: None, merger, merged_answers }
     }
 }
 
@@ -87,6 +88,6 @@ impl Store for Sqlite {
     }
 
     fn record_count(&mut self, _now: Now) -> Option<u64> {
-        self.database.read(&self.reader, |reader| Ok(table::records(reader)?)).ok()
+        self.database.read(&self.reader, |reader| Ok(table::records(reader)?)).ok().flatten()
     }
 }

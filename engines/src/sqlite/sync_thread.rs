@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::database::{Shared, lock};
+use super::durability::Work;
 use super::mending;
 
 /// The pause between two attempts to mend a database.
@@ -10,36 +11,39 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// Syncs until the end, and mends what a failed sync leaves.
 pub(super) fn run(shared: &Shared) {
-    while let Some(commit) = shared.commits.begin_sync() {
-        let failure = shared.commits.failure();
-        if failure.is_none() {
-            let log = lock(&shared.presence).files.log.try_clone();
-            let synced = log.and_then(|log| log.sync_data()).map_err(|error| error.to_string());
-            if let Err(error) = &synced {
-                log::error!(
-                    "{}: a sync failed: {error}; reports and whitelistings get 500 until all of its log is written \
-                     again, checks are answered; see the system's log for errors of the disk",
-                    shared.name()
-                );
-            }
-            shared.commits.end_sync(commit, synced);
-        }
-        while shared.commits.failure().is_some() {
-            match mending::mend(shared) {
-                Ok(()) => log::warn!(
-                    "{}: all of its log is on the disk and its pages are sound; counts are accepted again",
-                    shared.name()
-                ),
-                Err(error) => {
-                    log::error!(
-                        "{}: it is not yet mended: {error}; next attempt in 10 seconds",
-                        shared.name()
-                    );
-                    if !shared.commits.pause(RETRY) {
-                        return;
-                    }
-                }
-            }
+    loop {
+        match shared.commits.next_work() {
+            Work::Sync(commit) => sync(shared, commit),
+            Work::Mend if mend(shared) || shared.commits.pause(RETRY) => (),
+            Work::Mend | Work::End => return,
         }
     }
+}
+
+fn sync(shared: &Shared, commit: u64) {
+    let log = lock(&shared.presence).files.log.try_clone();
+    let synced = log.and_then(|log| log.sync_data()).map_err(|error| error.to_string());
+    if let Err(error) = &synced {
+        log::error!(
+            "{}: a sync failed: {error}; reports and whitelistings get 500 until all of its log is written again, checks \
+             are answered; see the system's log for errors of the disk",
+            shared.name()
+        );
+    }
+    shared.commits.end_sync(commit, synced);
+}
+
+/// Returns whether the database is mended.
+fn mend(shared: &Shared) -> bool {
+    match mending::mend(shared) {
+        Ok(()) => log::warn!(
+            "{}: all of its log is on the disk and its pages are sound; counts are accepted again",
+            shared.name()
+        ),
+        Err(error) => {
+            log::error!("{}: it is not yet mended: {error}; next attempt in 10 seconds", shared.name());
+            return false;
+        }
+    }
+    true
 }

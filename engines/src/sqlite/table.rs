@@ -2,7 +2,7 @@
 
 use pyzord_core::{Digest, Record};
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, Result, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Result, Row, params};
 
 use crate::codec::sqlite::{Unreadable, Value, decode, encode};
 
@@ -85,11 +85,22 @@ pub(super) fn walk(connection: &Connection, behind: &[u8], most: usize) -> Resul
     rows.collect()
 }
 
+/// Returns a figure about the records: `records` is their number, `generation` that of the logs so far, `id` names the
+/// database. `None` if another program has removed it.
+pub(super) fn figure(connection: &Connection, name: &str) -> Result<Option<i64>> {
+    let sql = "SELECT value FROM pyzord_meta WHERE name = ?1";
+    connection.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()
+}
+
 /// Returns the number of records.
-pub(super) fn records(connection: &Connection) -> Result<u64> {
-    let sql = "SELECT value FROM pyzord_meta WHERE name = 'records'";
-    let count: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    Ok(count.max(0).unsigned_abs())
+pub(super) fn records(connection: &Connection) -> Result<Option<u64>> {
+    figure(connection, "records").map(|records| records.map(|records| records.max(0).unsigned_abs()))
+}
+
+/// Writes the first commit of a log.
+pub(super) fn begin_log(connection: &Connection) -> Result<()> {
+    let sql = "UPDATE pyzord_meta SET value = value + 1 WHERE name = 'generation'";
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 /// Adds to the number of records.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use pyzord_core::StoreFailure;
 
-use super::backup;
 use super::database::{Database, lock};
 use super::durability::{Covered, NotDurable};
 use super::mending::{self, MendError};
 use super::options::Durability;
 use super::presence::Away;
+use super::{backup, belonging};
 use crate::failure::failure;
 use crate::file_id;
 
@@ -63,7 +63,11 @@ pub(super) fn adopt(database: &Database) -> Result<(), StoreFailure> {
         Some(Away::Database(file_id::Away::Removed)) => save(database),
         // What is in a log without a name is moved into the database before it is closed.
         Some(Away::Log) => move_log(database).and_then(|()| reopened(database, mending::mend(database))),
-        Some(Away::Database(file_id::Away::Replaced)) => reopened(database, mending::mend(database)),
+        // The log of the old one goes with it as that is closed, and is not read for the new one before.
+        Some(Away::Database(file_id::Away::Replaced)) => match belonging::is_sound(&database.path) {
+            Ok(()) => reopened(database, mending::mend(database)),
+            Err(error) => Err(failure(database.name(), error)),
+        },
     }
 }
 

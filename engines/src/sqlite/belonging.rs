@@ -1,0 +1,63 @@
+//! Whether a log belongs to its database.
+//!
+//! SQLite applies any sound log of the right name. If a database was replaced by a backup and the log of a killed server was
+//! left, the pages of both are mixed. So each log begins with a commit that numbers it: the database itself, without its
+//! log, has the same number or that of the log before.
+
+use std::fs;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, Result};
+
+use super::presence::log_path;
+use super::{connection, schema, table};
+
+/// How often it is looked: another process may begin a log between two reads.
+const LOOKS: u32 = 5;
+
+/// What identifies a state of a database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct State {
+    id: Option<i64>,
+    generation: i64,
+}
+
+impl State {
+    fn of(connection: &Connection) -> Result<Self> {
+        Ok(Self {
+            id: table::figure(connection, "id")?,
+            generation: table::figure(connection, "generation")?.unwrap_or_default(),
+        })
+    }
+}
+
+/// Whether there is a log with commits.
+pub(super) fn has_log(path: &Path) -> bool {
+    fs::metadata(log_path(path)).is_ok_and(|log| log.len() > 0)
+}
+
+/// Whether the log belongs to the database. `connection` reads both.
+pub(super) fn is_own_log(path: &Path, connection: &Connection) -> Result<bool> {
+    for _ in 0..LOOKS {
+        let alone = State::of(&without_log(path)?)?;
+        let both = State::of(connection)?;
+        if alone.id == both.id && (0..=1).contains(&both.generation.saturating_sub(alone.generation)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Opens the database alone, as it is on the disk, without a lock.
+pub(super) fn without_log(path: &Path) -> Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(connection::uri(path, "immutable=1"), flags)
+}
+
+/// Whether the database alone is one of ours and sound.
+pub(super) fn is_sound(path: &Path) -> Result<(), super::mending::MendError> {
+    let alone = without_log(path)?;
+    schema::check(&alone)?;
+    super::mending::check_pages(&alone)
+}
