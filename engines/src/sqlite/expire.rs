@@ -4,6 +4,7 @@
 use pyzord_core::{Digest, Now, Progress, StoreFailure, Survey, UnixTime};
 
 use super::error::DatabaseError;
+use super::key::Key;
 use super::store::Sqlite;
 use super::table::{self, Change, Select};
 
@@ -22,7 +23,7 @@ const KEPT_SHARE: i64 = 25;
 pub(super) struct Round {
     /// What the walk is for, and where it is.
     limit: Option<UnixTime>,
-    behind: Vec<u8>,
+    behind: Option<Key>,
     survey: Survey,
     /// Expired records that are not yet removed.
     expired: Vec<Digest>,
@@ -69,17 +70,17 @@ impl Sqlite {
     /// Reads one slice, and returns whether it was the last.
     fn read_slice(&mut self, limit: UnixTime) -> Result<bool, StoreFailure> {
         let Self { database, reader, round, .. } = self;
-        let read = database.read(reader, |reader| Ok(table::walk(reader, &round.behind, READ)?));
+        let read = database.read(reader, |reader| Ok(table::walk(reader, round.behind.as_ref(), READ)?));
         let entries = read.map_err(|error| database.failure(error))?;
         for entry in &entries {
             let Ok(record) = &entry.record else { continue };
             round.survey.add(record, limit);
-            if let (true, Ok(bytes)) = (record.expired(limit), entry.key.as_slice().try_into()) {
-                round.expired.push(Digest::new(bytes));
+            if record.expired(limit) {
+                round.expired.extend(entry.key.digest());
             }
         }
         let is_last = entries.len() < READ;
-        round.behind = entries.into_iter().next_back().map(|entry| entry.key).unwrap_or_default();
+        round.behind = entries.into_iter().next_back().map(|entry| entry.key);
         Ok(is_last)
     }
 
@@ -121,7 +122,8 @@ impl Sqlite {
             let mut vacuum = writer.prepare_cached(&format!("PRAGMA incremental_vacuum({FREED})"))?;
             let mut rows = vacuum.query([])?;
             while rows.next()?.is_some() {}
-            Ok(true)
+            // Another tool may have made the file without incremental vacuum.
+            Ok(number("freelist_count")? < free)
         });
         freed.map(|(freed, _)| freed).map_err(|error| database.failure(error))
     }

@@ -9,7 +9,7 @@
 //!
 //! From top to bottom: `store` and `record_store` are the traits, `upkeep` what is done beside requests, `database` what all
 //! handles of one database share, `sync_thread` and `checkpoint_thread` the two threads, `mending` what follows a sync that
-//! failed, `durability` which commits are on the disk. `requests` executes calls, `table` has the statements, `open` and `schema`
+//! failed, `durability` which commits are on the disk. `requests` executes calls, `table` has the statements, `key` the keys of rows, `open` and `schema`
 //! make and check a database.
 
 mod backup;
@@ -20,6 +20,7 @@ mod database;
 mod durability;
 mod error;
 mod expire;
+mod key;
 mod mending;
 mod open;
 mod options;

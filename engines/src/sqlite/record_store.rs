@@ -78,7 +78,7 @@ impl<'c> Rows<'c> {
 
 impl RecordStore for Sqlite {
     fn scan(&mut self, found: &mut Vec<StoredEntry>) -> Result<Progress, StoreFailure> {
-        let behind = self.scan.as_deref().unwrap_or_default();
+        let behind = self.scan.as_ref();
         let read = self.database.read(&self.reader, |reader| Ok(table::walk(reader, behind, SLICE)?));
         let entries = read.map_err(|error| self.database.failure(error))?;
         let is_last = entries.len() < SLICE;
@@ -160,7 +160,7 @@ impl RecordStore for Sqlite {
 
 fn stored_entry(entry: Entry) -> StoredEntry {
     let Entry { key, record } = entry;
-    let digest = key.as_slice().try_into().map(Digest::new).map_err(|_| Unreadable::Key);
+    let digest = key.digest().ok_or(Unreadable::Key);
     let record = digest.and_then(|digest| record.map(|record| (digest, record))).map_err(EntryError::new);
-    StoredEntry { key: key.iter().map(|byte| format!("{byte:02x}")).collect(), record }
+    StoredEntry { key: key.to_string(), record }
 }

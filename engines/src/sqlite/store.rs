@@ -8,6 +8,7 @@ use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, St
 
 use super::database::{Database, ReaderSlot};
 use super::expire::Round;
+use super::key::Key;
 use super::open::{OpenError, open};
 use super::options::Options;
 use super::table;
@@ -22,7 +23,7 @@ pub struct Sqlite {
     pub(super) database: Arc<Database>,
     pub(super) round: Round,
     /// Where a scan is.
-    pub(super) scan: Option<Vec<u8>>,
+    pub(super) scan: Option<Key>,
     /// The last batch and its answers; kept for their memory.
     merger: Merger,
     merged_answers: Vec<StoreAnswer>,

@@ -1,9 +1,12 @@
 //! The statements on the tables.
 
+use std::cmp::Ordering;
+
 use pyzord_core::{Digest, Record};
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Result, Row, params};
+use rusqlite::{CachedStatement, Connection, Error, OptionalExtension as _, Result, Row, ffi, params};
 
+use super::key::Key;
 use crate::codec::sqlite::{Unreadable, Value, decode, encode};
 
 /// What is stored for a digest.
@@ -66,23 +69,29 @@ fn run(statement: &mut CachedStatement<'_>, digest: &Digest, record: &Record) ->
 /// One row of a walk.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) key: Vec<u8>,
+    pub(super) key: Key,
     pub(super) record: std::result::Result<Record, Unreadable>,
 }
 
-/// Reads up to `most` rows behind a key, in the order of keys.
-pub(super) fn walk(connection: &Connection, behind: &[u8], most: usize) -> Result<Vec<Entry>> {
-    let sql = "SELECT r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated, digest FROM digests \
-               WHERE digest > ?1 ORDER BY digest LIMIT ?2";
-    let mut statement = connection.prepare_cached(sql)?;
+/// Reads up to `most` rows behind a key, or from the first on, in the order of keys.
+pub(super) fn walk(connection: &Connection, behind: Option<&Key>, most: usize) -> Result<Vec<Entry>> {
+    let start = if behind.is_some() { "digest > ?1" } else { "?1 IS NULL" };
+    let sql = format!(
+        "SELECT r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated, digest FROM digests \
+         WHERE {start} ORDER BY digest LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_and_then(params![behind, i64::try_from(most).unwrap_or(i64::MAX)], |row| {
-        let key = match row.get_ref(6)? {
-            ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes.to_vec(),
-            ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Null => Vec::new(),
-        };
-        Ok(Entry { key, record: record(row, 0)? })
+        Ok(Entry { key: row.get_ref(6)?.into(), record: record(row, 0)? })
     })?;
-    rows.collect()
+    let entries = rows.collect::<Result<Vec<_>>>()?;
+    // In pages that are damaged, a walk could come to the same keys for ever.
+    let goes_on = |last: &Entry| behind.is_none_or(|behind| behind.order(&last.key) == Ordering::Less);
+    if entries.last().is_none_or(goes_on) {
+        return Ok(entries);
+    }
+    let damaged = ffi::Error::new(ffi::SQLITE_CORRUPT);
+    Err(Error::SqliteFailure(damaged, Some("its keys are not in order".to_owned())))
 }
 
 /// Returns a figure about the records: `records` is their number, `generation` that of the logs so far, `id` names the
