@@ -5,9 +5,9 @@
 //! engine's own tests, beside this suite.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
 mod bulk;
-#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
 mod changes;
 #[path = "../common/mod.rs"]
 mod common;
@@ -19,7 +19,9 @@ mod mysql;
 #[cfg(feature = "redis")]
 mod redis;
 mod serving;
-#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
 mod stored;
 mod subject;
 
@@ -34,7 +36,7 @@ fn run<S: Subject>(cases: &[Case<S>], new: &dyn Fn() -> S) {
 }
 
 /// Runs all cases for an engine whose records are outside of this process.
-#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
 fn run_all<S: subject::Stored>(new: &dyn Fn() -> S) {
     run(&serving::cases(), new);
     run(&stored::cases(), new);
@@ -51,6 +53,20 @@ fn memory() {
 #[test]
 fn gdbm() {
     run_all(&gdbm::File::new);
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn sqlite() {
+    use pyzord_engines::sqlite::Durability;
+    run_all(&|| sqlite::File::new(Durability::Deferred));
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn sqlite_strict() {
+    use pyzord_engines::sqlite::Durability;
+    run_all(&|| sqlite::File::new(Durability::Strict));
 }
 
 #[cfg(feature = "redis")]

@@ -54,7 +54,7 @@ pub(crate) trait Subject {
 }
 
 /// A database outside of this process, which others may write to.
-#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
 pub(crate) trait Stored: Subject<Store: pyzord_engines::RecordStore> {
     /// Whether counts and expiry leave a record as it is that cannot be read.
     const SPARES_UNREADABLE: bool = true;
@@ -70,7 +70,7 @@ pub(crate) trait Stored: Subject<Store: pyzord_engines::RecordStore> {
 }
 
 /// An entry that is not a record.
-#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
 #[derive(Debug)]
 pub(crate) struct Odd {
     /// The key, as scans name it.
@@ -79,7 +79,7 @@ pub(crate) struct Odd {
     pub(crate) cause: String,
 }
 
-#[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+#[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
 impl Odd {
     pub(crate) fn new(key: String, cause: impl Into<String>) -> Self {
         Self { key, cause: cause.into() }
