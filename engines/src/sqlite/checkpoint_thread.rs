@@ -11,8 +11,9 @@ use super::database::{ReaderSlot, Shared};
 use super::error::DatabaseError;
 use super::{connection, table};
 
-/// The pages in the log at which they are moved: 8 MB, which a start after a kill reads in some 10 ms.
-const ENOUGH: i64 = 8192;
+/// The pages in the log at which they are moved: 32 MB, which a start after a kill reads in some 50 ms. The more there are,
+/// the more of them are versions of one page, of which one is moved.
+const ENOUGH: i64 = 32_768;
 /// The most pages that are left for the writers' turn, in the usual case.
 const FEW: i64 = 512;
 /// The most attempts to have few pages left.

@@ -11,7 +11,7 @@ use crate::access::Access;
 /// How long a call waits for a lock of another process.
 pub(super) const BUSY: Duration = Duration::from_millis(400);
 /// The longest log that is kept when it begins anew, in bytes: what it was longer for a while goes back to the system.
-const LOG_KEPT: i64 = 32 << 20;
+const LOG_KEPT: i64 = 64 << 20;
 
 /// Opens a connection to a file that exists. `cache` is its memory for pages, in bytes.
 pub(super) fn open(path: &Path, access: Access, cache: u64) -> Result<Connection> {
@@ -24,6 +24,8 @@ pub(super) fn open(path: &Path, access: Access, cache: u64) -> Result<Connection
     // A schema that a stranger has made runs no function of ours, and no statement of ours changes the schema.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // The writer alone ends the log as it is closed.
+    ends_log(&connection, false)?;
     let kib = i64::try_from(cache >> 10).unwrap_or(i64::MAX);
     for (pragma, value) in [
         // A file that another process cuts short would end a process that has mapped it.
@@ -40,6 +42,11 @@ pub(super) fn open(path: &Path, access: Access, cache: u64) -> Result<Connection
     }
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
+}
+
+/// Sets whether a connection that is the last to be closed moves the log into the database, and removes what has its name.
+pub(super) fn ends_log(connection: &Connection, ends: bool) -> Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !ends).map(drop)
 }
 
 /// Returns the path in a form in which SQLite takes it for nothing but a path.

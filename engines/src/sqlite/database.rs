@@ -9,7 +9,6 @@ use std::time::Duration;
 use parking_lot::{FairMutex, FairMutexGuard};
 use pyzord_core::{StoreFailure, Tick};
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 
 use super::durability::Commits;
 use super::error::DatabaseError;
@@ -148,7 +147,6 @@ impl Shared {
             None => {
                 let opened = connection::open(&self.path, self.options.access, self.options.share())?;
                 opened.pragma_update(None, "query_only", true)?;
-                opened.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
                 reader.insert(opened)
             }
         };
@@ -188,11 +186,11 @@ impl Shared {
         if let Some(writer) = writer.take()
             && lock(&self.presence).files.is_log_replaced(&self.path)
         {
-            // As it is closed, SQLite removes what has the log's name.
-            writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            connection::ends_log(&writer, false)?;
         }
         let connection = connection::open(&self.path, self.options.access, self.options.share())?;
         prepare(&connection)?;
+        connection::ends_log(&connection, true)?;
         *writer = Some(connection);
         self.commits.mended();
         Ok(())

@@ -145,6 +145,7 @@ fn open_checked(path: &Path, options: Options) -> Result<Database, OpenCause> {
     if !has_log && options.access != Access::Read {
         connection::in_one_step(&connection, table::begin_log)?;
     }
+    connection::ends_log(&connection, options.access != Access::Read)?;
     let records = table::records(&connection)?.unwrap_or_default();
     log::info!("database {}: {records} records", path.display());
     Ok(Database::new(path, options, connection, id)?)
