@@ -66,8 +66,7 @@ impl<'c> Rows<'c> {
     /// Stores a record; `is_new` is whether the digest has none.
     fn store(&mut self, digest: &Digest, record: &Record, is_new: bool) -> Result<(), DatabaseError> {
         self.added += i64::from(is_new);
-        if is_new { self.change.insert(digest, record) } else { self.change.update(digest, record) }?;
-        Ok(())
+        Ok(self.change.store(digest, record)?)
     }
 
     fn remove(&mut self, digest: &Digest) -> Result<(), DatabaseError> {

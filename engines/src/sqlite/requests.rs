@@ -97,12 +97,8 @@ impl Shared {
             let mut answer = self.record(now, &call.digest, stored);
             if let (Ok(record), StoreOp::Report | StoreOp::Whitelist) = (&mut answer, call.op) {
                 (0..call.times).for_each(|_| call.op.apply(record, now.wall));
-                if is_new {
-                    change.insert(&call.digest, record)?;
-                    added += 1;
-                } else {
-                    change.update(&call.digest, record)?;
-                }
+                change.store(&call.digest, record)?;
+                added += i64::from(is_new);
             }
             answers.push(answer);
         }

@@ -29,41 +29,30 @@ impl<'c> Select<'c> {
 
 /// The statements that change one record.
 pub(super) struct Change<'c> {
-    insert: CachedStatement<'c>,
-    update: CachedStatement<'c>,
+    store: CachedStatement<'c>,
     delete: CachedStatement<'c>,
 }
 
 impl<'c> Change<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self> {
         Ok(Self {
-            insert: connection.prepare_cached("INSERT INTO digests VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")?,
-            update: connection.prepare_cached(
-                "UPDATE digests SET r_count = ?2, r_entered = ?3, r_updated = ?4, \
-                 wl_count = ?5, wl_entered = ?6, wl_updated = ?7 WHERE digest = ?1",
-            )?,
+            // A table without other indexes is searched once to replace a row, and twice to update one.
+            store: connection.prepare_cached("REPLACE INTO digests VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")?,
             delete: connection.prepare_cached("DELETE FROM digests WHERE digest = ?1")?,
         })
     }
 
-    pub(super) fn insert(&mut self, digest: &Digest, record: &Record) -> Result<()> {
-        run(&mut self.insert, digest, record)
-    }
-
-    pub(super) fn update(&mut self, digest: &Digest, record: &Record) -> Result<()> {
-        run(&mut self.update, digest, record)
+    /// Stores a record, in place of the one that the digest may have.
+    pub(super) fn store(&mut self, digest: &Digest, record: &Record) -> Result<()> {
+        let [r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated] = encode(record);
+        let row = params![digest.as_bytes(), r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated];
+        self.store.execute(row).map(drop)
     }
 
     /// Returns whether there was a record.
     pub(super) fn delete(&mut self, digest: &Digest) -> Result<bool> {
         self.delete.execute([digest.as_bytes()]).map(|rows| rows > 0)
     }
-}
-
-fn run(statement: &mut CachedStatement<'_>, digest: &Digest, record: &Record) -> Result<()> {
-    let [r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated] = encode(record);
-    let row = params![digest.as_bytes(), r_count, r_entered, r_updated, wl_count, wl_entered, wl_updated];
-    statement.execute(row).map(drop)
 }
 
 /// One row of a walk.
