@@ -9,8 +9,11 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Result};
 
+use super::mending::{MendError, check_pages};
+use super::open::OpenCause;
 use super::presence::log_path;
-use super::{connection, schema, table};
+use super::schema::{self, Content};
+use super::{connection, table};
 
 /// How often it is looked: another process may begin a log between two reads.
 const LOOKS: u32 = 5;
@@ -55,9 +58,11 @@ pub(super) fn without_log(path: &Path) -> Result<Connection> {
     Connection::open_with_flags(connection::uri(path, "immutable=1"), flags)
 }
 
-/// Whether the database alone is one of ours and sound.
-pub(super) fn is_sound(path: &Path) -> Result<(), super::mending::MendError> {
+/// Fails if the database alone is none of ours or, unless it has a log of its own, not sound.
+pub(super) fn is_usable(path: &Path, has_log: bool) -> Result<(), MendError> {
     let alone = without_log(path)?;
-    schema::check(&alone)?;
-    super::mending::check_pages(&alone)
+    if schema::check(&alone)? == Content::Nothing {
+        return Err(OpenCause::Empty.into());
+    }
+    if has_log { Ok(()) } else { check_pages(&alone) }
 }

@@ -126,9 +126,10 @@ impl Shared {
         failure(self.name(), cause.into())
     }
 
-    /// Returns a place for a connection to read with.
+    /// Returns a place for a connection to read with. It is opened now, as the file may lose its name.
     pub(super) fn reader_slot(&self) -> ReaderSlot {
-        let slot = ReaderSlot::default();
+        let opened = self.open_reader().inspect_err(|error| log::debug!("{}: {error}", self.name()));
+        let slot = Arc::new(Mutex::new(opened.ok()));
         let mut readers = lock(&self.readers);
         readers.retain(|reader| reader.strong_count() > 0);
         readers.push(Arc::downgrade(&slot));
@@ -144,13 +145,19 @@ impl Shared {
         let mut reader = lock(slot);
         let connection = match &mut *reader {
             Some(connection) => connection,
-            None => {
-                let opened = connection::open(&self.path, self.options.access, self.options.share())?;
-                opened.pragma_update(None, "query_only", true)?;
-                reader.insert(opened)
-            }
+            None => reader.insert(self.open_reader()?),
         };
         read(connection)
+    }
+
+    /// Opens a connection to read with, unless the path leads to another file.
+    fn open_reader(&self) -> Result<Connection, DatabaseError> {
+        if let Some(away) = lock(&self.presence).files.away(&self.path) {
+            return Err(away.into());
+        }
+        let opened = connection::open(&self.path, self.options.access, self.options.share())?;
+        opened.pragma_update(None, "query_only", true)?;
+        Ok(opened)
     }
 
     /// Waits for a turn to write; a call that waits for too long fails.
@@ -183,8 +190,9 @@ impl Shared {
         for slot in lock(&self.readers).iter().filter_map(Weak::upgrade) {
             *lock(&slot) = None;
         }
+        // As it is closed, SQLite moves the log, part of which may not be on the disk, and removes what has its name.
         if let Some(writer) = writer.take()
-            && lock(&self.presence).files.is_log_replaced(&self.path)
+            && (self.commits.failure().is_some() || lock(&self.presence).files.is_log_replaced(&self.path))
         {
             connection::ends_log(&writer, false)?;
         }
@@ -193,6 +201,10 @@ impl Shared {
         connection::ends_log(&connection, true)?;
         *writer = Some(connection);
         self.commits.mended();
+        for slot in lock(&self.readers).iter().filter_map(Weak::upgrade) {
+            let opened = self.open_reader().inspect_err(|error| log::debug!("{}: {error}", self.name()));
+            *lock(&slot) = opened.ok();
+        }
         Ok(())
     }
 

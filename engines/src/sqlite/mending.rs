@@ -14,8 +14,9 @@ use rusqlite::Connection;
 use super::connection::in_one_step;
 use super::database::{Shared, lock};
 use super::error::DatabaseError;
+use super::open::OpenCause;
 use super::presence::{self, Files, log_path};
-use super::schema;
+use super::{belonging, schema};
 
 /// How much is written again at once, in bytes.
 const CHUNK: usize = 1 << 20;
@@ -28,7 +29,7 @@ pub(super) enum MendError {
     #[error("its log cannot be written: {0}")]
     Log(#[from] io::Error),
     #[error("{0}")]
-    Content(#[from] super::open::OpenCause),
+    Content(#[from] OpenCause),
     #[error(
         "its pages contradict each other ({0}): run `pyzorctl check-database`, and put a backup in its place"
     )]
@@ -46,6 +47,9 @@ pub(super) fn mend(shared: &Shared) -> Result<(), MendError> {
     let id = presence::id(&shared.path)?;
     shared.reopen(|connection| {
         schema::check(connection)?;
+        if belonging::has_log(&shared.path) && !belonging::is_own_log(&shared.path, connection)? {
+            return Err(OpenCause::OtherLog { path: shared.path.clone() }.into());
+        }
         in_one_step(connection, |_| write_again(&log_path(&shared.path)).map_err(MendError::from))?;
         check_pages(connection)?;
         let files = Files::of(&shared.path, id)?;

@@ -16,6 +16,11 @@ use crate::access::Access;
 /// The size of a page, in bytes: a count changes one, and writes all of it into the log.
 const PAGE: i64 = 1024;
 
+/// How often a database is tried that another process has locked: each time waits for a while.
+const ATTEMPTS: u32 = 5;
+/// The smallest page that a database can have, in bytes.
+const SHORTEST: u64 = 512;
+
 /// Why a database cannot be opened: one line that names it.
 #[derive(Debug, thiserror::Error)]
 #[error("database {} {cause}", path.display())]
@@ -117,8 +122,15 @@ impl From<Error> for OpenCause {
 
 /// Opens a database, and creates it if that is allowed.
 pub(super) fn open(path: &Path, options: Options) -> Result<Database, OpenError> {
-    open_checked(path, options)
-        .map_err(|cause| OpenError { path: path.to_owned(), cause: explained(path, cause) })
+    let mut opened = open_checked(path, options);
+    for _ in 1..ATTEMPTS {
+        // Another process makes it, recovers it, or writes for a moment.
+        if !matches!(opened, Err(OpenCause::Busy)) {
+            break;
+        }
+        opened = open_checked(path, options);
+    }
+    opened.map_err(|cause| OpenError { path: path.to_owned(), cause: explained(path, cause) })
 }
 
 fn open_checked(path: &Path, options: Options) -> Result<Database, OpenCause> {
@@ -134,7 +146,11 @@ fn open_checked(path: &Path, options: Options) -> Result<Database, OpenCause> {
             return Err(OpenCause::Empty);
         }
         create(&connection)?;
-        schema::create(&connection)?;
+        connection::in_one_step(&connection, |connection| match schema::check(connection)? {
+            Content::Nothing => Ok::<_, OpenCause>(schema::create(connection)?),
+            // Another process was faster.
+            Content::Records => Ok(()),
+        })?;
         sync(path)?;
         // What the database is stands in its file from now on, not in its log alone.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
@@ -155,10 +171,12 @@ fn open_checked(path: &Path, options: Options) -> Result<Database, OpenCause> {
 fn prepare(path: &Path, access: Access) -> Result<bool, OpenCause> {
     let is_new = match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => return Err(OpenCause::NotAFile),
+        // SQLite takes a file that is shorter than its head for an empty one.
+        Ok(metadata) if (1..SHORTEST).contains(&metadata.len()) => return Err(OpenCause::OtherKind),
         Ok(metadata) => metadata.len() == 0 && access == Access::Create,
         Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => {
             // SQLite gives the files beside it the same mode.
-            File::options().write(true).create_new(true).mode(0o600).open(path)?;
+            File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
             true
         }
         Err(error) => return Err(error.into()),

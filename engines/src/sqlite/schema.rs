@@ -28,11 +28,11 @@ pub(super) enum Content {
     Records,
 }
 
-/// Makes the tables in one step, so that a creation that is cut short leaves none of them.
+/// Makes the tables. Call it in one step, so that a creation that is cut short leaves none of them.
 pub(super) fn create(connection: &Connection) -> Result<()> {
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {DIGESTS}; {META}; INSERT INTO pyzord_meta VALUES('generation', 0), ('id', random()), ('records', 0), ('trials', 0); \
-         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
+        "{DIGESTS}; {META}; INSERT INTO pyzord_meta VALUES('generation', 0), ('id', random()), ('records', 0), ('trials', 0); \
+         PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}"
     ))
 }
 

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use pyzord_core::StoreFailure;
 
-use super::database::{Database, lock};
+use super::backup::BackupError;
+use super::database::{Database, Presence, lock};
 use super::durability::{Covered, NotDurable};
+use super::error::DatabaseError;
 use super::mending::{self, MendError};
 use super::options::Durability;
 use super::presence::Away;
@@ -51,42 +53,65 @@ pub(super) fn sync_to(database: &Database, commit: u64, patience: Patience) -> R
     }
 }
 
-/// Uses the files that the paths lead to, if they are not the open ones.
+/// Saves the records of a database without a name, and uses the files that the paths lead to, if they are not the open ones.
 pub(super) fn adopt(database: &Database) -> Result<(), StoreFailure> {
-    let (away, rescued) = {
-        let presence = lock(&database.presence);
-        (presence.files.away(&database.path), presence.rescued)
+    let (away, log_is_replaced) = {
+        let files = &lock(&database.presence).files;
+        (files.away(&database.path), files.is_log_replaced(&database.path))
     };
     match away {
         None => Ok(()),
-        Some(Away::Database(file_id::Away::Removed)) if rescued => Ok(()),
         Some(Away::Database(file_id::Away::Removed)) => save(database),
         // What is in a log without a name is moved into the database before it is closed.
         Some(Away::Log) => move_log(database).and_then(|()| reopened(database, mending::mend(database))),
-        // The log of the old one goes with it as that is closed, and is not read for the new one before.
-        Some(Away::Database(file_id::Away::Replaced)) => match belonging::is_sound(&database.path) {
-            Ok(()) => reopened(database, mending::mend(database)),
-            Err(error) => Err(failure(database.name(), error)),
-        },
+        Some(Away::Database(file_id::Away::Replaced)) => {
+            save(database)?;
+            // A database that came with its log may be sound with that alone.
+            let checked = belonging::is_usable(&database.path, log_is_replaced);
+            checked.map_err(|error| failure(database.name(), error))?;
+            // A log that stays has the name of the new database's.
+            move_log(database).and_then(|()| reopened(database, mending::mend(database)))
+        }
     }
 }
 
-/// Saves the records of a database that has no name any more.
+/// Saves the records of a database that has no name any more, once.
 fn save(database: &Database) -> Result<(), StoreFailure> {
-    lock(&database.presence).rescued = true;
-    let copy = backup::with_suffix(&database.path, ".saved");
+    let is_lost = |presence: &mut Presence| !presence.rescued && presence.files.is_nameless();
+    if !is_lost(&mut lock(&database.presence)) {
+        return Ok(());
+    }
     let writer = database.long_turn();
     let Some(writer) = writer.as_ref() else { return Ok(()) };
-    backup::copy(writer, &copy).map_err(|error| failure(database.name(), error))?;
-    log::warn!("{}: its records are saved in {}", database.name(), copy.display());
+    let copies = (1..).map(|number| match number {
+        1 => backup::with_suffix(&database.path, ".removed"),
+        _ => backup::with_suffix(&database.path, &format!(".removed.{number}")),
+    });
+    for copy in copies {
+        match backup::copy(writer, &copy) {
+            Err(BackupError::Exists { .. }) => (),
+            Err(error) => return Err(failure(database.name(), error)),
+            Ok(()) => {
+                lock(&database.presence).rescued = true;
+                let (name, copy) = (database.name(), copy.display());
+                log::warn!(
+                    "{name}: its records are saved in {copy}; to use them, give that the name of the database"
+                );
+                break;
+            }
+        }
+    }
     Ok(())
 }
 
+/// Moves all of the log into the database, and leaves an empty one.
 fn move_log(database: &Database) -> Result<(), StoreFailure> {
     let writer = database.long_turn();
     let Some(writer) = writer.as_ref() else { return Ok(()) };
-    let moved = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-    moved.map_err(|error| database.failure(super::error::DatabaseError::from(error)))
+    let is_busy = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    let moved = is_busy.map_err(DatabaseError::from);
+    let moved = moved.and_then(|busy| if busy == 0 { Ok(()) } else { Err(DatabaseError::Busy) });
+    moved.map_err(|error| database.failure(error))
 }
 
 fn reopened(database: &Database, mended: Result<(), MendError>) -> Result<(), StoreFailure> {
