@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::control::OpenHandle;
 use crate::settings::{Durability, ForeignPromise, Setting, Settings};
-#[cfg(feature = "gdbm")]
+#[cfg(any(feature = "gdbm", feature = "sqlite"))]
 use crate::write_access;
 
 /// The stores of one database.
@@ -91,12 +91,12 @@ pub(crate) struct DatabaseReport {
 }
 
 impl DatabaseReport {
-    #[cfg(feature = "gdbm")]
+    #[cfg(any(feature = "gdbm", feature = "sqlite"))]
     fn fine(state: String) -> Self {
         Self { state: Some(state), warnings: Vec::new() }
     }
 
-    #[cfg(any(feature = "gdbm", feature = "redis", feature = "mysql"))]
+    #[cfg(any(feature = "gdbm", feature = "sqlite", feature = "redis", feature = "mysql"))]
     fn warning(cause: &dyn std::fmt::Display) -> Self {
         Self { state: None, warnings: vec![cause.to_string()] }
     }
@@ -167,7 +167,10 @@ pub(crate) fn check(settings: &Settings, home: &Path) -> Result<DatabaseReport, 
     Ok(report)
 }
 
-#[cfg_attr(not(feature = "gdbm"), expect(unused_variables, reason = "no other engine makes a file"))]
+#[cfg_attr(
+    not(any(feature = "gdbm", feature = "sqlite")),
+    expect(unused_variables, reason = "no other engine makes a file")
+)]
 fn check_database(settings: &Settings, home: &Path) -> Result<DatabaseReport, EngineError> {
     match settings.engine.as_str() {
         #[cfg(feature = "gdbm")]
@@ -178,7 +181,7 @@ fn check_database(settings: &Settings, home: &Path) -> Result<DatabaseReport, En
         #[cfg(feature = "sqlite")]
         "sqlite" => {
             registry::check("sqlite", &settings.dsn).map_err(EngineError::Location)?;
-            Ok(DatabaseReport::default())
+            check_sqlite(&settings.database, home)
         }
         #[cfg(feature = "mysql")]
         "mysql" => {
@@ -219,11 +222,7 @@ fn check_gdbm(path: &Path, home: &Path) -> Result<DatabaseReport, EngineError> {
     let name = path.display();
     let failed =
         |cause: std::io::Error| EngineError::Gdbm(OpenError { path: path.to_owned(), cause: cause.into() });
-    let absent = match std::fs::metadata(path) {
-        Ok(file) => file.is_file() && file.len() == 0,
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-    };
-    if absent {
+    if write_access::is_absent(path) {
         write_access::check(path, home).map_err(failed)?;
         return Ok(DatabaseReport::fine(format!("database {name} does not exist yet and will be created")));
     }
@@ -265,6 +264,35 @@ fn open_sqlite(settings: &Settings) -> Result<EngineStores, EngineError> {
     let stores = |number| (0..number).map(|_| boxed()).collect();
     let stores = Stores::Split { readers: stores(settings.workers), writers: stores(settings.connections) };
     Ok(EngineStores { stores, upkeep: boxed(), probe: boxed(), lend: None })
+}
+
+#[cfg(feature = "sqlite")]
+fn check_sqlite(path: &Path, home: &Path) -> Result<DatabaseReport, EngineError> {
+    use pyzord_engines::sqlite::{OpenCause, OpenError, Options};
+    use pyzord_engines::{Access, Sqlite};
+    let name = path.display();
+    let failed =
+        |cause: std::io::Error| EngineError::Sqlite(OpenError { path: path.to_owned(), cause: cause.into() });
+    let writable = || write_access::check_database(path, home).map_err(failed);
+    let is_new =
+        || Ok(DatabaseReport::fine(format!("database {name} does not exist yet and will be created")));
+    if write_access::is_absent(path) {
+        writable()?;
+        return is_new();
+    }
+    match Sqlite::open(path, Options::alone(Access::Read)).map_err(|error| (error.cause, error.path)) {
+        Ok(_) => {
+            writable()?;
+            Ok(DatabaseReport::fine(format!("database {name} can be opened")))
+        }
+        // Its creation was cut short.
+        Err((OpenCause::Empty, _)) => writable().and_then(|()| is_new()),
+        Err((cause @ OpenCause::Busy, path)) => {
+            writable()?;
+            Ok(DatabaseReport::warning(&OpenError { path, cause }))
+        }
+        Err((cause, path)) => Err(EngineError::Sqlite(OpenError { path, cause })),
+    }
 }
 
 /// Returns stores that share one open file.

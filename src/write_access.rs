@@ -25,6 +25,27 @@ pub(crate) fn check(path: &Path, coming: &Path) -> io::Result<()> {
     }
 }
 
+/// Fails if this process could not write a SQLite database and the files beside it, or create them. `coming` is a folder that
+/// may be created before.
+pub(crate) fn check_database(path: &Path, coming: &Path) -> io::Result<()> {
+    check(path, coming)?;
+    let target = target(path)?;
+    for suffix in ["-wal", "-shm"] {
+        let mut name = target.clone().into_os_string();
+        name.push(suffix);
+        check(name.as_ref(), coming)?;
+    }
+    Ok(())
+}
+
+/// Returns whether a start creates a database of this name. It treats an empty file as none.
+pub(crate) fn is_absent(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(file) => file.is_file() && file.len() == 0,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
 /// Fails if this process could not create a file in the folder.
 pub(crate) fn check_folder(folder: &Path) -> io::Result<()> {
     if !folder.metadata()?.is_dir() {

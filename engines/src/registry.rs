@@ -99,10 +99,7 @@ pub fn open_store(
         #[cfg(feature = "gdbm")]
         "gdbm" => Ok(Box::new(crate::gdbm::Gdbm::open_with(dsn.as_ref(), access)?)),
         #[cfg(feature = "sqlite")]
-        "sqlite" => {
-            use crate::sqlite::{Options, Sqlite};
-            Ok(Box::new(Sqlite::open(dsn.as_ref(), Options::alone(access))?))
-        }
+        "sqlite" => Ok(Box::new(crate::sqlite::Sqlite::open_patiently(dsn.as_ref(), access)?)),
         #[cfg(feature = "redis")]
         "redis" | "redis_v0" => {
             use crate::redis::{Dsn, Options, Redis};

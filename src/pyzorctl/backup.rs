@@ -8,7 +8,9 @@ use std::path::Path;
 #[cfg(feature = "gdbm")]
 use pyzord_core::Progress;
 use pyzord_core::StoreFailure;
-#[cfg(feature = "gdbm")]
+#[cfg(feature = "sqlite")]
+use pyzord_engines::RecordStore as _;
+#[cfg(any(feature = "gdbm", feature = "sqlite"))]
 use pyzord_engines::registry::Access;
 use thiserror::Error;
 
@@ -48,6 +50,8 @@ pub(crate) fn run(context: &Context, options: &Backup, out: &mut dyn Write) -> O
         match context.settings.engine.as_str() {
             #[cfg(feature = "gdbm")]
             "gdbm" => copy_gdbm,
+            #[cfg(feature = "sqlite")]
+            "sqlite" => copy_sqlite,
             "redis" | "redis_v0" => return Err(CommandError::NoBackup { tools: "redis-cli --rdb FILE" }),
             "mysql" => return Err(CommandError::NoBackup { tools: "mariadb-dump or mysqldump" }),
             other => return Err(pyzord_engines::registry::UnknownEngine::new(other).into()),
@@ -108,4 +112,16 @@ fn copy_gdbm(context: &Context, options: &Backup, to: &Path) -> Result<Copied, C
     }
     context.sync(&mut copy).map_err(|failure| failed(BackupError::Copy(failure)))?;
     Ok(copied)
+}
+
+/// Copies a database as it is at one moment. A server that runs goes on to write.
+#[cfg(feature = "sqlite")]
+fn copy_sqlite(context: &Context, options: &Backup, to: &Path) -> Result<Copied, CommandError> {
+    let failed = |error: BackupError| CommandError::Backup { path: options.file.clone(), error };
+    let source = context.open_sqlite(Access::Read).map_err(CommandError::Open)?;
+    source.backup(to).map_err(|error| failed(BackupError::Open(error.into())))?;
+    let mut copy = pyzord_engines::Sqlite::open_patiently(to, Access::Change)
+        .map_err(|error| failed(BackupError::Open(error.into())))?;
+    // The copy may have unreadable records as the database has.
+    Ok(Copied { records: copy.estimate().unwrap_or_default(), unreadable: 0 })
 }

@@ -1,8 +1,6 @@
 //! `check-database`: says what the server would find in the database when it starts.
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::Write;
 
 use pyzord_core::StoreFailure;
 use pyzord_engines::RecordStore;
@@ -21,6 +19,9 @@ use crate::write_access;
 const ATTEMPTS: u32 = 5;
 /// The most unreadable entries that are named.
 const MAX_NAMED: u64 = 20;
+/// The most contradictions that are named behind the first.
+#[cfg(feature = "sqlite")]
+const MOST_CONTRADICTIONS: usize = 20;
 
 /// The state of a database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +30,8 @@ enum State {
     Served,
     Absent,
     NeedsRecovery,
+    /// Its pages contradict each other, and no start mends it.
+    Damaged,
     Unusable,
     InUse,
     /// A server has it and cannot read it.
@@ -42,6 +45,7 @@ impl State {
             Self::Served => "served",
             Self::Absent => "absent",
             Self::NeedsRecovery => "needs recovery",
+            Self::Damaged => "damaged",
             Self::Unusable => "unusable",
             Self::InUse => "in use",
             Self::Failing => "failing",
@@ -96,11 +100,12 @@ pub(crate) fn run(context: &Context, options: &CheckDatabase, out: &mut dyn Writ
         if let Some(Entries { all, unreadable }) = entries {
             writeln!(out, "{all} entries, {unreadable} of them unreadable")?;
         }
-        if let Some(cause) = cause {
+        if let Some(cause) = &cause {
             complain!("pyzorctl: {cause}");
         }
     }
-    Ok(exit_code(state.is_good() && entries.is_none_or(|entries| entries.unreadable == 0)))
+    let is_readable = entries.is_none_or(|entries| entries.unreadable == 0);
+    Ok(exit_code(state.is_good() && is_readable && cause.is_none()))
 }
 
 fn find(context: &Context, options: &CheckDatabase) -> Result<Finding, CommandError> {
@@ -115,18 +120,21 @@ fn find(context: &Context, options: &CheckDatabase) -> Result<Finding, CommandEr
             Err(failure) => return failed(State::Failing, failure.to_string()),
         }
     }
-    let path = &context.settings.database;
     let is_file = registry::is_file(&context.settings.engine);
-    if is_file && is_absent(path) {
-        return match write_access::check(path, context.home.path()) {
+    if is_file && write_access::is_absent(&context.settings.database) {
+        return match context.check_writable() {
             Ok(()) => Ok(Finding { state: State::Absent, cause: None, entries: None }),
             Err(error) => failed(State::Unusable, format!("a server cannot create it: {error}")),
         };
     }
+    #[cfg(feature = "sqlite")]
+    if context.settings.engine == "sqlite" {
+        return find_in_sqlite(context);
+    }
     match context.open_within(Access::Read, options.waiting.wait) {
         Ok(mut database) => {
             let entries = Some(count_entries(&mut *database)?);
-            if is_file && let Err(error) = write_access::check(path, context.home.path()) {
+            if is_file && let Err(error) = context.check_writable() {
                 let cause = Some(format!("a server cannot write it: {error}"));
                 return Ok(Finding { state: State::Unusable, cause, entries });
             }
@@ -143,12 +151,45 @@ fn find(context: &Context, options: &CheckDatabase) -> Result<Finding, CommandEr
     }
 }
 
-/// Returns whether a start creates the file. A start treats an empty file as none.
-fn is_absent(path: &Path) -> bool {
-    match fs::metadata(path) {
-        Ok(file) => file.is_file() && file.len() == 0,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+/// Checks the pages of a SQLite database, its records, and the number of them. A server goes on meanwhile.
+#[cfg(feature = "sqlite")]
+fn find_in_sqlite(context: &Context) -> Result<Finding, CommandError> {
+    let mut database = match context.open_sqlite(Access::Read) {
+        Ok(database) => database,
+        Err(error) => {
+            let state = if matches!(error, OpenError::Damaged(_)) { State::Damaged } else { State::Unusable };
+            return Ok(Finding { state, cause: Some(error.to_string()), entries: None });
+        }
+    };
+    let mut found = database.check()?;
+    let entries = match count_entries(&mut database) {
+        Ok(entries) => Some(entries),
+        Err(failure) if found.is_empty() => return Err(failure.into()),
+        Err(_) => None,
+    };
+    // An unreadable row breaks a rule of its table, which says no more than that it is unreadable.
+    if entries.is_some_and(|entries| entries.unreadable > 0) {
+        found.retain(|line| !line.starts_with("CHECK constraint failed"));
     }
+    if let Some((first, others)) = found.split_first() {
+        others.iter().take(MOST_CONTRADICTIONS).for_each(|line| complain!("pyzorctl: {line}"));
+        let cause =
+            format!("{first}: stop the server, keep a copy of the files, and put a backup in their place");
+        return Ok(Finding { state: State::Damaged, cause: Some(cause), entries });
+    }
+    if let Err(error) = context.check_writable() {
+        let cause = Some(format!("a server cannot write it: {error}"));
+        return Ok(Finding { state: State::Unusable, cause, entries });
+    }
+    let (kept, counted) = database.record_figures()?;
+    let cause = (kept != Some(counted)).then(|| {
+        let kept = kept.map_or_else(|| "nothing".to_owned(), |kept| kept.to_string());
+        format!(
+            "the number of records is kept as {kept}, and there are {counted}; correct it in pyzord_meta, or move the \
+             records to a new file with pyzor-migrate"
+        )
+    });
+    Ok(Finding { state: State::Sound, cause, entries })
 }
 
 /// Reads all entries and names the first that cannot be read.

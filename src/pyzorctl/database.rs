@@ -1,6 +1,7 @@
 //! The server's database, opened beside the server or used through it.
 
 use std::error::Error as StdError;
+use std::io;
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::context::Context;
 use crate::control::ControlClient;
 use crate::folder_owner;
 use crate::settings::Settings;
+use crate::write_access;
 
 /// The time between two attempts to open a file that another process has open.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -23,7 +25,7 @@ const UNKNOWN: &str = "(not understood)";
 #[derive(Debug, Error)]
 #[cfg_attr(
     not(feature = "gdbm"),
-    expect(dead_code, reason = "only a file has a lock, and a start that recovers it")
+    allow(dead_code, reason = "only gdbm has a lock, and only files are damaged")
 )]
 pub(crate) enum OpenError {
     /// Another process has the file open, and no server gives access to it.
@@ -62,6 +64,8 @@ impl Context {
         match engine.as_str() {
             #[cfg(feature = "gdbm")]
             "gdbm" => self.open_new(access, || self.open_file(access)),
+            #[cfg(feature = "sqlite")]
+            "sqlite" => self.open_new(access, || Ok(Box::new(self.open_sqlite(access)?))),
             engine => {
                 open_store(engine, dsn, access, *cleanup).map_err(|error| OpenError::Unusable(error.into()))
             }
@@ -81,6 +85,27 @@ impl Context {
             folder_owner::give_database("pyzorctl", path);
         }
         Ok(opened)
+    }
+
+    /// Opens a SQLite database, beside the server if one runs.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn open_sqlite(&self, access: Access) -> Result<pyzord_engines::Sqlite, OpenError> {
+        use pyzord_engines::sqlite::OpenCause;
+        check("sqlite", &self.settings.dsn).map_err(|error| OpenError::Unusable(error.into()))?;
+        let opened = pyzord_engines::Sqlite::open_patiently(&self.settings.database, access);
+        opened.map_err(|error| match error.cause {
+            OpenCause::Damaged(_) => OpenError::Damaged(error.into()),
+            _ => OpenError::Unusable(error.into()),
+        })
+    }
+
+    /// Fails if a server could not write the database of an engine of files, or create it.
+    pub(super) fn check_writable(&self) -> io::Result<()> {
+        let check = match self.settings.engine.as_str() {
+            "sqlite" => write_access::check_database,
+            _ => write_access::check,
+        };
+        check(&self.settings.database, self.home.path())
     }
 
     #[cfg(feature = "gdbm")]

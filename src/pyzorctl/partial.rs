@@ -97,10 +97,11 @@ impl PartialFile {
             fs::rename(&file, &self.target)
         } else {
             // Unlike a rename, a link fails if the name is taken meanwhile.
-            fs::hard_link(&file, &self.target).or_else(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => Err(error),
-                _ => fs::rename(&file, &self.target),
-            })
+            match fs::hard_link(&file, &self.target) {
+                Ok(()) => fs::remove_file(&file),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+                Err(_) => fs::rename(&file, &self.target),
+            }
         };
         renamed.map_err(|error| failed(&self.target, error))?;
         *open = false;
@@ -121,7 +122,9 @@ fn check_target(target: &Path, replace: bool) -> Result<(), PartialError> {
         Ok(_) => (),
     }
     let logs = LOGS.iter().map(|suffix| with_suffix(target, suffix));
-    match logs.into_iter().find(|log| log.symlink_metadata().is_ok()) {
+    // SQLite leaves an empty one when a database is only read.
+    let has_content = |log: &PathBuf| log.metadata().is_ok_and(|found| !found.is_file() || found.len() > 0);
+    match logs.into_iter().find(has_content) {
         Some(log) => Err(PartialError::Log(log)),
         None => Ok(()),
     }
@@ -283,6 +286,8 @@ mod tests {
         let path = |name: &str| home.path().join(name);
         for log in ["copy-wal", "copy-journal"] {
             fs::write(path(log), "").unwrap();
+            drop(create(&path("copy"), true).unwrap());
+            fs::write(path(log), "pages").unwrap();
             assert!(create(&path("copy"), true).unwrap_err().contains(log));
             fs::remove_file(path(log)).unwrap();
         }

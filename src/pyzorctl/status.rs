@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use pyzord_core::Operation;
 use pyzord_engines::RecordStore as _;
-use pyzord_engines::registry::Access;
+use pyzord_engines::registry::{self, Access};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -15,6 +15,7 @@ use super::error::Outcome;
 use super::json;
 use super::options::Status;
 use crate::pidfile::Owner;
+use crate::write_access;
 
 /// The exit status that service managers expect for a program that does not run.
 const NOT_RUNNING: u8 = 3;
@@ -66,6 +67,9 @@ pub(crate) fn run(context: &Context, options: &Status, out: &mut dyn Write) -> O
 fn estimate(context: &Context) -> Option<u64> {
     if context.settings.engine == "gdbm" {
         return context.open_through_server()?.estimate();
+    }
+    if registry::is_file(&context.settings.engine) && write_access::is_absent(&context.settings.database) {
+        return None;
     }
     match context.open(Access::Read) {
         Ok(mut database) => database.estimate(),

@@ -98,6 +98,10 @@ fn is_permission_denied(error: &(dyn Error + 'static)) -> bool {
     if let Some(open) = error.downcast_ref::<pyzord_engines::OpenError>() {
         return matches!(&open.cause, pyzord_engines::OpenCause::Io(cause) if denied(cause));
     }
+    #[cfg(feature = "sqlite")]
+    if let Some(open) = error.downcast_ref::<pyzord_engines::sqlite::OpenError>() {
+        return matches!(&open.cause, pyzord_engines::sqlite::OpenCause::Io(cause) if denied(cause));
+    }
     match error.downcast_ref::<io::Error>() {
         Some(cause) => denied(cause),
         None => error.source().is_some_and(is_permission_denied),

@@ -36,5 +36,7 @@ mod reload;
 mod remote;
 mod removed;
 mod signals;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod status;
 mod supervised;

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::connection;
 use super::error::DatabaseError;
 use super::store::Sqlite;
+use super::table;
 
 /// How many pages are copied at once: 1 MB.
 const STEP: i32 = 1024;
@@ -56,14 +57,41 @@ impl Sqlite {
     /// # Errors
     /// If it cannot be read.
     pub fn check(&self) -> Result<Vec<String>, pyzord_core::StoreFailure> {
-        let found = self.database.read(&self.reader, |reader| {
+        let mut found = Vec::new();
+        let checked = self.database.read(&self.reader, |reader| {
             let mut statement = reader.prepare("PRAGMA integrity_check(100)")?;
-            let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-            Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?)
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let text: String = row.get(0)?;
+                found.extend(text.lines().map(str::to_owned));
+            }
+            Ok(())
         });
-        let mut found = found.map_err(|error| self.database.failure(error))?;
-        found.retain(|line| line != "ok");
-        Ok(found)
+        found.retain(|line| line != "ok" && !line.starts_with("***"));
+        match checked {
+            Ok(()) => Ok(found),
+            // Some damage ends the check.
+            Err(DatabaseError::Damaged(error)) => {
+                found.push(error.to_string());
+                Ok(found)
+            }
+            Err(error) => Err(self.database.failure(error)),
+        }
+    }
+
+    /// Returns the number of records that is kept, if one is, and the number that there are. It reads all of them.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn record_figures(&self) -> Result<(Option<u64>, u64), pyzord_core::StoreFailure> {
+        let read = self.database.read(&self.reader, |reader| {
+            let figures = connection::in_one_state(reader, |reader| {
+                let counted: i64 = reader.query_row("SELECT count(*) FROM digests", [], |row| row.get(0))?;
+                Ok((table::records(reader)?, counted.unsigned_abs()))
+            });
+            Ok(figures?)
+        });
+        read.map_err(|error| self.database.failure(error))
     }
 }
 

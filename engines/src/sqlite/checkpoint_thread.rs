@@ -79,7 +79,7 @@ fn shorten(shared: &Shared, slot: &ReaderSlot) -> Result<i64, DatabaseError> {
     let Some(writer) = writer.as_ref() else { return Ok(log.length) };
     writer.busy_timeout(PATIENCE)?;
     let restarted = checkpoint(writer, "RESTART");
-    writer.busy_timeout(connection::BUSY)?;
+    writer.busy_timeout(shared.patience)?;
     let log = restarted?;
     if log.is_busy {
         return Ok(log.length);

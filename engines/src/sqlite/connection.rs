@@ -8,19 +8,22 @@ use rusqlite::{Connection, OpenFlags, Result};
 
 use crate::access::Access;
 
-/// How long a call waits for a lock of another process.
-pub(super) const BUSY: Duration = Duration::from_millis(400);
+/// How long a server's call waits for its turn to write, and for a lock of another process.
+pub(super) const SERVING: Duration = Duration::from_millis(400);
+/// How long a tool's call does. SQLite looks at a lock again and again: beside a busy server it is free only now and then.
+pub(super) const WORKING: Duration = Duration::from_secs(30);
 /// The longest log that is kept when it begins anew, in bytes: what it was longer for a while goes back to the system.
 const LOG_KEPT: i64 = 64 << 20;
 
-/// Opens a connection to a file that exists. `cache` is its memory for pages, in bytes.
-pub(super) fn open(path: &Path, access: Access, cache: u64) -> Result<Connection> {
+/// Opens a connection to a file that exists. `cache` is its memory for pages, in bytes, `patience` how long it waits for a
+/// lock.
+pub(super) fn open(path: &Path, access: Access, cache: u64, patience: Duration) -> Result<Connection> {
     let mode = match access {
         Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         Access::Change | Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
     let connection = Connection::open_with_flags(plain(path), mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(patience)?;
     // A schema that a stranger has made runs no function of ours, and no statement of ours changes the schema.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

@@ -20,8 +20,6 @@ use crate::failure::failure;
 use crate::file_id::FileId;
 use crate::log_limiter::LogLimiter;
 
-/// How long a call waits for its turn to write; then it is answered without it.
-const PATIENCE: Duration = Duration::from_millis(400);
 /// How often the paths are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -39,6 +37,8 @@ pub(super) struct Database {
 pub(super) struct Shared {
     pub(super) path: PathBuf,
     pub(super) options: Options,
+    /// How long a call waits for its turn to write, and then for a lock of another process.
+    pub(super) patience: Duration,
     /// The writer's connection, which writers take in turn; `None` while it is opened anew.
     writer: FairMutex<Option<Connection>>,
     /// The connections of all handles, to be closed with it.
@@ -70,6 +70,7 @@ impl Database {
     pub(super) fn new(
         path: &Path,
         options: Options,
+        patience: Duration,
         writer: Connection,
         id: FileId,
     ) -> Result<Self, std::io::Error> {
@@ -77,6 +78,7 @@ impl Database {
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             options,
+            patience,
             writer: FairMutex::new(Some(writer)),
             readers: Mutex::default(),
             commits: Commits::default(),
@@ -155,7 +157,7 @@ impl Shared {
         if let Some(away) = lock(&self.presence).files.away(&self.path) {
             return Err(away.into());
         }
-        let opened = connection::open(&self.path, self.options.access, self.options.share())?;
+        let opened = self.connect()?;
         opened.pragma_update(None, "query_only", true)?;
         // Looks at all cells of each page that is read, which is to keep damage from spreading: here nothing is written, and
         // beside writers most pages of a check are read anew.
@@ -163,9 +165,13 @@ impl Shared {
         Ok(opened)
     }
 
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        connection::open(&self.path, self.options.access, self.options.share(), self.patience)
+    }
+
     /// Waits for a turn to write; a call that waits for too long fails.
     pub(super) fn turn(&self) -> Result<FairMutexGuard<'_, Option<Connection>>, DatabaseError> {
-        self.writer.try_lock_for(PATIENCE).ok_or(DatabaseError::Occupied)
+        self.writer.try_lock_for(self.patience).ok_or(DatabaseError::Occupied)
     }
 
     /// Waits for a turn as long as it takes.
@@ -199,7 +205,7 @@ impl Shared {
         {
             connection::ends_log(&writer, false)?;
         }
-        let connection = connection::open(&self.path, self.options.access, self.options.share())?;
+        let connection = self.connect()?;
         prepare(&connection)?;
         connection::ends_log(&connection, true)?;
         *writer = Some(connection);

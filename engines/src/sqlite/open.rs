@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, Error, ErrorCode};
 
@@ -44,7 +45,7 @@ pub enum OpenCause {
     /// It is a file of the gdbm engine.
     #[error(
         "is a gdbm file: set `Engine = gdbm`, or move its records to a new file with \
-         `pyzor-migrate --from-engine gdbm --to-engine sqlite`"
+         `pyzor-migrate --se gdbm --sd FILE --de sqlite --dd NEW`"
     )]
     Gdbm,
     /// It is a file of another kind.
@@ -121,23 +122,23 @@ impl From<Error> for OpenCause {
 }
 
 /// Opens a database, and creates it if that is allowed.
-pub(super) fn open(path: &Path, options: Options) -> Result<Database, OpenError> {
-    let mut opened = open_checked(path, options);
+pub(super) fn open(path: &Path, options: Options, patience: Duration) -> Result<Database, OpenError> {
+    let mut opened = open_checked(path, options, patience);
     for _ in 1..ATTEMPTS {
         // Another process makes it, recovers it, or writes for a moment.
         if !matches!(opened, Err(OpenCause::Busy)) {
             break;
         }
-        opened = open_checked(path, options);
+        opened = open_checked(path, options, patience);
     }
     opened.map_err(|cause| OpenError { path: path.to_owned(), cause: explained(path, cause) })
 }
 
-fn open_checked(path: &Path, options: Options) -> Result<Database, OpenCause> {
+fn open_checked(path: &Path, options: Options, patience: Duration) -> Result<Database, OpenCause> {
     let is_new = prepare(path, options.access)?;
     let has_log = belonging::has_log(path);
     let id = presence::id(path)?;
-    let connection = connection::open(path, options.access, options.share())?;
+    let connection = connection::open(path, options.access, options.share(), patience)?;
     if is_new {
         create(&connection)?;
     }
@@ -164,7 +165,7 @@ fn open_checked(path: &Path, options: Options) -> Result<Database, OpenCause> {
     connection::ends_log(&connection, options.access != Access::Read)?;
     let records = table::records(&connection)?.unwrap_or_default();
     log::info!("database {}: {records} records", path.display());
-    Ok(Database::new(path, options, connection, id)?)
+    Ok(Database::new(path, options, patience, connection, id)?)
 }
 
 /// Sees to a regular file at the path, and returns whether it is new.
@@ -173,7 +174,14 @@ fn prepare(path: &Path, access: Access) -> Result<bool, OpenCause> {
         Ok(metadata) if !metadata.is_file() => return Err(OpenCause::NotAFile),
         // SQLite takes a file that is shorter than its head for an empty one.
         Ok(metadata) if (1..SHORTEST).contains(&metadata.len()) => return Err(OpenCause::OtherKind),
-        Ok(metadata) => metadata.len() == 0 && access == Access::Create,
+        Ok(metadata) => {
+            // SQLite says no more than that it cannot open the file. A look at it must not open and close it: that releases
+            // the locks that this process has.
+            let mode = rustix::fs::Access::READ_OK;
+            let mode = if access == Access::Read { mode } else { mode | rustix::fs::Access::WRITE_OK };
+            rustix::fs::access(path, mode).map_err(io::Error::from)?;
+            metadata.len() == 0 && access == Access::Create
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => {
             // SQLite gives the files beside it the same mode.
             File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;

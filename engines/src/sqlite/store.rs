@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, StoreOp, Task};
 
+use super::connection::{SERVING, WORKING};
 use super::database::{Database, ReaderSlot};
 use super::expire::Round;
 use super::key::Key;
@@ -13,6 +14,7 @@ use super::open::{OpenError, open};
 use super::options::Options;
 use super::table;
 use super::upkeep::{self, Patience};
+use crate::access::Access;
 use crate::merge::Merger;
 
 /// A SQLite database. Clones share it, and each reads with a connection of its own.
@@ -35,7 +37,16 @@ impl Sqlite {
     /// # Errors
     /// If it is not a database of pyzord, or cannot be read and written.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
-        open(path, options).map(|database| Self::of(Arc::new(database)))
+        open(path, options, SERVING).map(|database| Self::of(Arc::new(database)))
+    }
+
+    /// Opens a database for a tool, whose changes wait up to half a minute for other processes that write, a busy server for
+    /// example. [`open`](Self::open) is for a server, which waits for 0.4 seconds.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_patiently(path: &Path, access: Access) -> Result<Self, OpenError> {
+        open(path, Options::alone(access), WORKING).map(|database| Self::of(Arc::new(database)))
     }
 
     fn of(database: Arc<Database>) -> Self {
