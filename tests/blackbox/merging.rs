@@ -75,6 +75,12 @@ fn merges_and_edits_through_the_control_socket_lose_no_report() {
 }
 
 #[test]
+fn merges_and_edits_beside_sqlite_lose_no_report() {
+    let folder = Home::new();
+    nothing_is_lost_beside("sqlite", Some(folder.path("pyzord.sqlite").to_str().unwrap()));
+}
+
+#[test]
 fn merges_and_edits_in_redis_lose_no_report() {
     let redis = RedisServer::start();
     for (engine, database) in [("redis", 1), ("redis_v0", 2)] {

@@ -83,6 +83,7 @@ fn a_hundred_thousand_records_go_through_every_engine_and_come_back_equal() {
     run_python(odd, &[&first]);
     let redis_at = |db: u32| format!("127.0.0.1,{},,{db}", redis.port());
     let (redis_1, redis_2, redis_3) = (redis_at(1), redis_at(2), redis_at(3));
+    let sqlite = home.path("first.sqlite").to_str().unwrap().to_owned();
     let (table, second) = (mysql.dsn("digests"), home.path("second.db").to_str().unwrap().to_owned());
     assert!(Home::new().run(&["-e", "mysql", "--dsn", &table, "--create-table"]).status.success());
 
@@ -100,7 +101,8 @@ fn a_hundred_thousand_records_go_through_every_engine_and_come_back_equal() {
     );
 
     let count = expected.len();
-    migrate_all(("redis", &redis_1), ("mysql", &table), &[], count);
+    migrate_all(("redis", &redis_1), ("sqlite", &sqlite), &[], count);
+    migrate_all(("sqlite", &sqlite), ("mysql", &table), &[], count);
     migrate_all(("mysql", &table), ("gdbm", &second), &[], count);
     migrate_all(("gdbm", &second), ("redis_v0", &redis_2), &[], count);
     migrate_all(("redis_v0", &redis_2), ("redis", &redis_3), &[], count);
@@ -108,6 +110,7 @@ fn a_hundred_thousand_records_go_through_every_engine_and_come_back_equal() {
         expected.into_iter().map(|(key, record)| (key, whole_seconds(record))).collect();
     for database in [
         ("redis", &redis_1),
+        ("sqlite", &sqlite),
         ("mysql", &table),
         ("gdbm", &second),
         ("redis_v0", &redis_2),
@@ -122,11 +125,51 @@ fn a_hundred_thousand_records_go_through_every_engine_and_come_back_equal() {
 
 #[test]
 fn fractions_of_a_second_survive_between_files() {
+    for pair in [["gdbm", "gdbm"], ["gdbm", "sqlite"], ["sqlite", "gdbm"], ["sqlite", "sqlite"]] {
+        let home = Home::new();
+        let (first, expected) = gdbm(&home, "first.db", 500);
+        let [source, destination] = ["source", "destination"].map(|name| home.path(name).to_str().unwrap().to_owned());
+        migrate_all(("gdbm", &first), (pair[0], &source), &[], 500);
+        migrate_all((pair[0], &source), (pair[1], &destination), &[], 500);
+        assert_eq!(records((pair[1], &destination)), expected);
+        // A second run has nothing to do, and counts nothing twice.
+        migrate_all((pair[0], &source), (pair[1], &destination), &[], 500);
+        migrate_all((pair[0], &source), (pair[1], &destination), &["--delete"], 500);
+        assert_eq!((records((pair[1], &destination)), records((pair[0], &source)).len()), (expected, 0));
+    }
+}
+
+/// A sqlite database can be read and emptied while a server counts in it; nothing is lost on the way.
+#[test]
+fn the_database_of_a_running_sqlite_server_is_moved() {
     let home = Home::new();
-    let (source, expected) = gdbm(&home, "source.db", 500);
-    let destination = home.path("destination.db").to_str().unwrap().to_owned();
-    migrate_all(("gdbm", &source), ("gdbm", &destination), &[], 500);
-    assert_eq!(records(("gdbm", &destination)), expected);
+    let (first, expected) = gdbm(&home, "first.db", 2000);
+    let [source, destination, back] =
+        ["source", "destination", "back"].map(|name| home.path(name).to_str().unwrap().to_owned());
+    migrate_all(("gdbm", &first), ("sqlite", &source), &[], 2000);
+    let server = Server::start(&["-e", "sqlite", "--dsn", &source, "--cleanup-age", "0"]);
+    migrate_all(("sqlite", &source), ("sqlite", &destination), &[], 2000);
+    assert_eq!(records(("sqlite", &destination)), expected);
+    let client = server.client();
+    let reported = |times: u32| {
+        for _ in 0..times {
+            let reply = client.ask(crate::harness::request("report", &[&digest(1), &digest(5000)]));
+            assert_eq!(crate::harness::field(&reply, "Code"), "200", "{reply}");
+        }
+    };
+    reported(3);
+    // The second run moves what was counted since the first.
+    let output = migrate(("sqlite", &source), ("sqlite", &destination), &["--delete", "--on-conflict", "replace"]);
+    assert!(output.status.success(), "{output:?}");
+    reported(4);
+    let output = migrate(("sqlite", &source), ("sqlite", &destination), &["--delete", "--on-conflict", "add"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!((client.check(&digest(1)), client.check(&digest(5000))), ((0, 0), (0, 0)));
+    let old = expected[&Digest::parse(digest(1).as_bytes()).unwrap()].reports.count;
+    drop(server);
+    migrate_all(("sqlite", &destination), ("gdbm", &back), &[], 2001);
+    let server = Server::start(&["--dsn", &back, "--cleanup-age", "0"]);
+    assert_eq!([1, 5000].map(|number| server.client().check(&digest(number)).0), [old + 7, 7]);
 }
 
 #[test]
@@ -170,6 +213,10 @@ fn errors_are_one_line_and_create_no_source() {
         (("gdbm", &*source), ("mysql", "a,b"), "destination: "),
         (("gdbm", &*source), ("mysql", table), "destination: "),
         (("gdbm", &*source), ("redis", "127.0.0.1,1,secret,0"), "destination: "),
+        (("sqlite", &*missing), ("gdbm", "x"), "source: database"),
+        (("sqlite", &*source), ("gdbm", "x"), "is a gdbm file"),
+        (("gdbm", &*source), ("sqlite", &*source), "is a gdbm file"),
+        (("gdbm", &*source), ("sqlite", "redis://:secret@h"), "destination: "),
     ] {
         let output = migrate(from, to, &[]);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -196,6 +243,16 @@ fn one_database_under_two_names_is_recognised() {
         assert!(!output.status.success() && error.contains("are the same database"), "{error}");
     }
     assert_eq!(records(("redis", &name)).len(), expected.len());
+    let file = home.path("one.sqlite");
+    migrate_all(("gdbm", &source), ("sqlite", file.to_str().unwrap()), &[], 10);
+    std::os::unix::fs::symlink(&file, home.path("other.sqlite")).unwrap();
+    for options in [&["--delete"][..], &[]] {
+        let other = home.path("other.sqlite");
+        let output = migrate(("sqlite", file.to_str().unwrap()), ("sqlite", other.to_str().unwrap()), options);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains("are the same database"), "{error}");
+    }
+    assert_eq!(records(("sqlite", file.to_str().unwrap())).len(), expected.len());
 }
 
 /// Python's own tool and ours, each on the files of the other.

@@ -10,14 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{Digest, Progress, Record, Tally, UnixTime};
-use pyzord_engines::registry::{Access, open_store};
+use pyzord_engines::registry::{Access, is_file, open_store};
 use pyzord_testkit::{MariadbServer, RedisServer};
 
 use crate::harness::{Guarded, Home, Server, digest, field, request, wait_for};
 use crate::random::Random;
 use crate::rounds;
 
-const ENGINES: [&str; 4] = ["gdbm", "redis", "redis_v0", "mysql"];
+const ENGINES: [&str; 5] = ["gdbm", "redis", "redis_v0", "mysql", "sqlite"];
 /// Records of the source; every second one is in the destination, too.
 const RECORDS: u32 = 1500;
 /// Digests that are reported meanwhile, some of them new.
@@ -47,7 +47,7 @@ impl<'a> Side<'a> {
     fn new(databases: &'a Databases, engine: &'static str, number: usize, home: &Home, round: u32) -> Self {
         let redis = databases.redis[number].borrow();
         let dsn = match engine {
-            "gdbm" => home.path(&format!("{number}.db")).to_str().unwrap().to_owned(),
+            "gdbm" | "sqlite" => home.path(&format!("{number}.db")).to_str().unwrap().to_owned(),
             "mysql" => databases.mysql.borrow().dsn(&format!("round{round}_{number}")),
             _ => {
                 assert!(redis.ask(&["FLUSHALL"]).starts_with("+OK"));
@@ -154,7 +154,7 @@ fn kill_once(source: &Side<'_>, destination: &Side<'_>, home: &Home, random: &mu
     let mut running = Guarded(migration(source, destination, home).spawn().unwrap());
     random.pause(LONGEST);
     let victims: Vec<&Side<'_>> =
-        [source, destination].into_iter().filter(|side| side.engine != "gdbm").collect();
+        [source, destination].into_iter().filter(|side| !is_file(side.engine)).collect();
     // Dropping kills the tool.
     if let Some(victim) = victims.get(random.below(3) as usize) {
         victim.kill_and_restart();
@@ -233,8 +233,8 @@ fn while_servers_count() {
     let migrations = rounds(12).div_ceil(KILLS);
     for number in 0..migrations {
         // All pairs in turn, from a random one on.
-        let pair = if migrations < 16 { random.below(16) } else { number % 16 };
-        let pair = [ENGINES[pair as usize / 4], ENGINES[pair as usize % 4]];
+        let pair = if migrations < 25 { random.below(25) } else { number % 25 };
+        let pair = [ENGINES[pair as usize / 5], ENGINES[pair as usize % 5]];
         println!("{} to {}", pair[0], pair[1]);
         round(&databases, pair, number, &mut random);
     }
