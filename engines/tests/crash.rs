@@ -33,7 +33,12 @@ fn child() {
     say("");
     match role.split_once(' ').unwrap_or((&role, "")) {
         ("hold", _) => hold(&path),
-        ("write", first) => write(&path, first.parse().unwrap()),
+        ("write", first) => write(&path, first.parse().unwrap(), |db, batch| {
+            if batch % 50 == 49 {
+                sync(db);
+            }
+        }),
+        ("turns", first) => write(&path, first.parse().unwrap(), take_turns),
         ("mutate", rounds) => mutate(&path, rounds),
         ("report", _) => report_all(&path),
         other => panic!("{other:?}"),
@@ -86,16 +91,36 @@ fn the_lock_outlives_syncs_recoveries_and_reorganizations() {
 }
 
 /// Reports batch after batch. Some digests exist and some are new, so that the file grows. Batch `n` reports
-/// the digests from `n * BATCH / 2` on.
-fn write(path: &Path, first: u64) {
+/// the digests from `n * BATCH / 2` on. `between` is called after each batch.
+fn write(path: &Path, first: u64, mut between: impl FnMut(&mut Gdbm, u64)) {
     let mut db = Gdbm::open(path).unwrap();
     for batch in first.. {
         let calls: Vec<StoreCall> = batch_digests(batch).map(|n| call(StoreOp::Report, n)).collect();
         assert!(execute(&mut db, at(NOW), &calls).iter().all(Result::is_ok));
         say(&format!("done {batch}"));
-        if batch % 50 == 49 {
-            db.upkeep(at(NOW), Task::Sync).unwrap();
+        between(&mut db, batch);
+    }
+}
+
+fn sync(db: &mut Gdbm) {
+    db.upkeep(at(NOW), Task::Sync).unwrap();
+}
+
+/// Syncs now and then, so that the file is not mapped after it has grown, and is again after it was read.
+fn take_turns(db: &mut Gdbm, batch: u64) {
+    let calls: Vec<StoreCall> = (0..1000).map(|n| call(StoreOp::Read, n)).collect();
+    match batch % 40 {
+        19 => sync(db),
+        39 => {
+            for _ in 0..26 {
+                execute(db, at(NOW), &calls);
+                sync(db);
+            }
         }
+        _ => return,
+    }
+    if let Ok(maps) = fs::read_to_string("/proc/self/maps") {
+        say(if maps.contains("/pyzord.db") { "mapped" } else { "unmapped" });
     }
 }
 
@@ -103,23 +128,43 @@ fn batch_digests(batch: u64) -> std::ops::Range<u64> {
     batch * BATCH / 2..batch * BATCH / 2 + BATCH
 }
 
-/// Each kill -9 at any moment leaves a database that opens by itself and has every acknowledged count.
+/// How often processes are killed, each in the middle of its work.
+fn kills(usual: u64) -> u64 {
+    std::env::var("PYZORD_TEST_KILLS").map_or(usual, |count| count.parse().unwrap())
+}
+
 #[test]
 fn a_killed_process_loses_nothing_that_it_acknowledged() {
-    let kills = std::env::var("PYZORD_TEST_KILLS").map_or(60, |count| count.parse().unwrap());
+    assert_kills_lose_nothing("write", kills(60));
+}
+
+/// Some of it was written through a mapping, and some was not.
+#[test]
+fn a_process_that_is_killed_while_its_mapping_comes_and_goes_loses_nothing() {
+    let states = assert_kills_lose_nothing("turns", kills(30));
+    let changes = states.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    println!("the mapping changed {changes} times");
+    assert!(states.is_empty() || changes > 10, "{states:?}");
+}
+
+/// Each kill -9 at any moment leaves a database that opens by itself and has every acknowledged count. Returns what
+/// else the processes said.
+fn assert_kills_lose_nothing(role: &str, kills: u64) -> Vec<String> {
     let (_directory, path) = scratch();
+    let mut said = Vec::new();
     let (mut next, mut recoveries) = (0, 0);
     let mut least: Vec<u64> = Vec::new();
     let mut most: Vec<u64> = Vec::new();
     for round in 0..kills {
-        let mut writer = start(&format!("write {next}"), &path);
+        let mut writer = start(&format!("{role} {next}"), &path);
         let lines = BufReader::new(writer.stdout.take().unwrap()).lines();
         let wanted = next + 1 + round * 37 % 101;
         let mut last = None;
         // The writer is in some later batch when it is killed; its output until then is read after that.
         for line in lines {
-            let Some(batch) = line.unwrap().strip_prefix("done ").map(|batch| batch.parse::<u64>().unwrap())
-            else {
+            let line = line.unwrap();
+            let Some(batch) = line.strip_prefix("done ").map(|batch| batch.parse::<u64>().unwrap()) else {
+                said.extend(line.ends_with("mapped").then_some(line));
                 continue;
             };
             last = Some(batch);
@@ -128,7 +173,7 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
             }
         }
         assert!(!writer.wait().unwrap().success());
-        let last = last.expect("a batch was acknowledged");
+        let last = last.unwrap();
         for batch in next..=last + 1 {
             for n in batch_digests(batch).map(|n| usize::try_from(n).unwrap()) {
                 let size = most.len().max(n + 1);
@@ -152,6 +197,7 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
         }
     }
     println!("{recoveries} of {kills} kills left a file that was recovered");
+    said
 }
 
 /// Changes the count of one bucket by one.

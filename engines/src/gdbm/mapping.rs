@@ -1,7 +1,7 @@
 //! Whether libgdbm maps the file into memory.
 //!
-//! A mapping saves two or three system calls for each record. But libgdbm lets a file grow by one block at a
-//! time and maps all of it again each time, which takes milliseconds for a large file.
+//! A mapping saves two system calls for each record that is read, and seven for one that is changed. But a file that
+//! [grows](super::growth) is mapped anew for each block, which takes milliseconds for a large file.
 
 use rustix::process::{Resource, getrlimit};
 

@@ -19,6 +19,7 @@ mod expire;
 mod ffi;
 mod format;
 mod free;
+mod growth;
 mod hash;
 mod header;
 mod inspect;

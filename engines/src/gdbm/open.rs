@@ -86,8 +86,8 @@ pub(super) fn open_sound(path: &Path) -> Result<RecordFile, OpenError> {
 fn open_checked(path: &Path, access: Access, repair: bool) -> Result<RecordFile, OpenCause> {
     let header = header(path, access, repair)?;
     warn_of_leftovers(path, access);
-    // Mapping a large file later syncs it, which takes long if it was just copied there.
-    let mapped = fs::metadata(path).map_or(true, |metadata| Mapping::suits(metadata.len()));
+    // Mapping a large file later syncs it, which takes long if it was just copied there. A new file grows.
+    let mapped = header.is_some() && Mapping::suits(metadata_length(path)?);
     let database = Database::open(path, access, mapped)?;
     let descriptor = database.file()?;
     let damage = match &header {

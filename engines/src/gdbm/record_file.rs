@@ -10,6 +10,8 @@ use jiff::tz::TimeZone;
 use pyzord_core::{Digest, Record};
 
 use super::ffi::{Bytes, Database, GdbmError};
+use super::growth::Growth;
+use super::hash::hash;
 use super::mapping::Mapping;
 use super::place::Places;
 use super::presence::{Away, FileId};
@@ -35,6 +37,7 @@ pub(super) struct RecordFile {
     /// of their declaration.
     pub(super) descriptor: Arc<File>,
     pub(super) mapping: Mapping,
+    growth: Growth,
     /// Which file it is, whatever its name.
     id: FileId,
     room: Room,
@@ -42,7 +45,8 @@ pub(super) struct RecordFile {
 }
 
 impl RecordFile {
-    /// Takes over an open database. `asked` is the mapping that it was opened with.
+    /// Takes over an open database. `asked` is the mapping that it was opened with: a file that was opened without one is
+    /// new, or stays so.
     pub(super) fn new(
         path: PathBuf,
         mut database: Database,
@@ -50,8 +54,10 @@ impl RecordFile {
         descriptor: File,
         count: u64,
     ) -> io::Result<Self> {
+        let metadata = descriptor.metadata()?;
         Ok(Self {
-            id: FileId::of(&descriptor.metadata()?),
+            id: FileId::of(&metadata),
+            growth: Growth::new(metadata.len(), asked == Mapping::Unmapped),
             mapping: asked.observed(&mut database),
             database,
             path,
@@ -98,7 +104,12 @@ impl RecordFile {
 
     /// Returns the value of a key.
     pub(super) fn fetch(&mut self, key: &[u8]) -> Result<Option<Bytes>, GdbmError> {
-        self.database.fetch(key)
+        let value = self.database.fetch(key)?;
+        // libgdbm keeps the buckets in memory, and reads the file for a key that exists only.
+        if value.is_some() {
+            self.growth.count_read();
+        }
+        Ok(value)
     }
 
     /// Checks that there is room for a new record. Writes nothing.
@@ -165,6 +176,7 @@ impl RecordFile {
             self.room.ensure(&self.descriptor, growth).map_err(GdbmError::no_room)?;
         }
         self.dirty = true;
+        self.growth.count_write(length.is_none().then(|| hash(key)));
         self.database.store(key, value)?;
         self.count = self.count.map(|count| count + u64::from(length.is_none()));
         Ok(())
@@ -204,12 +216,19 @@ impl RecordFile {
         Ok(())
     }
 
+    /// Judges how fast the file grows, which [`wanted_mapping`](Self::wanted_mapping) goes by from then on. Returns whether
+    /// that changes.
+    pub(super) fn judge_growth(&mut self) -> bool {
+        self.descriptor.metadata().is_ok_and(|metadata| self.growth.judge(metadata.len()))
+    }
+
     /// Returns the mapping that the file should have, if it has another one. While many records are removed,
     /// libgdbm's lists of free space grow, and the file with them, so it should not be mapped.
     pub(super) fn wanted_mapping(&mut self, removing: bool) -> Option<Mapping> {
         self.mapping = self.mapping.observed(&mut self.database);
         let suits = self.descriptor.metadata().is_ok_and(|metadata| Mapping::suits(metadata.len()));
-        let wanted = if suits && !removing { Mapping::Mapped } else { Mapping::Unmapped };
+        let grows = removing || self.growth.is_fast();
+        let wanted = if suits && !grows { Mapping::Mapped } else { Mapping::Unmapped };
         (self.mapping != Mapping::Refused && self.mapping != wanted).then_some(wanted)
     }
 

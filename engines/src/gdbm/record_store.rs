@@ -39,6 +39,13 @@ impl Gdbm {
 }
 
 impl Gdbm {
+    /// Maps the file, or removes its mapping, as suits what was stored: a migration syncs at its end only.
+    fn judge_mapping(&self) {
+        if let Err(failure) = self.shared.judge_mapping() {
+            log::warn!("{failure}");
+        }
+    }
+
     /// Reads, changes and stores a record while no other handle can use the file.
     fn change_one(&self, digest: Digest, change: &Change) -> Result<(), ChangeError> {
         let mut in_doubt = false;
@@ -85,6 +92,7 @@ impl RecordStore for Gdbm {
             return;
         }
         results.extend(records.iter().map(|(digest, record)| self.put_unchecked(*digest, record)));
+        self.judge_mapping();
     }
 
     fn change(&mut self, changes: &[(Digest, Change)], results: &mut Vec<Result<(), ChangeError>>) {
@@ -93,6 +101,7 @@ impl RecordStore for Gdbm {
             return;
         }
         results.extend(changes.iter().map(|(digest, change)| self.change_one(*digest, change)));
+        self.judge_mapping();
     }
 
     fn fetch(&mut self, digests: &[Digest], results: &mut Vec<Result<Record, StoreFailure>>) {

@@ -4,6 +4,7 @@ mod chart;
 mod compare;
 mod echo;
 mod goals;
+mod growth;
 mod machine;
 mod options;
 mod render;
@@ -55,6 +56,8 @@ struct Options {
 enum Measurement {
     /// Measure a server with millions of records, and with 100,000 accounts
     Scale(scale::ScaleOptions),
+    /// Measure the gdbm engine while its file grows
+    Growth(growth::GrowthOptions),
     /// Measure one socket for two threads against one socket per thread
     Sockets(sockets::SocketsOptions),
     /// Answer every datagram with its first bytes
@@ -76,6 +79,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     match &options.measurement {
         Some(Measurement::Echo(echo)) => return echo::run(*echo).context("the echo failed"),
         Some(Measurement::Sockets(sockets)) => return sockets::run(sockets),
+        Some(Measurement::Growth(growth)) => return growth::run(growth),
         Some(Measurement::Scale(scale)) => return scale::run(scale, &Machine::new(&options.server)?),
         None => (),
     }
