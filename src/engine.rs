@@ -256,14 +256,15 @@ fn open_sqlite(settings: &Settings) -> Result<EngineStores, EngineError> {
         access: pyzord_engines::Access::Create,
         durability: if strict { Durability::Strict } else { Durability::Deferred },
         cache: settings.cache,
-        // Upkeep and the health check have a handle, too.
-        handles: settings.workers + settings.connections + 2,
+        handles: settings.workers,
     };
     let store = Sqlite::open(&settings.database, options).map_err(EngineError::Sqlite)?;
-    let boxed = || -> Box<dyn Store> { Box::new(store.clone()) };
-    let stores = |number| (0..number).map(|_| boxed()).collect();
-    let stores = Stores::Split { readers: stores(settings.workers), writers: stores(settings.connections) };
-    Ok(EngineStores { stores, upkeep: boxed(), probe: boxed(), lend: None })
+    let sparing = || -> Box<dyn Store> { Box::new(store.sparing()) };
+    let stores = Stores::Split {
+        readers: (0..settings.workers).map(|_| -> Box<dyn Store> { Box::new(store.clone()) }).collect(),
+        writers: (0..settings.connections).map(|_| sparing()).collect(),
+    };
+    Ok(EngineStores { stores, upkeep: sparing(), probe: sparing(), lend: None })
 }
 
 #[cfg(feature = "sqlite")]

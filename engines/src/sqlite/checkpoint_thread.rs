@@ -9,19 +9,20 @@ use rusqlite::{Connection, Result};
 
 use super::database::{ReaderSlot, Shared};
 use super::error::DatabaseError;
+use super::options::LITTLE_CACHE;
 use super::{connection, table};
 
 /// The pages in the log at which they are moved: 32 MB, which a start after a kill reads in some 50 ms. The more there are,
 /// the more of them are versions of one page, of which one is moved.
-const ENOUGH: i64 = 32_768;
+const ENOUGH: i64 = 16_384;
 /// The most pages that are left for the writers' turn, in the usual case.
-const FEW: i64 = 512;
+const FEW: i64 = 256;
 /// The most attempts to have few pages left.
 const ATTEMPTS: u32 = 4;
 /// How long the writers' turn waits for readers of other processes.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// A log of so many pages is worth a warning: 1 GB.
-const LONG: i64 = 1 << 20;
+const LONG: i64 = 1 << 19;
 
 /// The log of a database, in pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +35,7 @@ struct Log {
 
 /// Moves pages until the end.
 pub(super) fn run(shared: &Shared) {
-    let slot = shared.reader_slot();
+    let slot = shared.reader_slot(LITTLE_CACHE);
     let mut told = String::new();
     while shared.commits.wait_for_growth() {
         if shared.commits.failure().is_some() {

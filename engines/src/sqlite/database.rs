@@ -23,8 +23,17 @@ use crate::log_limiter::LogLimiter;
 /// How often the paths are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A connection that a handle reads with: `None` until it is needed.
-pub(super) type ReaderSlot = Arc<Mutex<Option<Connection>>>;
+/// What a handle reads with.
+pub(super) type ReaderSlot = Arc<Reader>;
+
+/// A connection to read with.
+#[derive(Debug)]
+pub(super) struct Reader {
+    /// `None` while it cannot be opened.
+    connection: Mutex<Option<Connection>>,
+    /// Its memory for pages, in bytes.
+    cache: u64,
+}
 
 /// A database, and the threads that wait for its disk.
 #[derive(Debug)]
@@ -42,7 +51,7 @@ pub(super) struct Shared {
     /// The writer's connection, which writers take in turn; `None` while it is opened anew.
     writer: FairMutex<Option<Connection>>,
     /// The connections of all handles, to be closed with it.
-    readers: Mutex<Vec<Weak<Mutex<Option<Connection>>>>>,
+    readers: Mutex<Vec<Weak<Reader>>>,
     pub(super) commits: Commits,
     pub(super) presence: Mutex<Presence>,
     pub(super) limiters: Mutex<Limiters>,
@@ -128,10 +137,11 @@ impl Shared {
         failure(self.name(), cause.into())
     }
 
-    /// Returns a place for a connection to read with. It is opened now, as the file may lose its name.
-    pub(super) fn reader_slot(&self) -> ReaderSlot {
-        let opened = self.open_reader().inspect_err(|error| log::debug!("{}: {error}", self.name()));
-        let slot = Arc::new(Mutex::new(opened.ok()));
+    /// Returns a connection to read with, which has so much memory for pages, in bytes. It is opened now, as the file may
+    /// lose its name.
+    pub(super) fn reader_slot(&self, cache: u64) -> ReaderSlot {
+        let opened = self.open_reader(cache).inspect_err(|error| log::debug!("{}: {error}", self.name()));
+        let slot = Arc::new(Reader { connection: Mutex::new(opened.ok()), cache });
         let mut readers = lock(&self.readers);
         readers.retain(|reader| reader.strong_count() > 0);
         readers.push(Arc::downgrade(&slot));
@@ -144,20 +154,20 @@ impl Shared {
         slot: &ReaderSlot,
         read: impl FnOnce(&Connection) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
-        let mut reader = lock(slot);
+        let mut reader = lock(&slot.connection);
         let connection = match &mut *reader {
             Some(connection) => connection,
-            None => reader.insert(self.open_reader()?),
+            None => reader.insert(self.open_reader(slot.cache)?),
         };
         read(connection)
     }
 
     /// Opens a connection to read with, unless the path leads to another file.
-    fn open_reader(&self) -> Result<Connection, DatabaseError> {
+    fn open_reader(&self, cache: u64) -> Result<Connection, DatabaseError> {
         if let Some(away) = lock(&self.presence).files.away(&self.path) {
             return Err(away.into());
         }
-        let opened = self.connect()?;
+        let opened = self.connect(cache)?;
         opened.pragma_update(None, "query_only", true)?;
         // Looks at all cells of each page that is read, which is to keep damage from spreading: here nothing is written, and
         // beside writers most pages of a check are read anew.
@@ -165,8 +175,8 @@ impl Shared {
         Ok(opened)
     }
 
-    fn connect(&self) -> rusqlite::Result<Connection> {
-        connection::open(&self.path, self.options.access, self.options.share(), self.patience)
+    fn connect(&self, cache: u64) -> rusqlite::Result<Connection> {
+        connection::open(&self.path, self.options.access, cache, self.patience)
     }
 
     /// Waits for a turn to write; a call that waits for too long fails.
@@ -197,7 +207,7 @@ impl Shared {
     ) -> Result<(), E> {
         let mut writer = self.long_turn();
         for slot in lock(&self.readers).iter().filter_map(Weak::upgrade) {
-            *lock(&slot) = None;
+            *lock(&slot.connection) = None;
         }
         // As it is closed, SQLite moves the log, part of which may not be on the disk, and removes what has its name.
         if let Some(writer) = writer.take()
@@ -205,14 +215,15 @@ impl Shared {
         {
             connection::ends_log(&writer, false)?;
         }
-        let connection = self.connect()?;
+        let connection = self.connect(self.options.share())?;
         prepare(&connection)?;
         connection::ends_log(&connection, true)?;
         *writer = Some(connection);
         self.commits.mended();
         for slot in lock(&self.readers).iter().filter_map(Weak::upgrade) {
-            let opened = self.open_reader().inspect_err(|error| log::debug!("{}: {error}", self.name()));
-            *lock(&slot) = opened.ok();
+            let opened =
+                self.open_reader(slot.cache).inspect_err(|error| log::debug!("{}: {error}", self.name()));
+            *lock(&slot.connection) = opened.ok();
         }
         Ok(())
     }

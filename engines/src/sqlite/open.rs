@@ -15,7 +15,7 @@ use super::{belonging, connection, presence, table};
 use crate::access::Access;
 
 /// The size of a page, in bytes: a count changes one, and writes all of it into the log.
-const PAGE: i64 = 1024;
+const PAGE: i64 = 2048;
 
 /// How often a database is tried that another process has locked: each time waits for a while.
 const ATTEMPTS: u32 = 5;

@@ -20,7 +20,8 @@ pub struct Options {
     pub access: Access,
     /// What a reply to a count promises.
     pub durability: Durability,
-    /// The memory for pages of the database, in bytes, of all connections together.
+    /// The memory for pages of the database, in bytes, which handles and the writer share. A
+    /// [sparing](super::Sqlite::sparing) handle has half a MiB of its own.
     pub cache: u64,
     /// The number of handles that share this memory.
     pub handles: usize,
@@ -28,6 +29,9 @@ pub struct Options {
 
 /// The memory for pages of the database by default, in bytes.
 pub const DEFAULT_CACHE: u64 = 64 << 20;
+
+/// The memory for pages of a connection that needs little, in bytes.
+pub(super) const LITTLE_CACHE: u64 = 512 << 10;
 
 impl Options {
     /// Returns the options of a program that works alone, as `pyzorctl` and migrations do.

@@ -11,7 +11,7 @@ use super::database::{Database, ReaderSlot};
 use super::expire::Round;
 use super::key::Key;
 use super::open::{OpenError, open};
-use super::options::Options;
+use super::options::{LITTLE_CACHE, Options};
 use super::table;
 use super::upkeep::{self, Patience};
 use crate::access::Access;
@@ -37,7 +37,7 @@ impl Sqlite {
     /// # Errors
     /// If it is not a database of pyzord, or cannot be read and written.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
-        open(path, options, SERVING).map(|database| Self::of(Arc::new(database)))
+        open(path, options, SERVING).map(|database| Self::of(Arc::new(database), options.share()))
     }
 
     /// Opens a database for a tool, whose changes wait up to half a minute for other processes that write, a busy server for
@@ -46,11 +46,18 @@ impl Sqlite {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_patiently(path: &Path, access: Access) -> Result<Self, OpenError> {
-        open(path, Options::alone(access), WORKING).map(|database| Self::of(Arc::new(database)))
+        let options = Options::alone(access);
+        open(path, options, WORKING).map(|database| Self::of(Arc::new(database), options.share()))
     }
 
-    fn of(database: Arc<Database>) -> Self {
-        let reader = database.reader_slot();
+    /// Returns a handle with little memory for pages: for upkeep, or to count, which reads with the writer's connection.
+    #[must_use]
+    pub fn sparing(&self) -> Self {
+        Self::of(Arc::clone(&self.database), LITTLE_CACHE)
+    }
+
+    fn of(database: Arc<Database>, cache: u64) -> Self {
+        let reader = database.reader_slot(cache);
         let (merger, merged_answers) = (Merger::default(), Vec::new());
         Self { reader, database, round: Round::default(), scan: None, merger, merged_answers }
     }
@@ -58,7 +65,7 @@ impl Sqlite {
 
 impl Clone for Sqlite {
     fn clone(&self) -> Self {
-        Self::of(Arc::clone(&self.database))
+        Self::of(Arc::clone(&self.database), self.database.options.share())
     }
 }
 
