@@ -1,6 +1,10 @@
 //! Logs of SQLite databases that are left beside a database.
 #![cfg(feature = "sqlite")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 mod common;
 
@@ -75,6 +79,37 @@ fn the_log_of_a_killed_server_is_the_database_s_own_however_often_it_was_killed(
         }
     }
     assert_eq!(open(&path).unwrap().record_count(at(NOW)), Some(120_000));
+}
+
+/// Without its log, such a database has pages that contradict each other, or no tables; the start was refused.
+#[test]
+fn a_log_completes_a_database_whose_pages_were_being_moved() {
+    const PAGE: usize = 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let [path, dead] = ["db", "dead"].map(|name| folder.path().join(name));
+    let mut store = open(&path).unwrap();
+    put(&mut store, 0..1000);
+    die(&path, &dead);
+    drop(store);
+    let (old, moved) = (fs::read(&dead).unwrap(), fs::read(&path).unwrap());
+    let log = fs::read(beside(&dead, "-wal")).unwrap();
+    // Pages of an old database that are moved, the others as they were; and of a new one, whose other pages are empty.
+    for is_moved in [|page| page % 2 == 0, |page| page % 2 == 1, |page| page == 0, |page| page != 3] {
+        for before in [&old, &vec![0; moved.len()]] {
+            let mut disk = before.clone();
+            disk.resize(moved.len(), 0);
+            for page in (0..moved.len() / PAGE).filter(|page| is_moved(*page) || before[0] == 0 && *page == 0)
+            {
+                let bytes = page * PAGE..(page + 1) * PAGE;
+                disk[bytes.clone()].copy_from_slice(&moved[bytes]);
+            }
+            fs::write(&dead, disk).unwrap();
+            fs::write(beside(&dead, "-wal"), &log).unwrap();
+            let mut store = open(&dead).unwrap();
+            assert_eq!(count(&mut store, 0..1000), 1000);
+            assert!(store.check().unwrap().is_empty());
+        }
+    }
 }
 
 /// The pages of the backup and of the log were mixed.

@@ -2,7 +2,8 @@
 //!
 //! SQLite applies any sound log of the right name. If a database was replaced by a backup and the log of a killed server was
 //! left, the pages of both are mixed. So each log begins with a commit that numbers it: the database itself, without its
-//! log, has the same number or that of the log before.
+//! log, has the same number or that of the log before. Unless a kill or a loss of power cut a move of pages short: then it
+//! may be unreadable without its log.
 
 use std::fs;
 use std::path::Path;
@@ -32,6 +33,11 @@ impl State {
             generation: table::figure(connection, "generation")?.unwrap_or_default(),
         })
     }
+
+    /// Whether this state, with its log, can be that of a database which is in the other one without its log.
+    fn follows(self, alone: Self) -> bool {
+        self.id == alone.id && (0..=1).contains(&self.generation.saturating_sub(alone.generation))
+    }
 }
 
 /// Whether there is a log with commits.
@@ -42,13 +48,17 @@ pub(super) fn has_log(path: &Path) -> bool {
 /// Whether the log belongs to the database. `connection` reads both.
 pub(super) fn is_own_log(path: &Path, connection: &Connection) -> Result<bool> {
     for _ in 0..LOOKS {
-        let alone = State::of(&without_log(path)?)?;
         let both = State::of(connection)?;
-        if alone.id == both.id && (0..=1).contains(&both.generation.saturating_sub(alone.generation)) {
-            return Ok(true);
+        match without_log(path).and_then(|alone| State::of(&alone)) {
+            Ok(alone) if both.follows(alone) => return Ok(true),
+            Ok(State { id: Some(_), .. }) => (),
+            // A part of it is missing.
+            Ok(State { id: None, .. }) | Err(_) => break,
         }
     }
-    Ok(false)
+    // The creation of the database, or the move of the log's pages, was cut short, and the log completes them. A backup is
+    // whole without a log.
+    Ok(is_usable(path, false).is_err())
 }
 
 /// Opens the database alone, as it is on the disk, without a lock.
