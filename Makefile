@@ -12,7 +12,7 @@ RUN_HOME := $(CURDIR)/.run
 BUILD_PACKAGES := gcc libc6-dev libgdbm-dev pkg-config
 # Sentinels are `redis-server --sentinel`. Galera copies a node's data with rsync.
 TEST_PACKAGES := python3 python3-gdbm python3-venv python3-redis python3-mysqldb openssl \
-	redis-server redis-tools mariadb-server-core mariadb-client-core galera-4 rsync valgrind iproute2 util-linux \
+	redis-server redis-tools mariadb-server-core mariadb-client-core galera-4 rsync valgrind iproute2 util-linux strace \
 	chromium chromium-driver python3-yaml man-db systemd
 # With Debian's own client (pyzor) and SpamAssassin, whose Pyzor plugin asks the packaged server.
 DEB_TEST_PACKAGES := lintian logrotate iproute2 man-db systemd pyzor spamassassin
@@ -75,8 +75,8 @@ FUZZ_SECONDS := 60
 fuzz: build-packages
 	fuzz/run $(FUZZ_SECONDS)
 
-# Servers' lives in virtual time with new seeds, then kills of real processes, then configuration files that Python reads as
-# well, then Python's own tests, after all attacks at once, for a few hours.
+# Servers' lives in virtual time with new seeds, then kills of real processes and power cuts of recorded ones, then
+# configuration files that Python reads as well, then Python's own tests, after all attacks at once, for a few hours.
 SOAK_SECONDS := 3600
 SOAK_ROUNDS := 300
 SOAK_REPORTS := 100000
@@ -86,6 +86,7 @@ soak: build-packages test-packages client siege
 	cargo run --release --locked -p pyzord-simulator -- --seeds $$(date +%s)000000.. --seconds $(SOAK_SECONDS)
 	PYZOR_VENV=$(VENV) PYZORD_CRASH_ROUNDS=$(SOAK_ROUNDS) PYZORD_CRASH_REPORTS=$(SOAK_REPORTS) \
 		cargo test --locked --test crash -- --nocapture
+	PYZOR_VENV=$(VENV) PYZORD_CUTS=$(SOAK_ROUNDS) cargo test --locked --test cuts -- --nocapture
 	PYZOR_VENV=$(VENV) PYZORD_DIFFERENTIAL_SEED=$$(date +%s) PYZORD_DIFFERENTIAL_CASES=$(SOAK_CASES) \
 		cargo test --locked --test differential configuration_files -- --nocapture
 	$(MAKE) test-upstream UPSTREAM_ROUNDS=20
