@@ -97,6 +97,9 @@ pub enum OpenCause {
     /// Its pages contradict each other.
     #[error("is damaged ({0}): run `pyzorctl check-database`, and put a backup in its place")]
     Damaged(Error),
+    /// Its end is missing.
+    #[error("is cut short, as a copy that was interrupted: put a backup in its place")]
+    CutShort,
     /// Another process has locked it.
     #[error("is locked by another process")]
     Busy,
@@ -157,6 +160,8 @@ fn open_checked(path: &Path, options: Options, patience: Duration) -> Result<Dat
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     } else if has_log && !belonging::is_own_log(path, &connection)? {
         return Err(OpenCause::OtherLog { path: fs::canonicalize(path)? });
+    } else if !has_log && !has_whole_pages(path, &connection)? {
+        return Err(OpenCause::CutShort);
     }
     keep_log(&connection)?;
     if !has_log && options.access != Access::Read {
@@ -166,6 +171,13 @@ fn open_checked(path: &Path, options: Options, patience: Duration) -> Result<Dat
     let records = table::records(&connection)?.unwrap_or_default();
     log::info!("database {}: {records} records", path.display());
     Ok(Database::new(path, options, patience, connection, id)?)
+}
+
+/// Whether the last page is whole: SQLite takes what is missing of it for zeros, and finds no records there. A log completes
+/// a database whose pages were being moved.
+fn has_whole_pages(path: &Path, connection: &Connection) -> Result<bool, OpenCause> {
+    let size: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    Ok(fs::metadata(path)?.len().is_multiple_of(u64::from(size)))
 }
 
 /// Sees to a regular file at the path, and returns whether it is new.
