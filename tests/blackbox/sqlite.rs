@@ -269,6 +269,34 @@ fn a_damaged_database_is_named_and_an_unreadable_row_can_be_deleted() {
     assert!(stdout(&plain).contains(": damaged\n") && stderr(&plain).contains("put a backup"), "{plain:?}");
 }
 
+/// SQLite applies any log of the right name: the pages of a backup and of a newer log were mixed.
+#[test]
+fn a_restored_backup_is_refused_beside_the_log_of_the_old_database() {
+    let server = Server::on(home_with(200), &[]);
+    let folder = Home::new();
+    let copy = folder.path("copy");
+    printed(&ask(&server, &["backup", copy.to_str().unwrap()]));
+    for number in 1..=50 {
+        assert_eq!(field(&server.client().ask(request("report", &[&digest(number)])), "Code"), "200");
+    }
+    let home = server.kill();
+    let log = home.path("pyzord.sqlite-wal");
+    assert!(log.metadata().unwrap().len() > 0);
+    // Not on the open file's own bytes: a restore puts another file there.
+    fs::copy(&copy, home.path("restored")).unwrap();
+    fs::rename(home.path("restored"), home.path(DATABASE)).unwrap();
+    for _ in 0..2 {
+        let (starts, text) = started(&home);
+        assert!(!starts && text.contains("belongs to another database") && text.contains("remove"), "{text}");
+        let (state, status, text) = checked(&home);
+        assert_eq!((state.as_str(), status), ("unusable", 1), "{text}");
+    }
+    fs::remove_file(log).unwrap();
+    fs::remove_file(home.path("pyzord.sqlite-shm")).unwrap();
+    let server = Server::on(home, &[]);
+    assert_eq!([1, 50, 200].map(|number| server.client().check(&digest(number)).0), [1; 3]);
+}
+
 /// A program that leaves a transaction open keeps counts waiting, and checks go on.
 #[test]
 fn another_program_reads_meanwhile_and_cannot_stop_checks() {
