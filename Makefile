@@ -41,9 +41,10 @@ endef
 
 .PHONY: run test test-databases test-upstream siege wasm deny package-crates deb test-deb fuzz soak bench build lint build-packages test-packages client clean
 
-# pyzord in the foreground, on gdbm, in a home directory of its own.
+# pyzord in the foreground, in a home directory of its own. The engine has its database there: gdbm or sqlite.
+ENGINE := gdbm
 run: build-packages
-	cargo run --release --locked --bin pyzord -- --homedir $(RUN_HOME)
+	cargo run --release --locked --bin pyzord -- --homedir $(RUN_HOME) --database-engine $(ENGINE)
 
 build: build-packages
 	cargo build --release --locked
