@@ -43,6 +43,10 @@ fn datagrams(now: UnixTime) -> Vec<Vec<u8>> {
 
 /// Sends all datagrams to a worker with warm buffers, and returns the number of its allocations.
 fn allocations<S: Store + Clone>(store: &S) -> u64 {
+    allocations_of(Stores::Local { workers: vec![store.clone()], large: store.clone() }, store.clone())
+}
+
+fn allocations_of<S: Store>(stores: Stores<S>, upkeep: S) -> u64 {
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
     sockets.iter().for_each(|socket| socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap());
     let (policy, _) = Policy::parse(Some(ACCOUNTS), Some(ACCESS), AccessOrder::FirstMatch);
@@ -55,8 +59,8 @@ fn allocations<S: Store + Clone>(store: &S) -> u64 {
         sockets: &sockets,
         server: Server::new(policy, shared_guard(Limits::default()).unwrap()),
         counters: &counters,
-        stores: Stores::Local { workers: vec![store.clone()], large: store.clone() },
-        upkeep: store.clone(),
+        stores,
+        upkeep,
         cleanup: None,
         reload: &mut || None,
         on_answered: &|answered| {
@@ -99,6 +103,14 @@ fn a_datagram_costs_no_allocation_with_gdbm() {
     let directory = tempfile::tempdir().unwrap();
     let store = Gdbm::open(&directory.path().join("pyzord.db")).unwrap();
     assert_eq!(allocations(&store), 0);
+}
+
+/// Reads and counts come together, and share a digest, too.
+#[test]
+fn a_datagram_costs_no_allocation_with_split_stores() {
+    let store = MemoryStore::new();
+    let stores = Stores::Split { readers: vec![store.clone()], writers: vec![store.clone()] };
+    assert_eq!(allocations_of(stores, store), 0);
 }
 
 /// The counter itself works.

@@ -11,11 +11,9 @@ use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::datagrams::Outbox;
 use crate::guard::SharedServer;
-use crate::liveness::{Liveness, WatchedWorker};
+use crate::liveness::{Liveness, WatchedThread};
 use crate::maintenance::Maintenance;
-#[cfg(test)]
-use crate::pool::Executor;
-use crate::pool::Pool;
+use crate::pool::{Executor, Pool, PoolStore, Unserved};
 use crate::reloadable::Reloadable;
 use crate::responder::{OnAnswered, Responder};
 use crate::service::{Service, Stores};
@@ -50,6 +48,7 @@ pub(crate) struct WorkerContext<'a> {
     pool_slice: NonZeroUsize,
     stop: Stop,
     workers_ended: AtomicBool,
+    pool_ended: AtomicBool,
     end_upkeep: AtomicBool,
 }
 
@@ -59,7 +58,7 @@ pub(crate) struct ServiceParts<'c, 'a, S> {
     /// One for each worker: make it a [worker](WorkerContext::worker) in the worker's thread.
     pub(crate) backends: Vec<Backend<'c, S>>,
     /// Stores that need a thread of their own, for [`WorkerContext::serve_pool`].
-    pub(crate) pool_stores: Vec<S>,
+    pub(crate) pool_stores: Vec<PoolStore<S>>,
     /// The work of the thread that waits for commands.
     pub(crate) maintenance: Maintenance<'c, 'a>,
     /// The work of a thread that may wait for the store as long as it takes.
@@ -89,6 +88,7 @@ impl<'a> WorkerContext<'a> {
             pool_slice,
             stop: Stop::default(),
             workers_ended: AtomicBool::new(false),
+            pool_ended: AtomicBool::new(false),
             end_upkeep: AtomicBool::new(false),
         }
     }
@@ -101,16 +101,18 @@ impl<'a> WorkerContext<'a> {
             Stores::Local { workers, large } => {
                 let backends = workers.into_iter().zip(sockets);
                 let local = |(store, place)| Backend::local(place, store, &self.pool, self.liveness().add());
-                (backends.map(local).collect(), vec![large])
+                (backends.map(local).collect(), vec![PoolStore { store: large, heartbeat: None }])
             }
             Stores::Remote { workers, stores } => {
                 let remote = |place| Backend::remote(place, &self.pool, self.liveness().add());
-                (sockets.take(workers).map(remote).collect(), stores)
+                let stores = stores.into_iter().map(|store| PoolStore { store, heartbeat: None });
+                (sockets.take(workers).map(remote).collect(), stores.collect())
             }
             Stores::Split { readers, writers } => {
                 let backends = readers.into_iter().zip(sockets);
                 let split = |(store, place)| Backend::split(place, store, &self.pool, self.liveness().add());
-                (backends.map(split).collect(), writers)
+                let watched = |store| PoolStore { store, heartbeat: Some(self.liveness().add_writer()) };
+                (backends.map(split).collect(), writers.into_iter().map(watched).collect())
             }
         };
         let upkeep = Upkeep {
@@ -145,14 +147,19 @@ impl<'a> WorkerContext<'a> {
         self.worker(backend)
     }
 
-    /// Returns the thread that watches the workers. Call it after [`parts`](Self::parts).
+    /// Returns the thread that watches the others. Call it after [`parts`](Self::parts).
     pub(crate) fn stand_in<S: Store>(&self) -> StandIn<'_, S> {
         StandIn::new(self, self.responder(self.sockets.senders(), WORKER_SLICE))
     }
 
     /// Returns the workers and their sockets.
-    pub(crate) fn workers(&self) -> impl Iterator<Item = (Arc<WatchedWorker>, Place<'_>)> {
+    pub(crate) fn workers(&self) -> impl Iterator<Item = (Arc<WatchedThread>, Place<'_>)> {
         self.liveness().workers().into_iter().zip(self.sockets.for_workers())
+    }
+
+    /// Takes requests to refuse them, as [`Pool::take_unserved`] does.
+    pub(crate) fn take_unserved(&self, all: bool) -> Option<Unserved> {
+        self.pool.take_unserved(all)
     }
 
     pub(crate) fn liveness(&self) -> &Liveness {
@@ -164,8 +171,8 @@ impl<'a> WorkerContext<'a> {
     }
 
     /// Answers what waits in the pool. It blocks until [`close_pool`](Self::close_pool).
-    pub(crate) fn serve_pool(&self, store: impl Store) {
-        self.pool.run(store, self.responder(self.sockets.senders(), self.pool_slice), &self.stop);
+    pub(crate) fn serve_pool(&self, store: PoolStore<impl Store>) {
+        self.pool.run(self.executor(store));
     }
 
     /// Executes what waits in the pool, in a test without threads.
@@ -175,8 +182,7 @@ impl<'a> WorkerContext<'a> {
     }
 
     /// Returns what a thread of the pool executes requests with.
-    #[cfg(test)]
-    pub(crate) fn executor<'c, S: Store>(&'c self, store: S) -> Executor<'c, S> {
+    pub(crate) fn executor<'c, S: Store>(&'c self, store: PoolStore<S>) -> Executor<'c, S> {
         Executor::new(store, self.responder(self.sockets.senders(), self.pool_slice), &self.stop)
     }
 
@@ -196,9 +202,19 @@ impl<'a> WorkerContext<'a> {
         self.pool.close();
     }
 
-    /// Lets the thread that watches the workers end, after all of them have.
+    /// Ends the watch of the workers, after all of them have ended.
     pub(crate) fn end_watch(&self) {
         self.workers_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the watch of the pool's threads, after all of them have ended.
+    pub(crate) fn end_pool_watch(&self) {
+        self.pool_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all threads of the pool have ended.
+    pub(crate) fn has_pool_ended(&self) -> bool {
+        self.pool_ended.load(Ordering::Relaxed)
     }
 
     /// Whether all workers have ended.

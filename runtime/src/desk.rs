@@ -2,15 +2,16 @@
 
 use std::mem;
 
-use pyzord_core::{Answered, Batch, Now, Store, StoreAnswer, StoreCall, StoreError};
+use pyzord_core::{Batch, Now, Store, StoreError};
 
 use crate::backlog::{Arrived, Pushed, is_large};
 use crate::counters::BatchCounts;
 use crate::datagrams::Path;
-use crate::heartbeat::{Heartbeat, Returned};
+use crate::heartbeat::Heartbeat;
 use crate::mentions::Mentions;
 use crate::pool::Pool;
 use crate::responder::Responder;
+use crate::serving_store::ServingStore;
 use crate::under_way::{Execution, Splitter};
 
 /// The batch of a worker, and what it needs to judge and answer it.
@@ -29,7 +30,7 @@ pub(crate) struct Desk<'a, S> {
 #[derive(Debug)]
 pub(crate) enum WorkerStore<S> {
     /// The worker asks the store, which answers at once.
-    Local(LocalStore<S>),
+    Local(ServingStore<S>),
     /// A thread of the pool asks a store, which may keep it waiting.
     Remote,
     /// The worker reads, and a thread of the pool counts.
@@ -39,16 +40,8 @@ pub(crate) enum WorkerStore<S> {
 }
 
 #[derive(Debug)]
-pub(crate) struct LocalStore<S> {
-    store: S,
-    /// The calls of the batch that the store executes: the batch itself may be given up meanwhile.
-    calls: Vec<StoreCall>,
-    answers: Vec<StoreAnswer>,
-}
-
-#[derive(Debug)]
 pub(crate) struct SplitStore<S> {
-    reader: LocalStore<S>,
+    reader: ServingStore<S>,
     splitter: Splitter,
     /// Requests on their way to the pool; kept for its memory.
     handed: Batch<Path>,
@@ -112,28 +105,29 @@ impl<'a, S: Store> Desk<'a, S> {
         if let WorkerStore::Split(split) = &mut self.store {
             split.hand_over(&mut self.responder, self.pool, &mut batch);
         }
+        let (responder, heartbeat, now) = (&self.responder, &self.heartbeat, self.now);
         let answered = match &mut self.store {
-            WorkerStore::Local(local) if !batch.calls().is_empty() => {
-                match local.ask(&self.responder, &self.heartbeat, self.now, batch) {
-                    Some(answered) => answered,
-                    None => return,
-                }
+            WorkerStore::Local(store) => {
+                let Some(answered) = store.ask_watched(responder, heartbeat, now, batch.ask()) else {
+                    return;
+                };
+                answered
             }
-            WorkerStore::Split(split) if !batch.calls().is_empty() => {
-                match split.reader.ask(&self.responder, &self.heartbeat, self.now, batch) {
-                    Some(answered) => answered,
-                    None => return,
-                }
+            WorkerStore::Split(split) => {
+                let reader = &mut split.reader;
+                let Some(answered) = reader.ask_watched(responder, heartbeat, now, batch.ask()) else {
+                    return;
+                };
+                answered
             }
-            WorkerStore::Local(_) | WorkerStore::Split(_) => batch.ask().resolve(&self.responder.server, &[]),
             // Handed over first: the database works on these while the others are answered.
             WorkerStore::Remote if self.pool.submit(&mut batch) => {
-                batch.ask().resolve(&self.responder.server, &[])
+                batch.ask().resolve(&responder.server, &[])
             }
-            WorkerStore::Remote => overloaded(&self.responder, batch),
+            WorkerStore::Remote => responder.refuse(batch.ask()),
             WorkerStore::Away => {
-                self.responder.shard.inspect(|shard| shard.unavailable(batch.calls().len()));
-                refuse(&self.responder, batch)
+                responder.shard.inspect(|shard| shard.unavailable(batch.calls().len()));
+                batch.ask().fail(&responder.server, StoreError::Unavailable)
             }
         };
         if answered.replies().next().is_some() {
@@ -150,46 +144,9 @@ impl<'a, S: Store> Desk<'a, S> {
     }
 }
 
-impl<S> LocalStore<S> {
-    pub(crate) const fn new(store: S) -> Self {
-        Self { store, calls: Vec::new(), answers: Vec::new() }
-    }
-}
-
-impl<S: Store> LocalStore<S> {
-    /// Has the store execute the calls of a batch, and makes the replies. Returns `None` after a delay in which
-    /// another thread has sent them.
-    fn ask(
-        &mut self,
-        responder: &Responder<'_>,
-        heartbeat: &Heartbeat,
-        now: Now,
-        batch: Batch<Path>,
-    ) -> Option<Answered<Path>> {
-        let Self { store, calls, answers } = self;
-        let asked = batch.ask();
-        calls.clear();
-        calls.extend_from_slice(asked.calls());
-        heartbeat.hand_in(asked);
-        let executed = responder.execute(store, now, calls, answers);
-        match heartbeat.take_back() {
-            Returned::Asked(asked) => Some(responder.conclude(asked, executed, answers)),
-            Returned::GivenUp(answered) => {
-                // Copies that come from now on are answered as it turned out.
-                answered.settle(&responder.server, answers);
-                None
-            }
-            Returned::Lost => {
-                responder.batch_lost();
-                None
-            }
-        }
-    }
-}
-
 impl<S> SplitStore<S> {
     pub(crate) fn new(reader: S, splitter: Splitter) -> Self {
-        Self { reader: LocalStore::new(reader), splitter, handed: Batch::new() }
+        Self { reader: ServingStore::new(reader), splitter, handed: Batch::new() }
     }
 
     /// Hands those requests over that the worker does not execute itself, or refuses them. What is left in the batch is
@@ -205,22 +162,11 @@ impl<S> SplitStore<S> {
             Execution::Both if pool.submit(&mut handed) => handed = handed.ask().into_spare(),
             Execution::Elsewhere | Execution::Both => {
                 let all = if handed.is_empty() { mem::take(batch) } else { handed };
-                let answered = overloaded(responder, all);
+                let answered = responder.refuse(all.ask());
                 responder.send(&answered);
                 handed = answered.clear();
             }
         }
         self.handed = handed;
     }
-}
-
-/// Refuses the requests for which the pool has no room.
-fn overloaded(responder: &Responder<'_>, batch: Batch<Path>) -> Answered<Path> {
-    responder.shard.inspect(|shard| shard.overloaded(batch.waiting()));
-    refuse(responder, batch)
-}
-
-/// Refuses the requests that wait for a store, which has no time for them.
-fn refuse(responder: &Responder<'_>, batch: Batch<Path>) -> Answered<Path> {
-    batch.ask().fail(&responder.server, StoreError::Unavailable)
 }

@@ -33,6 +33,7 @@ mod reloadable;
 mod responder;
 mod serve;
 mod service;
+mod serving_store;
 mod socket;
 mod stand_in;
 #[cfg(target_os = "linux")]

@@ -26,6 +26,8 @@ pub enum StuckThread {
     WorkerEnded(usize),
     /// The worker with this number has not moved since then.
     Worker(usize, Tick),
+    /// The thread with this number, of those that count, has not moved since then.
+    Writer(usize, Tick),
     /// The thread that watches the workers has not moved since then.
     Watch(Tick),
     /// A task of the store's upkeep has not ended since then.
@@ -35,7 +37,7 @@ pub enum StuckThread {
 impl StuckThread {
     /// Whether a new start of the server helps: another process finds the same disk.
     pub(crate) const fn is_mended_by_restart(self) -> bool {
-        !matches!(self, Self::Upkeep(_))
+        !matches!(self, Self::Upkeep(_) | Self::Writer(..))
     }
 }
 
@@ -46,6 +48,7 @@ impl fmt::Display for StuckThread {
             Self::NoWorker => f.write_str("no worker is running"),
             Self::WorkerEnded(number) => write!(f, "worker {number} has ended"),
             Self::Worker(number, _) => write!(f, "worker {number} is stuck"),
+            Self::Writer(number, _) => write!(f, "writer {number} of the database is stuck"),
             Self::Watch(_) => f.write_str("the thread that watches the workers is stuck"),
             Self::Upkeep(_) => f.write_str("a sync or a cleanup of the database does not end"),
         }
@@ -55,7 +58,9 @@ impl fmt::Display for StuckThread {
 /// What the threads of a server show of themselves.
 #[derive(Debug, Default)]
 pub(crate) struct Liveness {
-    workers: Mutex<Vec<Arc<WatchedWorker>>>,
+    workers: Mutex<Vec<Arc<WatchedThread>>>,
+    /// The threads that count, if workers do not.
+    writers: Mutex<Vec<Arc<WatchedThread>>>,
     /// When the watching thread last looked.
     looked: AtomicU64,
     /// Since when a task of upkeep is under way; 0 for none.
@@ -64,9 +69,9 @@ pub(crate) struct Liveness {
     stopping: AtomicBool,
 }
 
-/// A worker, and what the watching thread has found.
+/// A thread with a store, and what the watching thread has found.
 #[derive(Debug)]
-pub(crate) struct WatchedWorker {
+pub(crate) struct WatchedThread {
     pub(crate) vitals: Arc<Vitals>,
     /// Since when it is stuck; 0 if it gets on.
     stuck_since: AtomicU64,
@@ -75,14 +80,22 @@ pub(crate) struct WatchedWorker {
 impl Liveness {
     /// Returns the heartbeat of one more worker.
     pub(crate) fn add(&self) -> Heartbeat {
-        let (heartbeat, vitals) = Heartbeat::new();
-        self.lock().push(Arc::new(WatchedWorker { vitals, stuck_since: AtomicU64::new(0) }));
-        heartbeat
+        add(&self.workers)
+    }
+
+    /// Returns the heartbeat of one more thread that counts.
+    pub(crate) fn add_writer(&self) -> Heartbeat {
+        add(&self.writers)
     }
 
     /// Returns all workers.
-    pub(crate) fn workers(&self) -> Vec<Arc<WatchedWorker>> {
-        self.lock().clone()
+    pub(crate) fn workers(&self) -> Vec<Arc<WatchedThread>> {
+        lock(&self.workers).clone()
+    }
+
+    /// Returns all threads that count.
+    pub(crate) fn writers(&self) -> Vec<Arc<WatchedThread>> {
+        lock(&self.writers).clone()
     }
 
     /// The watching thread looks.
@@ -103,7 +116,7 @@ impl Liveness {
     /// Returns a thread that does not get on, if there is one.
     pub(crate) fn stuck(&self, now: Tick) -> Option<StuckThread> {
         let overdue = |since: Tick, limit| now.since(since) > limit;
-        let workers = self.lock();
+        let workers = lock(&self.workers);
         if workers.is_empty() {
             return Some(StuckThread::NoWorker);
         }
@@ -119,22 +132,37 @@ impl Liveness {
             let since = decode(&self.upkeep_since).filter(|since| overdue(*since, UPKEEP_STUCK));
             since.map(StuckThread::Upkeep)
         };
-        worker.or_else(watch).or_else(upkeep)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<WatchedWorker>>> {
-        // No code panics while it holds this lock, and the list stays whole if it did.
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        let writer = || {
+            let writers = lock(&self.writers);
+            let overdue =
+                |writer: &WatchedThread| writer.stuck_since().filter(|since| overdue(*since, STUCK));
+            writers
+                .iter()
+                .zip(1..)
+                .find_map(|(writer, number)| Some(StuckThread::Writer(number, overdue(writer)?)))
+        };
+        worker.or_else(watch).or_else(writer).or_else(upkeep)
     }
 }
 
-impl WatchedWorker {
-    /// Returns since when the worker is stuck.
+fn add(threads: &Mutex<Vec<Arc<WatchedThread>>>) -> Heartbeat {
+    let (heartbeat, vitals) = Heartbeat::new();
+    lock(threads).push(Arc::new(WatchedThread { vitals, stuck_since: AtomicU64::new(0) }));
+    heartbeat
+}
+
+fn lock(threads: &Mutex<Vec<Arc<WatchedThread>>>) -> MutexGuard<'_, Vec<Arc<WatchedThread>>> {
+    // No code panics while it holds this lock, and the list stays whole if it did.
+    threads.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl WatchedThread {
+    /// Returns since when the thread is stuck.
     pub(crate) fn stuck_since(&self) -> Option<Tick> {
         decode(&self.stuck_since)
     }
 
-    /// Records since when the worker is stuck; `None` if it gets on.
+    /// Records since when the thread is stuck; `None` if it gets on.
     pub(crate) fn set_stuck(&self, since: Option<Tick>) {
         self.stuck_since.store(since.map_or(0, encode), Ordering::Relaxed);
     }
@@ -172,6 +200,13 @@ mod tests {
         second.set_stuck(None);
         assert_eq!(liveness.stuck(at(6000)), None);
         assert_eq!(liveness.stuck(at(6001)), Some(StuckThread::Watch(at(1000))));
+        let _writers = [liveness.add_writer(), liveness.add_writer()];
+        liveness.writers()[1].set_stuck(Some(at(4000)));
+        assert_eq!(liveness.stuck(at(6000)), None, "slow is not stuck");
+        assert_eq!(liveness.stuck(at(6001)), Some(StuckThread::Watch(at(1000))), "it looks at writers");
+        liveness.looked(at(6000));
+        assert_eq!(liveness.stuck(at(6001)), Some(StuckThread::Writer(2, at(4000))));
+        liveness.writers()[1].set_stuck(None);
         liveness.looked(at(400_000));
         liveness.upkeep(Some(at(99_999)));
         assert_eq!(liveness.stuck(at(400_000)), Some(StuckThread::Upkeep(at(99_999))));

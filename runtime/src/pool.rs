@@ -1,4 +1,5 @@
-//! Threads for the requests that no worker executes itself: those for a database server, and large ones.
+//! Threads for the requests that no worker executes itself: those for a database server, those that count if a count may
+//! have to wait, and large ones.
 //!
 //! A worker hands over the requests that ask a remote store and goes on receiving. A thread of the pool takes the batch,
 //! asks its store and sends the replies. The number of batches is fixed: when all of them are in flight, the database
@@ -12,7 +13,9 @@
 //! Requests that share a digest keep the order in which they were handed over. The [queue](crate::queue) keeps that of the
 //! batches. A large request is judged once all batches were taken that came before it, and one at a time; then it is
 //! admitted to the order of the queue. What comes after it from its sender and shares a digest goes to the backlog, too,
-//! until it is admitted; with a local store, where workers do not queue, until it is executed.
+//! until it is admitted; with a local store, where workers do not queue, until it is executed. Workers that read beside the
+//! pool look for [counts under way](crate::CountsUnderWay) first: those of the queue, and of the large requests that are
+//! admitted.
 
 use std::fmt;
 use std::mem;
@@ -20,22 +23,35 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pyzord_core::{Answered, Asked, Batch, Ignored, Store, StoreAnswer, StoreError};
+use pyzord_core::{Answered, Asked, Batch, Store};
 
 use crate::backlog::{Arrived, Backlog, Large, Pushed};
 use crate::datagrams::Path;
+use crate::heartbeat::Heartbeat;
 use crate::mentions::{Mentions, Senders};
 use crate::order::Ticket;
 use crate::queue::{Admission, Next, Queue};
 use crate::responder::Responder;
+use crate::serving_store::ServingStore;
 use crate::stop::Stop;
 use crate::under_way::{CountsUnderWay, Splitter};
 
 /// How often a thread looks for its connection while it takes no work.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How long a client waits for a reply. A request that has waited longer is sent again, so it is not executed.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// A store on its way to its thread.
+#[derive(Debug)]
+pub(crate) struct PoolStore<S> {
+    pub(crate) store: S,
+    /// For a store that may be stuck.
+    pub(crate) heartbeat: Option<Heartbeat>,
+}
+
+/// Requests that wait for stores that do not answer.
+pub(crate) enum Unserved {
+    Judged(Asked<Path>),
+    Large(Large<Path>),
+}
 
 /// Requests on their way from the workers to other threads.
 pub(crate) struct Pool {
@@ -161,6 +177,18 @@ impl Pool {
         pushed
     }
 
+    /// Takes requests to refuse them, as stores do not answer: those that wait for others, and with `all` those that wait for
+    /// a store, too.
+    pub(crate) fn take_unserved(&self, all: bool) -> Option<Unserved> {
+        let mut inner = self.lock();
+        if let Some(asked) = inner.queue.take_unserved(all) {
+            return Some(Unserved::Judged(asked));
+        }
+        let large = if all { inner.backlog.take() } else { None }?;
+        inner.backlog.remove(&large.mentions);
+        Some(Unserved::Large(large))
+    }
+
     /// Closes the pool: no more requests come, and its threads end when none is left.
     pub(crate) fn close(&self) {
         self.lock().queue.close();
@@ -168,9 +196,8 @@ impl Pool {
         self.change.notify_all();
     }
 
-    /// Executes requests with a store until the pool is closed. Those that are taken too late after a stop are refused.
-    pub(crate) fn run(&self, store: impl Store, responder: Responder<'_>, stop: &Stop) {
-        let mut executor = Executor::new(store, responder, stop);
+    /// Executes requests until the pool is closed. Those that are taken too late after a stop are refused.
+    pub(crate) fn run(&self, mut executor: Executor<'_, impl Store>) {
         let mut prepared = false;
         loop {
             self.count(&mut prepared, executor.prepare());
@@ -205,7 +232,8 @@ impl Pool {
             }
             Work::Refused(asked) => drop(executor.refuse(asked)),
             Work::Large(large) => {
-                let judged = executor.judge(&large);
+                let Executor { responder, batch, .. } = executor;
+                let judged = responder.judge(batch, &large);
                 if let Some((asked, admission)) = self.admit(&large, judged) {
                     executor.batch = self.execute_large(asked, admission, executor);
                 }
@@ -368,17 +396,19 @@ impl Inner {
 
 /// What a thread executes requests with.
 pub(crate) struct Executor<'a, S> {
-    store: S,
+    store: ServingStore<S>,
+    /// Shows the batch that the store executes, if another thread looks whether this one gets on.
+    heartbeat: Option<Heartbeat>,
     responder: Responder<'a>,
     stop: &'a Stop,
-    answers: Vec<StoreAnswer>,
     /// Empty, for a large request.
     batch: Batch<Path>,
 }
 
 impl<'a, S: Store> Executor<'a, S> {
-    pub(crate) fn new(store: S, responder: Responder<'a>, stop: &'a Stop) -> Self {
-        Self { store, responder, stop, answers: Vec::new(), batch: Batch::new() }
+    pub(crate) fn new(store: PoolStore<S>, responder: Responder<'a>, stop: &'a Stop) -> Self {
+        let PoolStore { store, heartbeat } = store;
+        Self { store: ServingStore::new(store), heartbeat, responder, stop, batch: Batch::new() }
     }
 
     /// Returns whether the store has a connection.
@@ -386,7 +416,7 @@ impl<'a, S: Store> Executor<'a, S> {
         let Self { store, responder, .. } = self;
         let now = responder.clock.now();
         // A panic must not end the thread: its connection would be gone, unnoticed.
-        catch_unwind(AssertUnwindSafe(|| store.prepare(now))).unwrap_or_else(|_| {
+        catch_unwind(AssertUnwindSafe(|| store.store().prepare(now))).unwrap_or_else(|_| {
             responder.store_failed();
             false
         })
@@ -394,24 +424,35 @@ impl<'a, S: Store> Executor<'a, S> {
 
     /// Answers a batch and returns it empty.
     fn execute(&mut self, asked: Asked<Path>) -> Batch<Path> {
-        self.answer(|executor| {
-            let Self { store, responder, stop, answers, .. } = executor;
+        let Some(mut heartbeat) = self.heartbeat.take() else {
+            return self.answer(|executor| {
+                let Self { store, responder, stop, .. } = executor;
+                let now = responder.clock.now();
+                if stop.is_overdue(now.tick) {
+                    return responder.give_up(asked);
+                }
+                store.ask(responder, now, asked)
+            });
+        };
+        heartbeat.work();
+        let batch = self.answer(|executor| {
+            let Self { store, responder, stop, .. } = executor;
             let now = responder.clock.now();
             if stop.is_overdue(now.tick) {
                 return responder.give_up(asked);
             }
-            let executed = responder.execute(store, now, asked.calls(), answers);
-            responder.conclude(asked, executed, answers)
-        })
+            let answered = store.ask_watched(responder, &heartbeat, now, asked);
+            // The watching thread may have sent the replies, so that none is left.
+            answered.unwrap_or_else(|| Batch::new().ask().resolve(&responder.server, &[]))
+        });
+        heartbeat.wait();
+        self.heartbeat = Some(heartbeat);
+        batch
     }
 
     /// Refuses a batch for which there is no room, and returns it empty.
     fn refuse(&mut self, asked: Asked<Path>) -> Batch<Path> {
-        self.answer(|executor| {
-            let responder = &executor.responder;
-            responder.shard.inspect(|shard| shard.overloaded(asked.waiting()));
-            asked.fail(&responder.server, StoreError::Unavailable)
-        })
+        self.answer(|executor| executor.responder.refuse(asked))
     }
 
     fn answer(&mut self, answer: impl FnOnce(&mut Self) -> Answered<Path>) -> Batch<Path> {
@@ -425,31 +466,6 @@ impl<'a, S: Store> Executor<'a, S> {
             self.responder.batch_lost();
             Batch::new()
         })
-    }
-
-    /// Judges a large request, unless its client has given up. `None` if it is not answered.
-    fn judge(&mut self, large: &Large<Path>) -> Option<Asked<Path>> {
-        if self.responder.clock.tick().since(large.received.tick) > LONGEST_WAIT {
-            self.responder.ignored(Ignored::Overloaded);
-            return None;
-        }
-        let mut batch = mem::take(&mut self.batch);
-        let accepted = catch_unwind(AssertUnwindSafe(|| {
-            self.responder.refresh();
-            batch.accept(&self.responder.server, large.peer, &large.bytes, large.received)
-        }));
-        match accepted {
-            Ok(Ok(())) => return Some(batch.ask()),
-            Ok(Err(reason)) => {
-                self.responder.ignored(reason);
-                self.batch = batch;
-            }
-            Err(_) => {
-                self.responder.batch_lost();
-                batch.abandon(&self.responder.server);
-            }
-        }
-        None
     }
 }
 

@@ -1,12 +1,15 @@
 //! What a thread does with a batch: it has the calls executed, sends the replies and logs the requests.
 
 use std::fmt;
+use std::mem;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
-use pyzord_core::{Answered, Asked, Ignored, Now, Store, StoreAnswer, StoreCall, StoreError};
+use pyzord_core::{Answered, Asked, Batch, Ignored, Now, Store, StoreAnswer, StoreCall, StoreError};
 
+use crate::backlog::Large;
 use crate::clock::Clock;
 use crate::counters::{BatchCounts, Counters};
 use crate::datagrams::{Outbox, Path};
@@ -14,6 +17,9 @@ use crate::guard::SharedServer;
 use crate::metrics::Shard;
 use crate::reloadable::Reloadable;
 use crate::worker_sockets::Senders;
+
+/// How long a client waits for a reply. A request that has waited longer is sent again, so it is not executed.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Called for each answered batch, after its replies were sent.
 pub(crate) type OnAnswered<'a> = &'a (dyn Fn(&Answered<Path>) + Sync);
@@ -120,6 +126,38 @@ impl Responder<'_> {
     pub(crate) fn store_failed(&self) {
         self.counters.internal_errors(1);
         log::error!("the database engine has failed with an internal error while it connected");
+    }
+
+    /// Judges a large request, unless its client has given up. `None` if it is not answered. `batch` is empty, and lends its
+    /// buffers.
+    pub(crate) fn judge(&mut self, batch: &mut Batch<Path>, large: &Large<Path>) -> Option<Asked<Path>> {
+        if self.clock.tick().since(large.received.tick) > LONGEST_WAIT {
+            self.ignored(Ignored::Overloaded);
+            return None;
+        }
+        let mut judged = mem::take(batch);
+        let accepted = catch_unwind(AssertUnwindSafe(|| {
+            self.refresh();
+            judged.accept(&self.server, large.peer, &large.bytes, large.received)
+        }));
+        match accepted {
+            Ok(Ok(())) => return Some(judged.ask()),
+            Ok(Err(reason)) => {
+                self.ignored(reason);
+                *batch = judged;
+            }
+            Err(_) => {
+                self.batch_lost();
+                judged.abandon(&self.server);
+            }
+        }
+        None
+    }
+
+    /// Refuses requests for which the pool has no room, and counts them.
+    pub(crate) fn refuse(&self, asked: Asked<Path>) -> Answered<Path> {
+        self.shard.inspect(|shard| shard.overloaded(asked.waiting()));
+        asked.fail(&self.server, StoreError::Unavailable)
     }
 
     /// Counts a datagram that is not answered, and logs the limits that were exceeded.

@@ -8,7 +8,8 @@
 //!   request waits for more than these. With a remote store, the threads below do it.
 //! - **Threads with a remote store**, one for each connection: they take batches from the pool and send the replies. A
 //!   lost connection is made again on a thread of its own; until it is there, calls fail at once.
-//! - **The stand-in** looks whether each worker gets on, and serves in the place of one that is stuck.
+//! - **Writers** with split stores: threads of the pool, too, which count. Each worker reads from a store of its own.
+//! - **The stand-in** looks whether each worker and each writer gets on, and serves in the place of one that is stuck.
 //! - **Upkeep** has a thread, too: a sync at the start and every 5 seconds, slices of expiry. It may wait for a disk.
 //! - **The main thread**: it waits for commands. A reload makes a new policy here while the workers serve.
 //!
@@ -30,6 +31,7 @@ use crate::clock::Clock;
 use crate::context::{ServiceParts, WorkerContext};
 use crate::datagrams::ReceiveMode;
 use crate::maintenance::Maintenance;
+use crate::pool::PoolStore;
 use crate::service::{Command, Service};
 use crate::socket::Sockets;
 use crate::upkeep::Upkeep;
@@ -100,7 +102,7 @@ impl<'scope> Threads<'scope> {
         scope: &'scope Scope<'scope, '_>,
         context: &'c WorkerContext<'_>,
         backends: Vec<Backend<'c, S>>,
-        pool_stores: Vec<S>,
+        pool_stores: Vec<PoolStore<S>>,
         upkeep: Upkeep<'c, S>,
     ) -> io::Result<()> {
         let thread = thread::Builder::new;
@@ -129,6 +131,8 @@ impl<'scope> Threads<'scope> {
         self.stand_in.iter().for_each(|stand_in| stand_in.thread().unpark());
         context.close_pool();
         stop.wait_for(&self.pool, "requests wait for the database", || ());
+        context.end_pool_watch();
+        self.stand_in.iter().for_each(|stand_in| stand_in.thread().unpark());
         context.end_upkeep();
         self.upkeep.iter().for_each(|upkeep| upkeep.thread().unpark());
         stop.wait_for(&self.upkeep, "the database is being synced or cleaned up", || ());

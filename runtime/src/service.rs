@@ -51,7 +51,8 @@ pub enum Stores<S> {
     Split {
         /// One store for each worker, which reads from it itself.
         readers: Vec<S>,
-        /// The stores that count. Each has a thread of its own, so that a count delays no read.
+        /// The stores that count, and execute what has to come before or after a count. Each has a thread of its own, so
+        /// that a count delays no read of another digest.
         writers: Vec<S>,
     },
 }

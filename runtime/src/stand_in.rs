@@ -1,21 +1,26 @@
-//! Serves in place of workers that are stuck.
+//! Serves in place of threads that are stuck.
 //!
 //! A worker asks the gdbm file itself: no other way is as fast. But one read of a disk that fails takes seconds, and
 //! datagrams wait in the worker's socket meanwhile. One thread looks ten times a second whether each worker gets on. It
 //! answers the batch of a worker that does not, and the datagrams that come to its socket, until the worker returns:
-//! pings as ever, and requests that need the gdbm file with 500.
+//! pings as ever, and requests that need the gdbm file with 500. With other stores the threads of the pool execute them.
+//!
+//! A thread that counts with [split stores](crate::Stores::Split) may wait for a disk, too. The digests of its batch stay
+//! under way until it returns, and requests that wait for these get 500. If no such thread gets on, so does all that waits
+//! for one.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollTimeout, poll};
-use pyzord_core::{Store, StoreError, Tick};
+use pyzord_core::{Batch, Store, StoreError, Tick};
 
 use crate::context::WorkerContext;
-use crate::datagrams::ReceiveMode;
+use crate::datagrams::{Path, ReceiveMode};
 use crate::heartbeat::{State, Vitals};
-use crate::liveness::WatchedWorker;
+use crate::liveness::WatchedThread;
+use crate::pool::Unserved;
 use crate::responder::Responder;
 use crate::worker::Worker;
 use crate::worker_sockets::{Place, poll_fd};
@@ -29,6 +34,8 @@ const LOOKS_AT_BATCH: u32 = 5;
 const LOOKS_AT_WAIT: u32 = 25;
 /// The shortest time between two warnings.
 const WARN_PERIOD: Duration = Duration::from_secs(60);
+/// Refused batches and large requests before the next look: more than the pool has room for.
+const MOST_REFUSED: usize = 1000;
 /// Batches of one socket before the next one's turn.
 const BATCHES: usize = 16;
 
@@ -36,44 +43,74 @@ const BATCHES: usize = 16;
 pub(crate) struct StandIn<'c, S> {
     context: &'c WorkerContext<'c>,
     posts: Vec<Post<'c, S>>,
-    /// Answers batches that their workers have given up.
+    /// The threads that count, if workers do not.
+    writers: Vec<Watch>,
+    /// Answers batches in the place of threads that are stuck.
     responder: Responder<'c>,
+    /// Empty, for a request that is refused.
+    batch: Batch<Path>,
     looked: Tick,
     /// When the log was last told of requests that were refused.
     warned: Option<Tick>,
 }
 
-/// A worker and its sockets.
-struct Post<'c, S> {
-    watched: Arc<WatchedWorker>,
-    place: Place<'c>,
+/// A thread with a store.
+struct Watch {
+    thread: Arc<WatchedThread>,
     /// What was seen at the last look, and how often.
     beat: u64,
     looks: u32,
+    /// It is stuck if it is seen waiting more often than this.
+    most_waits: u32,
+}
+
+/// A worker and its sockets.
+struct Post<'c, S> {
+    watch: Watch,
+    place: Place<'c>,
     /// Serves the sockets while their workers are stuck.
     substitute: Option<Worker<'c, S>>,
 }
 
 impl<'c, S: Store> StandIn<'c, S> {
     pub(crate) fn new(context: &'c WorkerContext<'c>, responder: Responder<'c>) -> Self {
-        let posts = context.workers().map(|(watched, place)| {
-            let (beat, looks) = (watched.vitals.beat(), 0);
-            Post { watched, place, beat, looks, substitute: None }
-        });
-        Self { context, posts: posts.collect(), responder, looked: Tick::default(), warned: None }
+        let post =
+            |(thread, place)| Post { watch: Watch::new(thread, LOOKS_AT_WAIT), place, substitute: None };
+        let posts = context.workers().map(post).collect();
+        // Nothing ends the wait of a writer but work.
+        let writer = |thread| Watch::new(thread, u32::MAX);
+        let writers = context.liveness().writers().into_iter().map(writer).collect();
+        Self {
+            context,
+            posts,
+            writers,
+            responder,
+            batch: Batch::new(),
+            looked: Tick::default(),
+            warned: None,
+        }
     }
 
-    /// Watches until all workers have ended.
+    /// Watches until all workers have ended, and all threads that count.
     pub(crate) fn run(mut self) {
         while !self.context.have_workers_ended() {
-            let now = self.context.clock().tick();
-            if self.looked == Tick::default() || now.since(self.looked) >= LOOK {
-                self.look(now);
-            }
+            self.look_if_due();
             if self.serve() {
                 continue;
             }
             thread::park_timeout(LOOK);
+        }
+        self.posts.clear();
+        while !self.writers.is_empty() && !self.context.has_pool_ended() {
+            self.look_if_due();
+            thread::park_timeout(LOOK);
+        }
+    }
+
+    fn look_if_due(&mut self) {
+        let now = self.context.clock().tick();
+        if self.looked == Tick::default() || now.since(self.looked) >= LOOK {
+            self.look(now);
         }
     }
 
@@ -81,22 +118,52 @@ impl<'c, S: Store> StandIn<'c, S> {
         self.looked = now;
         self.context.liveness().looked(now);
         self.responder.refresh();
-        for (post, number) in self.posts.iter_mut().zip(1..) {
-            let refused = post.look(now, self.context.is_stopping(), &mut self.responder);
+        let stopping = self.context.is_stopping();
+        let workers = self.posts.iter_mut().map(|post| ("worker", &mut post.watch));
+        let writers = self.writers.iter_mut().map(|writer| ("writer", writer));
+        for ((kind, watch), number) in workers.zip(1..).chain(writers.zip(1..)) {
+            let refused = watch.look(now, stopping, &mut self.responder);
             if refused > 0 && self.warned.is_none_or(|warned| now.since(warned) >= WARN_PERIOD) {
                 self.warned = Some(now);
                 log::warn!(
-                    "worker {number} waits for the database for too long; {refused} of its requests get 500, and may be \
+                    "{kind} {number} waits for the database for too long; {refused} of its requests get 500, and may be \
                      counted all the same (more of this is not said for a minute)"
                 );
             }
         }
         self.substitute();
+        self.refuse_unserved();
+    }
+
+    /// Refuses what waits for writers that are stuck. If others are not, this is what waits for other requests: for those
+    /// of stuck writers, and at times for some that would soon have been executed.
+    fn refuse_unserved(&mut self) {
+        let stuck = self.writers.iter().filter(|writer| writer.is_stuck()).count();
+        if stuck == 0 {
+            return;
+        }
+        let all = stuck == self.writers.len();
+        for _ in 0..MOST_REFUSED {
+            let Self { context, responder, batch, .. } = self;
+            let asked = match context.take_unserved(all) {
+                Some(Unserved::Judged(asked)) => asked,
+                Some(Unserved::Large(large)) => match responder.judge(batch, &large) {
+                    Some(asked) => asked,
+                    None => continue,
+                },
+                None => break,
+            };
+            responder.shard.inspect(|shard| shard.unavailable(asked.calls().len()));
+            let answered = asked.fail(&responder.server, StoreError::Unavailable);
+            responder.send(&answered);
+            *batch = answered.clear();
+        }
     }
 
     /// Gives each socket whose workers are all stuck a substitute, and takes it from the others.
     fn substitute(&mut self) {
-        let stuck: Vec<_> = self.posts.iter().map(|post| (post.place.clone(), post.is_stuck())).collect();
+        let stuck: Vec<_> =
+            self.posts.iter().map(|post| (post.place.clone(), post.watch.is_stuck())).collect();
         let any = stuck.iter().any(|(_, stuck)| *stuck);
         for (index, post) in self.posts.iter_mut().enumerate() {
             let mut same = stuck.iter().enumerate().filter(|(_, (place, _))| place.same(&post.place));
@@ -132,30 +199,35 @@ impl<'c, S: Store> StandIn<'c, S> {
     }
 }
 
-impl<S> Post<'_, S> {
-    fn is_stuck(&self) -> bool {
-        self.watched.stuck_since().is_some()
+impl Watch {
+    fn new(thread: Arc<WatchedThread>, most_waits: u32) -> Self {
+        let (beat, looks) = (thread.vitals.beat(), 0);
+        Self { thread, beat, looks, most_waits }
     }
 
-    /// Looks whether the worker gets on. Returns how many requests were refused because it does not.
+    fn is_stuck(&self) -> bool {
+        self.thread.stuck_since().is_some()
+    }
+
+    /// Looks whether the thread gets on. Returns how many requests were refused because it does not.
     fn look(&mut self, now: Tick, stopping: bool, responder: &mut Responder<'_>) -> usize {
-        let vitals = &self.watched.vitals;
+        let vitals = &self.thread.vitals;
         let beat = vitals.beat();
         let limit = match Vitals::state(beat) {
             // With the server.
-            State::Ended if stopping => return 0,
+            State::Ended if stopping => u32::MAX,
             State::Ended => 0,
             State::Working => LOOKS_AT_BATCH,
-            State::Waiting => LOOKS_AT_WAIT,
+            State::Waiting => self.most_waits,
         };
         self.looks = if beat == self.beat { self.looks.saturating_add(1) } else { 1 };
         self.beat = beat;
         if self.looks <= limit {
-            self.watched.set_stuck(None);
+            self.thread.set_stuck(None);
             return 0;
         }
         if !self.is_stuck() {
-            self.watched.set_stuck(Some(now));
+            self.thread.set_stuck(Some(now));
         }
         let mut refused = 0;
         vitals.give_up(beat, |asked| {

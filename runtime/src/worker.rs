@@ -10,11 +10,12 @@ use pyzord_core::{Store, UnixTime};
 
 use crate::counters::BatchCounts;
 use crate::datagrams::{Arrival, ReceiveMode};
-use crate::desk::{Desk, LocalStore, SplitStore, WorkerStore};
+use crate::desk::{Desk, SplitStore, WorkerStore};
 use crate::heartbeat::Heartbeat;
 use crate::metrics::Running;
 use crate::pool::Pool;
 use crate::responder::Responder;
+use crate::serving_store::ServingStore;
 use crate::stop::Stop;
 use crate::worker_sockets::{Place, Senders, WorkerSockets};
 
@@ -37,7 +38,7 @@ pub(crate) struct Backend<'a, S> {
 
 impl<'a, S> Backend<'a, S> {
     pub(crate) fn local(place: Place<'a>, store: S, pool: &'a Pool, heartbeat: Heartbeat) -> Self {
-        Self { place, store: WorkerStore::Local(LocalStore::new(store)), pool, heartbeat, counts: true }
+        Self { place, store: WorkerStore::Local(ServingStore::new(store)), pool, heartbeat, counts: true }
     }
 
     pub(crate) fn remote(place: Place<'a>, pool: &'a Pool, heartbeat: Heartbeat) -> Self {

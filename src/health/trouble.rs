@@ -67,9 +67,10 @@ pub(super) fn find(counters: &Counters, findings: &Findings) -> Option<Trouble> 
 fn stuck(thread: StuckThread) -> Trouble {
     let cause = thread.to_string();
     match thread {
-        StuckThread::Worker(_, since) | StuckThread::Watch(since) | StuckThread::Upkeep(since) => {
-            Trouble::new(cause, since)
-        }
+        StuckThread::Worker(_, since)
+        | StuckThread::Writer(_, since)
+        | StuckThread::Watch(since)
+        | StuckThread::Upkeep(since) => Trouble::new(cause, since),
         _ => Trouble { cause, since: Since::Unknown },
     }
 }

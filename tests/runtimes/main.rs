@@ -5,6 +5,7 @@ mod large;
 mod parity;
 #[cfg(target_os = "linux")]
 mod slow;
+mod split;
 mod stop;
 mod stuck;
 mod suite;

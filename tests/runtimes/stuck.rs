@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use pyzord_core::{
-    AccessOrder, Limits, MemoryStore, Now, Policy, Progress, Server, Store, StoreAnswer, StoreCall,
-    StoreFailure, Task, Tick,
+    AccessOrder, Digest, HashedKey, HeaderBlock, Limits, MemoryStore, Now, Policy, Progress, Server, Store,
+    StoreAnswer, StoreCall, StoreFailure, Task, Tick,
 };
 use pyzord_runtime::{
     Clock, Command, Counters, Service, Sockets, StatusChange, Stores, StuckThread, Supervisor, shared_guard,
@@ -18,6 +18,7 @@ use pyzord_runtime::{
 use crate::{Drive, for_every_runtime};
 
 const PING: &str = "Op: ping\nThread: 5\nPV: 2.1\n\n";
+const KEY: &[u8] = b"0123456789abcdef0123456789abcdef01234567";
 const DIGEST: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 /// The longest time of any step before a test fails.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -49,12 +50,19 @@ impl Drop for Answering<'_> {
     }
 }
 
-/// A store whose records and whose upkeep are on a disk each.
+/// A store whose records and whose upkeep are on a disk each. One that counts for others has a disk of its own.
 #[derive(Clone)]
 struct OnDisk<'a> {
     records: &'a Mutex<MemoryStore>,
     disk: &'a Disk,
+    writes: &'a Disk,
     upkeep: &'a Disk,
+}
+
+impl OnDisk<'_> {
+    fn writer(&self) -> Self {
+        Self { disk: self.writes, ..*self }
+    }
 }
 
 impl Store for OnDisk<'_> {
@@ -76,6 +84,7 @@ struct Running<'a> {
     changes: mpsc::Receiver<StatusChange>,
     counters: &'a Counters,
     disk: &'a Disk,
+    writes: &'a Disk,
     upkeep: &'a Disk,
     /// A worker that logs waits for it.
     log: &'a Disk,
@@ -128,22 +137,23 @@ fn with_server<D: Drive>(
     test: impl FnOnce(&Running<'_>),
 ) -> MemoryStore {
     let (records, counters) = (Mutex::new(MemoryStore::new()), Counters::default());
-    let [disk, upkeep, log] = [(); 3].map(|()| Disk::default());
+    let [disk, writes, upkeep, log] = [(); 4].map(|()| Disk::default());
     let (commands, receiver) = mpsc::channel();
     let (sender, changes) = mpsc::channel();
     let sockets = Sockets::bind("127.0.0.1", 0, 1).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.connect(sockets.address().unwrap()).unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
-    let store = OnDisk { records: &records, disk: &disk, upkeep: &upkeep };
+    let store = OnDisk { records: &records, disk: &disk, writes: &writes, upkeep: &upkeep };
     thread::scope(|scope| {
-        let _answering = [&disk, &upkeep, &log].map(Answering);
+        let _answering = [&disk, &writes, &upkeep, &log].map(Answering);
         let running = Running {
             client,
             commands,
             changes,
             counters: &counters,
             disk: &disk,
+            writes: &writes,
             upkeep: &upkeep,
             log: &log,
         };
@@ -152,7 +162,7 @@ fn with_server<D: Drive>(
             let logged = AtomicBool::new(false);
             let service = Service {
                 sockets,
-                server: Server::new(Policy::default(), shared_guard(Limits::default()).unwrap()),
+                server: Server::new(policy(), shared_guard(Limits::default()).unwrap()),
                 counters,
                 stores: stores(store.clone()),
                 upkeep: store,
@@ -185,6 +195,35 @@ fn with_server<D: Drive>(
         let _ = running.commands.send(Command::Stop);
     });
     records.into_inner().unwrap()
+}
+
+/// Anonymous users may do all but whitelist, and bob may, too.
+fn policy() -> Policy {
+    let accounts = format!("bob : {}", String::from_utf8_lossy(KEY));
+    let rules = b"check report ping : anonymous : allow\nall : bob : allow";
+    Policy::parse(Some(accounts.as_bytes()), Some(rules), AccessOrder::FirstMatch).0
+}
+
+/// Returns a signed report.
+fn signed_report() -> String {
+    let time = Clock::start().now().wall.seconds();
+    let request = format!("Op: report\nOp-Digest: {DIGEST}\nThread: 6\nPV: 2.1\nUser: bob\nTime: {time}\n");
+    let signature = HashedKey::new(b"bob", KEY).sign(HeaderBlock::new(request.as_bytes()), time);
+    format!("{request}Sig: {}\n\n", String::from_utf8_lossy(&signature))
+}
+
+fn request(op: &str, digest: u8) -> String {
+    format!("Op: {op}\nOp-Digest: {digest:040x}\nThread: 6\nPV: 2.1\n\n")
+}
+
+/// Returns the number of reports of a digest.
+fn reports(records: &MemoryStore, digest: u8) -> u64 {
+    let digest = Digest::parse(format!("{digest:040x}").as_bytes()).unwrap();
+    records.records().find(|(other, _)| *other == digest).map_or(0, |(_, record)| record.reports.count)
+}
+
+fn split(store: OnDisk<'_>, writers: usize) -> Stores<OnDisk<'_>> {
+    Stores::Split { writers: vec![store.writer(); writers], readers: vec![store] }
 }
 
 fn local(store: OnDisk<'_>) -> Stores<OnDisk<'_>> {
@@ -266,7 +305,128 @@ fn a_stop_with_a_stuck_worker_is_reported_in_time<D: Drive>() {
     });
 }
 
+/// Counts that wait for a disk keep no check waiting, but for those of their own digests.
+fn checks_go_on_while_all_counts_wait_for_a_disk<D: Drive>() {
+    let records = with_server::<D>(
+        |store| split(store, 2),
+        |server| {
+            assert!(server.ask(&request("report", 1)).starts_with("Code: 200\n"));
+            server.writes.hang(true);
+            assert!(server.ask(&request("report", 1)).starts_with("Code: 500\n"), "it may be counted");
+            assert!(server.ask(&request("report", 2)).starts_with("Code: 500\n"), "so may this");
+            server.wait_until("the stuck writer", |stuck| matches!(stuck, Some(StuckThread::Writer(..))));
+            for _ in 0..100 {
+                assert!(server.ask(PING).starts_with("Code: 200\n"));
+                let check = server.ask(&request("check", 3));
+                assert!(check.starts_with("Code: 200\n"), "{check}");
+            }
+            // More than there is room for: none is left without an answer.
+            for _ in 0..5 {
+                (0..20).for_each(|_| assert!(server.client.send(request("report", 3).as_bytes()).is_ok()));
+                (0..20).for_each(|_| assert!(server.receive().starts_with("Code: 500\n")));
+            }
+            assert!(server.ask(&request("check", 1)).starts_with("Code: 500\n"), "a count is under way");
+            let large = request("report", 4).replace("PV", &format!("Padding: {}\nPV", "x".repeat(500)));
+            assert!(server.ask(&large).starts_with("Code: 500\n"));
+            server.is_alive();
+            server.writes.hang(false);
+            server.wait_until("its return", |stuck| stuck.is_none());
+            let answered = server.ask(&request("check", 1));
+            assert!(
+                answered.starts_with("Code: 200\nDiag: OK\nPV: 2.1\nThread: 6\nCount: 2\n"),
+                "{answered}"
+            );
+            assert!(server.ask(&request("report", 4)).starts_with("Code: 200\n"));
+        },
+    );
+    let counted = [1, 2, 3, 4].map(|digest| reports(&records, digest));
+    assert_eq!(counted, [2, 1, 0, 1], "what was at a store is counted, and nothing that waited");
+}
+
+/// One of several writers holds up its own digests, and no others.
+fn counts_go_on_while_one_writer_waits_for_a_disk<D: Drive>() {
+    with_server::<D>(
+        |store| Stores::Split { writers: vec![store.writer(), store.clone()], readers: vec![store] },
+        |server| {
+            server.writes.hang(true);
+            // Until the one that hangs has taken one.
+            let hangs = |digest| server.ask(&request("report", digest)).starts_with("Code: 500\n");
+            let stuck = (1..=250).find(|digest| hangs(*digest)).unwrap();
+            for digest in 251..=255 {
+                assert!(server.ask(&request("report", digest)).starts_with("Code: 200\n"));
+                assert!(server.ask(&request("check", digest)).starts_with("Code: 200\n"));
+            }
+            assert!(server.ask(&request("check", stuck)).starts_with("Code: 500\n"));
+        },
+    );
+}
+
+/// A copy is counted once, whatever became of the first one: it is at a writer, it got 500, or it has ended.
+fn a_copy_of_a_signed_count_under_way_is_not_counted<D: Drive>() {
+    let report = signed_report();
+    let records = with_server::<D>(
+        |store| split(store, 2),
+        |server| {
+            server.writes.hang(true);
+            (0..3).for_each(|_| assert!(server.client.send(report.as_bytes()).is_ok()));
+            assert!(server.receive().starts_with("Code: 500\n"), "only the first one is answered");
+            assert!(server.ask(&report).starts_with("Code: 500\n"), "its fate is unknown");
+            assert!(server.counters.counts().dropped.contains(&("in_flight", 2)));
+            server.writes.hang(false);
+            server.wait_until("its return", |stuck| stuck.is_none());
+            assert!(server.ask(&report).starts_with("Code: 200\n"), "it was counted");
+        },
+    );
+    assert_eq!(records.records().next().unwrap().1.reports.count, 1);
+}
+
+/// The reads of a worker that is stuck are made by the stores that count.
+fn a_reader_that_waits_for_a_disk_is_stood_in_for<D: Drive>() {
+    with_server::<D>(
+        |store| split(store, 2),
+        |server| {
+            server.disk.hang(true);
+            assert!(server.ask(&request("check", 1)).starts_with("Code: 500\n"));
+            for _ in 0..100 {
+                assert!(server.ask(PING).starts_with("Code: 200\n"));
+                assert!(server.ask(&request("report", 1)).starts_with("Code: 200\n"));
+                assert!(server.ask(&request("check", 1)).starts_with("Code: 200\n"));
+            }
+            server.wait_until("the stuck worker", is_worker);
+            server.disk.hang(false);
+            server.wait_until("its return", |stuck| stuck.is_none());
+            assert!(server.ask(&request("check", 1)).ends_with("Count: 100\nWL-Count: 0\n\n"));
+        },
+    );
+}
+
+/// What was received before a stop is answered, also if no count gets on.
+fn a_stop_with_stuck_writers_answers_all<D: Drive>() {
+    with_server::<D>(
+        |store| split(store, 2),
+        |server| {
+            server.writes.hang(true);
+            for digest in 1..=20 {
+                server.client.send(request("report", digest).as_bytes()).unwrap();
+                server.client.send(request("check", digest).as_bytes()).unwrap();
+            }
+            server.client.send(request("check", 99).as_bytes()).unwrap();
+            server.commands.send(Command::Stop).unwrap();
+            assert_eq!(server.change(), StatusChange::Stopping);
+            let replies: Vec<_> = (0..41).map(|_| server.receive()).collect();
+            let good = replies.iter().filter(|reply| reply.starts_with("Code: 200\n")).count();
+            assert_eq!(good, 1, "{replies:?}");
+            assert_eq!(server.change(), StatusChange::StopOverdue);
+        },
+    );
+}
+
 for_every_runtime! {
+    checks_go_on_while_all_counts_wait_for_a_disk,
+    counts_go_on_while_one_writer_waits_for_a_disk,
+    a_copy_of_a_signed_count_under_way_is_not_counted,
+    a_reader_that_waits_for_a_disk_is_stood_in_for,
+    a_stop_with_stuck_writers_answers_all,
     a_worker_that_waits_for_a_disk_is_stood_in_for,
     a_worker_that_waits_for_a_log_is_stood_in_for,
     upkeep_that_waits_for_a_disk_keeps_no_command_waiting,

@@ -90,6 +90,11 @@ impl<P> Batch<P> {
         self.waiting.calls()
     }
 
+    /// Returns the peer of each request that waits for the store, and its calls.
+    pub fn asking(&self) -> impl Iterator<Item = (&P, &[StoreCall])> {
+        self.waiting.asking()
+    }
+
     /// Ends the batch: no more datagrams are accepted.
     pub fn ask(self) -> Asked<P> {
         Asked { ready: self.ready, waiting: self.waiting, place: self.place }

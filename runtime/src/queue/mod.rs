@@ -197,6 +197,25 @@ impl<P> Queue<P> {
         if self.closed { Next::Closed } else { Next::Empty }
     }
 
+    /// Takes requests to refuse them, as stores do not answer: those that wait for others, and with `all` the batch that has
+    /// waited longest for a store, too. `None` if there are none.
+    pub fn take_unserved(&mut self, all: bool) -> Option<Asked<P>> {
+        let unserved = if !self.refused.is_empty() {
+            mem::replace(&mut self.refused, Batch::new().ask())
+        } else if !self.deferred.is_empty() {
+            self.order.resume(self.deferred.calls());
+            mem::replace(&mut self.deferred, Batch::new().ask())
+        } else if all {
+            let batch = self.waiting.pop_front()?;
+            self.taken += 1;
+            batch
+        } else {
+            return None;
+        };
+        self.end_refused(unserved.calls());
+        Some(unserved)
+    }
+
     /// Takes an empty batch back for each one that came from [`take`](Self::take).
     pub fn give_back(&mut self, batch: Batch<P>, ticket: Ticket) {
         self.free.push(batch);

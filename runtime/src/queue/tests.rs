@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::under_way::{Execution, Splitter};
 use pyzord_core::{Guard, Limits, Now, Peer, Policy, Server, StoreError, StoreOp, Tick, UnixTime};
 
 fn server() -> Server {
@@ -87,6 +88,8 @@ enum Step {
     Take,
     /// Gives back the batch with this number, of those that were taken.
     GiveBack(usize),
+    /// Refuses what waits for others, or all that waits.
+    Refuse(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -97,6 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<bool>(), digests(150)).prop_map(|(counts, digests)| Step::Admit(counts, digests)),
         3 => Just(Step::Take),
         3 => (0..9_usize).prop_map(Step::GiveBack),
+        1 => any::<bool>().prop_map(Step::Refuse),
     ]
 }
 
@@ -112,14 +116,17 @@ enum State {
 struct Model {
     server: Server,
     queue: Queue<Id>,
+    under_way: Arc<CountsUnderWay>,
     requests: Vec<(Vec<StoreCall>, State)>,
     taken: Vec<(Asked<Id>, Ticket)>,
 }
 
 impl Model {
     fn new(stores: usize) -> Self {
-        let (queue, requests, taken) = (Queue::new(stores), Vec::new(), Vec::new());
-        Self { server: server(), queue, requests, taken }
+        let (requests, taken) = (Vec::new(), Vec::new());
+        let under_way = Arc::new(CountsUnderWay::with_secret([7; 16]));
+        let queue = Queue::beside_readers(stores, Arc::clone(&under_way));
+        Self { server: server(), queue, under_way, requests, taken }
     }
 
     fn accept(&mut self, batch: &mut Batch<Id>, counts: bool, digests: &[u8]) {
@@ -150,7 +157,9 @@ impl Model {
             Step::Take => drop(self.take()),
             Step::GiveBack(index) if index < self.taken.len() => self.give_back(index),
             Step::GiveBack(_) => (),
+            Step::Refuse(all) => self.refuse(all),
         }
+        self.check_counts_under_way();
         assert!(self.queue.deferred() <= MOST_DEFERRED);
     }
 
@@ -191,6 +200,35 @@ impl Model {
                 true
             }
             Next::Empty | Next::Closed => false,
+        }
+    }
+
+    /// Refuses what waits: after that nothing waits for others, or at all.
+    fn refuse(&mut self, all: bool) {
+        while let Some(asked) = self.queue.take_unserved(all) {
+            assert!(!asked.is_empty());
+            for (id, _) in asked.asking() {
+                assert_eq!(std::mem::replace(&mut self.requests[id.0].1, State::Done), State::Waits);
+            }
+        }
+        assert!(self.queue.deferred() == 0 && !(all && self.queue.has_work() && self.queue.waiting() > 0));
+    }
+
+    /// A count that is neither executed nor refused is known to those that read beside the queue, and no other is.
+    fn check_counts_under_way(&self) {
+        let open = self.requests.iter().filter(|(_, state)| *state != State::Done);
+        let counted: Vec<_> =
+            open.flat_map(|(calls, _)| calls).filter(|call| call.op != StoreOp::Read).collect();
+        assert_eq!(self.under_way.is_empty(), counted.is_empty());
+        for digest in 0..5 {
+            let check = format!("Op: check\nOp-Digest: {digest:040x}\nPV: 2.1\n\n");
+            let now = Now { wall: UnixTime::from_seconds(1_700_000_000), tick: Tick::default() };
+            let mut batch = Batch::new();
+            batch.accept(&self.server, (), check.as_bytes(), now).unwrap();
+            let is_under_way = counted.iter().any(|call| call.digest == batch.calls()[0].digest);
+            let expected = if is_under_way { Execution::Elsewhere } else { Execution::Here };
+            let mut splitter = Splitter::new(Arc::clone(&self.under_way));
+            assert_eq!(splitter.split(&mut batch, &mut Batch::new()), expected);
         }
     }
 
@@ -247,7 +285,7 @@ impl Model {
         assert!(matches!(self.queue.take(true), Next::Closed));
         let left = self.requests.iter().position(|(_, state)| *state != State::Done);
         assert_eq!((left, self.queue.deferred(), self.queue.in_flight()), (None, 0, 0));
-        assert!(self.queue.order.is_idle());
+        assert!(self.queue.order.is_idle() && self.under_way.is_empty());
     }
 }
 
