@@ -39,8 +39,10 @@ pub(crate) struct Context {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
     pub(crate) workers: usize,
-    /// Connections to a remote database; 0 for a local one.
+    /// Connections to a remote database, or writers of a split one; 0 for a local one.
     pub(crate) connections: usize,
+    /// Whether workers read from the file, and others count.
+    pub(crate) split: bool,
     /// The most datagrams that a worker receives at once.
     pub(crate) batch: usize,
     /// Datagrams in the receive buffer.
@@ -68,6 +70,7 @@ impl Context {
         let config = Config {
             workers: random.pick(&[1, 1, 2, 4]),
             connections: random.pick(&[0, 0, 1, 2, 3]),
+            split: false,
             batch: random.pick(&[1, 2, 8, 64]),
             buffer: random.pick(&[16, 256]),
             cleanup: CleanupAge::from_seconds(random.pick(&[0, 60, 3600, 259_200, 10_368_000])),
@@ -76,7 +79,8 @@ impl Context {
             requests: random.pick(&[None, rate(1, 40), rate(10, 60)]),
             failures: random.pick(&[None, rate(1, 20), rate(5, 50)]),
         };
-        let config = Config { marks: config.marks && config.connections > 0, ..config };
+        let split = config.connections > 0 && plan.seed.is_multiple_of(3);
+        let config = Config { split, marks: config.marks && config.connections > 0 && !split, ..config };
         let guard = GuardModel::new(config.copies != 0, config.marks, config.requests, config.failures);
         Self {
             clock: Clock::default(),
@@ -92,8 +96,14 @@ impl Context {
         }
     }
 
+    /// Whether workers execute all calls.
     pub(crate) fn is_local(&self) -> bool {
         self.config.connections == 0
+    }
+
+    /// Whether the database is a file on the server's machine.
+    pub(crate) fn is_file(&self) -> bool {
+        self.is_local() || self.config.split
     }
 
     /// Returns whether the fault happens now: with this probability, unless the plan excludes it.

@@ -94,6 +94,25 @@ impl Database {
         Ok((self.apply(context, now, asked, calls, &applied)?, delay))
     }
 
+    /// Executes reads on a store of a split database: no count keeps them waiting. Returns the answers, and how long they
+    /// take.
+    pub(crate) fn read_split(
+        &mut self,
+        context: &mut Context,
+        now: Now,
+        asked: &[BatchEntry],
+        calls: &[StoreCall],
+    ) -> Checked<(Vec<StoreAnswer>, Duration)> {
+        let success = match self.health {
+            Health::Healthy | Health::Hanging => 100,
+            Health::Flaky => 70,
+            Health::Down => 0,
+        };
+        let applied: Vec<bool> = calls.iter().map(|_| context.random.percent(success)).collect();
+        let delay = context.random.micros(1, 300);
+        Ok((self.apply(context, now, asked, calls, &applied)?, delay))
+    }
+
     /// Connects. On failure returns how long the attempt took.
     pub(crate) fn connect(&self, context: &mut Context) -> Result<Session, Duration> {
         let session = self.session();
@@ -262,6 +281,10 @@ impl Database {
             self.synced(context);
         }
         (self.syncing, self.dirty) = (None, true);
+        if context.is_file() {
+            // Its transactions end with the process.
+            self.epoch += 1;
+        }
         if power {
             self.records.clone_from(&self.disk);
             context.checker.records.power_failed();

@@ -38,8 +38,11 @@ pub enum Invariant {
     /// keeps marks.
     CopiesCountOnce,
     /// Of two requests that share a digest, one of which counts, the first that was handed over to the remote stores is
-    /// executed first, unless it was answered before.
+    /// executed first, unless it was answered before. So it is with split stores, where a worker executes some itself.
     DigestsKeepTheirOrder,
+    /// With split stores, a read is executed by its worker unless a count of its digest is under way, or is in its batch;
+    /// few wait because the hashes of two digests are alike.
+    ReadsNeverWait,
     /// The server processes at most as many requests, and answers at most as many wrong signatures, of a host as the
     /// limits say.
     LimitsHold,

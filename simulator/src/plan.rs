@@ -143,6 +143,10 @@ pub enum Sabotage {
     RefusesEarly,
     /// A request is executed though one that came before it, with its digest, is at another connection.
     Overtakes,
+    /// A worker reads without a look at the counts that are under way.
+    ReadsPassCounts,
+    /// A worker reads nothing itself.
+    ReadsWait,
     /// The queue of the remote stores is unbounded.
     EndlessQueue,
     /// A worker waits for the database before it answers requests that need none.

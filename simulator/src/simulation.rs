@@ -229,7 +229,7 @@ impl Simulation {
                 self.server = None;
                 context.checker.crashed();
                 // A remote database keeps its power.
-                let power = power && context.is_local();
+                let power = power && context.is_file();
                 self.database.crashed(context, power);
             }
             (Incident::Reload { fails }, Some(server)) => {
@@ -251,7 +251,7 @@ fn plan_incident(context: &mut Context, delay: Duration) {
             let health = context.random.pick(&[Health::Flaky, Health::Hanging, Health::Down]);
             context.after(delay, Event::Incident(Incident::Health(health)));
             // A local file hangs for seconds; a remote database can be down for hours.
-            let longest = if context.is_local() { 11 } else { 23 };
+            let longest = if context.is_file() { 11 } else { 23 };
             let end = delay + Duration::from_millis(context.random.magnitude(longest));
             context.after(end, Event::Incident(Incident::Health(Health::Healthy)));
         }

@@ -54,6 +54,8 @@ sensitivity! {
     a_store_that_answers_too_few_calls: AnswersTooFew breaks NoInternalErrors;
     a_queue_that_refuses_early: RefusesEarly breaks RefusedForAReason;
     a_check_that_overtakes_a_report: Overtakes breaks DigestsKeepTheirOrder or InFlightIsBounded;
+    a_check_beside_counts_under_way: ReadsPassCounts breaks DigestsKeepTheirOrder;
+    checks_that_wait_for_counts: ReadsWait breaks ReadsNeverWait;
     an_endless_queue: EndlessQueue breaks InFlightIsBounded;
     pings_that_wait_for_the_database: PingsWait breaks PingsNeverWait;
     a_link_without_pauses: ConnectsWithoutPause breaks ConnectsAreSpaced;

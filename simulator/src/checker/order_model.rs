@@ -1,8 +1,8 @@
-//! The model of the order in which requests were handed over to the remote stores.
+//! The model of the order in which requests were handed over to the remote stores, or to split ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pyzord_core::{StoreCall, StoreOp};
+use pyzord_core::{Digest, StoreCall, StoreOp};
 
 use super::BatchEntry;
 use crate::invariant::{Checked, Invariant};
@@ -15,6 +15,11 @@ pub(crate) struct OrderModel {
     /// By their copies.
     places: BTreeMap<u64, u64>,
     handed_over: u64,
+    /// The counts that are neither executed by a split store nor refused, by their copies.
+    under_way: BTreeMap<u64, Vec<StoreCall>>,
+    /// The digests of reads that need not wait for a count, and those of them for which one does.
+    free: BTreeSet<Digest>,
+    strays: BTreeSet<Digest>,
 }
 
 impl OrderModel {
@@ -26,6 +31,39 @@ impl OrderModel {
             self.places.insert(entry.copy, self.handed_over);
             self.open.insert(self.handed_over, (entry.copy, calls.by_ref().take(entry.calls).collect()));
         }
+    }
+
+    /// Records that a worker has split a batch with these calls, and has handed over some of its requests.
+    pub(crate) fn split(
+        &mut self,
+        batch: &[BatchEntry],
+        calls: &[StoreCall],
+        is_handed: impl Fn(u64) -> bool,
+    ) -> Checked {
+        let mut rest = calls.iter().copied();
+        let requests: Vec<(u64, Vec<StoreCall>)> =
+            batch.iter().map(|entry| (entry.copy, rest.by_ref().take(entry.calls).collect())).collect();
+        let counts = |(_, calls): &&(u64, Vec<StoreCall>)| calls.iter().any(|call| call.op != StoreOp::Read);
+        self.under_way.extend(requests.iter().filter(counts).cloned());
+        for (copy, calls) in requests.iter().filter(|request| !counts(request)) {
+            let mut counted = self.under_way.values().flatten();
+            let is_free = !counted.any(|count| calls.iter().any(|call| conflict(call, count)));
+            if is_free {
+                self.free.extend(calls.iter().map(|call| call.digest));
+            }
+            if is_free && is_handed(*copy) {
+                self.strays.extend(calls.iter().map(|call| call.digest));
+            }
+        }
+        let [strays, free] = [&self.strays, &self.free].map(BTreeSet::len);
+        Invariant::ReadsNeverWait.holds(strays <= 2 + free / 50, || {
+            format!("reads of {strays} of {free} digests wait without a count to wait for")
+        })
+    }
+
+    /// Records that a split store has executed requests, or that they never will be.
+    pub(crate) fn ended(&mut self, batch: &[BatchEntry]) {
+        batch.iter().for_each(|entry| drop(self.under_way.remove(&entry.copy)));
     }
 
     /// Checks that those of `calls` that are `applied` pass none that came before them. What was answered before it was

@@ -192,6 +192,14 @@ impl RecordModel {
     /// Records a power failure: records that were not synced are lost.
     pub(crate) fn power_failed(&mut self) {
         self.records.clone_from(&self.synced);
+        let Self { records, active, .. } = self;
+        // Lost activity keeps no record.
+        active.retain(|digest, date| {
+            let latest =
+                records.get(digest).and_then(|record| record.reports.updated.max(record.whitelists.updated));
+            *date = latest.map_or(*date, |latest| latest.min(*date));
+            latest.is_some()
+        });
     }
 
     /// Checks that the disk has all records after a stop.

@@ -1,4 +1,5 @@
-//! The steps of a thread with a remote store: it takes a batch, asks its store over its link, and sends the replies.
+//! The steps of a thread with a remote store: it takes a batch, asks its store over its link, and sends the replies. So
+//! does a thread that counts beside workers that read; it has a file in the place of a link.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use pyzord_runtime::{Next, Ticket};
 
 use super::shared::Shared;
 use super::tracked_asked::TrackedAsked;
+use crate::checker::BatchEntry;
 use crate::context::Context;
 use crate::database::{Database, TIMEOUT};
 use crate::event::{Event, Health, RemoteCalls, Session};
@@ -18,6 +20,9 @@ use crate::plan::Sabotage;
 
 /// A connection that was idle for longer is checked before use.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// The time between two looks of the thread that watches writers.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The threads with a remote store.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ enum State {
     Woken,
     /// Waits for the database.
     Busy(Box<RemoteBatch>),
+    /// Waits for a file that hangs until then; its batch is answered.
+    Stuck(Ticket, Vec<BatchEntry>, Tick),
     /// Has ended after a stop.
     Done,
 }
@@ -54,6 +61,8 @@ struct RemoteBatch {
     /// `None` if there is no connection.
     request: Option<RemoteCalls>,
     answers: Option<Vec<StoreAnswer>>,
+    /// When the call returns, if its batch is answered before.
+    returns: Option<Tick>,
 }
 
 /// The course of an exchange: when the database executes how many calls, and when the caller has the answers or
@@ -62,6 +71,8 @@ struct Exchange {
     executes: Option<(Duration, usize)>,
     ends: Duration,
     answered: bool,
+    /// When the call returns, if another thread answers before.
+    returns: Option<Duration>,
 }
 
 impl Connections {
@@ -81,7 +92,8 @@ impl Connections {
 
     /// Returns the number of batches at the database.
     pub(super) fn busy(&self) -> usize {
-        self.0.iter().filter(|connection| matches!(connection.state, State::Busy(_))).count()
+        let is_busy = |state: &State| matches!(state, State::Busy(_) | State::Stuck(..));
+        self.0.iter().filter(|connection| is_busy(&connection.state)).count()
     }
 
     /// Schedules the next step of each idle connection.
@@ -103,6 +115,7 @@ impl Connections {
         shared: &mut Shared,
         index: usize,
     ) -> Checked {
+        let all_stuck = self.0.iter().all(|connection| matches!(connection.state, State::Stuck(..)));
         #[expect(clippy::indexing_slicing, reason = "`wake` schedules steps of existing connections")]
         let connection = &mut self.0[index];
         let (state, delay) = match std::mem::replace(&mut connection.state, State::Idle) {
@@ -120,6 +133,7 @@ impl Connections {
                     context.note(|| "too many requests wait for others".to_owned());
                     let asked = TrackedAsked::waiting(asked);
                     context.checker.wait_refused(shared.queue.deferred(), asked.entries())?;
+                    context.checker.order.ended(asked.entries());
                     asked.fail(context, shared.handles.resolving(), StoreError::Unavailable)?;
                     (State::Woken, context.random.micros(1, 40))
                 }
@@ -127,16 +141,36 @@ impl Connections {
                 Next::Closed => (State::Done, Duration::ZERO),
             },
             State::Busy(mut remote) => {
-                let ticket = std::mem::take(&mut remote.ticket);
+                let (ticket, until) = (std::mem::take(&mut remote.ticket), remote.returns);
+                let entries = remote.asked.entries().to_vec();
                 let batch = connection.finish(context, database, shared.handles.resolving(), *remote)?;
+                if let Some(until) = until {
+                    context.note(|| format!("writer {index} is stuck"));
+                    (State::Stuck(ticket, entries, until), Duration::ZERO)
+                } else {
+                    context.checker.order.ended(&entries);
+                    if !context.has(Sabotage::Overtakes) {
+                        shared.queue.give_back(batch, ticket);
+                    }
+                    (State::Woken, context.random.micros(1, 40))
+                }
+            }
+            State::Stuck(ticket, entries, until) if until <= context.clock.tick() => {
+                context.note(|| format!("writer {index} returns"));
+                context.checker.order.ended(&entries);
                 if !context.has(Sabotage::Overtakes) {
-                    shared.queue.give_back(batch, ticket);
+                    shared.queue.give_back(Batch::new(), ticket);
                 }
                 (State::Woken, context.random.micros(1, 40))
             }
+            State::Stuck(ticket, entries, until) => {
+                refuse_unserved(context, shared, all_stuck)?;
+                let left = until.since(context.clock.tick());
+                (State::Stuck(ticket, entries, until), left.min(LOOK))
+            }
             State::Done => (State::Done, Duration::ZERO),
         };
-        if matches!(state, State::Woken | State::Busy(_)) {
+        if matches!(state, State::Woken | State::Busy(_) | State::Stuck(..)) {
             context.after(delay, Event::Connection { generation: shared.generation, index });
         }
         connection.state = state;
@@ -172,19 +206,31 @@ impl Connection {
     ) -> Checked<(RemoteBatch, Duration)> {
         let now = context.clock.now();
         let calls: Arc<[_]> = asked.calls().into();
-        let (session, delay) = self.session(context, database, now.tick, caller.1)?;
         let entries = asked.entries().to_vec();
-        let remote =
-            RemoteBatch { asked, ticket: Ticket::default(), began: now, request: None, answers: None };
+        let (ticket, returns) = (Ticket::default(), None);
+        let remote = RemoteBatch { asked, ticket, began: now, request: None, answers: None, returns };
+        let (session, delay) = if context.config.split {
+            (Some(database.session()), Duration::ZERO)
+        } else {
+            self.session(context, database, now.tick, caller.1)?
+        };
         let Some(session) = session else { return Ok((remote, delay)) };
-        let exchange = Exchange::random(context, database.health, calls.len());
+        let exchange = if context.config.split {
+            match Exchange::with_file(context, database.health, calls.len()) {
+                Ok(exchange) => exchange,
+                Err(refused) => return Ok((remote, refused)),
+            }
+        } else {
+            Exchange::random(context, database.health, calls.len())
+        };
+        let returns = exchange.returns.map(|returns| now.tick.after(returns));
         let (at, most) = exchange.executes.unwrap_or_default();
         let caller = exchange.answered.then_some(caller);
         let request = RemoteCalls { session, now, asked: entries, calls, most, caller };
         if exchange.executes.is_some() {
             context.after(delay + at, Event::RemoteCalls(request.clone()));
         }
-        Ok((RemoteBatch { request: Some(request), ..remote }, delay + exchange.ends))
+        Ok((RemoteBatch { request: Some(request), returns, ..remote }, delay + exchange.ends))
     }
 
     /// Returns the connection, which is made by a link as in the engines, and how long that takes.
@@ -265,10 +311,10 @@ impl Exchange {
     fn random(context: &mut Context, health: Health, calls: usize) -> Self {
         let soon = context.random.micros(30, 3000);
         let later = soon + context.random.micros(10, 3000);
-        let never = Self { executes: None, ends: soon, answered: false };
-        let good = Self { executes: Some((soon, calls)), ends: later, answered: true };
+        let never = Self { executes: None, ends: soon, answered: false, returns: None };
+        let good = Self { executes: Some((soon, calls)), ends: later, answered: true, returns: None };
         let late = TIMEOUT + context.random.millis(0, 1500);
-        let hung = Self { executes: Some((late, calls)), ends: TIMEOUT, answered: false };
+        let hung = Self { executes: Some((late, calls)), ends: TIMEOUT, answered: false, returns: None };
         match (health, context.random.between(0, 7)) {
             (Health::Healthy, _) | (Health::Flaky, 0..=2) => good,
             // The answer is lost after the calls are executed.
@@ -280,7 +326,7 @@ impl Exchange {
             // The answer is late, but in time.
             (Health::Flaky, 5) => {
                 let slow = context.random.millis(100, 390);
-                Self { executes: Some((slow, calls)), ends: TIMEOUT, answered: true }
+                Self { executes: Some((slow, calls)), ends: TIMEOUT, answered: true, returns: None }
             }
             // The database executes the calls after the caller has given up.
             (Health::Flaky, 6) | (Health::Hanging, 0..=3) => hung,
@@ -288,4 +334,43 @@ impl Exchange {
             (Health::Flaky | Health::Down, _) => never,
         }
     }
+
+    /// Draws the course of a transaction on a file with this many calls. `Err` if it is refused, and after what time.
+    fn with_file(context: &mut Context, health: Health, calls: usize) -> Result<Self, Duration> {
+        let soon = context.random.micros(30, 3000);
+        let later = soon + context.random.micros(10, 3000);
+        let good = Self { executes: Some((soon, calls)), ends: later, answered: true, returns: None };
+        // The watching thread answers, and the call returns at some time after that.
+        let given_up = TIMEOUT + context.random.millis(100, 200);
+        let returns = given_up + context.random.millis(1, 2000);
+        let hung = Self { executes: None, ends: given_up, answered: false, returns: Some(returns) };
+        Ok(match (health, context.random.between(0, 7)) {
+            (Health::Healthy, _) | (Health::Flaky, 0..=2) => good,
+            // Another writer has its turn for too long.
+            (Health::Flaky, 3) => return Err(context.random.micros(1000, 400_000)),
+            // The sync is late.
+            (Health::Flaky, 4) => Self { ends: TIMEOUT, answered: false, ..good },
+            (Health::Flaky, 5) => {
+                let slow = context.random.millis(100, 390);
+                Self { executes: Some((slow, calls)), ends: TIMEOUT, ..good }
+            }
+            (Health::Flaky, 6) | (Health::Hanging, 0..=3) => {
+                Self { executes: Some((returns - Duration::from_micros(1), calls)), ..hung }
+            }
+            (Health::Hanging, _) => hung,
+            (Health::Flaky | Health::Down, _) => return Err(soon),
+        })
+    }
+}
+
+/// Refuses what waits for writers that are stuck, as the watching thread does.
+fn refuse_unserved(context: &mut Context, shared: &mut Shared, all: bool) -> Checked {
+    while let Some(asked) = shared.queue.take_unserved(all) {
+        context.note(|| "requests wait for a writer that is stuck".to_owned());
+        let asked = TrackedAsked::waiting(asked);
+        context.checker.excuse(asked.entries());
+        context.checker.order.ended(asked.entries());
+        asked.fail(context, shared.handles.resolving(), StoreError::Unavailable)?;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 mod connection;
 mod handles;
 mod shared;
+mod split;
 mod tracked_asked;
 mod tracked_batch;
 mod upkeep;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pyzord_core::Policy;
-use pyzord_runtime::Queue;
+use pyzord_runtime::{CountsUnderWay, Queue, Splitter};
 
 use super::handles::Handles;
 use crate::context::Context;
@@ -24,18 +24,29 @@ pub(super) struct Shared {
     /// The receive buffer.
     pub(super) buffer: VecDeque<Datagram>,
     pub(super) queue: Queue<Sender>,
+    /// For workers that read from a split store.
+    pub(super) splitter: Splitter,
     pub(super) stopping: bool,
 }
 
 impl Shared {
     pub(super) fn new(context: &mut Context, generation: u32, rules: &Arc<Rules>) -> Self {
+        let under_way = || Arc::new(CountsUnderWay::with_secret([7; 16]));
+        let (shown, stores) = (under_way(), queue_connections(context));
+        let queue = if context.config.split {
+            Queue::beside_readers(stores, Arc::clone(&shown))
+        } else {
+            Queue::new(stores)
+        };
+        let seen = if context.has(Sabotage::ReadsPassCounts) { under_way() } else { shown };
         Self {
             generation,
             rules: Arc::clone(rules),
             handles: Handles::new(context, rules.policy()),
             shut_out: BTreeSet::new(),
             buffer: VecDeque::new(),
-            queue: Queue::new(queue_connections(context)),
+            queue,
+            splitter: Splitter::new(seen),
             stopping: false,
         }
     }

@@ -1,5 +1,6 @@
 //! A batch that is being received, together with the copies in it.
 
+use std::collections::BTreeSet;
 use std::mem;
 
 use pyzord_core::{Batch, StoreCall};
@@ -40,6 +41,19 @@ impl TrackedBatch {
         context.checker.asks(&self.waiting, &calls)?;
         context.checker.asks(&self.ready, &[])?;
         Ok(calls)
+    }
+
+    /// Takes out the copies that have moved to another batch.
+    pub(super) fn part(&mut self, moved: &Batch<Sender>) -> Vec<BatchEntry> {
+        let moved: BTreeSet<u64> = moved.asking().map(|(sender, _)| sender.copy).collect();
+        let Self { waiting, places: [_, places], .. } = self;
+        let mut kept = Vec::new();
+        let mut parted = Vec::new();
+        for (place, entry) in places.drain(..).zip(waiting.drain(..)) {
+            if moved.contains(&entry.copy) { parted.push(entry) } else { kept.push((place, entry)) }
+        }
+        (*places, *waiting) = kept.into_iter().unzip();
+        parted
     }
 
     /// Ends the batch.

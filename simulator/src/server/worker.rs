@@ -28,7 +28,7 @@ pub(super) struct Worker {
 }
 
 #[derive(Debug, Default)]
-enum State {
+pub(super) enum State {
     /// Waits for a datagram.
     #[default]
     Idle,
@@ -185,6 +185,9 @@ impl Shared {
         if acknowledged {
             let answers = vec![Ok(Record::default()); calls.len()];
             batch.batch = batch.ask().resolve(context, self.handles.resolving(), answers)?;
+        }
+        if context.config.split {
+            return self.ask_split(context, database, connections, batch, &calls, now);
         }
         if !context.is_local() {
             self.enqueue(context, connections, batch, &calls)?;
