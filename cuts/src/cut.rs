@@ -50,7 +50,7 @@ impl Cut {
         let range = match moments {
             Moments::Any => 0..steps.len(),
             Moments::Start => 0..replies.nth(FIRST_REPLIES).unwrap_or(steps.len()),
-            Moments::Stop => replies.last().unwrap_or_default()..steps.len(),
+            Moments::Stop => replies.next_back().unwrap_or_default()..steps.len(),
         };
         let mut kinds = BTreeMap::<Kind, Vec<&Step>>::new();
         for step in steps.get(range).unwrap_or_default() {
