@@ -119,27 +119,7 @@ impl Connections {
         #[expect(clippy::indexing_slicing, reason = "`wake` schedules steps of existing connections")]
         let connection = &mut self.0[index];
         let (state, delay) = match std::mem::replace(&mut connection.state, State::Idle) {
-            State::Idle | State::Woken => match shared.queue.take(true) {
-                Next::Batch(asked, mut ticket) => {
-                    if context.has(Sabotage::Overtakes) {
-                        shared.queue.give_back(Batch::new(), std::mem::take(&mut ticket));
-                    }
-                    let asked = TrackedAsked::waiting(asked);
-                    let caller = (shared.generation, index);
-                    let (remote, delay) = connection.begin(context, database, asked, caller)?;
-                    (State::Busy(Box::new(RemoteBatch { ticket, ..remote })), delay)
-                }
-                Next::Refused(asked) => {
-                    context.note(|| "too many requests wait for others".to_owned());
-                    let asked = TrackedAsked::waiting(asked);
-                    context.checker.wait_refused(shared.queue.deferred(), asked.entries())?;
-                    context.checker.order.ended(asked.entries());
-                    asked.fail(context, shared.handles.resolving(), StoreError::Unavailable)?;
-                    (State::Woken, context.random.micros(1, 40))
-                }
-                Next::Empty => (State::Idle, Duration::ZERO),
-                Next::Closed => (State::Done, Duration::ZERO),
-            },
+            State::Idle | State::Woken => connection.take(context, database, shared, index)?,
             State::Busy(mut remote) => {
                 let (ticket, until) = (std::mem::take(&mut remote.ticket), remote.returns);
                 let entries = remote.asked.entries().to_vec();
@@ -194,6 +174,37 @@ impl Connection {
             lost: Tick::default(),
             given_up: false,
         }
+    }
+
+    /// Takes the next batch, and sends it to the database. Returns the next state, and when it begins.
+    fn take(
+        &mut self,
+        context: &mut Context,
+        database: &Database,
+        shared: &mut Shared,
+        index: usize,
+    ) -> Checked<(State, Duration)> {
+        Ok(match shared.queue.take(true) {
+            Next::Batch(asked, mut ticket) => {
+                if context.has(Sabotage::Overtakes) {
+                    shared.queue.give_back(Batch::new(), std::mem::take(&mut ticket));
+                }
+                let asked = TrackedAsked::waiting(asked);
+                let caller = (shared.generation, index);
+                let (remote, delay) = self.begin(context, database, asked, caller)?;
+                (State::Busy(Box::new(RemoteBatch { ticket, ..remote })), delay)
+            }
+            Next::Refused(asked) => {
+                context.note(|| "too many requests wait for others".to_owned());
+                let asked = TrackedAsked::waiting(asked);
+                context.checker.wait_refused(shared.queue.deferred(), asked.entries())?;
+                context.checker.order.ended(asked.entries());
+                asked.fail(context, shared.handles.resolving(), StoreError::Unavailable)?;
+                (State::Woken, context.random.micros(1, 40))
+            }
+            Next::Empty => (State::Idle, Duration::ZERO),
+            Next::Closed => (State::Done, Duration::ZERO),
+        })
     }
 
     /// Sends a batch to the database, if there is a connection or one can be made.
