@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(split(&[ping.clone(), report.clone()]), Execution::Elsewhere);
         assert_eq!(split(&[check.clone(), report, ping]), Execution::Elsewhere, "they share a digest");
         under_way.begin(batch(&[(true, vec![2])]).calls());
-        assert_eq!(split(&[check.clone()]), Execution::Here);
+        assert_eq!(split(std::slice::from_ref(&check)), Execution::Here);
         assert_eq!(split(&[(false, vec![2])]), Execution::Elsewhere);
     }
 
