@@ -13,6 +13,7 @@ mod rmw;
 mod scale;
 mod server;
 mod sockets;
+mod sqlite;
 mod status_line;
 mod subjects;
 mod table;
@@ -60,6 +61,11 @@ enum Measurement {
     Growth(growth::GrowthOptions),
     /// Measure one socket for two threads against one socket per thread
     Sockets(sockets::SocketsOptions),
+    /// Measure the sqlite engine beside gdbm
+    Sqlite(sqlite::SqliteOptions),
+    /// Serve a gdbm file that is synced with each batch
+    #[command(hide = true)]
+    Synced(sqlite::SyncedOptions),
     /// Answer every datagram with its first bytes
     #[command(hide = true)]
     Echo(echo::EchoOptions),
@@ -78,6 +84,8 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> anyhow::Result<()> {
     match &options.measurement {
         Some(Measurement::Echo(echo)) => return echo::run(*echo).context("the echo failed"),
+        Some(Measurement::Synced(synced)) => return sqlite::run_synced(synced),
+        Some(Measurement::Sqlite(sqlite)) => return sqlite::run(sqlite, &Machine::new(&options.server)?),
         Some(Measurement::Sockets(sockets)) => return sockets::run(sockets),
         Some(Measurement::Growth(growth)) => return growth::run(growth),
         Some(Measurement::Scale(scale)) => return scale::run(scale, &Machine::new(&options.server)?),

@@ -164,7 +164,7 @@ fn memory(results: &Results) -> Table {
 }
 
 /// Lists the goals that were measured.
-fn goals_table(goals: &[Goal]) -> Table {
+pub(crate) fn goals_table(goals: &[Goal]) -> Table {
     let row = |goal: &Goal| {
         let met = if goal.met()? { "met" } else { "missed" };
         Some(vec![goal.name.clone(), figure(goal.value, 3), goal.bound.to_string(), met.to_owned()])

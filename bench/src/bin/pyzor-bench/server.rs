@@ -93,17 +93,34 @@ pub(crate) struct MemoryUse {
 impl Server {
     /// Starts the echo, with this program.
     pub(crate) fn echo(options: EchoOptions, cpu: Option<usize>) -> anyhow::Result<Self> {
+        let workers = options.workers.to_string();
+        let own_sockets = options.own_sockets.then_some("--own-sockets");
+        Self::this_program(["echo", "--workers", &workers].into_iter().chain(own_sockets), cpu)
+    }
+
+    /// Starts a server on a gdbm file that is synced with each batch, with this program.
+    pub(crate) fn synced(home: Home, file: &str) -> anyhow::Result<Self> {
+        let file = home.path(file);
+        let file = file.to_str().context("the path of a temporary folder is no text")?;
+        let mut server = Self::this_program(["synced", file], None)?;
+        server.home = Some(home);
+        Ok(server)
+    }
+
+    /// Starts a server of this program, which prints its address.
+    fn this_program<'a>(
+        arguments: impl IntoIterator<Item = &'a str>,
+        cpu: Option<usize>,
+    ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find the path of this program")?;
         let mut command = Command::new(program);
-        command.args(["echo", "--workers", &options.workers.to_string()]);
-        command.args(options.own_sockets.then_some("--own-sockets"));
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut server = Self::new(spawn(command, cpu)?);
-        let output = server.child.stdout.take().context("the echo has no output")?;
+        let output = server.child.stdout.take().context("a server has no output")?;
         let mut line = String::new();
-        BufReader::new(output).read_line(&mut line).context("cannot read the output of the echo")?;
+        BufReader::new(output).read_line(&mut line).context("cannot read the output of a server")?;
         server.address =
-            line.trim().parse().with_context(|| format!("unexpected output of the echo: {line:?}"))?;
+            line.trim().parse().with_context(|| format!("unexpected output of a server: {line:?}"))?;
         Ok(server)
     }
 
@@ -208,6 +225,12 @@ impl Server {
     pub(crate) fn stop(mut self) -> anyhow::Result<Home> {
         self.signal(Signal::SIGTERM)?;
         wait_for(STOP_TIMEOUT, || self.ended().then_some(())).context("a server did not stop in time")?;
+        self.home.take().context("the echo has no home directory")
+    }
+
+    /// Waits for the end of a server that was killed, and returns its home directory.
+    pub(crate) fn killed(mut self) -> anyhow::Result<Home> {
+        self.child.wait().context("cannot wait for a server")?;
         self.home.take().context("the echo has no home directory")
     }
 
