@@ -84,6 +84,13 @@ fn a_check_sees_the_batch_before_it_with_gdbm() {
     batches(&[(); 2].map(|()| Server::on(home_of_bob(), &WORKERS)));
 }
 
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_check_sees_the_batch_before_it_with_sqlite() {
+    let arguments = [&WORKERS[..], &["-e", "sqlite"]].concat();
+    batches(&[(); 2].map(|()| Server::on(home_of_bob(), &arguments)));
+}
+
 #[test]
 fn a_check_sees_the_batch_before_it_with_redis() {
     batches_on(&Shared::redis("redis"));

@@ -60,6 +60,10 @@ impl Home {
         if !arguments.contains(&"--runtime") {
             command.args(["--runtime", crate::RUNTIME]);
         }
+        let names_engine = arguments.iter().any(|argument| ["-e", "--database-engine"].contains(argument));
+        if let Some(engine) = crate::ENGINE.filter(|_| !names_engine) {
+            command.args(["--database-engine", engine]);
+        }
         command.arg("--homedir").arg(self.dir()).args(arguments).stdin(Stdio::null());
         command
     }

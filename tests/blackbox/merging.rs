@@ -74,6 +74,12 @@ fn merges_and_edits_through_the_control_socket_lose_no_report() {
     nothing_is_lost_beside("gdbm", None);
 }
 
+#[cfg(feature = "sqlite")]
+#[test]
+fn merges_and_edits_in_sqlite_lose_no_report() {
+    nothing_is_lost_beside("sqlite", Some("pyzord.sqlite"));
+}
+
 #[test]
 fn merges_and_edits_beside_sqlite_lose_no_report() {
     let folder = Home::new();

@@ -127,6 +127,14 @@ fn gdbm_keeps_the_order() {
     suite(&[]);
 }
 
+/// Its workers read beside its writers.
+#[cfg(feature = "sqlite")]
+#[test]
+fn sqlite_keeps_the_order() {
+    suite(&["-e", "sqlite"]);
+    suite(&["-e", "sqlite", "--durability", "strict"]);
+}
+
 #[test]
 fn redis_keeps_the_order() {
     let redis = RedisServer::start();

@@ -9,5 +9,7 @@
 
 /// The runtime that these tests run the server on.
 const RUNTIME: &str = "smol";
+/// The engine of servers whose test names none: the default.
+const ENGINE: Option<&str> = None;
 
 include!("modules.rs");

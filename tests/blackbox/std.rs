@@ -9,6 +9,8 @@
 
 /// The runtime that these tests run the server on.
 const RUNTIME: &str = "std";
+/// The engine of servers whose test names none: the default.
+const ENGINE: Option<&str> = None;
 
 include!("modules.rs");
 

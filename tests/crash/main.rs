@@ -31,6 +31,8 @@ mod servers;
 
 /// The default runtime of the servers.
 const RUNTIME: &str = "std";
+/// The engine of servers whose test names none: the default.
+const ENGINE: Option<&str> = None;
 
 /// Returns the number of kills in a test.
 fn rounds(by_default: u32) -> u32 {

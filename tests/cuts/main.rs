@@ -24,3 +24,5 @@ mod sqlite;
 
 /// The default runtime of the servers.
 const RUNTIME: &str = "std";
+/// The engine of servers whose test names none: the default.
+const ENGINE: Option<&str> = None;

@@ -71,6 +71,31 @@ pub(crate) fn converse(client: &Client, cases: &[(Vec<u8>, Marker)]) -> Vec<Opti
     replies
 }
 
+/// Sends each request, receives its reply, and then sends its marker, since a server that reads beside its writers answers
+/// a ping before an earlier report. `expected` is whether a reply must be waited for.
+#[cfg(feature = "sqlite")]
+pub(crate) fn converse_in_turn(
+    client: &Client,
+    cases: &[(Vec<u8>, Marker)],
+    expected: &[bool],
+) -> Vec<Option<Vec<u8>>> {
+    let answer = |((request, marker), is_expected): (&(Vec<u8>, Marker), &bool)| {
+        client.send(request);
+        let reply = is_expected.then(|| client.receive_bytes());
+        client.send(&marker.datagram);
+        let reply = match client.receive_bytes() {
+            received if received == marker.reply => return reply,
+            received => {
+                assert_eq!(reply, None, "two replies to {}", request.escape_ascii());
+                Some(received)
+            }
+        };
+        assert_eq!(client.receive_bytes(), marker.reply);
+        reply
+    };
+    cases.iter().zip(expected).map(answer).collect()
+}
+
 /// Sends the opening marker, and discards all replies before that of the marker.
 pub(crate) fn open(client: &Client, marker: &Marker) {
     client.send(&marker.datagram);

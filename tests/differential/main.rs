@@ -13,6 +13,8 @@
 
 /// The runtime of the server in these tests.
 const RUNTIME: &str = "std";
+/// The engine of servers whose test names none: the default.
+const ENGINE: Option<&str> = None;
 
 mod configuration;
 mod differences;
@@ -28,5 +30,7 @@ mod random;
 mod records;
 mod requests;
 mod rules;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod stores;
 mod table;

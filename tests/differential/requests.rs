@@ -6,24 +6,46 @@ use std::{fs, thread};
 use pyzord_core::AccessOrder;
 
 use crate::differences::Coverage;
+#[cfg(feature = "sqlite")]
+use crate::exchange::converse_in_turn;
 use crate::exchange::{Marker, Reply, converse, open};
 use crate::generate::{POLICIES, Requests, ServerFiles};
-use crate::harness::{Home, Server, with_python_server};
+use crate::harness::{Client, Home, Server, with_python_server};
 use crate::logs;
 use crate::random::Size;
 use crate::rules::{self, RequestCase};
-use crate::stores::{self, Diverging};
+#[cfg(feature = "sqlite")]
+use crate::sqlite;
+use crate::stores::{self, Contents, Diverging};
 
 /// Requests that are generated together: few enough that no signature expires before it is sent.
 const CHUNK: usize = 256;
 
+/// The engine of this server; Python's has gdbm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Engine {
+    Gdbm,
+    #[cfg(feature = "sqlite")]
+    Sqlite,
+}
+
 #[test]
 fn both_servers_answer_count_and_log_the_same() {
-    let size = Size::of_run(4000);
     let names = rules::names().chain(stores::NAMES).chain(logs::NAMES);
-    let mut coverage = Coverage::expecting(names);
+    compare_all(Engine::Gdbm, Coverage::expecting(names));
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_server_on_sqlite_answers_and_counts_the_same() {
+    compare_all(Engine::Sqlite, Coverage::expecting(rules::names().chain(stores::NAMES)));
+}
+
+fn compare_all(engine: Engine, mut coverage: Coverage) {
+    let size = Size::of_run(4000);
     for (number, files) in (0..).zip(&POLICIES) {
-        compare(files, size.seed.wrapping_mul(1000) + number, size.cases / POLICIES.len(), &mut coverage);
+        let seed = size.seed.wrapping_mul(1000) + number;
+        compare(engine, files, seed, size.cases / POLICIES.len(), &mut coverage);
     }
     coverage.finish();
 }
@@ -38,8 +60,8 @@ struct Answered {
 }
 
 /// Sends the requests to both servers and compares the results.
-fn compare(files: &ServerFiles, seed: u64, count: usize, coverage: &mut Coverage) {
-    let [python, ours] = [home(files), home(files)];
+fn compare(engine: Engine, files: &ServerFiles, seed: u64, count: usize, coverage: &mut Coverage) {
+    let [python, ours] = [Engine::Gdbm, engine].map(|engine| home(engine, files));
     let start = now();
     let mut cases = Vec::new();
     let mut ours = Some(ours);
@@ -64,11 +86,7 @@ fn compare(files: &ServerFiles, seed: u64, count: usize, coverage: &mut Coverage
                     (request, marker)
                 })
                 .collect();
-            let (theirs, own) = thread::scope(|scope| {
-                let theirs = scope.spawn(|| converse(client, &requests));
-                let own = converse(&server.client(), &requests);
-                (theirs.join().unwrap(), own)
-            });
+            let (theirs, own) = engine.converse([client, &server.client()], &requests);
             let answered = requests.into_iter().zip(theirs).zip(own);
             cases.extend(answered.map(|(((datagram, _), python), ours)| Answered {
                 datagram,
@@ -79,11 +97,66 @@ fn compare(files: &ServerFiles, seed: u64, count: usize, coverage: &mut Coverage
         }
         ours = Some(server.stop());
     });
-    compare_results(files, &cases, [&python, &ours.unwrap()], start, coverage);
+    compare_results(engine, files, &cases, [&python, &ours.unwrap()], start, coverage);
+}
+
+/// The replies of a server, one for each request.
+type Replies = Vec<Option<Vec<u8>>>;
+
+impl Engine {
+    /// Sends the requests to both servers, and returns the replies of each.
+    fn converse(self, [python, ours]: [&Client; 2], requests: &[(Vec<u8>, Marker)]) -> (Replies, Replies) {
+        match self {
+            Self::Gdbm => thread::scope(|scope| {
+                let theirs = scope.spawn(|| converse(python, requests));
+                let own = converse(ours, requests);
+                (theirs.join().unwrap(), own)
+            }),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => {
+                let theirs = converse(python, requests);
+                // An empty datagram of Python is a reply that it failed to write.
+                let expected = requests.iter().zip(&theirs);
+                let expected: Vec<bool> = expected
+                    .map(|((request, _), reply)| reply.is_some() && rules::readable(request).is_some())
+                    .collect();
+                let own = converse_in_turn(ours, requests, &expected);
+                (theirs, own)
+            }
+        }
+    }
+
+    /// Creates the database.
+    fn fill(self, home: &Home) {
+        match self {
+            Self::Gdbm => stores::fill(&home.path("pyzord.db")),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::fill(&home.path("pyzord.sqlite")),
+        }
+    }
+
+    /// Reads the database, in the form of gdbm.
+    fn read(self, home: &Home) -> Contents {
+        match self {
+            Self::Gdbm => stores::read(&home.path("pyzord.db")),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::read(&home.path("pyzord.sqlite")),
+        }
+    }
+
+    /// The lines of its configuration.
+    const fn setting(self) -> &'static str {
+        match self {
+            Self::Gdbm => "",
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => "Engine = sqlite\n",
+        }
+    }
 }
 
 /// Compares the replies, the logs and the databases.
 fn compare_results(
+    engine: Engine,
     files: &ServerFiles,
     cases: &[Answered],
     homes: [&Home; 2],
@@ -104,13 +177,16 @@ fn compare_results(
         }
         let shown = || case.datagram.escape_ascii();
         let line = logs::predicted(&exchange, &theirs, predicted.as_ref());
-        if line != own {
+        if engine == Engine::Gdbm && line != own {
             failures.push(format!(
                 "the log of {}\nPython   {theirs:?}\nours     {own:?}\nnot      {line:?}",
                 shown()
             ));
         }
-        if theirs != own && theirs.iter().any(|line| own.iter().any(|own| own.starts_with(line))) {
+        if engine == Engine::Gdbm
+            && theirs != own
+            && theirs.iter().any(|line| own.iter().any(|own| own.starts_with(line)))
+        {
             coverage.hit("refused-in-usage-log");
         }
         if let Some(predicted) = &mut predicted {
@@ -127,8 +203,8 @@ fn compare_results(
     }
     let shown = failures.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n\n");
     assert!(failures.is_empty(), "{} differences\n{shown}", failures.len());
-    let [theirs, own] = homes.map(|home| stores::read(&home.path("pyzord.db")));
-    diverging.compare(theirs, own, window, coverage);
+    let [python, ours] = homes;
+    diverging.compare(Engine::Gdbm.read(python), engine.read(ours), window, coverage);
 }
 
 /// Treats two dates as equal if both are within this run.
@@ -143,16 +219,16 @@ fn same_dates(predicted: &Reply, ours: &mut Reply, (start, end): (i64, i64)) {
 }
 
 /// Creates a home directory for either server.
-fn home(files: &ServerFiles) -> Home {
+fn home(engine: Engine, files: &ServerFiles) -> Home {
     let home = Home::new();
-    home.write("config", "[server]\nCleanupAge = 0\n");
+    home.write("config", format!("[server]\nCleanupAge = 0\n{}", engine.setting()));
     if let Some(accounts) = files.accounts {
         home.write("pyzord.passwd", accounts);
     }
     if let Some(access) = files.access {
         home.write("pyzord.access", access);
     }
-    stores::fill(&home.path("pyzord.db"));
+    engine.fill(&home);
     home
 }
 

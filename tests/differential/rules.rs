@@ -28,13 +28,7 @@ impl<'a> RequestCase<'a> {
         rights: &'a core::Policy,
         now: i64,
     ) -> Self {
-        let readable = if datagram.len() > MAX_REQUEST {
-            let end = datagram[..MAX_REQUEST].iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
-            &datagram[..end]
-        } else {
-            datagram
-        };
-        Self { datagram, files, rights, now, request: Request::parse(readable) }
+        Self { datagram, files, rights, now, request: readable(datagram) }
     }
 
     /// Predicts the reply of this server, before truncation, from Python's reply and log lines.
@@ -229,6 +223,17 @@ fn is_odd(thread: &[u8]) -> bool {
     let folded = lines(thread).count() > 1;
     thread.iter().any(breaks)
         || folded && lines(thread).any(|line| line.ends_with(b" ") || line.ends_with(b"\t"))
+}
+
+/// Returns the request of a datagram, unless this server does not answer it.
+pub(crate) fn readable(datagram: &[u8]) -> Option<Request<'_>> {
+    let readable = if datagram.len() > MAX_REQUEST {
+        let end = datagram[..MAX_REQUEST].iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        &datagram[..end]
+    } else {
+        datagram
+    };
+    Request::parse(readable)
 }
 
 /// Returns the reply that Python logged and then failed to send, because `email` refuses an unusual `Thread`. Such

@@ -15,7 +15,8 @@ use crate::peer;
 /// The differences in the database.
 pub(crate) const NAMES: [&str; 3] = ["digest-case", "partial-report", "signed-oddities"];
 
-type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Keys and values of a gdbm file.
+pub(crate) type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Creates a database with the records of [`STORED`].
 pub(crate) fn fill(path: &Path) {

@@ -30,6 +30,8 @@ use crate::siege::withstand;
 
 /// The default runtime of the servers.
 const RUNTIME: &str = "std";
+/// The engine of servers whose test names none: the default.
+const ENGINE: Option<&str> = None;
 
 /// From this length on, latencies are compared.
 const LONG: Duration = Duration::from_secs(60);
