@@ -419,3 +419,68 @@ fn a_copy_is_made_beside_counts() {
     assert!(counts(&mut copy, 0..5000).into_iter().all(|count| count == 1 || count == 2));
     assert_eq!((copy.check().unwrap(), copy.estimate()), (Vec::new(), Some(5000)));
 }
+
+/// A page that contradicts others concerns its own digests alone.
+#[test]
+fn digests_on_sound_pages_are_served_beside_a_damaged_one() {
+    const DIGESTS: u64 = 2000;
+    let (_directory, path) = scratch();
+    report(&mut open(&path), at(0), 0..DIGESTS);
+    let whole = fs::read(&path).unwrap();
+    let kind = |page: usize| whole[page * 1024];
+    // A leaf of an index, in which a table without row numbers is. The first ones have figures and free pages.
+    let leaves: Vec<_> = (4..whole.len() / 1024).filter(|page| kind(*page) == 0x0a).collect();
+    assert!(leaves.len() > 50);
+    for page in leaves.into_iter().step_by(25) {
+        let cells = u64::from(whole[page * 1024 + 4]);
+        let mut bytes = whole.clone();
+        bytes[page * 1024..][..512].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+        let mut db = open(&path);
+        // Each beside others in one batch, some of which are on that page.
+        for op in [StoreOp::Read, StoreOp::Report] {
+            let calls: Vec<_> = (0..DIGESTS).map(|n| call(op, n)).collect();
+            let answers = calls.chunks(64).flat_map(|calls| execute(&mut db, at(0), calls));
+            let refused = answers.filter(Result::is_err).count() as u64;
+            assert!((1..=cells + 2).contains(&refused), "{op:?}: {refused} of {cells} on page {page}");
+        }
+        let counted = counts_or_errors(&mut db, DIGESTS);
+        assert!(counted.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable) | Ok(2))));
+        assert!(!db.check().unwrap().is_empty());
+        // It is told from a round of expiry and from a scan, which end.
+        let told = expire(&mut db, NOW - 1).unwrap_err().to_string();
+        assert!(told.contains("check-database") && !told.contains('\n'), "{told}");
+        let (mut found, mut steps) = (Vec::new(), 0..100);
+        while db.scan(&mut found).is_ok_and(|progress| progress == Progress::More) {
+            assert!(steps.next().is_some(), "a scan has no end");
+        }
+    }
+}
+
+fn counts_or_errors(db: &mut Sqlite, digests: u64) -> Vec<Result<u64, StoreError>> {
+    let answer = |n| execute(db, at(0), &[call(StoreOp::Read, n)])[0].map(|record| record.reports.count);
+    (0..digests).map(answer).collect()
+}
+
+/// A server that was killed while its log was moved did not start: the database alone was shorter than its head says.
+#[test]
+fn a_log_that_is_partly_moved_is_used() {
+    let (_directory, path) = scratch();
+    report(&mut open(&path), at(0), 0..10);
+    let few = fs::read(&path).unwrap();
+    let mut db = open(&path);
+    report(&mut db, at(0), 10..500);
+    let log = fs::read(beside(&path, "-wal")).unwrap();
+    drop(db);
+    let many = fs::read(&path).unwrap();
+    assert!(few.len() < many.len() / 2);
+    for moved in (0..many.len() / 1024).step_by(3) {
+        let mut part = many[..moved * 1024].to_vec();
+        part.extend_from_slice(few.get(part.len()..).unwrap_or_default());
+        fs::write(&path, part).unwrap();
+        fs::write(beside(&path, "-wal"), &log).unwrap();
+        let mut db = open(&path);
+        assert_eq!(counts(&mut db, 0..500), [1; 500], "{moved} pages");
+        assert_eq!(db.check().unwrap(), [""; 0]);
+    }
+}

@@ -49,7 +49,7 @@ pub(super) fn has_log(path: &Path) -> bool {
 pub(super) fn is_own_log(path: &Path, connection: &Connection) -> Result<bool> {
     for _ in 0..LOOKS {
         let both = State::of(connection)?;
-        match without_log(path).and_then(|alone| State::of(&alone)) {
+        match state_alone(path) {
             Ok(alone) if both.follows(alone) => return Ok(true),
             Ok(State { id: Some(_), .. }) => (),
             // A part of it is missing.
@@ -59,6 +59,14 @@ pub(super) fn is_own_log(path: &Path, connection: &Connection) -> Result<bool> {
     // The creation of the database, or the move of the log's pages, was cut short, and the log completes them. A backup is
     // whole without a log.
     Ok(is_usable(path, false).is_err())
+}
+
+/// Returns the state of the database without its log.
+fn state_alone(path: &Path) -> Result<State> {
+    let alone = without_log(path)?;
+    // Without this, a file that is shorter than its head says is not read: its end may be in the log.
+    alone.pragma_update(None, "writable_schema", true)?;
+    State::of(&alone)
 }
 
 /// Opens the database alone, as it is on the disk, without a lock.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, Result, ffi};
 
 use super::database::{ReaderSlot, Shared};
 use super::error::DatabaseError;
@@ -47,7 +47,8 @@ pub(super) fn run(shared: &Shared) {
             Ok(_) => String::new(),
             Err(error) => {
                 let trouble = format!("its log cannot be moved into it: {error}");
-                if matches!(error, DatabaseError::Io(..)) {
+                // What cannot be written stays in the log; what a sync has not written may be nowhere.
+                if matches!(error, DatabaseError::Io(_, ffi::SQLITE_IOERR_FSYNC)) {
                     shared.commits.fail(error.to_string());
                 }
                 trouble

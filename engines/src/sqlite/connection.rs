@@ -93,7 +93,8 @@ pub(super) fn in_one_state<T>(
 ) -> Result<T> {
     run(connection, "BEGIN")?;
     let read = work(connection);
-    let ended = if connection.is_autocommit() { Ok(()) } else { run(connection, "COMMIT") };
+    // Unlike a commit, that succeeds after a page was met that contradicts others.
+    let ended = if connection.is_autocommit() { Ok(()) } else { run(connection, "ROLLBACK") };
     read.and_then(|read| ended.map(|()| read))
 }
 

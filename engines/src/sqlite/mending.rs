@@ -76,5 +76,5 @@ fn write_again(path: &Path) -> io::Result<()> {
 /// Fails at the first contradiction.
 pub(super) fn check_pages(connection: &Connection) -> Result<(), MendError> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found == "ok" { Ok(()) } else { Err(MendError::Damaged(found)) }
+    if found == "ok" { Ok(()) } else { Err(MendError::Damaged(found.lines().collect::<Vec<_>>().join(" "))) }
 }
