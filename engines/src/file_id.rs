@@ -8,6 +8,7 @@ use std::path::Path;
 /// Why a path does not lead to the open file. What is stored into the file is lost when it is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
+#[cfg_attr(not(feature = "gdbm"), expect(unreachable_pub, reason = "the gdbm engine publishes it"))]
 pub enum Away {
     /// There is no file of that name: it was removed or renamed, or its folder was.
     #[error("its file was removed or renamed while pyzord had it open")]

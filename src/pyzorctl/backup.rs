@@ -7,7 +7,6 @@ use std::path::Path;
 
 #[cfg(feature = "gdbm")]
 use pyzord_core::Progress;
-use pyzord_core::StoreFailure;
 #[cfg(feature = "sqlite")]
 use pyzord_engines::RecordStore as _;
 #[cfg(any(feature = "gdbm", feature = "sqlite"))]
@@ -32,10 +31,10 @@ pub(crate) enum BackupError {
     /// The file is the source.
     #[error("it is the database itself")]
     Itself,
+    /// The database cannot be read, or the copy not written.
+    #[cfg(any(feature = "gdbm", feature = "sqlite"))]
     #[error("{0}; nothing was written")]
-    Copy(StoreFailure),
-    #[error("{0}; nothing was written")]
-    Open(Box<dyn std::error::Error + Send + Sync>),
+    Copy(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What a backup has.
@@ -44,18 +43,20 @@ struct Copied {
     unreadable: u64,
 }
 
+/// Copies a database to a file that does not exist yet.
+type Copy = fn(&Context, &Backup, &Path) -> Result<Copied, CommandError>;
+
 /// Copies the database to a file, which gets its name when it is whole and on the disk.
 pub(crate) fn run(context: &Context, options: &Backup, out: &mut dyn Write) -> Outcome {
-    let copy: fn(&Context, &Backup, &Path) -> Result<Copied, CommandError> =
-        match context.settings.engine.as_str() {
-            #[cfg(feature = "gdbm")]
-            "gdbm" => copy_gdbm,
-            #[cfg(feature = "sqlite")]
-            "sqlite" => copy_sqlite,
-            "redis" | "redis_v0" => return Err(CommandError::NoBackup { tools: "redis-cli --rdb FILE" }),
-            "mysql" => return Err(CommandError::NoBackup { tools: "mariadb-dump or mysqldump" }),
-            other => return Err(pyzord_engines::registry::UnknownEngine::new(other).into()),
-        };
+    let engine = context.settings.engine.as_str();
+    let copy: Option<Copy> = match engine {
+        #[cfg(feature = "gdbm")]
+        "gdbm" => Some(copy_gdbm),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Some(copy_sqlite),
+        _ => None,
+    };
+    let Some(copy) = copy else { return Err(no_backup(engine)) };
     let target = options.file.as_path();
     let failed = |error: BackupError| CommandError::Backup { path: target.to_owned(), error };
     let own = ["", "-wal", "-shm", "-journal"].map(|suffix| with_suffix(&context.settings.database, suffix));
@@ -73,6 +74,15 @@ pub(crate) fn run(context: &Context, options: &Backup, out: &mut dyn Write) -> O
     Ok(exit_code(unreadable == 0))
 }
 
+/// Returns why there is no backup of a database that is no file.
+fn no_backup(engine: &str) -> CommandError {
+    match engine {
+        "redis" | "redis_v0" => CommandError::NoBackup { tools: "redis-cli --rdb FILE" },
+        "mysql" => CommandError::NoBackup { tools: "mariadb-dump or mysqldump" },
+        other => pyzord_engines::registry::UnknownEngine::new(other).into(),
+    }
+}
+
 /// Returns whether two names are of one file.
 fn is_same(one: &Path, other: &Path) -> bool {
     let file = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
@@ -87,7 +97,7 @@ fn copy_gdbm(context: &Context, options: &Backup, to: &Path) -> Result<Copied, C
         .open_within(Access::Read, options.waiting.wait)
         .map_err(|error| CommandError::open(error, READ_ADVICE))?;
     let copy = pyzord_engines::Gdbm::open(to);
-    let mut copy = copy.map_err(|error| failed(BackupError::Open(error.into())))?;
+    let mut copy = copy.map_err(|error| failed(BackupError::Copy(error.into())))?;
     let mut copied = Copied { records: 0, unreadable: 0 };
     let (mut found, mut records) = (Vec::new(), Vec::new());
     loop {
@@ -103,14 +113,14 @@ fn copy_gdbm(context: &Context, options: &Backup, to: &Path) -> Result<Copied, C
         }
         let stored = bulk::put(&mut copy, &records);
         let stored = stored.and_then(|results| results.into_iter().collect::<Result<(), _>>());
-        stored.map_err(|failure| failed(BackupError::Copy(failure)))?;
+        stored.map_err(|failure| failed(BackupError::Copy(failure.into())))?;
         copied.records += records.len() as u64;
         records.clear();
         if progress == Progress::Done {
             break;
         }
     }
-    context.sync(&mut copy).map_err(|failure| failed(BackupError::Copy(failure)))?;
+    context.sync(&mut copy).map_err(|failure| failed(BackupError::Copy(failure.into())))?;
     Ok(copied)
 }
 
@@ -119,9 +129,9 @@ fn copy_gdbm(context: &Context, options: &Backup, to: &Path) -> Result<Copied, C
 fn copy_sqlite(context: &Context, options: &Backup, to: &Path) -> Result<Copied, CommandError> {
     let failed = |error: BackupError| CommandError::Backup { path: options.file.clone(), error };
     let source = context.open_sqlite(Access::Read).map_err(CommandError::Open)?;
-    source.backup(to).map_err(|error| failed(BackupError::Open(error.into())))?;
+    source.backup(to).map_err(|error| failed(BackupError::Copy(error.into())))?;
     let mut copy = pyzord_engines::Sqlite::open_patiently(to, Access::Change)
-        .map_err(|error| failed(BackupError::Open(error.into())))?;
+        .map_err(|error| failed(BackupError::Copy(error.into())))?;
     // The copy may have unreadable records as the database has.
     Ok(Copied { records: copy.estimate().unwrap_or_default(), unreadable: 0 })
 }

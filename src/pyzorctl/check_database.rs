@@ -31,6 +31,7 @@ enum State {
     Absent,
     NeedsRecovery,
     /// Its pages contradict each other, and no start mends it.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "a start recovers a gdbm file"))]
     Damaged,
     Unusable,
     InUse,

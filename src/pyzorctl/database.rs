@@ -12,7 +12,6 @@ use thiserror::Error;
 
 use super::context::Context;
 use crate::control::ControlClient;
-use crate::folder_owner;
 use crate::settings::Settings;
 use crate::write_access;
 
@@ -25,7 +24,7 @@ const UNKNOWN: &str = "(not understood)";
 #[derive(Debug, Error)]
 #[cfg_attr(
     not(feature = "gdbm"),
-    allow(dead_code, reason = "only gdbm has a lock, and only files are damaged")
+    expect(dead_code, reason = "only gdbm has a lock, and only files are damaged")
 )]
 pub(crate) enum OpenError {
     /// Another process has the file open, and no server gives access to it.
@@ -73,6 +72,7 @@ impl Context {
     }
 
     /// Opens a database with `open`. A file that is made then must not be root's, if the service is not root's.
+    #[cfg(any(feature = "gdbm", feature = "sqlite"))]
     fn open_new(
         &self,
         access: Access,
@@ -82,7 +82,7 @@ impl Context {
         let is_new = access == Access::Create && !path.exists();
         let opened = open()?;
         if is_new {
-            folder_owner::give_database("pyzorctl", path);
+            crate::folder_owner::give_database("pyzorctl", path);
         }
         Ok(opened)
     }

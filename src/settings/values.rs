@@ -38,7 +38,10 @@ pub(crate) struct Settings {
     /// What a reply to a count promises; `None` if the settings leave it to the engine.
     pub(crate) durability: Option<Durability>,
     /// Bytes of memory for the pages of the database, of all connections together.
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only sqlite has such a memory"))]
+    #[cfg_attr(
+        not(any(feature = "sqlite", test)),
+        expect(dead_code, reason = "only sqlite has such a memory")
+    )]
     pub(crate) cache: u64,
     /// Age at which a record expires.
     pub(crate) cleanup: Option<CleanupAge>,
