@@ -57,7 +57,8 @@ fn a_backup_beside_a_running_server_can_take_the_databases_place() {
                 count
             });
             let at = at(&server);
-            let said = ctl(&server.home, &[&at.each_ref().map(String::as_str)[..], &["backup", path]].concat());
+            let said =
+                ctl(&server.home, &[&at.each_ref().map(String::as_str)[..], &["backup", path]].concat());
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             let said = printed(&said);
             assert!(said.starts_with(&format!("{path}: 3")) && said.contains(" records"), "{said}");
@@ -82,7 +83,10 @@ fn a_backup_beside_a_running_server_can_take_the_databases_place() {
         assert!(stderr(&refused).contains("exists already; --replace replaces it"), "{refused:?}");
         assert_eq!(fs::read(&file).unwrap(), before);
         printed(&ctl(&server.home, &["backup", path, "--replace"]));
-        assert_eq!(lines(&ctl(&server.home, &["export", "--dsn", path])), lines(&ctl(&server.home, &["export"])));
+        assert_eq!(
+            lines(&ctl(&server.home, &["export", "--dsn", path])),
+            lines(&ctl(&server.home, &["export"]))
+        );
         // A look at the copy does not keep the next one from its place.
         printed(&ctl(&server.home, &["backup", path, "--replace"]));
     }
@@ -199,11 +203,16 @@ fn a_full_disk_ends_a_backup_and_leaves_nothing() {
         let folder = Home::new();
         let file = folder.path("copy");
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -f 800; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_pyzorctl"), "--homedir"]);
+        command.args([
+            "-c",
+            "ulimit -f 800; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_pyzorctl"),
+            "--homedir",
+        ]);
         let output = command.arg(home.dir()).arg("backup").arg(&file).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let error = stderr(&output);
-        let cause = if engine == "gdbm" { "File too large" } else { "" };
+        let cause = if engine == "gdbm" { "File too large" } else { "a limit of file sizes" };
         assert!(error.contains(cause) && error.contains("; nothing was written\n"), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
         assert_eq!(names(folder.dir()).len(), 0);

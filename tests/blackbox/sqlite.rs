@@ -55,7 +55,10 @@ fn the_database_is_in_the_home_directory_and_is_the_servers_alone() {
         for arguments in [&["--check-config"][..], &[]] {
             let text = said(&Home::new().run(&[&SQLITE[..], &["-p", "0", "--dsn", dsn], arguments].concat()));
             assert!(text.contains("DigestDB") || text.contains("--dsn"), "{text}");
-            assert!(text.contains("the engine is sqlite, which takes a file") && !text.contains("secret"), "{text}");
+            assert!(
+                text.contains("the engine is sqlite, which takes a file") && !text.contains("secret"),
+                "{text}"
+            );
         }
         let text = said(&ctl(&Home::new(), &[&SQLITE[..], &["--dsn", dsn, "export"]].concat()));
         assert!(text.contains("which takes a file") && !text.contains("secret"), "{text}");
@@ -128,10 +131,12 @@ fn commands_and_saturated_writers_get_their_turns() {
                     let client = server.client();
                     let (mut asked, mut refused) = (0_u32, 0_u32);
                     while !done.load(Ordering::Relaxed) {
-                        let digests: Vec<String> =
-                            (0..20).map(|number| digest(100_000 * (writer + 1) + (asked + number) % 3000)).collect();
+                        let digests: Vec<String> = (0..20)
+                            .map(|number| digest(100_000 * (writer + 1) + (asked + number) % 3000))
+                            .collect();
                         let digests: Vec<&str> = digests.iter().map(String::as_str).collect();
-                        refused += u32::from(field(&client.ask(request("report", &digests)), "Code") != "200");
+                        refused +=
+                            u32::from(field(&client.ask(request("report", &digests)), "Code") != "200");
                         asked += 1;
                     }
                     (asked, refused)
@@ -144,7 +149,8 @@ fn commands_and_saturated_writers_get_their_turns() {
             assert!(output.status.success(), "{output:?}");
             assert_eq!(server.client().check(&digest(number)), (1, 3));
         }
-        let text: String = (1..=2000).map(|n| format!("{},1,1700000000,1700000001,0,,\n", digest(n))).collect();
+        let text: String =
+            (1..=2000).map(|n| format!("{},1,1700000000,1700000001,0,,\n", digest(n))).collect();
         let file = server.home.write("merge.csv", text);
         printed(&ask(&server, &["import", "--merge", file.to_str().unwrap()]));
         assert!(lines(&ask(&server, &["export"])).len() >= 5000);
@@ -184,20 +190,49 @@ fn checks_find_what_a_start_would_find_and_change_nothing() {
     let make: [(&str, &dyn Fn(&Home), &str, bool, &str); 9] = [
         ("absent", &|_| (), "absent", true, "does not exist yet and will be created"),
         ("empty", &|home| drop(home.write(DATABASE, "")), "absent", true, "will be created"),
-        ("gdbm", &|home| {
-            printed(&feed(home, &["-e", "gdbm", "--dsn", DATABASE, "import"], ""));
-        }, "unusable", false, "is a gdbm file"),
-        ("text", &|home| drop(home.write(DATABASE, "this is no database".repeat(500))), "unusable", false,
-            "is not a SQLite database"),
-        ("foreign", &|home| sqlite(home, "create table bank(account)"), "unusable", false, "of another program"),
-        ("newer", &|home| {
-            copy_of_home(home);
-            sqlite(home, "pragma user_version = 99");
-        }, "unusable", false, "version 99"),
-        ("changed", &|home| {
-            copy_of_home(home);
-            sqlite(home, "alter table digests add column more text");
-        }, "unusable", false, "that pyzord has not made"),
+        (
+            "gdbm",
+            &|home| {
+                printed(&feed(home, &["-e", "gdbm", "--dsn", DATABASE, "import"], ""));
+            },
+            "unusable",
+            false,
+            "is a gdbm file",
+        ),
+        (
+            "text",
+            &|home| drop(home.write(DATABASE, "this is no database".repeat(500))),
+            "unusable",
+            false,
+            "is not a SQLite database",
+        ),
+        (
+            "foreign",
+            &|home| sqlite(home, "create table bank(account)"),
+            "unusable",
+            false,
+            "of another program",
+        ),
+        (
+            "newer",
+            &|home| {
+                copy_of_home(home);
+                sqlite(home, "pragma user_version = 99");
+            },
+            "unusable",
+            false,
+            "version 99",
+        ),
+        (
+            "changed",
+            &|home| {
+                copy_of_home(home);
+                sqlite(home, "alter table digests add column more text");
+            },
+            "unusable",
+            false,
+            "that pyzord has not made",
+        ),
         ("folder", &|home| fs::create_dir(home.path(DATABASE)).unwrap(), "unusable", false, "is not a file"),
         ("sound", &|home| copy_of_home(home), "sound", true, "can be opened"),
     ];
@@ -223,9 +258,11 @@ fn copy_of_home(home: &Home) {
 
 /// Returns the names of the files of a home directory that are a part of a database.
 fn content(home: &Home) -> Vec<String> {
-    let names = fs::read_dir(home.dir()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names =
+        fs::read_dir(home.dir()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     // An index of the log, and a log without pages, say nothing.
-    let is_empty = |name: &str| home.path(name).metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
+    let is_empty =
+        |name: &str| home.path(name).metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
     let mut names: Vec<String> =
         names.filter(|name| !name.ends_with("-shm") && !(name.ends_with("-wal") && is_empty(name))).collect();
     names.sort();
@@ -311,7 +348,8 @@ fn another_program_reads_meanwhile_and_cannot_stop_checks() {
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut holder = command.spawn().unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().unwrap()), &mut line).unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().unwrap()), &mut line)
+        .unwrap();
     assert_eq!(line, "locked\n");
     let refused = client.ask(request("report", &[&digest(1)]));
     assert_eq!(field(&refused, "Code"), "500", "{refused}");
@@ -345,7 +383,10 @@ fn a_tool_that_root_runs_leaves_the_files_to_the_service() {
     home.write("config", "[server]\nEngine = sqlite\nCleanupAge = 0\n");
     let line = format!("{},1,1700000000,1700000001,0,,\n", digest(1));
     let imported = feed(&home, &["import"], &line);
-    assert!(printed(&imported).starts_with("1 records") && stderr(&imported).contains("belongs to user"), "{imported:?}");
+    assert!(
+        printed(&imported).starts_with("1 records") && stderr(&imported).contains("belongs to user"),
+        "{imported:?}"
+    );
     of_nobody(&home);
     // Without a server, and with what a killed one has left.
     let server = Server::on(home, &["--user", "nobody"]);
@@ -353,7 +394,9 @@ fn a_tool_that_root_runs_leaves_the_files_to_the_service() {
     printed(&ask(&server, &["set", &digest(2), "--reports", "5"]));
     of_nobody(&server.home);
     let home = server.kill();
-    for arguments in [&["export"][..], &["set", &digest(3), "--reports", "5"], &["check-database"], &["export"]] {
+    for arguments in
+        [&["export"][..], &["set", &digest(3), "--reports", "5"], &["check-database"], &["export"]]
+    {
         printed(&ctl(&home, arguments));
         of_nobody(&home);
     }

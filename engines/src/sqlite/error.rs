@@ -22,7 +22,7 @@ pub(super) enum DatabaseError {
     #[error("other requests have written to it for too long")]
     Occupied,
     /// The system refuses to read or write.
-    #[error("{0} (extended code {1}): see the system's log for errors of the disk")]
+    #[error("{0} (extended code {1}): {remedy}", remedy = io_remedy(*.1))]
     Io(Error, i32),
     /// The file or its folder may not be written.
     #[error("it cannot be written, or its folder cannot: {0}")]
@@ -39,6 +39,15 @@ pub(super) enum DatabaseError {
     /// The file of the log.
     #[error("its log cannot be used: {0}")]
     Log(#[from] io::Error),
+}
+
+/// Returns what to do. SQLite tells a write beyond a quota or a limit of file sizes from one to a full disk.
+const fn io_remedy(extended_code: i32) -> &'static str {
+    if extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE {
+        "a quota or a limit of file sizes is reached, or the disk fails, which the system's log tells"
+    } else {
+        "see the system's log for errors of the disk"
+    }
 }
 
 impl DatabaseError {
