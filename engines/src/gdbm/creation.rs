@@ -13,11 +13,19 @@ use super::inspect::{self, InspectError};
 /// A new file is not larger, in bytes.
 const LARGEST: i64 = 1 << 30;
 
-/// Returns whether a file has the header of one without records, and what has to follow it is missing.
+/// The length of the parts of a new file, in bytes, if its blocks have this length: header, directory, bucket, and one block
+/// for records.
+const BLOCK: usize = 4096;
+const NEW: usize = 4 * BLOCK;
+
+/// Returns whether a file is one without records, of which the header, or what has to follow it, is missing.
 ///
 /// The file must not be written meanwhile.
 pub(super) fn was_cut_short(file: &File) -> io::Result<bool> {
     let length = format::length(file)?;
+    if length <= signed(NEW) && has_no_header(&block(file, 0, usize::try_from(length).unwrap_or_default())?) {
+        return Ok(true);
+    }
     if length < signed(header::LENGTH) {
         return Ok(false);
     }
@@ -45,6 +53,14 @@ pub(super) fn was_cut_short(file: &File) -> io::Result<bool> {
         Err(InspectError::Unrecoverable(_)) => Ok(true),
         _ => Ok(false),
     }
+}
+
+/// Returns whether a new file has neither a header nor records. A file gets records after its header has been synced, so
+/// that no loss of power leaves them without it.
+fn has_no_header(bytes: &[u8]) -> bool {
+    let mut blocks = bytes.chunks(BLOCK);
+    let is_zero = |block: Option<&[u8]>| block.is_none_or(|block| block.iter().all(|byte| *byte == 0));
+    !bytes.is_empty() && is_zero(blocks.next()) && is_zero(blocks.nth(2))
 }
 
 #[cfg(test)]
@@ -82,6 +98,31 @@ mod tests {
                 assert_eq!(open(&path, Access::Read).unwrap().count, Some(1), "{length}");
             }
         }
+    }
+
+    /// A loss of power left a file of zeros, or one whose other parts the disk had: the start was refused.
+    #[test]
+    fn a_new_file_without_its_header_is_created_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        drop(open(&path, Access::Create).unwrap());
+        let whole = fs::read(&path).unwrap();
+        for (length, others) in [(16384, true), (16384, false), (8192, true), (512, false)] {
+            let mut cut = if others { whole.clone() } else { vec![0; whole.len()] };
+            cut.resize(length, 0);
+            cut[..length.min(4096)].fill(0);
+            fs::write(&path, &cut).unwrap();
+            let error = open(&path, Access::Read).unwrap_err();
+            assert!(matches!(error.cause, OpenCause::CreationCutShort), "{length}: {error}");
+            assert!(open(&path, Access::Create).unwrap().insert(b"key", b"value").unwrap());
+            assert_eq!(open(&path, Access::Read).unwrap().count, Some(1));
+        }
+        // With records, it stays as it is.
+        let mut damaged = fs::read(&path).unwrap();
+        damaged[..4096].fill(0);
+        fs::write(&path, &damaged).unwrap();
+        assert!(open(&path, Access::Create).is_err());
+        assert!(fs::read(&path).unwrap() == damaged);
     }
 
     #[test]
