@@ -17,6 +17,7 @@ mod gdbm;
 #[path = "../blackbox/harness.rs"]
 mod harness;
 mod load;
+mod mapping;
 mod opened;
 mod run;
 #[cfg(feature = "sqlite")]

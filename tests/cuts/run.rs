@@ -7,9 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pyzord_cuts::{
-    Campaign, Figures, Files, Layout, Moments, Open, Promise, Recorder, Recording, RecordingError, Summary,
-};
+use pyzord_cuts::{Campaign, Figures, Files, Layout, Moments, Open, Promise, Recorder, Recording, Summary};
 
 use crate::harness::{Home, LISTEN, Server, wait_for};
 use crate::load::Load;
@@ -58,7 +56,7 @@ pub(crate) struct Run<'a> {
 impl Engine {
     /// Records a server, which must have done at least as much as `least`.
     pub(crate) fn record(&self, run: &Run<'_>, least: Figures) -> Recording {
-        let recording = self.try_record(run).unwrap_or_else(|error| panic!("{error}"));
+        let recording = self.recorded(run);
         let figures = recording.figures();
         let Figures { changes, syncs, replies, names } = figures;
         assert!(
@@ -71,7 +69,7 @@ impl Engine {
         recording
     }
 
-    pub(crate) fn try_record(&self, run: &Run<'_>) -> Result<Recording, RecordingError> {
+    fn recorded(&self, run: &Run<'_>) -> Recording {
         let home = Home::new();
         fs::create_dir(home.path(FOLDER)).unwrap();
         pyzord_cuts::write(&home.path(FOLDER), &run.initial).unwrap();
@@ -95,7 +93,7 @@ impl Engine {
         };
         let log = home.read("stderr");
         assert!(!log.contains("panicked"), "{log}");
-        recorder.finish(process, self.layout)
+        recorder.finish(process, self.layout).unwrap_or_else(|error| panic!("{error}: {log}"))
     }
 
     /// Starts the program on the files of a folder and stops it. Returns its log.
