@@ -23,7 +23,7 @@ fn a_database_that_cannot_grow_loses_no_record() {
 }
 
 /// Starts a server with a limit on the size of its files, in blocks of 512 bytes.
-fn limited(home: Home, blocks: u32, arguments: &[&str]) -> Server {
+pub(crate) fn limited(home: Home, blocks: u32, arguments: &[&str]) -> Server {
     let server = home.command(&[&LISTEN, arguments].concat());
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")).stdin(Stdio::null());

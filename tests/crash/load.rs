@@ -64,6 +64,17 @@ impl Ledger {
         }
     }
 
+    /// Returns the sums of two ledgers.
+    pub(crate) fn joined(mut self, other: Self) -> Self {
+        for (number, Bounds { least, most }) in other.bounds {
+            let bounds = self.bounds.entry(number).or_default();
+            *bounds = Bounds { least: bounds.least + least, most: bounds.most + most };
+        }
+        self.acknowledged += other.acknowledged;
+        self.unanswered += other.unanswered;
+        self
+    }
+
     /// Checks the count of every digest: no acknowledged report is lost, and no report is counted twice.
     pub(crate) fn verify(&mut self, server: &Server) {
         let client = server.client();

@@ -28,6 +28,8 @@ mod recoveries;
 mod redis_clusters;
 mod sentinel;
 mod servers;
+mod sqlite;
+mod strace;
 
 /// The default runtime of the servers.
 const RUNTIME: &str = "std";

@@ -14,7 +14,7 @@ use crate::rounds;
 
 /// Kills several servers in turn on one database, and checks that each next one starts and has every acknowledged
 /// report.
-fn kill_and_start_again(rounds: u32, arguments: &[&str]) -> Home {
+pub(crate) fn kill_and_start_again(rounds: u32, arguments: &[&str]) -> Home {
     let (mut random, mut ledger) = (Random::new(), Ledger::default());
     let mut home = Home::new();
     let mut recoveries = 0;
