@@ -51,4 +51,6 @@ targets! {
     settings,
     signature,
     signed_counts,
+    sqlite_file,
+    sqlite_row,
 }

@@ -10,7 +10,7 @@ use pyzord_properties::TARGETS;
 
 /// Mutations per target. Targets with files have fewer: each takes some milliseconds.
 const MUTATIONS: u64 = 4000;
-const MUTATIONS_OF_FILES: u64 = 200;
+const MUTATIONS_OF_FILES: u64 = 300;
 /// The longest mutated input, in bytes.
 const LONGEST: usize = 4096;
 
@@ -42,7 +42,7 @@ fn every_target_holds_on_its_corpus() {
 fn every_target_holds_on_mutations_of_its_corpus() {
     for (name, body) in TARGETS {
         let corpus: Vec<Vec<u8>> = corpus(name).into_iter().map(|(_, input)| input).collect();
-        let mutations = if *name == "gdbm_file" { MUTATIONS_OF_FILES } else { MUTATIONS };
+        let mutations = if name.ends_with("_file") { MUTATIONS_OF_FILES } else { MUTATIONS };
         for seed in 0..mutations {
             let input = mutated(&corpus, &mut Random(seed));
             holds(*body, &input, &format!("{name} on mutation {seed}, {}", input.escape_ascii()));
