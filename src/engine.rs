@@ -247,6 +247,10 @@ fn check_gdbm(path: &Path, home: &Path) -> Result<DatabaseReport, EngineError> {
     Ok(DatabaseReport::warning(&error))
 }
 
+/// The most threads that count in a SQLite database. One that waits for a sync lets another one write.
+#[cfg(feature = "sqlite")]
+const MOST_WRITERS: usize = 8;
+
 #[cfg(feature = "sqlite")]
 fn open_sqlite(settings: &Settings) -> Result<EngineStores, EngineError> {
     use pyzord_engines::sqlite::{Durability, Options, Sqlite};
@@ -262,7 +266,8 @@ fn open_sqlite(settings: &Settings) -> Result<EngineStores, EngineError> {
     let sparing = || -> Box<dyn Store> { Box::new(store.sparing()) };
     let stores = Stores::Split {
         readers: (0..settings.workers).map(|_| -> Box<dyn Store> { Box::new(store.clone()) }).collect(),
-        writers: (0..settings.connections).map(|_| sparing()).collect(),
+        // They take turns: more of them only wait.
+        writers: (0..settings.connections.min(MOST_WRITERS)).map(|_| sparing()).collect(),
     };
     Ok(EngineStores { stores, upkeep: sparing(), probe: sparing(), lend: None })
 }

@@ -341,7 +341,9 @@ fn a_server_behind_another_address_counts_once() {
         let reply = String::from_utf8_lossy(&buffer[..length]).into_owned();
         assert_eq!(field(&reply, "Code"), "400", "{reply}");
         outside.send_to(reply.as_bytes(), from).unwrap();
-        server.wait_for_log("it refuses what it is sent, which is dropped: 400 Bad request: this server forwards to itself");
+        server.wait_for_log(
+            "it refuses what it is sent, which is dropped: 400 Bad request: this server forwards to itself",
+        );
         assert_eq!(server.client().check(&digest(1)), (1, 0));
     }
 }

@@ -95,10 +95,7 @@ const SPOOF: &str = "import socket, struct, sys\n\
     raw.sendto(struct.pack('!HHHH', source, target, 8 + len(payload), 0) + payload, ('127.0.0.1', 0))";
 
 fn spoof(source: u16, target: u16, payload: &str) {
-    assert!(
-        nix::unistd::geteuid().is_root(),
-        "forging a source wants a raw socket: run the tests as root"
-    );
+    assert!(nix::unistd::geteuid().is_root(), "forging a source wants a raw socket: run the tests as root");
     run_python(SPOOF, &[&source.to_string(), &target.to_string(), payload]);
 }
 

@@ -52,7 +52,9 @@ fn with_a_log_file_the_terminal_gets_errors_alone() {
     assert_eq!(lines.last().unwrap().1, "Server shutdown.");
     let failed = home.run(&["-a", "127.0.0.1", "-p", "0", "--log-file", "pyzord.log", "-e", "none"]);
     assert_eq!(String::from_utf8_lossy(&failed.stderr).lines().count(), 1);
-    assert!(home.read("pyzord.log").contains("ERROR option --database-engine: this build has no engine `none`"));
+    assert!(
+        home.read("pyzord.log").contains("ERROR option --database-engine: this build has no engine `none`")
+    );
 }
 
 #[test]

@@ -94,7 +94,8 @@ fn a_file_that_vanishes_before_a_reload_keeps_the_old_rules() {
             server.signal(Signal::SIGHUP);
             wait_for("an error", || {
                 let log = server.log();
-                (log.matches("the old rules still hold").count() == reload && log.contains(gone)).then_some(())
+                (log.matches("the old rules still hold").count() == reload && log.contains(gone))
+                    .then_some(())
             });
             assert_eq!(report(), "403");
         }
@@ -122,7 +123,9 @@ fn a_fifo_in_place_of_a_file_stops_nothing() {
     let server = Server::start(&[]);
     mkfifo(&server.home.path("pyzord.access"), Mode::S_IRWXU).unwrap();
     server.signal(Signal::SIGHUP);
-    server.wait_for_log("it is a FIFO, not a regular file; put the text into a regular file; the old rules still hold");
+    server.wait_for_log(
+        "it is a FIFO, not a regular file; put the text into a regular file; the old rules still hold",
+    );
     assert_eq!(field(&server.client().ask(request("ping", &[])), "Code"), "200");
     server.signal(Signal::SIGTERM);
     server.wait_for_log("Server shutdown.");

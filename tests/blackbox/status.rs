@@ -202,10 +202,16 @@ fn without_the_setting_nothing_listens_and_a_public_address_is_a_warning() {
     }
     assert!(!plain.log().contains("Status page"));
     let open = Server::start(&["--status-address", "0.0.0.0:0"]);
-    assert!(open.log().contains("WARNING StatusAddress: the page has no password: every host that reaches 0.0.0.0:"), "{}", open.log());
+    assert!(
+        open.log()
+            .contains("WARNING StatusAddress: the page has no password: every host that reaches 0.0.0.0:"),
+        "{}",
+        open.log()
+    );
     let port = status_address(&open).port();
     let local = SocketAddr::from(([127, 0, 0, 1], port));
-    let ask = |host: &str| exchange(local, format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+    let ask =
+        |host: &str| exchange(local, format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
     wait_for("the first worker", || (ask(&format!("127.0.0.1:{port}")).code == 200).then_some(()));
     // Any name was served there: a web site could read the page through the browser of an operator.
     let rebound = ask("evil.example");
@@ -213,7 +219,8 @@ fn without_the_setting_nothing_listens_and_a_public_address_is_a_warning() {
     open.wait_for_log("WARNING the status page was asked for as `evil.example`");
     let named = Server::start(&["--status-address", "0.0.0.0:0", "--status-hosts", "mail.example, monitor"]);
     let page = SocketAddr::from(([127, 0, 0, 1], status_address(&named).port()));
-    let ask = |host: &str| exchange(page, format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).code;
+    let ask =
+        |host: &str| exchange(page, format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).code;
     assert_eq!(["Mail.example:80", "monitor", "localhost", "other.example"].map(ask), [200, 200, 200, 421]);
 }
 

@@ -92,7 +92,9 @@ fn report(client: &Client, numbers: std::ops::Range<u32>) {
 /// Reports new digests until one is refused, and returns its number.
 fn report_until_refused(server: &Server, from: u32) -> u32 {
     let client = server.client();
-    (from..from + 100_000).find(|number| !is_counted(&client, &digest(*number))).expect(&server.log())
+    (from..from + 100_000)
+        .find(|number| !is_counted(&client, &digest(*number)))
+        .unwrap_or_else(|| panic!("{}", server.log()))
 }
 
 /// Reports a new digest until it is counted, as it is if a fault is over. On a busy disk, a strict sync may be late: the count

@@ -24,6 +24,7 @@ const LOOKS: u32 = 5;
 struct State {
     id: Option<i64>,
     generation: i64,
+    has_records: bool,
 }
 
 impl State {
@@ -31,12 +32,17 @@ impl State {
         Ok(Self {
             id: table::figure(connection, "id")?,
             generation: table::figure(connection, "generation")?.unwrap_or_default(),
+            has_records: table::records(connection)? != Some(0),
         })
     }
 
     /// Whether this state, with its log, can be that of a database which is in the other one without its log.
     fn follows(self, alone: Self) -> bool {
-        self.id == alone.id && (0..=1).contains(&self.generation.saturating_sub(alone.generation))
+        let is_next = (0..=1).contains(&self.generation.saturating_sub(alone.generation));
+        // A creation that was cut short and begun again leaves two names. Its tables are in the same pages, and its first
+        // log has all that is in them.
+        let is_new = alone.generation == 0 && !alone.has_records;
+        is_next && (self.id == alone.id || is_new)
     }
 }
 
