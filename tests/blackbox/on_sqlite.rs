@@ -15,12 +15,10 @@ const ENGINE: Option<&str> = Some("sqlite");
 
 mod client;
 mod forward;
-#[expect(dead_code, reason = "the tests on all engines use more of it")]
 mod harness;
 mod hostile;
 mod http;
 mod limits;
-mod logging;
 mod protocol;
 mod reload;
 mod signals;
