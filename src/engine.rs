@@ -283,6 +283,7 @@ fn check_sqlite(path: &Path, home: &Path) -> Result<DatabaseReport, EngineError>
     let is_new =
         || Ok(DatabaseReport::fine(format!("database {name} does not exist yet and will be created")));
     if write_access::is_absent(path) {
+        pyzord_engines::sqlite::check_absent(path).map_err(EngineError::Sqlite)?;
         writable()?;
         return is_new();
     }

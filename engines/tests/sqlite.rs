@@ -23,6 +23,9 @@ use rusqlite::Connection;
 
 const NOW: i64 = 1_704_800_000;
 
+/// The size of a page, in bytes.
+const PAGE: usize = 2048;
+
 /// A second later than the last look at the files.
 fn at(seconds: u64) -> Now {
     Now { wall: UnixTime::from_seconds(NOW), tick: Tick::new(Duration::from_secs(seconds)) }
@@ -270,7 +273,7 @@ fn a_file_cut_short_is_refused_or_tells_its_damage() {
     report(&mut db, at(0), 0..500);
     drop(db);
     let whole = fs::read(&path).unwrap();
-    for length in [1, 15, 16, 60, 99, 100, 511, 1023, 1024, 1025, 2048, whole.len() / 2, whole.len() - 1024] {
+    for length in [1, 15, 16, 60, 99, 100, 511, 1023, 1024, 1025, 2048, whole.len() / 2, whole.len() - PAGE] {
         fs::write(&path, &whole[..length]).unwrap();
         match Sqlite::open(&path, Options::alone(Access::Create)) {
             Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
@@ -381,7 +384,7 @@ fn a_file_shrinks_after_a_great_expiry() {
     report(&mut db, at(0), 0..80_000);
     expire(&mut db, NOW + 1).unwrap();
     drop(db);
-    let pages = fs::metadata(&path).unwrap().len() / 1024;
+    let pages = fs::metadata(&path).unwrap().len() / PAGE as u64;
     assert!(pages < 5000, "{pages} pages");
 }
 
@@ -423,18 +426,18 @@ fn a_copy_is_made_beside_counts() {
 /// A page that contradicts others concerns its own digests alone.
 #[test]
 fn digests_on_sound_pages_are_served_beside_a_damaged_one() {
-    const DIGESTS: u64 = 2000;
+    const DIGESTS: u64 = 4000;
     let (_directory, path) = scratch();
     report(&mut open(&path), at(0), 0..DIGESTS);
     let whole = fs::read(&path).unwrap();
-    let kind = |page: usize| whole[page * 1024];
+    let kind = |page: usize| whole[page * PAGE];
     // A leaf of an index, in which a table without row numbers is. The first ones have figures and free pages.
-    let leaves: Vec<_> = (4..whole.len() / 1024).filter(|page| kind(*page) == 0x0a).collect();
+    let leaves: Vec<_> = (4..whole.len() / PAGE).filter(|page| kind(*page) == 0x0a).collect();
     assert!(leaves.len() > 50);
     for page in leaves.into_iter().step_by(25) {
-        let cells = u64::from(whole[page * 1024 + 4]);
+        let cells = u64::from(whole[page * PAGE + 4]);
         let mut bytes = whole.clone();
-        bytes[page * 1024..][..512].fill(0xa5);
+        bytes[page * PAGE..][..512].fill(0xa5);
         fs::write(&path, bytes).unwrap();
         let mut db = open(&path);
         // Each beside others in one batch, some of which are on that page.
@@ -442,10 +445,12 @@ fn digests_on_sound_pages_are_served_beside_a_damaged_one() {
             let calls: Vec<_> = (0..DIGESTS).map(|n| call(op, n)).collect();
             let answers = calls.chunks(64).flat_map(|calls| execute(&mut db, at(0), calls));
             let refused = answers.filter(Result::is_err).count() as u64;
-            assert!((1..=cells + 2).contains(&refused), "{op:?}: {refused} of {cells} on page {page}");
+            // A count may have to move rows to or from the page.
+            let most = if op == StoreOp::Read { cells + 2 } else { 3 * (cells + 2) };
+            assert!((1..=most).contains(&refused), "{op:?}: {refused} of {cells} on page {page}");
         }
         let counted = counts_or_errors(&mut db, DIGESTS);
-        assert!(counted.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable) | Ok(2))));
+        assert!(counted.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable) | Ok(1 | 2))));
         assert!(!db.check().unwrap().is_empty());
         // It is told from a round of expiry and from a scan, which end.
         let told = expire(&mut db, NOW - 1).unwrap_err().to_string();
@@ -474,8 +479,8 @@ fn a_log_that_is_partly_moved_is_used() {
     drop(db);
     let many = fs::read(&path).unwrap();
     assert!(few.len() < many.len() / 2);
-    for moved in (0..many.len() / 1024).step_by(3) {
-        let mut part = many[..moved * 1024].to_vec();
+    for moved in (0..many.len() / PAGE).step_by(3) {
+        let mut part = many[..moved * PAGE].to_vec();
         part.extend_from_slice(few.get(part.len()..).unwrap_or_default());
         fs::write(&path, part).unwrap();
         fs::write(beside(&path, "-wal"), &log).unwrap();

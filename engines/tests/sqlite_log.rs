@@ -148,3 +148,28 @@ fn a_backup_in_the_place_of_a_database_whose_log_is_left_is_refused() {
     let mut store = open(&dead).unwrap();
     assert_eq!((count(&mut store, 0..1100), store.record_count(at(NOW))), (1000, Some(1000)));
 }
+
+/// The log was removed, and with it all records that it had.
+#[test]
+fn a_log_without_its_database_is_refused_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, dead] = ["db", "dead"].map(|name| folder.path().join(name));
+    let mut store = open(&path).unwrap();
+    put(&mut store, 0..3);
+    die(&path, &dead);
+    let moved = folder.path().join("moved");
+    fs::rename(&dead, &moved).unwrap();
+    let log = fs::read(beside(&dead, "-wal")).unwrap();
+    for is_empty in [false, true] {
+        if is_empty {
+            fs::write(&dead, "").unwrap();
+        }
+        for access in [Access::Create, Access::Change, Access::Read] {
+            let error = Sqlite::open(&dead, Options::alone(access)).unwrap_err();
+            assert!(matches!(error.cause, OpenCause::LogAlone { .. }), "{error}");
+        }
+        assert_eq!(fs::read(beside(&dead, "-wal")).unwrap(), log);
+    }
+    fs::rename(&moved, &dead).unwrap();
+    assert_eq!(count(&mut open(&dead).unwrap(), 0..3), 3);
+}

@@ -122,6 +122,15 @@ fn find(context: &Context, options: &CheckDatabase) -> Result<Finding, CommandEr
         }
     }
     let is_file = registry::is_file(&context.settings.engine);
+    if let Err(error) = registry::check(&context.settings.engine, &context.settings.dsn) {
+        return failed(State::Unusable, error.to_string());
+    }
+    #[cfg(feature = "sqlite")]
+    if context.settings.engine == "sqlite"
+        && let Err(error) = pyzord_engines::sqlite::check_absent(&context.settings.database)
+    {
+        return failed(State::Unusable, error.to_string());
+    }
     if is_file && write_access::is_absent(&context.settings.database) {
         return match context.check_writable() {
             Ok(()) => Ok(Finding { state: State::Absent, cause: None, entries: None }),

@@ -5,7 +5,8 @@
 //! log, has the same number or that of the log before. Unless a kill or a loss of power cut a move of pages short: then it
 //! may be unreadable without its log.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Result};
@@ -16,6 +17,8 @@ use super::presence::log_path;
 use super::schema::{self, Content};
 use super::{connection, table};
 
+/// The first number of a log, with checksums in either byte order.
+const LOG: [u32; 2] = [0x377f_0682, 0x377f_0683];
 /// How often it is looked: another process may begin a log between two reads.
 const LOOKS: u32 = 5;
 
@@ -49,6 +52,16 @@ impl State {
 /// Whether there is a log with commits.
 pub(super) fn has_log(path: &Path) -> bool {
     fs::metadata(log_path(path)).is_ok_and(|log| log.len() > 0)
+}
+
+/// Whether there is a log with records, unlike that of a creation that was cut short: its first page is the first of the
+/// database, which no commit after the creation changes.
+pub(super) fn has_records_in_log(path: &Path) -> bool {
+    // The head of the log, and the number of the page that follows.
+    let mut start = [0; 36];
+    let read = File::open(log_path(path)).and_then(|mut log| log.read_exact(&mut start));
+    let is_log = start.first_chunk().is_some_and(|magic| LOG.contains(&u32::from_be_bytes(*magic)));
+    read.is_ok() && is_log && start.last_chunk() != Some(&1_u32.to_be_bytes())
 }
 
 /// Whether the log belongs to the database. `connection` reads both.

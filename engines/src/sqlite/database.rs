@@ -11,7 +11,7 @@ use pyzord_core::{StoreFailure, Tick};
 use rusqlite::Connection;
 
 use super::durability::Commits;
-use super::error::DatabaseError;
+use super::error::{CAUSES, DatabaseError};
 use super::options::Options;
 use super::presence::{Away, Files};
 use super::{checkpoint_thread, connection, sync_thread};
@@ -71,7 +71,9 @@ pub(super) struct Presence {
 #[derive(Debug, Default)]
 pub(super) struct Limiters {
     pub(super) unreadable: LogLimiter,
-    pub(super) failing: LogLimiter,
+    /// By cause: one does not keep another from being told.
+    pub(super) failing: [LogLimiter; CAUSES],
+    pub(super) late: LogLimiter,
 }
 
 impl Database {

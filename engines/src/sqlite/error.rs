@@ -13,10 +13,13 @@ pub(super) enum DatabaseError {
     #[error("the disk is full, or a quota or limit of file sizes is reached: free some space")]
     Full,
     /// Its pages contradict each other.
-    #[error("it is damaged ({0}): run `pyzorctl check-database`, and put a backup in its place")]
+    #[error(
+        "it is damaged ({0}): see the system's log for errors of the disk, run `pyzorctl check-database`, and put a backup in \
+         its place if that finds damage"
+    )]
     Damaged(Error),
     /// Another process has locked it.
-    #[error("another process has locked it for too long")]
+    #[error("another process has locked it for too long: `fuser -v` on the file names it")]
     Busy,
     /// A thread of this process writes.
     #[error("other requests have written to it for too long")]
@@ -50,7 +53,25 @@ const fn io_remedy(extended_code: i32) -> &'static str {
     }
 }
 
+/// The number of causes that [`DatabaseError::index`] tells apart.
+pub(super) const CAUSES: usize = 9;
+
 impl DatabaseError {
+    /// Returns a number for the cause, below [`CAUSES`].
+    pub(super) const fn index(&self) -> usize {
+        match self {
+            Self::Full => 0,
+            Self::Damaged(_) => 1,
+            Self::Busy => 2,
+            Self::Occupied => 3,
+            Self::Io(..) | Self::Log(_) => 4,
+            Self::ReadOnly(_) => 5,
+            Self::Other(_) => 6,
+            Self::NotDurable(_) => 7,
+            Self::Away(_) => 8,
+        }
+    }
+
     /// Whether pages contradict each other.
     pub(super) const fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(_))

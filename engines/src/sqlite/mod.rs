@@ -34,6 +34,6 @@ mod table;
 mod upkeep;
 
 pub use backup::BackupError;
-pub use open::{OpenCause, OpenError};
+pub use open::{OpenCause, OpenError, check_absent};
 pub use options::{DEFAULT_CACHE, Durability, Options};
 pub use store::Sqlite;

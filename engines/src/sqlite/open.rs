@@ -11,7 +11,7 @@ use rusqlite::{Connection, Error, ErrorCode};
 use super::database::Database;
 use super::options::Options;
 use super::schema::{self, Content};
-use super::{belonging, connection, presence, table};
+use super::{backup, belonging, connection, presence, table};
 use crate::access::Access;
 
 /// The size of a page, in bytes: a count changes one, and writes all of it into the log.
@@ -88,6 +88,15 @@ pub enum OpenCause {
         /// The database, without links.
         path: PathBuf,
     },
+    /// There is a log with records, and no database.
+    #[error(
+        "is missing or empty, and its log {0}-wal has records: put the database back, or remove {0}-wal to begin without them",
+        path.display()
+    )]
+    LogAlone {
+        /// The database.
+        path: PathBuf,
+    },
     /// The log of a database needs memory that processes share.
     #[error("cannot keep a log (journal mode `{0}`): it needs a local disk")]
     NoLog(String),
@@ -95,7 +104,10 @@ pub enum OpenCause {
     #[error("is on a network file system ({0}), where SQLite loses records: put it on a local disk")]
     Network(&'static str),
     /// Its pages contradict each other.
-    #[error("is damaged ({0}): run `pyzorctl check-database`, and put a backup in its place")]
+    #[error(
+        "is damaged ({0}): see the system's log for errors of the disk, run `pyzorctl check-database`, and put a backup in its \
+         place if that finds damage"
+    )]
     Damaged(Error),
     /// Its end is missing.
     #[error("is cut short, as a copy that was interrupted: put a backup in its place")]
@@ -124,6 +136,21 @@ impl From<Error> for OpenCause {
     }
 }
 
+/// Checks that there are no records where a database is missing or empty, and will be created.
+///
+/// # Errors
+/// If there is a log with some: SQLite would remove it.
+pub fn check_absent(path: &Path) -> Result<(), OpenError> {
+    let absent = |cause| OpenError { path: path.to_owned(), cause };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > 0 => Ok(()),
+        _ if belonging::has_records_in_log(path) => {
+            Err(absent(OpenCause::LogAlone { path: path.to_owned() }))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens a database, and creates it if that is allowed.
 pub(super) fn open(path: &Path, options: Options, patience: Duration) -> Result<Database, OpenError> {
     let mut opened = open_checked(path, options, patience);
@@ -138,6 +165,7 @@ pub(super) fn open(path: &Path, options: Options, patience: Duration) -> Result<
 }
 
 fn open_checked(path: &Path, options: Options, patience: Duration) -> Result<Database, OpenCause> {
+    check_absent(path).map_err(|error| error.cause)?;
     let is_new = prepare(path, options.access)?;
     let has_log = belonging::has_log(path);
     let id = presence::id(path)?;
@@ -148,6 +176,15 @@ fn open_checked(path: &Path, options: Options, patience: Duration) -> Result<Dat
     if schema::check(&connection)? == Content::Nothing {
         if options.access != Access::Create {
             return Err(OpenCause::Empty);
+        }
+        let saved = backup::with_suffix(path, ".removed");
+        if saved.exists() {
+            log::warn!(
+                "database {} is created without records; those of one that was removed are in {}: to use them, stop pyzord \
+                 and give that the name of the database",
+                path.display(),
+                saved.display()
+            );
         }
         create(&connection)?;
         connection::in_one_step(&connection, |connection| match schema::check(connection)? {

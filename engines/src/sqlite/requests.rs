@@ -114,9 +114,9 @@ impl Shared {
         if covered == Covered::Yes {
             return;
         }
-        if let Some(more) = lock(&self.limiters).failing.due(now.tick) {
+        if let Some(more) = lock(&self.limiters).late.due(now.tick) {
             log::error!(
-                "{}: reports were counted and are not yet on the disk; they get 500{more}",
+                "{}: reports were counted and are not on the disk after 0.4 seconds; they get 500: a faster disk, or `Durability = deferred`{more}",
                 self.name()
             );
         }
@@ -144,7 +144,9 @@ impl Shared {
 
     /// Logs why a call is not executed.
     fn refuse(&self, now: Now, error: &DatabaseError) -> StoreError {
-        if let Some(more) = lock(&self.limiters).failing.due(now.tick) {
+        let mut limiters = lock(&self.limiters);
+        let limiter = limiters.failing.get_mut(error.index());
+        if let Some(more) = limiter.and_then(|limiter| limiter.due(now.tick)) {
             log::error!("{}: {error}{more}", self.name());
         }
         StoreError::Unavailable
