@@ -20,7 +20,7 @@ use crate::file_id;
 pub(super) enum Patience {
     /// As long as the disk takes.
     AsLongAsItTakes,
-    /// So long.
+    /// At most this time.
     Of(Duration),
 }
 
