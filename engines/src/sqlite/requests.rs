@@ -116,7 +116,7 @@ impl Shared {
         }
         if let Some(more) = lock(&self.limiters).late.due(now.tick) {
             log::error!(
-                "{}: reports were counted and are not on the disk after 0.4 seconds; they get 500: a faster disk, or `Durability = deferred`{more}",
+                "{}: reports were counted and are not yet on the disk after 0.4 seconds; they get 500: a faster disk, or `Durability = deferred`{more}",
                 self.name()
             );
         }
