@@ -236,8 +236,13 @@ impl Client {
 
 /// Returns an anonymous request, as Python's client writes it.
 pub(crate) fn request(op: &str, digests: &[&str]) -> String {
+    numbered_request(op, digests, 12345)
+}
+
+/// Returns an anonymous request with this number.
+pub(crate) fn numbered_request(op: &str, digests: &[&str], thread: impl std::fmt::Display) -> String {
     let digests: String = digests.iter().map(|digest| format!("Op-Digest: {digest}\n")).collect();
-    format!("Op: {op}\n{digests}Thread: 12345\nPV: 2.1\nUser: anonymous\n\n")
+    format!("Op: {op}\n{digests}Thread: {thread}\nPV: 2.1\nUser: anonymous\n\n")
 }
 
 /// Returns the value of a header in a reply.

@@ -13,7 +13,7 @@ use pyzord_core::{Digest, Progress, Record, Tally, UnixTime};
 use pyzord_engines::registry::{Access, is_file, open_store};
 use pyzord_testkit::{MariadbServer, RedisServer};
 
-use crate::harness::{Guarded, Home, Server, digest, field, request, wait_for};
+use crate::harness::{Guarded, Home, Server, digest, field, numbered_request, wait_for};
 use crate::random::Random;
 use crate::rounds;
 
@@ -126,9 +126,7 @@ fn report(server: SocketAddr, mut random: Random, done: &AtomicBool) -> BTreeMap
         let bounds = bounds.entry(number).or_default();
         id = id.checked_add(1).unwrap_or(1024);
         bounds.most += 1;
-        socket
-            .send(request("report", &[&digest(number)]).replace("12345", &id.to_string()).as_bytes())
-            .unwrap();
+        socket.send(numbered_request("report", &[&digest(number)], id).as_bytes()).unwrap();
         while let Ok(length) = socket.recv(&mut buffer) {
             let reply = String::from_utf8_lossy(&buffer[..length]);
             if field(&reply, "Thread") == id.to_string() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pyzord_testkit::GaleraCluster;
 
-use crate::harness::{Home, Server, digest, field, request, wait_for};
+use crate::harness::{Home, Server, digest, field, numbered_request, wait_for};
 use crate::random::Random;
 use crate::rounds;
 
@@ -52,8 +52,8 @@ impl Reporter<'_> {
                 let number = self.random.below(if hot { HOT } else { self.digests });
                 id = id.checked_add(1).unwrap_or(1024);
                 pending.insert(id, number);
-                let report = request("report", &[&digest(number)]);
-                socket.send(report.replace("12345", &id.to_string()).as_bytes()).unwrap();
+                let report = numbered_request("report", &[&digest(number)], id);
+                socket.send(report.as_bytes()).unwrap();
             }
             let Ok(length) = socket.recv(&mut buffer) else {
                 for number in std::mem::take(&mut pending).into_values() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Client, Server, digest, field, request, wait_for};
+use crate::harness::{Client, Server, digest, field, numbered_request, request, wait_for};
 use crate::random::Random;
 
 /// Concurrent clients.
@@ -137,9 +137,9 @@ impl Reporter<'_> {
                 id = id.checked_add(1).unwrap_or(1024);
                 pending.insert(id, number);
                 reports.entry(number).or_default().most += 1;
-                let report = request("report", &[&digest(number)]);
+                let report = numbered_request("report", &[&digest(number)], id);
                 // Sending fails after the server was killed; `done` ends the loop.
-                let _ = socket.send(report.replace("12345", &id.to_string()).as_bytes());
+                let _ = socket.send(report.as_bytes());
             }
             // After a timeout all reports in flight count as unanswered, even if a reply arrives later.
             let Ok(length) = socket.recv(&mut buffer) else {

@@ -13,7 +13,7 @@ use pyzord_core::{Digest, HashedKey, HeaderBlock, Record};
 use pyzord_engines::registry::{Access, open_store};
 use pyzord_testkit::RedisCluster;
 
-use crate::harness::{Home, Server, digest, field, request, wait_for};
+use crate::harness::{Home, Server, digest, field, numbered_request, wait_for};
 use crate::load::{SetOnDrop, wait_for_more};
 use crate::random::Random;
 
@@ -101,7 +101,7 @@ impl Client<'_> {
         let message = if self.signs {
             self.signed(number)
         } else {
-            request("report", &[&digest(number)]).replace("12345", &self.id.to_string())
+            numbered_request("report", &[&digest(number)], self.id)
         };
         self.reports.entry(number).or_default().made += 1;
         self.send(self.id, number, message);

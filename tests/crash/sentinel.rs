@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pyzord_testkit::RedisSentinels;
 
-use crate::harness::{Server, digest, field, request, wait_for};
+use crate::harness::{Server, digest, field, numbered_request, request, wait_for};
 use crate::load::{SetOnDrop, count};
 use crate::random::Random;
 use crate::rounds;
@@ -60,8 +60,8 @@ fn report(number: u32, digests: u32, server: SocketAddr, shared: &Shared) -> BTr
             id = id.checked_add(1).unwrap_or(1024);
             bounds.entry(reported).or_default().most += 1;
             pending.insert(id, (reported, shared.failing_over.load(Ordering::SeqCst)));
-            let report = request("report", &[&digest(reported)]);
-            socket.send(report.replace("12345", &id.to_string()).as_bytes()).unwrap();
+            let report = numbered_request("report", &[&digest(reported)], id);
+            socket.send(report.as_bytes()).unwrap();
         }
         if pending.is_empty() {
             thread::sleep(Duration::from_millis(1));

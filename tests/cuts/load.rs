@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyzord_cuts::Random;
 
-use crate::harness::{DEADLINE, digest, field, request};
+use crate::harness::{DEADLINE, digest, field, numbered_request};
 
 /// Concurrent clients.
 const CLIENTS: u32 = 3;
@@ -55,9 +55,7 @@ impl Load {
             if sent < reports {
                 let digests = self.digests(&mut random);
                 let digests: Vec<&str> = digests.iter().map(String::as_str).collect();
-                socket
-                    .send(request("report", &digests).replace("12345", &sent.to_string()).as_bytes())
-                    .unwrap();
+                socket.send(numbered_request("report", &digests, sent).as_bytes()).unwrap();
             }
         }
         assert_eq!(replies, reports);

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::attackers::Captured;
-use crate::harness::{digest, field, request};
+use crate::harness::{digest, field, numbered_request, request};
 use crate::signer::Signer;
 
 /// Digests that no attacker reports.
@@ -110,7 +110,7 @@ fn report(socket: &UdpSocket, signer: &mut Signer, number: u32, seen: &mut Seen,
 #[expect(clippy::disallowed_methods, reason = "latencies are measured")]
 fn check(socket: &UdpSocket, number: u32, round: u32, seen: &mut Seen) {
     let thread = 2000 + round % 60_000;
-    let datagram = request("check", &[&digest(number)]).replace("12345", &thread.to_string());
+    let datagram = numbered_request("check", &[&digest(number)], thread);
     let sent = Instant::now();
     let wanted = format!("Thread: {thread}\n");
     let reply = exchange(socket, datagram.as_bytes(), |reply| reply.contains(&wanted));
