@@ -13,6 +13,7 @@ use crate::datagrams::Outbox;
 use crate::guard::SharedServer;
 use crate::liveness::{Liveness, WatchedThread};
 use crate::maintenance::Maintenance;
+use crate::order::Ticket;
 use crate::pool::{Executor, Pool, PoolStore, Unserved};
 use crate::reloadable::Reloadable;
 use crate::responder::{OnAnswered, Responder};
@@ -160,6 +161,11 @@ impl<'a> WorkerContext<'a> {
     /// Takes requests to refuse them, as [`Pool::take_unserved`] does.
     pub(crate) fn take_unserved(&self, all: bool) -> Option<Unserved> {
         self.pool.take_unserved(all)
+    }
+
+    /// Lets others go on that wait for a batch which was given up.
+    pub(crate) fn end(&self, ticket: Ticket) {
+        self.pool.end(ticket);
     }
 
     pub(crate) fn liveness(&self) -> &Liveness {

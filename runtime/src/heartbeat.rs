@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyzord_core::{Answered, Asked};
 
 use crate::datagrams::Path;
+use crate::order::Ticket;
 
 /// A worker's side.
 ///
@@ -22,6 +23,8 @@ pub(crate) struct Heartbeat {
 pub(crate) struct Vitals {
     beat: Beat,
     at_store: Mutex<AtStore>,
+    /// That of the batch at the store, if it has one.
+    ticket: Mutex<Option<Ticket>>,
 }
 
 /// A counter in a cache line of its own: each worker writes one all the time.
@@ -98,6 +101,16 @@ impl Heartbeat {
         }
     }
 
+    /// Shows the ticket of the batch that is handed in next.
+    pub(crate) fn show_ticket(&self, ticket: Ticket) {
+        *lock(&self.shown.ticket) = Some(ticket);
+    }
+
+    /// Takes the ticket back, unless it was given back when the batch was given up.
+    pub(crate) fn take_ticket(&self) -> Option<Ticket> {
+        self.shown.take_ticket()
+    }
+
     fn go_on(&mut self, beat: u64) {
         self.beat = beat;
         self.shown.beat.0.store(beat, Ordering::Relaxed);
@@ -138,10 +151,19 @@ impl Vitals {
         }
     }
 
-    fn at_store(&self) -> MutexGuard<'_, AtStore> {
-        // A panic within leaves no batch there, which both sides bear.
-        self.at_store.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes the ticket of a batch that was given up.
+    pub(crate) fn take_ticket(&self) -> Option<Ticket> {
+        lock(&self.ticket).take()
     }
+
+    fn at_store(&self) -> MutexGuard<'_, AtStore> {
+        lock(&self.at_store)
+    }
+}
+
+/// A panic within leaves nothing there, which both sides bear.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -189,6 +189,17 @@ impl Pool {
         Some(Unserved::Large(large))
     }
 
+    /// Takes the ticket of a batch that was given up: its requests are answered, and others need not wait for them.
+    pub(crate) fn end(&self, ticket: Ticket) {
+        let mut inner = self.lock();
+        inner.queue.end(ticket);
+        let wakes = inner.idle > 0 && inner.queue.has_returned_work();
+        drop(inner);
+        if wakes {
+            self.work.notify_one();
+        }
+    }
+
     /// Closes the pool: no more requests come, and its threads end when none is left.
     pub(crate) fn close(&self) {
         self.lock().queue.close();
@@ -223,12 +234,14 @@ impl Pool {
     fn execute(&self, work: Work, executor: &mut Executor<'_, impl Store>) {
         match work {
             Work::Batch(asked, ticket) => {
-                let batch = executor.execute(asked);
+                let is_large = ticket.is_large;
+                let (batch, ticket) = executor.execute_with(asked, ticket);
                 let mut inner = self.lock();
-                if ticket.is_large {
+                if is_large {
                     inner.large_is_done();
                 }
-                inner.queue.give_back(batch, ticket);
+                inner.queue.reuse(batch);
+                ticket.into_iter().for_each(|ticket| inner.queue.end(ticket));
             }
             Work::Refused(asked) => drop(executor.refuse(asked)),
             Work::Large(large) => {
@@ -275,8 +288,8 @@ impl Pool {
     ) -> Batch<Path> {
         match admission {
             Admission::Begins(ticket) => {
-                let batch = executor.execute(asked);
-                self.lock().queue.end(ticket);
+                let (batch, ticket) = executor.execute_with(asked, ticket);
+                ticket.into_iter().for_each(|ticket| self.lock().queue.end(ticket));
                 batch
             }
             Admission::Deferred => asked.into_spare(),
@@ -420,6 +433,14 @@ impl<'a, S: Store> Executor<'a, S> {
             responder.store_failed();
             false
         })
+    }
+
+    /// Answers a batch and returns it empty, with its ticket unless that was given back when the batch was given up.
+    fn execute_with(&mut self, asked: Asked<Path>, ticket: Ticket) -> (Batch<Path>, Option<Ticket>) {
+        let Some(heartbeat) = &self.heartbeat else { return (self.execute(asked), Some(ticket)) };
+        heartbeat.show_ticket(ticket);
+        let batch = self.execute(asked);
+        (batch, self.heartbeat.as_ref().and_then(Heartbeat::take_ticket))
     }
 
     /// Answers a batch and returns it empty.

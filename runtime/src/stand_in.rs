@@ -5,9 +5,9 @@
 //! answers the batch of a worker that does not, and the datagrams that come to its socket, until the worker returns:
 //! pings as ever, and requests that need the gdbm file with 500. With other stores the threads of the pool execute them.
 //!
-//! A thread that counts with [split stores](crate::Stores::Split) may wait for a disk, too. The digests of its batch stay
-//! under way until it returns, and requests that wait for these get 500. If no such thread gets on, so does all that waits
-//! for one.
+//! A thread that counts with [split stores](crate::Stores::Split) may wait for a disk, too. Once its batch is answered,
+//! requests of the same digests go on: what is counted later was not promised. If no such thread gets on, all that waits for
+//! one gets 500.
 
 use std::sync::Arc;
 use std::thread;
@@ -121,8 +121,10 @@ impl<'c, S: Store> StandIn<'c, S> {
         let stopping = self.context.is_stopping();
         let workers = self.posts.iter_mut().map(|post| ("worker", &mut post.watch));
         let writers = self.writers.iter_mut().map(|writer| ("writer", writer));
+        let mut goes_on = false;
         for ((kind, watch), number) in workers.zip(1..).chain(writers.zip(1..)) {
-            let refused = watch.look(now, stopping, &mut self.responder);
+            let refused = watch.look(self.context, now, stopping, &mut self.responder);
+            goes_on |= refused > 0;
             if refused > 0 && self.warned.is_none_or(|warned| now.since(warned) >= WARN_PERIOD) {
                 self.warned = Some(now);
                 log::warn!(
@@ -132,17 +134,17 @@ impl<'c, S: Store> StandIn<'c, S> {
             }
         }
         self.substitute();
-        self.refuse_unserved();
+        self.refuse_unserved(goes_on);
     }
 
-    /// Refuses what waits for writers that are stuck. If others are not, this is what waits for other requests: for those
-    /// of stuck writers, and at times for some that would soon have been executed.
-    fn refuse_unserved(&mut self) {
+    /// Refuses what waits for writers that are stuck. If others are not, this is what waits for other requests, at times for
+    /// some that would soon have been executed, unless some of it just `goes_on`.
+    fn refuse_unserved(&mut self, goes_on: bool) {
         let stuck = self.writers.iter().filter(|writer| writer.is_stuck()).count();
-        if stuck == 0 {
+        let all = stuck == self.writers.len();
+        if stuck == 0 || (goes_on && !all) {
             return;
         }
-        let all = stuck == self.writers.len();
         for _ in 0..MOST_REFUSED {
             let Self { context, responder, batch, .. } = self;
             let asked = match context.take_unserved(all) {
@@ -210,7 +212,13 @@ impl Watch {
     }
 
     /// Looks whether the thread gets on. Returns how many requests were refused because it does not.
-    fn look(&mut self, now: Tick, stopping: bool, responder: &mut Responder<'_>) -> usize {
+    fn look(
+        &mut self,
+        context: &WorkerContext<'_>,
+        now: Tick,
+        stopping: bool,
+        responder: &mut Responder<'_>,
+    ) -> usize {
         let vitals = &self.thread.vitals;
         let beat = vitals.beat();
         let limit = match Vitals::state(beat) {
@@ -233,6 +241,8 @@ impl Watch {
         vitals.give_up(beat, |asked| {
             refused = asked.waiting();
             let answered = asked.fail(&responder.server, StoreError::Unknown);
+            // Whoever has the reply need not wait any more.
+            vitals.take_ticket().into_iter().for_each(|ticket| context.end(ticket));
             responder.send(&answered);
             answered
         });

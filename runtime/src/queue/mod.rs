@@ -218,8 +218,13 @@ impl<P> Queue<P> {
 
     /// Takes an empty batch back for each one that came from [`take`](Self::take).
     pub fn give_back(&mut self, batch: Batch<P>, ticket: Ticket) {
-        self.free.push(batch);
+        self.reuse(batch);
         self.end(ticket);
+    }
+
+    /// Takes an empty batch back. Its ticket goes another way.
+    pub(crate) fn reuse(&mut self, batch: Batch<P>) {
+        self.free.push(batch);
     }
 
     /// Takes the ticket of a request that was answered.
