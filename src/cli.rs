@@ -129,7 +129,7 @@ struct SqliteOptions {
     /// When a count is on the disk: `deferred`, soon after the reply, or `strict`, before it; sqlite only [default: deferred]
     #[arg(long, value_name = "WHEN")]
     durability: Option<String>,
-    /// Memory for the pages of the database, 1 to 65536 MiB; sqlite only [default: 64]
+    /// Memory for the pages of the database, 1 to 65536 MiB; sqlite only [default: 128]
     #[arg(long, value_name = "MIB")]
     sqlite_cache: Option<String>,
 }

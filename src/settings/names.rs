@@ -34,7 +34,7 @@ settings! {
     Engine = "gdbm",
     DigestDB = "pyzord.db",
     Durability = "deferred",
-    DatabaseCache = "64",
+    DatabaseCache = "128",
     CleanupAge = "10368000",
     CleanupMaxOffset = "2592000",
     CleanupMaxShare = "50",

@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Result, ffi};
+use rusqlite::ffi::SQLITE_IOERR_FSYNC;
+use rusqlite::{Connection, Result};
 
 use super::database::{ReaderSlot, Shared};
 use super::error::DatabaseError;
 use super::options::LITTLE_CACHE;
-use super::{connection, table};
+use super::{connection, ffi, table};
 
 /// The pages in the log at which they are moved: 32 MB, which a start after a kill reads in some 50 ms. The more there are,
 /// the more of them are versions of one page, of which one is moved.
@@ -48,7 +49,7 @@ pub(super) fn run(shared: &Shared) {
             Err(error) => {
                 let trouble = format!("its log cannot be moved into it: {error}");
                 // What cannot be written stays in the log; what a sync has not written may be nowhere.
-                if matches!(error, DatabaseError::Io(_, ffi::SQLITE_IOERR_FSYNC)) {
+                if matches!(error, DatabaseError::Io(_, SQLITE_IOERR_FSYNC)) {
                     shared.commits.fail(error.to_string());
                 }
                 trouble
@@ -65,12 +66,21 @@ pub(super) fn run(shared: &Shared) {
 /// Moves pages if there are enough, and returns the length of the log.
 fn shorten(shared: &Shared, slot: &ReaderSlot) -> Result<i64, DatabaseError> {
     let log = shared.read(slot, |connection| {
+        // What a move returns is the length at its begin.
         let mut log = checkpoint(connection, "NOOP")?;
         for _ in 0..ATTEMPTS {
             if log.length < ENOUGH || log.length - log.moved < FEW {
                 break;
             }
-            log = checkpoint(connection, "PASSIVE")?;
+            let before = log.moved;
+            checkpoint(connection, "PASSIVE")?;
+            // What is moved is on the disk before the writers' turn, which then has little to sync.
+            ffi::sync_database(connection)?;
+            log = checkpoint(connection, "NOOP")?;
+            // Another process reads from an earlier state.
+            if log.moved == before {
+                break;
+            }
         }
         Ok(log)
     })?;

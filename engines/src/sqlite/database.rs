@@ -217,7 +217,7 @@ impl Shared {
         {
             connection::ends_log(&writer, false)?;
         }
-        let connection = self.connect(self.options.share())?;
+        let connection = self.connect(self.options.writers_share())?;
         prepare(&connection)?;
         connection::ends_log(&connection, true)?;
         *writer = Some(connection);

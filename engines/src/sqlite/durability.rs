@@ -1,7 +1,9 @@
 //! Which commits are on the disk.
 //!
-//! Commits are numbered, and one sync covers all that were made before it: those who wait for it share it.
+//! Commits are numbered, and one sync covers all that were made before it: those who wait for it share it. Who comes first
+//! syncs itself; what is committed meanwhile, and what nobody waits for, is for the thread that syncs.
 
+use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +66,10 @@ struct State {
     covered: u64,
     /// The last commit that is waited for.
     awaited: u64,
+    /// The thread that syncs waits for the next commit, however long that takes.
+    is_idle: bool,
+    /// How many wait for a sync. A wake-up is a system call, so it is left out when there is none.
+    waiting: usize,
     /// A sync is under way.
     is_syncing: bool,
     /// When a count has first met it.
@@ -74,12 +80,21 @@ struct State {
     stops: bool,
 }
 
+impl State {
+    /// Returns the last commit that the sync covers which begins now.
+    const fn begin_sync(&mut self) -> u64 {
+        (self.is_syncing, self.met) = (true, None);
+        self.made
+    }
+}
+
 impl Commits {
     /// Records a commit and returns its number. Call it with the writers' lock.
     pub(super) fn add(&self) -> u64 {
         let mut state = self.lock();
         state.made += 1;
-        if state.made == state.covered + 1 {
+        if state.is_idle {
+            state.is_idle = false;
             self.to_sync.notify_one();
         }
         if state.made == state.looked + LOOK {
@@ -101,19 +116,41 @@ impl Commits {
         if now.since(met) > LONGEST_SYNC { Err(NotDurable::Slow) } else { Ok(()) }
     }
 
+    /// Sees to it that a commit is on the disk: with `sync` if nobody else syncs or waits for that, otherwise it waits.
+    pub(super) fn settle(
+        &self,
+        commit: u64,
+        longest: Duration,
+        sync: impl FnOnce() -> io::Result<()>,
+    ) -> Covered {
+        let mut state = self.lock();
+        let is_first = !state.is_syncing && state.awaited <= state.covered && state.failure.is_none();
+        if is_first && state.covered < commit {
+            let made = state.begin_sync();
+            drop(state);
+            self.end_sync(made, sync());
+            state = self.lock();
+        }
+        self.wait_with(state, commit, longest)
+    }
+
     /// Waits until a commit is on the disk.
     pub(super) fn wait(&self, commit: u64, longest: Duration) -> Covered {
-        let mut state = self.lock();
-        if state.covered >= commit {
-            return Covered::Yes;
-        }
-        if state.awaited < commit {
-            state.awaited = commit;
-            self.to_sync.notify_one();
-        }
+        self.wait_with(self.lock(), commit, longest)
+    }
+
+    fn wait_with(&self, mut state: MutexGuard<'_, State>, commit: u64, longest: Duration) -> Covered {
         let waits = |state: &mut State| state.covered < commit && state.failure.is_none();
-        let waited = self.synced.wait_timeout_while(state, longest, waits);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waits(&mut state) {
+            if state.awaited < commit {
+                state.awaited = commit;
+                self.to_sync.notify_one();
+            }
+            state.waiting += 1;
+            let waited = self.synced.wait_timeout_while(state, longest, waits);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
         match &state.failure {
             _ if state.covered >= commit => Covered::Yes,
             Some(_) => Covered::Failed,
@@ -128,32 +165,54 @@ impl Commits {
 
     /// Waits for the next work of the thread that syncs.
     pub(super) fn next_work(&self) -> Work {
-        let idle = |state: &mut State| state.made == state.covered && state.failure.is_none() && !state.stops;
-        let state = self.to_sync.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-        let early =
-            |state: &mut State| state.awaited <= state.covered && state.failure.is_none() && !state.stops;
-        let waited = self.to_sync.wait_timeout_while(state, DELAY, early);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.failure.is_some() {
-            return Work::Mend;
+        let mut state = self.lock();
+        let mut is_quiet = true;
+        loop {
+            // To be woken for each commit would cost every one of them a system call, so that it looks now and then while
+            // there are some.
+            if is_quiet {
+                state.is_idle = true;
+                let idle = |state: &mut State| {
+                    state.made == state.covered && state.failure.is_none() && !state.stops
+                };
+                state = self.to_sync.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+                state.is_idle = false;
+            }
+            let seen = state.made;
+            let early = |state: &mut State| {
+                state.failure.is_none()
+                    && (state.is_syncing || state.awaited <= state.covered && !state.stops)
+            };
+            let waited = self.to_sync.wait_timeout_while(state, DELAY, early);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if state.failure.is_some() {
+                return Work::Mend;
+            }
+            if !state.is_syncing && state.made > state.covered {
+                return Work::Sync(state.begin_sync());
+            }
+            if !state.is_syncing && state.stops {
+                return Work::End;
+            }
+            is_quiet = state.made == seen && state.made == state.covered;
         }
-        if state.made == state.covered {
-            return Work::End;
-        }
-        (state.is_syncing, state.met) = (true, None);
-        Work::Sync(state.made)
     }
 
     /// Records the result of a sync.
-    pub(super) fn end_sync(&self, commit: u64, result: Result<(), String>) {
+    pub(super) fn end_sync(&self, commit: u64, result: io::Result<()>) {
         let mut state = self.lock();
         state.is_syncing = false;
         match result {
             Ok(()) => state.covered = state.covered.max(commit),
-            Err(cause) => state.failure = Some(NotDurable::Failed(cause)),
+            Err(cause) => state.failure = Some(NotDurable::Failed(cause.to_string())),
         }
-        drop(state);
-        self.synced.notify_all();
+        if state.failure.is_some() || state.awaited > state.covered || state.stops {
+            self.to_sync.notify_one();
+        }
+        if state.waiting > 0 {
+            drop(state);
+            self.synced.notify_all();
+        }
     }
 
     /// Counts are refused from here on.
@@ -251,12 +310,75 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_first_syncs_for_what_is_committed_before() {
+        let commits = Commits::default();
+        let numbers = [commits.add(), commits.add()];
+        let mut late = 0;
+        let sync = || {
+            late = commits.add();
+            Ok(())
+        };
+        assert_eq!(commits.settle(numbers[0], Duration::ZERO, sync), Covered::Yes);
+        let none = || unreachable!("it is on the disk");
+        assert_eq!(commits.settle(numbers[1], Duration::ZERO, none), Covered::Yes);
+        assert_eq!(commits.wait(late, Duration::ZERO), Covered::NotYet);
+    }
+
+    #[test]
+    fn who_meets_a_sync_does_none() {
+        let commits = Commits::default();
+        let first = commits.add();
+        let covered = begin_sync(&commits);
+        let none = || unreachable!("another one is under way");
+        assert_eq!(commits.settle(first, Duration::ZERO, none), Covered::NotYet);
+        let late = commits.add();
+        assert_eq!(commits.settle(late, Duration::ZERO, none), Covered::NotYet);
+        commits.end_sync(covered, Ok(()));
+        assert_eq!(commits.settle(first, Duration::ZERO, none), Covered::Yes);
+        // The late one is waited for, so that the thread does not wait for more.
+        let covered = begin_sync(&commits);
+        assert_eq!(covered, late);
+    }
+
+    #[test]
+    fn an_own_sync_that_fails_is_for_the_thread_to_mend() {
+        let commits = Commits::default();
+        let commit = commits.add();
+        assert_eq!(commits.settle(commit, LONG, || Err(io::Error::other("EIO"))), Covered::Failed);
+        let none = || unreachable!("the log is not yet written again");
+        assert_eq!(commits.settle(commits.add(), LONG, none), Covered::Failed);
+        assert_eq!(commits.next_work(), Work::Mend);
+    }
+
+    #[test]
+    fn the_thread_leaves_alone_what_others_sync() {
+        const COMMITS: u32 = 200;
+        let commits = Commits::default();
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let mut syncs = 0;
+                while let Work::Sync(commit) = commits.next_work() {
+                    commits.end_sync(commit, Ok(()));
+                    syncs += 1;
+                }
+                syncs
+            });
+            for _ in 0..COMMITS {
+                let commit = commits.add();
+                assert_eq!(commits.settle(commit, LONG, || Ok(())), Covered::Yes);
+            }
+            commits.stop();
+            assert!(thread.join().unwrap() < COMMITS);
+        });
+    }
+
+    #[test]
     fn a_failed_sync_covers_nothing_until_all_is_written_again() {
         let commits = Commits::default();
         commits.add();
         let covered = begin_sync(&commits);
         assert_eq!(commits.check(at(0)), Ok(()));
-        commits.end_sync(covered, Err("EIO".to_owned()));
+        commits.end_sync(covered, Err(io::Error::other("EIO")));
         assert_eq!(commits.check(at(0)), Err(NotDurable::Failed("EIO".to_owned())));
         assert_eq!((commits.wait(1, LONG), commits.next_work()), (Covered::Failed, Work::Mend));
         commits.mended();

@@ -20,6 +20,7 @@ mod database;
 mod durability;
 mod error;
 mod expire;
+mod ffi;
 mod key;
 mod mending;
 mod open;

@@ -169,7 +169,7 @@ fn open_checked(path: &Path, options: Options, patience: Duration) -> Result<Dat
     let is_new = prepare(path, options.access)?;
     let has_log = belonging::has_log(path);
     let id = presence::id(path)?;
-    let connection = connection::open(path, options.access, options.share(), patience)?;
+    let connection = connection::open(path, options.access, options.writers_share(), patience)?;
     if is_new {
         create(&connection)?;
     }

@@ -28,7 +28,7 @@ pub struct Options {
 }
 
 /// The memory for pages of the database by default, in bytes.
-pub const DEFAULT_CACHE: u64 = 64 << 20;
+pub const DEFAULT_CACHE: u64 = 128 << 20;
 
 /// The memory for pages of a connection that needs little, in bytes.
 pub(super) const LITTLE_CACHE: u64 = 512 << 10;
@@ -40,8 +40,13 @@ impl Options {
         Self { access, durability: Durability::Deferred, cache: DEFAULT_CACHE, handles: 1 }
     }
 
-    /// The memory of one connection, in bytes: the writer's share is that of a handle.
-    pub(super) const fn share(&self) -> u64 {
-        self.cache / (self.handles as u64 + 1)
+    /// The writer's memory, in bytes: half of it all, as the others lose theirs with each commit of the writer.
+    pub(super) const fn writers_share(&self) -> u64 {
+        self.cache / 2
+    }
+
+    /// The memory of a handle, in bytes.
+    pub(super) const fn handles_share(&self) -> u64 {
+        self.cache / 2 / if self.handles == 0 { 1 } else { self.handles as u64 }
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::file_id::FileId;
 
@@ -22,7 +23,7 @@ pub(super) struct Files {
     database: FileId,
     handle: Option<File>,
     /// The log, with a descriptor of its own for syncs. It is closed at any time: SQLite has no locks in this file.
-    pub(super) log: File,
+    pub(super) log: Arc<File>,
     log_id: FileId,
     /// The index of the log, which all processes share.
     index_id: FileId,
@@ -34,7 +35,7 @@ impl Files {
         let log = File::options().read(true).write(true).open(log_path(path))?;
         let log_id = FileId::of(&log.metadata()?);
         let index_id = id(&index_path(path))?;
-        Ok(Self { database, handle: handle(path)?, log, log_id, index_id })
+        Ok(Self { database, handle: handle(path)?, log: Arc::new(log), log_id, index_id })
     }
 
     /// Whether the database has no name any more, so that it is lost when it is closed.

@@ -110,7 +110,7 @@ impl Shared {
         if self.options.durability == Durability::Deferred {
             return;
         }
-        let covered = self.commits.wait(commit, PATIENCE);
+        let covered = self.commits.settle(commit, PATIENCE, || self.sync_log());
         if covered == Covered::Yes {
             return;
         }

@@ -37,7 +37,7 @@ impl Sqlite {
     /// # Errors
     /// If it is not a database of pyzord, or cannot be read and written.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
-        open(path, options, SERVING).map(|database| Self::of(Arc::new(database), options.share()))
+        open(path, options, SERVING).map(|database| Self::of(Arc::new(database), options.handles_share()))
     }
 
     /// Opens a database for a tool, whose changes wait up to half a minute for other processes that write, a busy server for
@@ -47,7 +47,7 @@ impl Sqlite {
     /// As [`open`](Self::open).
     pub fn open_patiently(path: &Path, access: Access) -> Result<Self, OpenError> {
         let options = Options::alone(access);
-        open(path, options, WORKING).map(|database| Self::of(Arc::new(database), options.share()))
+        open(path, options, WORKING).map(|database| Self::of(Arc::new(database), options.handles_share()))
     }
 
     /// Returns a handle with little memory for pages: for upkeep, or to count, which reads with the writer's connection.
@@ -65,7 +65,7 @@ impl Sqlite {
 
 impl Clone for Sqlite {
     fn clone(&self) -> Self {
-        Self::of(Arc::clone(&self.database), self.database.options.share())
+        Self::of(Arc::clone(&self.database), self.database.options.handles_share())
     }
 }
 

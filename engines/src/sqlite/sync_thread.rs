@@ -1,5 +1,7 @@
 //! The thread that syncs the log.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::database::{Shared, lock};
@@ -13,24 +15,25 @@ const RETRY: Duration = Duration::from_secs(10);
 pub(super) fn run(shared: &Shared) {
     loop {
         match shared.commits.next_work() {
-            Work::Sync(commit) => sync(shared, commit),
+            Work::Sync(commit) => shared.commits.end_sync(commit, shared.sync_log()),
             Work::Mend if mend(shared) || shared.commits.pause(RETRY) => (),
             Work::Mend | Work::End => return,
         }
     }
 }
 
-fn sync(shared: &Shared, commit: u64) {
-    let log = lock(&shared.presence).files.log.try_clone();
-    let synced = log.and_then(|log| log.sync_data()).map_err(|error| error.to_string());
-    if let Err(error) = &synced {
-        log::error!(
-            "{}: a sync failed: {error}; reports and whitelistings get 500 until all of its log is written again, checks \
-             are answered; see the system's log for errors of the disk",
-            shared.name()
-        );
+impl Shared {
+    /// Writes the log to the disk.
+    pub(super) fn sync_log(&self) -> io::Result<()> {
+        let log = Arc::clone(&lock(&self.presence).files.log);
+        log.sync_data().inspect_err(|error| {
+            log::error!(
+                "{}: a sync failed: {error}; reports and whitelistings get 500 until all of its log is written again, checks \
+                 are answered; see the system's log for errors of the disk",
+                self.name()
+            );
+        })
     }
-    shared.commits.end_sync(commit, synced);
 }
 
 /// Returns whether the database is mended.

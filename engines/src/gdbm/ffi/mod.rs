@@ -1,4 +1,4 @@
-//! libgdbm behind safe calls: the only unsafe code of the project.
+//! libgdbm behind safe calls.
 #![expect(unsafe_code, reason = "libgdbm is a C library; nothing outside this folder calls it")]
 
 mod bytes;
