@@ -169,6 +169,17 @@ pub trait Store: Send {
     /// with [`StoreError::AlreadyCounted`], and one without an answer with [`StoreError::Unsettled`].
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>);
 
+    /// Executes the calls as [`execute`](Self::execute) does. If it returns `true`, they are executed and others may read what
+    /// they have counted, but no answer may leave before [`make_durable`](Self::make_durable). The default executes all.
+    fn commit(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) -> bool {
+        self.execute(now, calls, answers);
+        false
+    }
+
+    /// Waits until what all calls of [`commit`](Self::commit) since the last time have counted is as durable as the store
+    /// promises, for half a second at most. Counts that are not get [`StoreError::Unknown`] in place of their answers.
+    fn make_durable(&mut self, _now: Now, _calls: &[StoreCall], _answers: &mut [StoreAnswer]) {}
+
     /// Makes a connection if the store needs one and has none, and returns whether it has what it needs. Waits a
     /// few milliseconds at most: a later call looks at the attempt that this one has begun.
     ///
@@ -203,6 +214,14 @@ pub trait Store: Send {
 impl<S: Store + ?Sized> Store for Box<S> {
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
         (**self).execute(now, calls, answers);
+    }
+
+    fn commit(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) -> bool {
+        (**self).commit(now, calls, answers)
+    }
+
+    fn make_durable(&mut self, now: Now, calls: &[StoreCall], answers: &mut [StoreAnswer]) {
+        (**self).make_durable(now, calls, answers);
     }
 
     fn prepare(&mut self, now: Now) -> bool {

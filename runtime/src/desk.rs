@@ -108,14 +108,14 @@ impl<'a, S: Store> Desk<'a, S> {
         let (responder, heartbeat, now) = (&self.responder, &self.heartbeat, self.now);
         let answered = match &mut self.store {
             WorkerStore::Local(store) => {
-                let Some(answered) = store.ask_watched(responder, heartbeat, now, batch.ask()) else {
+                let Some(answered) = store.ask_watched(responder, heartbeat, now, batch.ask(), || ()) else {
                     return;
                 };
                 answered
             }
             WorkerStore::Split(split) => {
                 let reader = &mut split.reader;
-                let Some(answered) = reader.ask_watched(responder, heartbeat, now, batch.ask()) else {
+                let Some(answered) = reader.ask_watched(responder, heartbeat, now, batch.ask(), || ()) else {
                     return;
                 };
                 answered

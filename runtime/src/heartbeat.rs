@@ -106,7 +106,7 @@ impl Heartbeat {
         *lock(&self.shown.ticket) = Some(ticket);
     }
 
-    /// Takes the ticket back, unless it was given back when the batch was given up.
+    /// Takes the ticket back, if it is still there.
     pub(crate) fn take_ticket(&self) -> Option<Ticket> {
         self.shown.take_ticket()
     }

@@ -189,7 +189,7 @@ impl Pool {
         Some(Unserved::Large(large))
     }
 
-    /// Takes the ticket of a batch that was given up: its requests are answered, and others need not wait for them.
+    /// Takes the ticket of a batch whose requests others need not wait for any more.
     pub(crate) fn end(&self, ticket: Ticket) {
         let mut inner = self.lock();
         inner.queue.end(ticket);
@@ -235,7 +235,7 @@ impl Pool {
         match work {
             Work::Batch(asked, ticket) => {
                 let is_large = ticket.is_large;
-                let (batch, ticket) = executor.execute_with(asked, ticket);
+                let (batch, ticket) = executor.execute_with(asked, ticket, self);
                 let mut inner = self.lock();
                 if is_large {
                     inner.large_is_done();
@@ -288,7 +288,7 @@ impl Pool {
     ) -> Batch<Path> {
         match admission {
             Admission::Begins(ticket) => {
-                let (batch, ticket) = executor.execute_with(asked, ticket);
+                let (batch, ticket) = executor.execute_with(asked, ticket, self);
                 ticket.into_iter().for_each(|ticket| self.lock().queue.end(ticket));
                 batch
             }
@@ -435,40 +435,44 @@ impl<'a, S: Store> Executor<'a, S> {
         })
     }
 
-    /// Answers a batch and returns it empty, with its ticket unless that was given back when the batch was given up.
-    fn execute_with(&mut self, asked: Asked<Path>, ticket: Ticket) -> (Batch<Path>, Option<Ticket>) {
-        let Some(heartbeat) = &self.heartbeat else { return (self.execute(asked), Some(ticket)) };
+    /// Answers a batch and returns it empty, with its ticket unless the pool has taken that.
+    fn execute_with(
+        &mut self,
+        asked: Asked<Path>,
+        ticket: Ticket,
+        pool: &Pool,
+    ) -> (Batch<Path>, Option<Ticket>) {
+        let Some(mut heartbeat) = self.heartbeat.take() else { return (self.execute(asked), Some(ticket)) };
         heartbeat.show_ticket(ticket);
-        let batch = self.execute(asked);
-        (batch, self.heartbeat.as_ref().and_then(Heartbeat::take_ticket))
-    }
-
-    /// Answers a batch and returns it empty.
-    fn execute(&mut self, asked: Asked<Path>) -> Batch<Path> {
-        let Some(mut heartbeat) = self.heartbeat.take() else {
-            return self.answer(|executor| {
-                let Self { store, responder, stop, .. } = executor;
-                let now = responder.clock.now();
-                if stop.is_overdue(now.tick) {
-                    return responder.give_up(asked);
-                }
-                store.ask(responder, now, asked)
-            });
-        };
         heartbeat.work();
+        // Others may read what is counted before it is on the disk.
+        let committed = || heartbeat.take_ticket().into_iter().for_each(|ticket| pool.end(ticket));
         let batch = self.answer(|executor| {
             let Self { store, responder, stop, .. } = executor;
             let now = responder.clock.now();
             if stop.is_overdue(now.tick) {
                 return responder.give_up(asked);
             }
-            let answered = store.ask_watched(responder, &heartbeat, now, asked);
+            let answered = store.ask_watched(responder, &heartbeat, now, asked, committed);
             // The watching thread may have sent the replies, so that none is left.
             answered.unwrap_or_else(|| Batch::new().ask().resolve(&responder.server, &[]))
         });
         heartbeat.wait();
+        let ticket = heartbeat.take_ticket();
         self.heartbeat = Some(heartbeat);
-        batch
+        (batch, ticket)
+    }
+
+    /// Answers a batch and returns it empty.
+    fn execute(&mut self, asked: Asked<Path>) -> Batch<Path> {
+        self.answer(|executor| {
+            let Self { store, responder, stop, .. } = executor;
+            let now = responder.clock.now();
+            if stop.is_overdue(now.tick) {
+                return responder.give_up(asked);
+            }
+            store.ask(responder, now, asked)
+        })
     }
 
     /// Refuses a batch for which there is no room, and returns it empty.

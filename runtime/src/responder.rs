@@ -48,7 +48,8 @@ impl Responder<'_> {
         }
     }
 
-    /// Has the store execute calls. Returns whether it has given its answers.
+    /// Has the store execute calls. Returns whether it has given its answers. Calls `committed` once others may read what was
+    /// counted, if the answers wait for more than that.
     ///
     /// A panic of the store fails the batch: its clients get 500. What it asked for may have been counted, so that no copy
     /// of a signed count is.
@@ -59,9 +60,10 @@ impl Responder<'_> {
         now: Now,
         calls: &[StoreCall],
         answers: &mut Vec<StoreAnswer>,
+        committed: impl FnOnce(),
     ) -> bool {
         answers.clear();
-        let executed = catch_unwind(AssertUnwindSafe(|| self.ask(store, now, calls, answers)));
+        let executed = catch_unwind(AssertUnwindSafe(|| self.ask(store, now, calls, answers, committed)));
         if executed.is_err() {
             answers.clear();
             self.counters.internal_errors(1);
@@ -93,12 +95,24 @@ impl Responder<'_> {
         asked.fail(&self.server, StoreError::Unavailable)
     }
 
-    fn ask(&self, store: &mut impl Store, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+    fn ask(
+        &self,
+        store: &mut impl Store,
+        now: Now,
+        calls: &[StoreCall],
+        answers: &mut Vec<StoreAnswer>,
+        committed: impl FnOnce(),
+    ) {
         if calls.is_empty() {
             return;
         }
         let began = self.shard.map(|_| self.clock.tick());
-        calls.chunks(self.slice.get()).for_each(|slice| store.execute(now, slice, answers));
+        let mut waits = false;
+        calls.chunks(self.slice.get()).for_each(|slice| waits |= store.commit(now, slice, answers));
+        if waits {
+            committed();
+            store.make_durable(now, calls, answers);
+        }
         self.counters.outcomes().executed(calls, answers, || self.clock.tick());
         if let (Some(shard), Some(began)) = (self.shard, began) {
             shard.executed(self.clock.tick().since(began), answers);

@@ -161,8 +161,8 @@ impl<'c, 'a> StopWatch<'c, 'a> {
             if !self.overdue && self.clock.tick().since(self.began) >= STOP_TIMEOUT {
                 self.overdue = true;
                 log::error!(
-                    "the stop has not ended in {} seconds: {doing}. What was received and not answered is lost, and \
-                     counts of the last minute are if the machine goes down before the system has written them",
+                    "the stop has not ended in {} seconds: {doing}. What was received and not answered is lost, and so is \
+                     what is not yet on the disk if the machine goes down",
                     STOP_TIMEOUT.as_secs()
                 );
                 self.maintenance.stop_overdue();

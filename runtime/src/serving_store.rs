@@ -30,18 +30,19 @@ impl<S: Store> ServingStore<S> {
     #[inline]
     pub(crate) fn ask(&mut self, responder: &Responder<'_>, now: Now, asked: Asked<Path>) -> Answered<Path> {
         let Self { store, answers, .. } = self;
-        let executed = responder.execute(store, now, asked.calls(), answers);
+        let executed = responder.execute(store, now, asked.calls(), answers, || ());
         responder.conclude(asked, executed, answers)
     }
 
     /// Does so while the heartbeat shows the batch. Returns `None` after a delay in which another thread has sent the
-    /// replies.
+    /// replies. `committed` is that of [`Responder::execute`].
     pub(crate) fn ask_watched(
         &mut self,
         responder: &Responder<'_>,
         heartbeat: &Heartbeat,
         now: Now,
         asked: Asked<Path>,
+        committed: impl FnOnce(),
     ) -> Option<Answered<Path>> {
         if asked.calls().is_empty() {
             return Some(asked.resolve(&responder.server, &[]));
@@ -50,7 +51,7 @@ impl<S: Store> ServingStore<S> {
         calls.clear();
         calls.extend_from_slice(asked.calls());
         heartbeat.hand_in(asked);
-        let executed = responder.execute(store, now, calls, answers);
+        let executed = responder.execute(store, now, calls, answers, committed);
         match heartbeat.take_back() {
             Returned::Asked(asked) => Some(responder.conclude(asked, executed, answers)),
             Returned::GivenUp(answered) => {

@@ -57,11 +57,18 @@ struct OnDisk<'a> {
     disk: &'a Disk,
     writes: &'a Disk,
     upkeep: &'a Disk,
+    /// The disk that a reply waits for after a count can be read, if it does.
+    sync: Option<&'a Disk>,
 }
 
 impl OnDisk<'_> {
     fn writer(&self) -> Self {
         Self { disk: self.writes, ..*self }
+    }
+
+    /// One whose replies wait for the disk, unlike its counts.
+    fn durable_writer(&self) -> Self {
+        Self { sync: Some(self.writes), ..*self }
     }
 }
 
@@ -69,6 +76,15 @@ impl Store for OnDisk<'_> {
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
         self.disk.access();
         self.records.lock().unwrap().execute(now, calls, answers);
+    }
+
+    fn commit(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) -> bool {
+        self.execute(now, calls, answers);
+        self.sync.is_some()
+    }
+
+    fn make_durable(&mut self, _now: Now, _calls: &[StoreCall], _answers: &mut [StoreAnswer]) {
+        self.sync.inspect(|sync| sync.access());
     }
 
     fn upkeep(&mut self, _now: Now, _task: Task) -> Result<Progress, StoreFailure> {
@@ -156,7 +172,7 @@ fn with_server<D: Drive>(
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.connect(sockets.address().unwrap()).unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
-    let store = OnDisk { records: &records, disk: &disk, writes: &writes, upkeep: &upkeep };
+    let store = OnDisk { records: &records, disk: &disk, writes: &writes, upkeep: &upkeep, sync: None };
     thread::scope(|scope| {
         let _answering = [&disk, &writes, &upkeep, &log].map(Answering);
         let running = Running {
@@ -378,6 +394,24 @@ fn counts_go_on_while_one_writer_waits_for_a_disk<D: Drive>() {
     );
 }
 
+/// What is counted is read at once, although it is not yet on the disk and its reply waits for that.
+fn checks_see_counts_whose_replies_wait_for_a_disk<D: Drive>() {
+    with_server::<D>(
+        |store| Stores::Split { writers: vec![store.durable_writer(); 2], readers: vec![store] },
+        |server| {
+            assert!(server.ask(&request("report", 1)).starts_with("Code: 200\n"));
+            server.writes.hang(true);
+            server.client.send(request("report", 1).as_bytes()).unwrap();
+            // Those that come with the report wait for it, and may get 500 with it.
+            let clock = Clock::start();
+            while !server.ask(&request("check", 1)).contains("\nCount: 2\n") {
+                assert!(clock.tick() < Tick::new(DEADLINE), "no check sees the report");
+            }
+            assert!(*server.writes.hangs.lock().unwrap(), "its reply still waits");
+        },
+    );
+}
+
 /// A copy is counted once, whatever became of the first one: it is at a writer, it got 500, or it has ended.
 fn a_copy_of_a_signed_count_under_way_is_not_counted<D: Drive>() {
     let report = signed_report();
@@ -441,6 +475,7 @@ fn a_stop_with_stuck_writers_answers_all<D: Drive>() {
 for_every_runtime! {
     checks_go_on_while_all_counts_wait_for_a_disk,
     counts_go_on_while_one_writer_waits_for_a_disk,
+    checks_see_counts_whose_replies_wait_for_a_disk,
     a_copy_of_a_signed_count_under_way_is_not_counted,
     a_reader_that_waits_for_a_disk_is_stood_in_for,
     a_stop_with_stuck_writers_answers_all,

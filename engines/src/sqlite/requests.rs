@@ -7,7 +7,6 @@ use super::connection::in_one_state;
 use super::database::{ReaderSlot, Shared, lock};
 use super::durability::Covered;
 use super::error::DatabaseError;
-use super::options::Durability;
 use super::table::{self, Change, Select, Stored};
 use crate::merge::MergedCall;
 
@@ -40,28 +39,25 @@ impl Shared {
         }
     }
 
-    /// Appends the answers to calls of which some count.
-    pub(super) fn execute_all(
+    /// Appends the answers to calls of which some count. Returns the number of their last commit.
+    pub(super) fn commit_all(
         &self,
         slot: &ReaderSlot,
         now: Now,
         calls: &[MergedCall],
         answers: &mut Vec<StoreAnswer>,
-    ) {
+    ) -> Option<u64> {
         let start = answers.len();
         let written = self
             .check_counts(now)
             .and_then(|()| self.write(|writer| self.count(writer, now, calls, answers)));
         match written {
-            Ok(((), commit)) => {
-                self.promise(now, commit, calls, answers.get_mut(start..).unwrap_or_default());
-            }
+            Ok(((), commit)) => Some(commit),
             // One digest may be on a page that contradicts others.
             Err(error) if error.is_damage() && calls.len() > 1 => {
                 answers.truncate(start);
-                calls
-                    .iter()
-                    .for_each(|call| self.execute_all(slot, now, std::slice::from_ref(call), answers));
+                let alone = |call| self.commit_all(slot, now, std::slice::from_ref(call), answers);
+                calls.iter().filter_map(alone).last()
             }
             Err(error) => {
                 let refused = self.refuse(now, &error);
@@ -72,6 +68,7 @@ impl Shared {
                 answers
                     .filter(|(call, _)| call.op != StoreOp::Read)
                     .for_each(|(_, answer)| *answer = Err(refused));
+                None
             }
         }
     }
@@ -105,23 +102,19 @@ impl Shared {
         Ok(table::add_records(writer, added)?)
     }
 
-    /// Keeps the promise of the answers to counts that are committed.
-    fn promise(&self, now: Now, commit: u64, calls: &[MergedCall], answers: &mut [StoreAnswer]) {
-        if self.options.durability == Durability::Deferred {
-            return;
-        }
+    /// Waits until a commit is on the disk. Returns whether it is.
+    pub(super) fn is_durable(&self, now: Now, commit: u64) -> bool {
         let covered = self.commits.settle(commit, PATIENCE, || self.sync_log());
-        if covered == Covered::Yes {
-            return;
-        }
-        if let Some(more) = lock(&self.limiters).late.due(now.tick) {
+        // Why a sync has failed is in the log.
+        if covered == Covered::NotYet
+            && let Some(more) = lock(&self.limiters).late.due(now.tick)
+        {
             log::error!(
                 "{}: reports were counted and are not yet on the disk after 0.4 seconds; they get 500: a faster disk, or `Durability = deferred`{more}",
                 self.name()
             );
         }
-        let counts = calls.iter().zip(answers).filter(|(call, _)| call.op != StoreOp::Read);
-        counts.for_each(|(_, answer)| *answer = answer.and(Err(StoreError::Unknown)));
+        covered == Covered::Yes
     }
 
     /// Returns what was read as an answer.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreFailure, StoreOp, Task};
+use pyzord_core::{Now, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task};
 
 use super::connection::{SERVING, WORKING};
 use super::database::{Database, ReaderSlot};
@@ -29,6 +29,8 @@ pub struct Sqlite {
     /// The last batch and its answers; kept for their memory.
     merger: Merger,
     merged_answers: Vec<StoreAnswer>,
+    /// The last commit of those whose answers wait for the disk.
+    awaited: Option<u64>,
 }
 
 impl Sqlite {
@@ -59,7 +61,7 @@ impl Sqlite {
     fn of(database: Arc<Database>, cache: u64) -> Self {
         let reader = database.reader_slot(cache);
         let (merger, merged_answers) = (Merger::default(), Vec::new());
-        Self { reader, database, round: Round::default(), scan: None, merger, merged_answers }
+        Self { reader, database, round: Round::default(), scan: None, merger, merged_answers, awaited: None }
     }
 }
 
@@ -71,14 +73,35 @@ impl Clone for Sqlite {
 
 impl Store for Sqlite {
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) {
+        let start = answers.len();
+        if self.commit(now, calls, answers) {
+            self.make_durable(now, calls, answers.get_mut(start..).unwrap_or_default());
+        }
+    }
+
+    fn commit(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) -> bool {
         let merged = self.merger.merge(calls);
         self.merged_answers.clear();
-        if calls.iter().all(|call| call.op == StoreOp::Read) {
+        let commit = if calls.iter().all(|call| call.op == StoreOp::Read) {
             self.database.read_all(&self.reader, now, merged, &mut self.merged_answers);
+            None
         } else {
-            self.database.execute_all(&self.reader, now, merged, &mut self.merged_answers);
-        }
+            self.database.commit_all(&self.reader, now, merged, &mut self.merged_answers)
+        };
         self.merger.answers(&self.merged_answers, answers);
+        let waits = commit.is_some() && self.database.promises_syncs();
+        if waits {
+            self.awaited = commit;
+        }
+        waits
+    }
+
+    fn make_durable(&mut self, now: Now, calls: &[StoreCall], answers: &mut [StoreAnswer]) {
+        let is_durable = self.awaited.take().is_none_or(|commit| self.database.is_durable(now, commit));
+        if !is_durable {
+            let counts = calls.iter().zip(answers).filter(|(call, _)| call.op != StoreOp::Read);
+            counts.for_each(|(_, answer)| *answer = answer.and(Err(StoreError::Unknown)));
+        }
     }
 
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
