@@ -67,6 +67,16 @@ impl Recording {
         self
     }
 
+    /// Returns the recording of a process that began with a file of which the disk has this content. A sync of what the process
+    /// has read of it had failed: the system takes it for written, and no later sync writes it.
+    #[must_use]
+    pub fn with_unwritten(mut self, name: &Path, on_disk: Vec<u8>) -> Self {
+        if let Some(content) = self.initial.get_mut(name) {
+            *content = on_disk;
+        }
+        self
+    }
+
     /// Returns the recording on a disk that keeps names by another rule.
     #[must_use]
     pub fn with_names(mut self, rule: NameRule) -> Self {

@@ -96,6 +96,21 @@ impl Engine {
         recorder.finish(process, self.layout).unwrap_or_else(|error| panic!("{error}: {log}"))
     }
 
+    /// Returns the files of a server that was killed after reports of these digests.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn killed_after(&self, digests: &[String]) -> Files {
+        let home = Home::new();
+        fs::create_dir(home.path(FOLDER)).unwrap();
+        let command = self.command(&home, &home.path(FOLDER), &[]);
+        let server = Server::launch(home, command);
+        let client = server.client();
+        for digest in digests {
+            let reply = client.ask(crate::harness::request("report", &[digest]));
+            assert!(reply.starts_with("Code: 200\n"), "{reply}");
+        }
+        pyzord_cuts::read(&server.kill().path(FOLDER)).unwrap()
+    }
+
     /// Starts the program on the files of a folder and stops it. Returns its log.
     pub(crate) fn serve(&self, folder: &Path) -> String {
         let home = Home::new();

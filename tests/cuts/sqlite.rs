@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pyzord_cuts::{Figures, Files, Layout, Moments, NameRule, Opened, Promise, Recording};
+use pyzord_cuts::{Bounds, Figures, Files, Layout, Ledger, Moments, NameRule, Opened, Promise, Recording};
 use pyzord_engines::Access;
 use pyzord_engines::sqlite::{Options, Sqlite};
 
 use crate::expiry;
-use crate::harness::run_python;
+use crate::harness::{digest, run_python};
 use crate::load::Load;
 use crate::opened;
 use crate::run::{End, Engine, Run, cuts, seed};
@@ -82,6 +82,29 @@ fn sqlite_deferred() {
     DEFERRED.survives(&recording, Promise::Deferred, cuts(20));
     let lying = recording.with_ignored_syncs(|path, _| path == Path::new(LOG));
     DEFERRED.notices("the log's syncs are ignored", &lying, Promise::Deferred);
+}
+
+/// A process whose syncs fail is killed: the disk has the start of its log, and what the next process reads of it is in the
+/// memory of the system alone. What that acknowledges is behind it in the log.
+#[test]
+fn sqlite_after_a_failed_sync() {
+    let digests: Vec<String> = (0..200).map(|number| digest(number | 1 << 31)).collect();
+    let initial = DEFERRED.killed_after(&digests);
+    let mut on_disk = initial[Path::new(LOG)].clone();
+    let written = on_disk.len() / 3;
+    on_disk[written..].fill(0);
+    let unknown = Bounds { promised: 0, acknowledged: 0, most: 1 };
+    let ledger: Ledger = digests.into_iter().map(|digest| (digest, unknown)).collect();
+    for (engine, promise) in [(STRICT, Promise::Strict), (DEFERRED, Promise::Deferred)] {
+        // Each commit has a sync soon after.
+        let pause = Duration::from_millis(1);
+        let load = Load { reports: 300, known: 100, digests: 10, pause, seed: seed() };
+        let run = Run { initial: initial.clone(), options: &[], load, log: "", end: End::Kill };
+        let recording = engine.record(&run, Figures { changes: 300, syncs: 2, replies: 300, names: 0 });
+        let recording = recording.with_unwritten(Path::new(LOG), on_disk.clone()).after(ledger.clone());
+        let summary = engine.cut(&recording, promise, Moments::Any, cuts(20));
+        assert_eq!(summary.failed, 0, "{:#?}", summary.failures);
+    }
 }
 
 /// Most records expire, and the room that they leave is given back, while others are reported.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub(super) struct Shared {
     /// The connections of all handles, to be closed with it.
     readers: Mutex<Vec<Weak<Reader>>>,
     pub(super) commits: Commits,
+    /// An earlier process has written the log, and parts of it may not be on the disk although a sync would succeed.
+    pub(super) has_old_log: AtomicBool,
     pub(super) presence: Mutex<Presence>,
     pub(super) limiters: Mutex<Limiters>,
 }
@@ -77,13 +80,15 @@ pub(super) struct Limiters {
 }
 
 impl Database {
-    /// Shares an open connection. `id` is what the path led to before it was opened.
+    /// Shares an open connection. `id` is what the path led to before it was opened. An old log is written again, in the
+    /// background.
     pub(super) fn new(
         path: &Path,
         options: Options,
         patience: Duration,
         writer: Connection,
         id: FileId,
+        has_old_log: bool,
     ) -> Result<Self, std::io::Error> {
         let presence = Presence { files: Files::of(path, id)?, away: None, looked: None, rescued: false };
         let shared = Arc::new(Shared {
@@ -93,9 +98,13 @@ impl Database {
             writer: FairMutex::new(Some(writer)),
             readers: Mutex::default(),
             commits: Commits::default(),
+            has_old_log: AtomicBool::new(has_old_log),
             presence: Mutex::new(presence),
             limiters: Mutex::default(),
         });
+        if has_old_log {
+            shared.commits.add();
+        }
         let mut threads = Vec::new();
         if options.access != Access::Read {
             threads.push(start("sqlite-sync", &shared, sync_thread::run)?);
@@ -202,10 +211,12 @@ impl Shared {
         Ok((written, self.commits.add()))
     }
 
-    /// Closes all connections, lets `prepare` work on the files, and opens the writer's.
+    /// Closes all connections and opens them again: the writer's for `prepare`, which works on the files, then those that
+    /// read. Nothing is written before `check` has succeeded.
     pub(super) fn reopen<E: From<rusqlite::Error>>(
         &self,
         prepare: impl FnOnce(&Connection) -> Result<(), E>,
+        check: impl FnOnce(&Connection) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut writer = self.long_turn();
         for slot in lock(&self.readers).iter().filter_map(Weak::upgrade) {
@@ -219,14 +230,15 @@ impl Shared {
         }
         let connection = self.connect(self.options.writers_share())?;
         prepare(&connection)?;
-        connection::ends_log(&connection, true)?;
-        *writer = Some(connection);
-        self.commits.mended();
         for slot in lock(&self.readers).iter().filter_map(Weak::upgrade) {
             let opened =
                 self.open_reader(slot.cache).inspect_err(|error| log::debug!("{}: {error}", self.name()));
             *lock(&slot.connection) = opened.ok();
         }
+        check(&connection)?;
+        connection::ends_log(&connection, true)?;
+        *writer = Some(connection);
+        self.commits.mended();
         Ok(())
     }
 

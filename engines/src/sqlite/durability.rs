@@ -252,6 +252,11 @@ impl Commits {
         !state.stops
     }
 
+    /// Whether the end has not come.
+    pub(super) fn goes_on(&self) -> bool {
+        !self.lock().stops
+    }
+
     /// Ends both threads, after a last sync.
     pub(super) fn stop(&self) {
         self.lock().stops = true;

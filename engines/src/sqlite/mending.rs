@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use rusqlite::Connection;
 
@@ -45,31 +46,57 @@ impl From<rusqlite::Error> for MendError {
 /// Opens the database anew, writes its log again, and checks its pages. Counts wait, and get 500 after a while.
 pub(super) fn mend(shared: &Shared) -> Result<(), MendError> {
     let id = presence::id(&shared.path)?;
-    shared.reopen(|connection| {
+    let prepare = |connection: &Connection| {
         schema::check(connection)?;
         if belonging::has_log(&shared.path) && !belonging::is_own_log(&shared.path, connection)? {
             return Err(OpenCause::OtherLog { path: shared.path.clone() }.into());
         }
         in_one_step(connection, |_| write_again(&log_path(&shared.path)).map_err(MendError::from))?;
-        check_pages(connection)?;
         let files = Files::of(&shared.path, id)?;
         let mut presence = lock(&shared.presence);
         (presence.files, presence.away, presence.rescued) = (files, None, false);
+        shared.has_old_log.store(false, Ordering::Relaxed);
         Ok(())
-    })
+    };
+    shared.reopen(prepare, check_pages)
 }
 
-/// Writes all bytes of a file again, and syncs it through a descriptor that has not failed.
+/// Writes all bytes of a log again, and syncs it through a descriptor that has not failed.
 fn write_again(path: &Path) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
     let (mut buffer, mut at) = (vec![0; CHUNK], 0);
-    loop {
-        let read = file.read_at(&mut buffer, at)?;
-        if read == 0 {
-            return file.sync_all();
+    while let written @ 1.. = write_chunk_again(&file, &mut buffer, at)? {
+        at += written;
+    }
+    file.sync_all()
+}
+
+/// Writes some bytes of a log again, from a place on. Returns how many there were.
+fn write_chunk_again(log: &File, buffer: &mut [u8], at: u64) -> io::Result<u64> {
+    let read = log.read_at(buffer, at)?;
+    log.write_all_at(buffer.get(..read).unwrap_or_default(), at)?;
+    Ok(read as u64)
+}
+
+impl Shared {
+    /// Writes the log of an earlier process again: a sync of that may have failed, and another one would succeed and write
+    /// nothing. Others write meanwhile, and their commits are not on the disk before this is.
+    pub(super) fn write_old_log_again(&self, log: &File) -> Result<(), MendError> {
+        let (mut buffer, mut at) = (vec![0; CHUNK], 0);
+        loop {
+            let written = {
+                let writer = self.long_turn();
+                let connection = writer.as_ref().ok_or(DatabaseError::Occupied)?;
+                in_one_step(connection, |_| Ok::<_, MendError>(write_chunk_again(log, &mut buffer, at)?))
+            };
+            match written {
+                Ok(0) => return Ok(()),
+                Ok(written) => at += written,
+                // Another process writes; so nobody else does.
+                Err(MendError::Database(DatabaseError::Busy)) if self.commits.goes_on() => (),
+                Err(error) => return Err(error),
+            }
         }
-        file.write_all_at(buffer.get(..read).unwrap_or_default(), at)?;
-        at += read as u64;
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Error, ErrorCode};
 
+use super::connection::SERVING;
 use super::database::Database;
 use super::options::Options;
 use super::schema::{self, Content};
@@ -207,7 +208,9 @@ fn open_checked(path: &Path, options: Options, patience: Duration) -> Result<Dat
     connection::ends_log(&connection, options.access != Access::Read)?;
     let records = table::records(&connection)?.unwrap_or_default();
     log::info!("database {}: {records} records", path.display());
-    Ok(Database::new(path, options, patience, connection, id)?)
+    // Tools leave that to the server.
+    let has_old_log = has_log && options.access != Access::Read && patience == SERVING;
+    Ok(Database::new(path, options, patience, connection, id, has_old_log)?)
 }
 
 /// Whether the last page is whole: SQLite takes what is missing of it for zeros, and finds no records there. A log completes

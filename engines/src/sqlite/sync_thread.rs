@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::database::{Shared, lock};
@@ -26,7 +27,16 @@ impl Shared {
     /// Writes the log to the disk.
     pub(super) fn sync_log(&self) -> io::Result<()> {
         let log = Arc::clone(&lock(&self.presence).files.log);
-        log.sync_data().inspect_err(|error| {
+        let synced = || {
+            if self.has_old_log.load(Ordering::Relaxed) {
+                self.write_old_log_again(&log).map_err(io::Error::other)?;
+                log.sync_data()?;
+                self.has_old_log.store(false, Ordering::Relaxed);
+                return Ok(());
+            }
+            log.sync_data()
+        };
+        synced().inspect_err(|error: &io::Error| {
             log::error!(
                 "{}: a sync failed: {error}; reports and whitelistings get 500 until all of its log is written again, checks \
                  are answered; see the system's log for errors of the disk",
