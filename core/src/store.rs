@@ -169,15 +169,17 @@ pub trait Store: Send {
     /// with [`StoreError::AlreadyCounted`], and one without an answer with [`StoreError::Unsettled`].
     fn execute(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>);
 
-    /// Executes the calls as [`execute`](Self::execute) does. If it returns `true`, they are executed and others may read what
-    /// they have counted, but no answer may leave before [`make_durable`](Self::make_durable). The default executes all.
+    /// Executes the calls as [`execute`](Self::execute) does, but may leave the wait for the disk to
+    /// [`make_durable`](Self::make_durable): then it returns `true`, other handles read the new counts from now on, and no
+    /// answer may leave before that call. The default executes the calls and returns `false`.
     fn commit(&mut self, now: Now, calls: &[StoreCall], answers: &mut Vec<StoreAnswer>) -> bool {
         self.execute(now, calls, answers);
         false
     }
 
-    /// Waits until what all calls of [`commit`](Self::commit) since the last time have counted is as durable as the store
-    /// promises, for half a second at most. Counts that are not get [`StoreError::Unknown`] in place of their answers.
+    /// Waits for half a second at most until the counts since the last call are as durable as the store promises. `calls` and
+    /// `answers` are those of all calls of [`commit`](Self::commit) since then. If the counts are not durable, their answers
+    /// become [`StoreError::Unknown`].
     fn make_durable(&mut self, _now: Now, _calls: &[StoreCall], _answers: &mut [StoreAnswer]) {}
 
     /// Makes a connection if the store needs one and has none, and returns whether it has what it needs. Waits a

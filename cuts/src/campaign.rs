@@ -1,6 +1,7 @@
 //! Many cuts of one recording, each opened and judged.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::ops::AddAssign;
@@ -19,8 +20,40 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How many findings are told of one cut.
 const TOLD: usize = 3;
 
-/// The counts that a database has, by digest, or one line about why it cannot be opened.
-pub type Opened = Result<BTreeMap<String, u64>, String>;
+/// Why the database of a cut cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenFailure {
+    /// The engine does not open it.
+    #[error("it is not opened: {0}")]
+    Refused(Box<dyn Error + Send + Sync>),
+    /// The engine does not read its records.
+    #[error("its records are not read: {0}")]
+    Unreadable(Box<dyn Error + Send + Sync>),
+    /// Its pages contradict each other, as a check of the engine has found.
+    #[error("its pages contradict each other: {0:?}")]
+    Contradictory(Vec<String>),
+    /// The engine does not end.
+    #[error("it is not open after {DEADLINE:?}")]
+    Slow,
+    /// The engine panics, with this text.
+    #[error("the engine panics: {0}")]
+    Panic(String),
+}
+
+/// The counts that a database has, by digest.
+pub type Opened = Result<BTreeMap<String, u64>, OpenFailure>;
+
+/// What is against a promise at a cut.
+#[derive(Debug, thiserror::Error)]
+enum Finding {
+    #[error("{0}")]
+    NotOpened(#[from] OpenFailure),
+    #[error("{count} of {digest}, {promised} are promised")]
+    Lost { digest: String, count: u64, promised: u64 },
+    #[error("{count} of {digest}, {most} were received")]
+    Doubled { digest: String, count: u64, most: u64 },
+}
 
 /// Opens the database in a folder, and reads all of its records.
 pub type Open = fn(&Path) -> Opened;
@@ -76,16 +109,17 @@ impl Campaign {
             let folder = tempfile::tempdir()?;
             files::write(folder.path(), &state.files)?;
             let opened = watched(folder.path().to_owned(), open);
-            let failures = summary.judge(&recording.ledger(cut, self.promise), opened);
+            let findings = summary.judge(&recording.ledger(cut, self.promise), opened);
             summary.cuts += 1;
             summary.lossy += u64::from(state.lost > 0);
-            if !failures.is_empty() {
+            if !findings.is_empty() {
                 summary.failed += 1;
             }
-            if !failures.is_empty() && summary.failures.len() < self.kept {
+            if !findings.is_empty() && summary.failures.len() < self.kept {
                 let kept = tempfile::tempdir()?.keep();
                 files::write(&kept, &state.files)?;
-                summary.failures.push(format!("{cut:?}, its files are in {}: {failures:?}", kept.display()));
+                let findings = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                summary.failures.push(format!("{cut:?}, its files are in {}: {findings}", kept.display()));
             }
         }
         Ok(summary)
@@ -94,33 +128,33 @@ impl Campaign {
 
 impl Summary {
     /// Compares what a database has with what clients know. Returns what is against a promise.
-    fn judge(&mut self, ledger: &Ledger, opened: Opened) -> Vec<String> {
+    fn judge(&mut self, ledger: &Ledger, opened: Opened) -> Vec<Finding> {
         self.acknowledged += ledger.values().map(|bounds| bounds.acknowledged).sum::<u64>();
         let counts = match opened {
             Ok(counts) => counts,
-            Err(reason) => {
+            Err(failure) => {
                 self.refused += 1;
-                return vec![reason];
+                return vec![failure.into()];
             }
         };
-        let mut failures = Vec::new();
+        let mut findings = Vec::new();
         for (digest, bounds) in ledger {
             let count = counts.get(digest).copied().unwrap_or_default();
             self.lost += bounds.acknowledged.saturating_sub(count);
             self.broken += bounds.promised.saturating_sub(count);
             if count < bounds.promised {
-                failures.push(format!("{count} of {digest}, {} are promised", bounds.promised));
+                findings.push(Finding::Lost { digest: digest.clone(), count, promised: bounds.promised });
             }
         }
         for (digest, count) in counts {
             let most = ledger.get(&digest).map_or(0, |bounds| bounds.most);
             self.doubled += u64::from(count > most);
             if count > most {
-                failures.push(format!("{count} of {digest}, {most} were received"));
+                findings.push(Finding::Doubled { digest, count, most });
             }
         }
-        failures.truncate(TOLD);
-        failures
+        findings.truncate(TOLD);
+        findings
     }
 }
 
@@ -155,10 +189,10 @@ fn watched(folder: PathBuf, open: Open) -> Opened {
     let opener = thread::spawn(move || sender.send(open(&folder)));
     match receiver.recv_timeout(DEADLINE) {
         Ok(opened) => opened,
-        Err(RecvTimeoutError::Timeout) => Err(format!("no end within {DEADLINE:?}")),
+        Err(RecvTimeoutError::Timeout) => Err(OpenFailure::Slow),
         Err(RecvTimeoutError::Disconnected) => {
             let panic = opener.join().err().and_then(|panic| panic.downcast::<String>().ok());
-            Err(format!("a panic: {}", panic.map_or_else(|| "without a text".to_owned(), |text| *text)))
+            Err(OpenFailure::Panic(panic.map_or_else(|| "(no text)".to_owned(), |text| *text)))
         }
     }
 }
@@ -178,18 +212,19 @@ mod tests {
             (Ok(vec![("a", 1)]), [2, 1, 0, 0, 1]),
             (Ok(vec![]), [3, 2, 0, 0, 1]),
             (Ok(vec![("a", 5), ("b", 1)]), [0, 0, 2, 0, 2]),
-            (Err("no".to_owned()), [0, 0, 0, 1, 1]),
+            (Err(OpenFailure::Slow), [0, 0, 0, 1, 1]),
         ] {
             let mut summary = Summary::default();
             let counts = |counts: Vec<(&str, u64)>| {
                 counts.into_iter().map(|(digest, count)| (digest.to_owned(), count)).collect()
             };
-            let failures = summary.judge(&ledger, opened.clone().map(counts));
+            let told = format!("{opened:?}");
+            let findings = summary.judge(&ledger, opened.map(counts));
             let Summary { acknowledged, lost, broken, doubled, refused, .. } = summary;
             assert_eq!(
-                (acknowledged, [lost, broken, doubled, refused, failures.len() as u64]),
+                (acknowledged, [lost, broken, doubled, refused, findings.len() as u64]),
                 (3, figures),
-                "{opened:?}"
+                "{told}"
             );
         }
     }
@@ -197,6 +232,6 @@ mod tests {
     #[test]
     fn a_panic_is_a_failure() {
         let opened = watched("/nowhere".into(), |path| panic!("{} is damaged", path.display()));
-        assert_eq!(opened, Err("a panic: /nowhere is damaged".to_owned()));
+        assert!(matches!(opened, Err(OpenFailure::Panic(text)) if text == "/nowhere is damaged"));
     }
 }

@@ -39,7 +39,7 @@ mod survival;
 mod syntax;
 
 pub use calls::TraceError;
-pub use campaign::{Campaign, Open, Opened, Summary};
+pub use campaign::{Campaign, Open, OpenFailure, Opened, Summary};
 pub use cut::{Cut, Moments};
 pub use descriptors::ReplayError;
 pub use disk::{NameRule, State};

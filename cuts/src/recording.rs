@@ -67,8 +67,8 @@ impl Recording {
         self
     }
 
-    /// Returns the recording of a process that began with a file of which the disk has this content. A sync of what the process
-    /// has read of it had failed: the system takes it for written, and no later sync writes it.
+    /// Returns the recording with this content of an initial file on the disk. The process has read another content, from the
+    /// system's memory: after a sync that fails, the system takes that for written, and no later sync writes it.
     #[must_use]
     pub fn with_unwritten(mut self, name: &Path, on_disk: Vec<u8>) -> Self {
         if let Some(content) = self.initial.get_mut(name) {

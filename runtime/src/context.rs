@@ -163,7 +163,7 @@ impl<'a> WorkerContext<'a> {
         self.pool.take_unserved(all)
     }
 
-    /// Lets others go on that wait for a batch which was given up.
+    /// Ends the order of a batch that was given up, as [`Pool::end`] does.
     pub(crate) fn end(&self, ticket: Ticket) {
         self.pool.end(ticket);
     }

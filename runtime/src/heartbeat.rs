@@ -161,7 +161,7 @@ impl Vitals {
     }
 }
 
-/// A panic within leaves nothing there, which both sides bear.
+/// Locks a slot. A panic with the lock held leaves the slot empty, which both sides handle.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -189,7 +189,7 @@ impl Pool {
         Some(Unserved::Large(large))
     }
 
-    /// Takes the ticket of a batch whose requests others need not wait for any more.
+    /// Ends the order of a batch: requests with the same digests go on.
     pub(crate) fn end(&self, ticket: Ticket) {
         let mut inner = self.lock();
         inner.queue.end(ticket);

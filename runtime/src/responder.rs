@@ -48,8 +48,8 @@ impl Responder<'_> {
         }
     }
 
-    /// Has the store execute calls. Returns whether it has given its answers. Calls `committed` once others may read what was
-    /// counted, if the answers wait for more than that.
+    /// Has the store execute calls. Returns whether it has given its answers. If the answers wait for
+    /// more than the commit, calls `committed` after it: from then on, other threads read the new counts.
     ///
     /// A panic of the store fails the batch: its clients get 500. What it asked for may have been counted, so that no copy
     /// of a signed count is.

@@ -241,7 +241,7 @@ impl Watch {
         vitals.give_up(beat, |asked| {
             refused = asked.waiting();
             let answered = asked.fail(&responder.server, StoreError::Unknown);
-            // Whoever has the reply need not wait any more.
+            // A client that has its reply may ask again at once, and that request must not wait for this batch.
             vitals.take_ticket().into_iter().for_each(|ticket| context.end(ticket));
             responder.send(&answered);
             answered

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use pyzord_core::{Progress, Record, StoreFailure};
-use pyzord_cuts::Opened;
+use pyzord_cuts::{OpenFailure, Opened};
 use pyzord_engines::registry::{Access, open_store};
 
 /// The most records that are read by their digests as well.
@@ -14,9 +14,9 @@ const FETCHED: usize = 2000;
 /// read is left out.
 pub(crate) fn counts(engine: &str, path: &Path) -> Opened {
     let mut store = open_store(engine, path.to_str().unwrap(), Access::Create, None)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| OpenFailure::Refused(error.into()))?;
     let (mut found, mut scanned) = (Vec::new(), BTreeMap::new());
-    while store.scan(&mut found).map_err(|error| error.to_string())? == Progress::More {}
+    while store.scan(&mut found).map_err(|error| OpenFailure::Unreadable(error.into()))? == Progress::More {}
     for entry in found {
         if let Ok((digest, record)) = entry.record {
             scanned.insert(digest, record.reports.count);
@@ -26,7 +26,7 @@ pub(crate) fn counts(engine: &str, path: &Path) -> Opened {
     let mut records: Vec<Result<Record, StoreFailure>> = Vec::new();
     store.fetch(&digests, &mut records);
     for (digest, record) in digests.iter().zip(records) {
-        let record = record.map_err(|error| format!("{digest}: {error}"))?;
+        let record = record.map_err(|error| OpenFailure::Unreadable(error.into()))?;
         assert_eq!(scanned.get(digest), Some(&record.reports.count), "{digest}");
     }
     Ok(scanned.into_iter().map(|(digest, count)| (digest.to_string(), count)).collect())

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pyzord_cuts::{Bounds, Figures, Files, Layout, Ledger, Moments, NameRule, Opened, Promise, Recording};
+use pyzord_cuts::{
+    Bounds, Figures, Files, Layout, Ledger, Moments, NameRule, OpenFailure, Opened, Promise, Recording,
+};
 use pyzord_engines::Access;
 use pyzord_engines::sqlite::{Options, Sqlite};
 
@@ -30,9 +32,10 @@ const STRICT: Engine = Engine { options: &["--durability", "strict"], ..DEFERRED
 fn open(folder: &Path) -> Opened {
     let path = folder.join(FILE);
     let counts = opened::counts("sqlite", &path)?;
-    let database = Sqlite::open(&path, Options::alone(Access::Change)).map_err(|error| error.to_string())?;
-    let found = database.check().map_err(|error| error.to_string())?;
-    if found.is_empty() { Ok(counts) } else { Err(format!("its pages contradict each other: {found:?}")) }
+    let database = Sqlite::open(&path, Options::alone(Access::Change))
+        .map_err(|error| OpenFailure::Refused(error.into()))?;
+    let found = database.check().map_err(|error| OpenFailure::Unreadable(error.into()))?;
+    if found.is_empty() { Ok(counts) } else { Err(OpenFailure::Contradictory(found)) }
 }
 
 /// Python's SQLite is another version.
@@ -84,8 +87,8 @@ fn sqlite_deferred() {
     DEFERRED.notices("the log's syncs are ignored", &lying, Promise::Deferred);
 }
 
-/// A process whose syncs fail is killed: the disk has the start of its log, and what the next process reads of it is in the
-/// memory of the system alone. What that acknowledges is behind it in the log.
+/// The syncs of a process fail, and it is killed. The disk has the start of its log only; the next process reads all of it
+/// from the system's memory, and writes its own commits behind it.
 #[test]
 fn sqlite_after_a_failed_sync() {
     let digests: Vec<String> = (0..200).map(|number| digest(number | 1 << 31)).collect();

@@ -66,7 +66,7 @@ pub(super) fn run(shared: &Shared) {
 /// Moves pages if there are enough, and returns the length of the log.
 fn shorten(shared: &Shared, slot: &ReaderSlot) -> Result<i64, DatabaseError> {
     let log = shared.read(slot, |connection| {
-        // What a move returns is the length at its begin.
+        // A move returns the length of the log at its start, and others write meanwhile.
         let mut log = checkpoint(connection, "NOOP")?;
         for _ in 0..ATTEMPTS {
             if log.length < ENOUGH || log.length - log.moved < FEW {
@@ -74,10 +74,10 @@ fn shorten(shared: &Shared, slot: &ReaderSlot) -> Result<i64, DatabaseError> {
             }
             let before = log.moved;
             checkpoint(connection, "PASSIVE")?;
-            // What is moved is on the disk before the writers' turn, which then has little to sync.
+            // The sync within the writers' turn is short if the pages that were moved before it are on the disk.
             ffi::sync_database(connection)?;
             log = checkpoint(connection, "NOOP")?;
-            // Another process reads from an earlier state.
+            // A reader of another process needs the rest of the log.
             if log.moved == before {
                 break;
             }

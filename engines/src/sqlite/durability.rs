@@ -1,7 +1,7 @@
 //! Which commits are on the disk.
 //!
-//! Commits are numbered, and one sync covers all that were made before it: those who wait for it share it. Who comes first
-//! syncs itself; what is committed meanwhile, and what nobody waits for, is for the thread that syncs.
+//! Commits have numbers. A sync covers all commits that precede it, so all calls that wait for one share it. The first call
+//! that waits makes the sync itself. The sync thread covers later commits, and those for which no call waits.
 
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -68,7 +68,7 @@ struct State {
     awaited: u64,
     /// The thread that syncs waits for the next commit, however long that takes.
     is_idle: bool,
-    /// How many wait for a sync. A wake-up is a system call, so it is left out when there is none.
+    /// The number of calls that wait for a sync. A wake-up is a system call, so it is left out when there are none.
     waiting: usize,
     /// A sync is under way.
     is_syncing: bool,
@@ -116,7 +116,7 @@ impl Commits {
         if now.since(met) > LONGEST_SYNC { Err(NotDurable::Slow) } else { Ok(()) }
     }
 
-    /// Sees to it that a commit is on the disk: with `sync` if nobody else syncs or waits for that, otherwise it waits.
+    /// Waits until a commit is on the disk. Calls `sync` if no sync is under way and no other call waits for one.
     pub(super) fn settle(
         &self,
         commit: u64,
@@ -168,8 +168,7 @@ impl Commits {
         let mut state = self.lock();
         let mut is_quiet = true;
         loop {
-            // To be woken for each commit would cost every one of them a system call, so that it looks now and then while
-            // there are some.
+            // A wake-up costs the writer a system call, so under load this thread looks every 50 ms instead.
             if is_quiet {
                 state.is_idle = true;
                 let idle = |state: &mut State| {

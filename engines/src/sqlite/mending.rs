@@ -79,8 +79,8 @@ fn write_chunk_again(log: &File, buffer: &mut [u8], at: u64) -> io::Result<u64> 
 }
 
 impl Shared {
-    /// Writes the log of an earlier process again: a sync of that may have failed, and another one would succeed and write
-    /// nothing. Others write meanwhile, and their commits are not on the disk before this is.
+    /// Writes the log of an earlier process again, in chunks between the commits of other threads. If a sync of that process
+    /// has failed, the system takes the log for written, and a later sync would not write it.
     pub(super) fn write_old_log_again(&self, log: &File) -> Result<(), MendError> {
         let (mut buffer, mut at) = (vec![0; CHUNK], 0);
         loop {
@@ -92,7 +92,7 @@ impl Shared {
             match written {
                 Ok(0) => return Ok(()),
                 Ok(written) => at += written,
-                // Another process writes; so nobody else does.
+                // Another process holds the write lock. No thread of this one can commit meanwhile.
                 Err(MendError::Database(DatabaseError::Busy)) if self.commits.goes_on() => (),
                 Err(error) => return Err(error),
             }

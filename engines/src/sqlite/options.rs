@@ -40,7 +40,7 @@ impl Options {
         Self { access, durability: Durability::Deferred, cache: DEFAULT_CACHE, handles: 1 }
     }
 
-    /// The writer's memory, in bytes: half of it all, as the others lose theirs with each commit of the writer.
+    /// The writer's memory, in bytes: half of the cache. Each commit of the writer empties the memory of the readers.
     pub(super) const fn writers_share(&self) -> u64 {
         self.cache / 2
     }

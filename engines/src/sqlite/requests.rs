@@ -105,7 +105,7 @@ impl Shared {
     /// Waits until a commit is on the disk. Returns whether it is.
     pub(super) fn is_durable(&self, now: Now, commit: u64) -> bool {
         let covered = self.commits.settle(commit, PATIENCE, || self.sync_log());
-        // Why a sync has failed is in the log.
+        // A sync that fails has a log line of its own.
         if covered == Covered::NotYet
             && let Some(more) = lock(&self.limiters).late.due(now.tick)
         {

@@ -29,7 +29,7 @@ pub struct Sqlite {
     /// The last batch and its answers; kept for their memory.
     merger: Merger,
     merged_answers: Vec<StoreAnswer>,
-    /// The last commit of those whose answers wait for the disk.
+    /// The last commit whose answers wait for the disk.
     awaited: Option<u64>,
 }
 
