@@ -96,7 +96,7 @@ impl Manager {
     fn send(&self, state: &str) {
         let Some((socket, address)) = &self.to else { return };
         if let Err(error) = socket.send_to_addr(state.as_bytes(), address) {
-            log::warn!("the service manager does not hear `{}`: {error}", state.trim_end().escape_default());
+            log::warn!("the service manager cannot be told `{}`: {error}", state.trim_end().escape_default());
         }
     }
 }

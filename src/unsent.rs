@@ -25,7 +25,7 @@ pub(crate) fn restore(path: &Path, forwarding: &Forwarding) {
     let removed = read.and_then(|_| fs::remove_file(path));
     if let Err(error) = removed {
         if error.kind() != io::ErrorKind::NotFound {
-            log::warn!("{}: what the last stop left to forward is not sent: {error}", path.display());
+            log::warn!("{}: the digests that the last stop left are not forwarded: {error}", path.display());
         }
         return;
     }
@@ -40,7 +40,7 @@ pub(crate) fn restore(path: &Path, forwarding: &Forwarding) {
     log::info!("Forwarding {} digests that the last stop left.", found.len());
     if skipped > 0 {
         log::warn!(
-            "{}: {skipped} lines are damaged or for a server that is not forwarded to any more; they are dropped",
+            "{}: {skipped} lines are damaged or for a server that `servers` does not name; they are dropped",
             path.display()
         );
     }

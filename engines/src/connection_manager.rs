@@ -157,7 +157,10 @@ impl<C> ConnectionManager<C> {
     pub fn doubt(&mut self, began: Tick, cause: &(impl Display + ?Sized)) {
         if !std::mem::replace(&mut self.doubtful, true) {
             if self.backoff.failures() == 0 {
-                log::error!("{}: {cause}; what it refuses gets `temporarily unavailable`", self.name);
+                log::error!(
+                    "{}: {cause}; requests that it refuses are answered with `temporarily unavailable`",
+                    self.name
+                );
             }
             self.backoff.failed(began);
         }

@@ -81,7 +81,7 @@ pub fn serve<S: Store>(
     });
     let left = counters.counts().left_at_stop;
     if left > 0 {
-        log::warn!("{left} requests were received and not executed: the stop has left no time for them");
+        log::warn!("{left} requests were received and not executed: the time for the stop was over");
     }
     served
 }

@@ -129,7 +129,7 @@ impl<'c, S: Store> StandIn<'c, S> {
                 self.warned = Some(now);
                 log::warn!(
                     "{kind} {number} waits for the database for too long; {refused} of its requests get 500, and may be \
-                     counted all the same (more of this is not said for a minute)"
+                     counted all the same (logged at most once a minute)"
                 );
             }
         }

@@ -60,7 +60,7 @@ fn log_expiry(before: Option<ExpiryWait>, now: Option<ExpiryWait>) {
     match (before, now) {
         (Some(before), Some(now)) if before.is_like(&now) => (),
         (_, Some(wait)) => log::warn!(
-            "expiry waits, no record is removed: {wait}; set the clock, or run `pyzorctl expiry --now` if all is right"
+            "expiry waits, no record is removed: {wait}; set the clock, or run `pyzorctl expiry --now` if the clock is right"
         ),
         (Some(_), None) => log::info!("expiry waits no more"),
         (None, None) => (),

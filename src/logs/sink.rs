@@ -162,7 +162,7 @@ impl Writer {
             return;
         }
         log::error!(
-            "{}: {cause}; it is tried again, up to {} KiB of lines wait and further ones are lost",
+            "{}: {cause}; pyzord tries again; up to {} KiB of lines wait and further ones are lost",
             self.sink.name,
             self.sink.limit >> 10
         );

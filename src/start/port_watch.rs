@@ -26,7 +26,7 @@ const PERIOD: u16 = 10_000;
 pub(super) fn watch(sockets: &Sockets, end: &UnixStream) {
     let Ok(own) = inodes(sockets) else {
         return log::error!(
-            "the system does not tell which sockets are this server's: others are not looked for"
+            "the system does not tell which sockets are this server's: another process on the port goes unnoticed"
         );
     };
     let mut known = BTreeSet::new();
@@ -34,8 +34,8 @@ pub(super) fn watch(sockets: &Sockets, end: &UnixStream) {
         for (address, inode) in sockets.addresses().flat_map(|address| strangers(address, &own)) {
             if known.insert(inode) {
                 log::warn!(
-                    "{} has a socket on {address}, too, and takes a part of the requests, which get no answer from \
-                     this server: end it",
+                    "{} has a socket on {address}, too, and takes a part of the requests, which pyzord does not \
+                     answer: end that process",
                     owner(inode)
                 );
             }

@@ -192,8 +192,8 @@ impl ServedNames {
         if !self.warned.swap(true, Ordering::Relaxed) {
             let host: String = host.unwrap_or_default().chars().take(MOST_SHOWN).collect();
             log::warn!(
-                "the status page was asked for as `{}`, which is none of this server's names; if it should be \
-                 one, add it to StatusHosts",
+                "status page: a request for the host `{}` is refused, as this server does not have that name; \
+                 if it should, add it to StatusHosts",
                 host.escape_default()
             );
         }

@@ -216,7 +216,7 @@ fn without_the_setting_nothing_listens_and_a_public_address_is_a_warning() {
     // Any name was served there: a web site could read the page through the browser of an operator.
     let rebound = ask("evil.example");
     assert!(rebound.code == 421 && rebound.body.contains("StatusHosts"), "{}", rebound.body);
-    open.wait_for_log("WARNING the status page was asked for as `evil.example`");
+    open.wait_for_log("WARNING status page: a request for the host `evil.example` is refused");
     let named = Server::start(&["--status-address", "0.0.0.0:0", "--status-hosts", "mail.example, monitor"]);
     let page = SocketAddr::from(([127, 0, 0, 1], status_address(&named).port()));
     let ask =

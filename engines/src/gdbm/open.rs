@@ -174,7 +174,7 @@ fn lengthened(path: &Path, field: Mismatch) -> Result<Header, OpenCause> {
         file.set_len(length)?;
         return Err(refused);
     };
-    log::warn!("database {}: it is shorter than its header says; what follows is missing", path.display());
+    log::warn!("database {}: it is shorter than its header says; the rest is missing", path.display());
     Ok(header)
 }
 

@@ -256,10 +256,7 @@ impl Drop for RecordFile {
     fn drop(&mut self) {
         // A directory that is doubled is put at the end.
         if let Err(error) = tail::mend(&self.descriptor) {
-            log::error!(
-                "database {}: it ends with its directory, and cannot be made longer: {error}",
-                self.name()
-            );
+            log::error!("database {}: it ends with its directory and cannot grow: {error}", self.name());
         }
         if self.dirty
             && let Err(error) = self.descriptor.sync_data()

@@ -83,7 +83,10 @@ impl Recovery {
 /// Recovers a file that libgdbm gave up if it is damaged, and returns whether it was: after other failures, as that of a
 /// full disk, libgdbm refuses every call, too. Then the file is only rewritten.
 pub(super) fn repair(file: &mut RecordFile) -> Result<bool, RewriteError> {
-    log::warn!("database {}: libgdbm gave it up; it is checked and, if damaged, recovered", file.name());
+    log::warn!(
+        "database {}: libgdbm refuses to work with it; it is checked and, if damaged, recovered",
+        file.name()
+    );
     let header = inspect::header(&file.descriptor)?;
     if inspect::body(&file.descriptor, &header)?.is_some() {
         recover(file)?;

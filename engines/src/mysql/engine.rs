@@ -408,9 +408,9 @@ impl Mysql {
             }
         } else if !mem::replace(&mut self.unmarked_logged, true) {
             log::warn!(
-                "{}: the table {} of marks is missing, or a right to it: a restart forgets which signed counts were \
-                 counted, and servers on this table do not know it of each other; create it with pyzord \
-                 --create-table, or see docs/mysql.md",
+                "{}: the table {} of marks is missing, or a right to it: a signed report that is sent again \
+                 counts twice if pyzord was restarted meanwhile or another server on this table gets it; create the \
+                 table with pyzord --create-table, or see docs/mysql.md",
                 self.connection.name(),
                 self.servers.dsn.table.marks(),
             );

@@ -68,7 +68,7 @@ impl Servers {
         if left.is_ok()
             && let (Some(host), Some(next)) = (self.dsn.hosts.get(number), self.dsn.hosts.get(next))
         {
-            log::warn!("database {}: host {host} is left: {cause}; {next} is next", self.dsn.name());
+            log::warn!("database {}: host {host} is given up: {cause}; trying {next}", self.dsn.name());
         }
     }
 

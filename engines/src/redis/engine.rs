@@ -281,7 +281,7 @@ impl Single {
             return;
         }
         if self.target.finds_masters() {
-            log::info!("{}: the server has become a replica, and is left", self.connection.name());
+            log::info!("{}: the server has become a replica and is not used", self.connection.name());
             self.connection.close();
         } else {
             self.connection.doubt(now, "the server is a replica, whose counts may be old");
@@ -329,7 +329,7 @@ impl Single {
                 if self.fresh == Some(now.tick) {
                     self.connection.lost(now.tick, error);
                 } else {
-                    log::info!("{name}: {error}; the server has become a replica, and is left");
+                    log::info!("{name}: {error}; the server has become a replica and is not used");
                     self.connection.close();
                 }
                 return None;

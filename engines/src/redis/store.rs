@@ -139,7 +139,7 @@ impl Redis {
         };
         if self.dsn.found_cluster() {
             log::warn!(
-                "{} belongs to a Redis Cluster, all of whose masters are used; the DSN of the cluster is {}",
+                "{} belongs to a Redis Cluster; all masters of it are used; the DSN of the cluster is {}",
                 single.name(),
                 self.dsn.cluster_form(&host)
             );

@@ -182,7 +182,7 @@ fn open_checked(path: &Path, options: Options, patience: Duration) -> Result<Dat
         if saved.exists() {
             log::warn!(
                 "database {} is created without records; those of one that was removed are in {}: to use them, stop pyzord \
-                 and give that the name of the database",
+                 and rename that file to the database's name",
                 path.display(),
                 saved.display()
             );

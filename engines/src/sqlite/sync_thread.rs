@@ -54,7 +54,10 @@ fn mend(shared: &Shared) -> bool {
             shared.name()
         ),
         Err(error) => {
-            log::error!("{}: it is not yet mended: {error}; next attempt in 10 seconds", shared.name());
+            log::error!(
+                "{}: its log cannot be written again yet: {error}; next attempt in 10 seconds",
+                shared.name()
+            );
             return false;
         }
     }

@@ -95,7 +95,7 @@ fn save(database: &Database) -> Result<(), StoreFailure> {
                 lock(&database.presence).rescued = true;
                 let (name, copy) = (database.name(), copy.display());
                 log::warn!(
-                    "{name}: its records are saved in {copy}; to use them, give that the name of the database"
+                    "{name}: its records are saved in {copy}; to use them, rename that file to the database's name"
                 );
                 break;
             }
