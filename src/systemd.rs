@@ -88,11 +88,6 @@ impl Manager {
         self.send(&format!("STATUS={}\n", status.replace(['\r', '\n'], " ")));
     }
 
-    /// Whether a manager listens.
-    pub(crate) fn is_present(&self) -> bool {
-        self.to.is_some()
-    }
-
     fn send(&self, state: &str) {
         let Some((socket, address)) = &self.to else { return };
         if let Err(error) = socket.send_to_addr(state.as_bytes(), address) {

@@ -110,7 +110,7 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
     let listening = announce(&settings, &sockets);
     let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
-    let page = status.map(StatusPage::new).transpose().map_err(StartError::SocketPair)?;
+    let page = StatusPage::new(status).map_err(StartError::SocketPair)?;
     let rows = SettingRows::default();
     rows.replace(sources.rows().collect());
     let reload = Reload {
@@ -122,7 +122,7 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
         own,
         current: None,
         rules,
-        page: page.as_ref(),
+        page: &page,
         rows,
     };
     let readiness = Readiness { manager: Arc::new(manager), announcement, listening };

@@ -28,9 +28,8 @@ pub(super) struct Reload<'a> {
     /// The settings of the last reload, once there was one.
     pub(super) current: Option<Sources>,
     pub(super) rules: RulesInEffect,
-    /// `None` if the server was started without one.
-    pub(super) page: Option<&'a StatusPage>,
-    /// The settings that the page shows.
+    pub(super) page: &'a StatusPage,
+    /// The settings that the status document shows.
     pub(super) rows: SettingRows,
 }
 
@@ -67,7 +66,7 @@ impl Reload<'_> {
             let row = sources.row(setting);
             log::info!("{} is now `{}` ({}).", row.name, row.value, row.source);
         }
-        for setting in sources.changed_from(self.started).filter(|setting| self.needs_restart(*setting)) {
+        for setting in sources.changed_from(self.started).filter(|setting| needs_restart(*setting)) {
             log::warn!(
                 target: FILES,
                 "{setting} has changed ({}): a reload does not apply that; restart the server",
@@ -94,15 +93,8 @@ impl Reload<'_> {
         }
     }
 
-    fn needs_restart(&self, setting: Setting) -> bool {
-        // Without a page at the start, no figures are kept for one.
-        let no_page = self.page.is_none() && matches!(setting, Setting::StatusAddress);
-        !setting.is_ignored() && (no_page || !setting.is_reloaded())
-    }
-
     fn move_page(&self, settings: &Settings) {
-        let Some(page) = self.page else { return };
-        if let Err(error) = page.change(settings.status.as_deref(), &settings.status_hosts) {
+        if let Err(error) = self.page.change(settings.status.as_deref(), &settings.status_hosts) {
             log::error!("{error}; the page stays where it is");
         }
     }
@@ -112,4 +104,8 @@ impl Reload<'_> {
         let in_effect = |setting: &Setting| if setting.is_reloaded() { sources } else { self.started };
         Setting::all().map(move |setting| in_effect(&setting).row(setting)).collect()
     }
+}
+
+fn needs_restart(setting: Setting) -> bool {
+    !setting.is_ignored() && !setting.is_reloaded()
 }

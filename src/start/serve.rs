@@ -22,7 +22,7 @@ use crate::health::{GrowingFile, HealthMonitor, Trouble};
 use crate::logs::Logs;
 use crate::pidfile::PidFile;
 use crate::settings::Settings;
-use crate::status::{Facts, SettingRows, StatusPage};
+use crate::status::{Facts, Figures, SettingRows};
 use crate::systemd::Manager;
 use crate::unsent;
 
@@ -50,12 +50,9 @@ impl Resources<'_> {
         pid_file: Option<&PidFile>,
     ) -> Result<(), StartError> {
         let Self { sockets, policy, mut reload, engine, control, forwarding, unsent, readiness } = self;
-        let page = reload.page.map(|page| (page, reload.rows.clone()));
+        let (page, rows) = (reload.page, reload.rows.clone());
         let EngineStores { stores, upkeep, probe, .. } = engine;
-        let counters = Arc::new(match page {
-            Some(_) => Counters::detailed(settings.workers + settings.connections),
-            None => Counters::default(),
-        });
+        let counters = Arc::new(Counters::detailed(settings.workers + settings.connections));
         let clock = counters.clock();
         let guard = shared_guard(settings.limits.clone()).map_err(StartError::RandomNumbers)?;
         let service = Service {
@@ -90,12 +87,14 @@ impl Resources<'_> {
                 },
             }),
         };
-        let observers = Observers::new(settings, &sockets, &counters, logs, page, probe, &readiness)?;
+        let monitor = watch_health(settings, &counters, probe, &readiness)?;
+        let facts = facts(settings, &sockets, &counters, rows, logs);
+        let figures = Figures::new(facts, Arc::clone(&counters), monitor.health().clone());
         let (running, ended) = UnixStream::pair().map_err(StartError::SocketPair)?;
         let served = thread::scope(|scope| {
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
-            observers.spawn(scope, &ended, &counters)?;
+            spawn(scope, "status", || page.serve(&ended, &figures))?;
             if let Some(control) = &control {
                 spawn(scope, "control", || control.serve(&ended, clock))?;
             }
@@ -103,7 +102,7 @@ impl Resources<'_> {
             spawn(scope, "port", || super::port_watch::watch(&sockets, &ended))?;
             Ok(driver.serve(service)?)
         });
-        observers.monitor.into_iter().for_each(HealthMonitor::end);
+        monitor.end();
         log::info!("{counters}");
         // Closed before the wait for other servers: a client that asks now is told at once that this one is gone.
         drop(sockets);
@@ -111,45 +110,6 @@ impl Resources<'_> {
             stop_forwarding(forwarding, &unsent);
         }
         served
-    }
-}
-
-/// What shows the state of the server.
-struct Observers<'a> {
-    page: Option<(&'a StatusPage, Facts)>,
-    /// Needed by the page and by a service manager.
-    monitor: Option<HealthMonitor>,
-}
-
-impl<'a> Observers<'a> {
-    fn new(
-        settings: &Settings,
-        sockets: &Sockets,
-        counters: &Arc<Counters>,
-        logs: &'static Logs,
-        page: Option<(&'a StatusPage, SettingRows)>,
-        probe: Box<dyn Store>,
-        readiness: &Readiness,
-    ) -> Result<Self, StartError> {
-        let page = page.map(|(page, rows)| (page, facts(settings, sockets, counters, rows, logs)));
-        let monitor = if page.is_some() || readiness.manager.is_present() {
-            Some(watch_health(settings, counters, probe, readiness)?)
-        } else {
-            None
-        };
-        Ok(Self { page, monitor })
-    }
-
-    fn spawn<'scope>(
-        &'scope self,
-        scope: &'scope Scope<'scope, '_>,
-        ended: &'scope UnixStream,
-        counters: &'scope Counters,
-    ) -> Result<(), StartError> {
-        if let (Some((page, facts)), Some(monitor)) = (&self.page, &self.monitor) {
-            spawn(scope, "status", || page.serve(ended, facts, counters, monitor.health()))?;
-        }
-        Ok(())
     }
 }
 

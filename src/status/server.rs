@@ -7,14 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyzord_runtime::Counters;
 use thiserror::Error;
 
 use super::connections::{Connections, Sources};
+use super::figures::Figures;
 use super::http::{HttpRequest, HttpResponse, StatusCode};
-use super::routes::Routes;
-use super::snapshot::Facts;
-use crate::health::Health;
+use super::routes;
 
 /// The answer to a client that asks for another host.
 const FOREIGN: &str = "421 Misdirected Request: this server does not have the host name that was asked for. If it \
@@ -86,13 +84,13 @@ impl StatusServer {
         Self::bind(setting, hosts).inspect(Self::announce)
     }
 
-    fn answer(&self, routes: &Routes<'_>, request: &HttpRequest<'_>) -> HttpResponse {
+    fn answer(&self, figures: &Figures, request: &HttpRequest<'_>) -> HttpResponse {
         if !self.names.contains(request.host) {
             self.names.warn(request.host);
             return HttpResponse::text(StatusCode::Misdirected, FOREIGN);
         }
         // A bug in a report ends neither the page nor the server.
-        let answered = catch_unwind(AssertUnwindSafe(|| routes.answer(request.path)));
+        let answered = catch_unwind(AssertUnwindSafe(|| routes::answer(figures, request.path)));
         answered.unwrap_or_else(|_| {
             log::error!("status page: no reply for {} after an internal error", request.path);
             HttpResponse::bare(StatusCode::Internal)
@@ -100,7 +98,7 @@ impl StatusServer {
     }
 }
 
-/// The status page of a running server, which a reload can move or close.
+/// The status page of a running server, which a reload can open, move or close.
 #[derive(Debug)]
 pub(crate) struct StatusPage {
     /// `None` while the page is closed.
@@ -110,25 +108,24 @@ pub(crate) struct StatusPage {
 }
 
 impl StatusPage {
-    /// Returns the page of an open listener.
-    pub(crate) fn new(server: StatusServer) -> io::Result<Self> {
+    /// Returns the page of an open listener, or a closed page.
+    pub(crate) fn new(server: Option<StatusServer>) -> io::Result<Self> {
         let (waker, woken) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
-        Ok(Self { current: Mutex::new(Some(Arc::new(server))), waker, woken })
+        Ok(Self { current: Mutex::new(server.map(Arc::new)), waker, woken })
     }
 
     /// Serves until the peer of `end` is closed.
-    pub(crate) fn serve(&self, end: &UnixStream, facts: &Facts, counters: &Counters, health: &Health) {
-        let clock = counters.clock();
-        let routes = Routes::new(facts, counters, health);
+    pub(crate) fn serve(&self, end: &UnixStream, figures: &Figures) {
+        let clock = figures.clock();
         let mut connections = Connections::default();
         loop {
             let current = self.lock().clone();
             let listener = current.as_ref().map(|server| &*server.listener);
             let sources = Sources { end, changed: &self.woken, listener };
             let ended = connections.serve(&sources, clock, &mut |request| match &current {
-                Some(server) => server.answer(&routes, &request),
+                Some(server) => server.answer(figures, &request),
                 // A connection that is older than the end of the page.
                 None => HttpResponse::bare(StatusCode::NotFound),
             });

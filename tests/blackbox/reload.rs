@@ -76,13 +76,13 @@ fn an_option_of_the_command_line_stays() {
 fn what_needs_a_restart_is_named_and_no_password_is_shown() {
     let server = Server::on(with_config("[server]\nWorkers = 2\n"), &[]);
     let text = "[server]\nWorkers = 3\nDigestDB = redis://:hunter2@localhost\nRememberedReports = 0\n\
-                StatusAddress = 127.0.0.1:0\nSentryDSN = x\nPort = 9\nCleanupAge = 5\n";
+                SentryDSN = x\nPort = 9\nCleanupAge = 5\n";
     config(&server, text);
     for _ in 0..2 {
-        reload(&server, "CleanupAge has changed (line 8): a reload does not apply that; restart the server");
+        reload(&server, "CleanupAge has changed (line 7): a reload does not apply that; restart the server");
     }
     let log = server.log();
-    for (line, name) in [(2, "Workers"), (3, "DigestDB"), (4, "RememberedReports"), (5, "StatusAddress")] {
+    for (line, name) in [(2, "Workers"), (3, "DigestDB"), (4, "RememberedReports")] {
         assert!(log.contains(&format!("WARNING {name} has changed (line {line}): ")), "{name}: {log}");
     }
     assert!(!log.contains("hunter2") && !log.contains("SentryDSN has"), "{log}");
@@ -208,4 +208,21 @@ fn the_status_page_moves_closes_and_opens_again() {
     reload(&server, "Status page on http://127.0.0.1:");
     wait_for("the first address", || TcpStream::connect(first).is_ok().then_some(()));
     assert_eq!(get(first, "/healthz").code, 200);
+}
+
+/// Figures were kept for a page of the start alone, and a page needed a restart.
+#[test]
+fn a_reload_opens_a_page_with_the_figures_since_the_start() {
+    let server = Server::on(with_config("[server]\n"), &[]);
+    server.client().ask(request("ping", &[]));
+    config(&server, "[server]\nStatusAddress = 127.0.0.1:0\n");
+    reload(&server, "Status page on http://127.0.0.1:");
+    let page = status_address(&server);
+    let counted = |answered: &Value| {
+        answered["latency"]["count"] == 1 && answered["talkers"][0]["network"] == "127.0.0.1/32"
+    };
+    wait_for("the ping of before", || {
+        let shown: Value = serde_json::from_str(&get(page, "/status.json").body).unwrap();
+        counted(&shown).then_some(())
+    });
 }

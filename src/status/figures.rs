@@ -1,0 +1,64 @@
+//! All figures of a running server, whether a status page shows them or not.
+
+use std::sync::Arc;
+
+use pyzord_core::Tick;
+use pyzord_runtime::{Clock, Counters};
+
+use super::snapshot::{Facts, Snapshot};
+use super::{document, exposition};
+use crate::health::Health;
+
+/// How many of the networks with the most datagrams are listed.
+const TOP_CLIENTS: usize = 20;
+
+/// The sources of the figures. The status page and the control socket read them, and no worker waits for a reader.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    facts: Facts,
+    counters: Arc<Counters>,
+    health: Health,
+}
+
+impl Figures {
+    pub(crate) fn new(facts: Facts, counters: Arc<Counters>, health: Health) -> Self {
+        Self { facts, counters, health }
+    }
+
+    /// Returns the status document: JSON on one line. It waits at most half a second for a database that hangs.
+    ///
+    /// # Errors
+    /// Only by a bug: all that it has can be written as JSON.
+    pub(crate) fn document(&self) -> serde_json::Result<String> {
+        document::write(&self.snapshot())
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.counters.clock()
+    }
+
+    /// Returns the metrics for Prometheus.
+    pub(super) fn exposition(&self) -> String {
+        exposition::write(&self.snapshot())
+    }
+
+    fn snapshot(&self) -> Snapshot<'_> {
+        let now = self.clock().now();
+        let trouble = self.health.trouble();
+        Snapshot {
+            facts: &self.facts,
+            settings: self.facts.settings.current(),
+            uptime: now.tick.since(Tick::default()),
+            trouble_since: trouble.as_ref().and_then(|trouble| trouble.since_time(now)),
+            trouble: trouble.map(|trouble| trouble.cause),
+            store_answers: self.health.store_answers(),
+            records: self.health.records(),
+            counts: self.counters.counts(),
+            details: self.counters.details(TOP_CLIENTS),
+        }
+    }
+}
