@@ -14,6 +14,11 @@ use crate::write_access;
 #[derive(Clone, Debug)]
 pub(crate) struct Home(PathBuf);
 
+/// The home directory of a server that has no other one, and of the packages.
+const SYSTEM: &str = "/etc/pyzor";
+/// The configuration file in a home directory.
+pub(crate) const CONFIG: &str = "config";
+
 /// Why there is no home directory.
 #[derive(Debug, Error)]
 pub(crate) enum HomeError {
@@ -36,11 +41,20 @@ pub(crate) enum HomeError {
 impl Home {
     /// Returns the given directory, else `$HOME/.pyzor`, else `/etc/pyzor`.
     pub(crate) fn new(given: Option<&Path>) -> Result<Self, HomeError> {
-        let default = || env_home().map_or_else(|| PathBuf::from("/etc/pyzor"), |home| home.join(".pyzor"));
         let path = given.map_or_else(default, Path::to_path_buf);
         match std::path::absolute(&path) {
             Ok(absolute) => Ok(Self(absolute)),
             Err(cause) => Err(HomeError::Unresolved { path, cause }),
+        }
+    }
+
+    /// Returns the home directory of the server that a tool is to use: the given one; else that of [`new`](Self::new), or
+    /// `/etc/pyzor` if only that has a configuration file. A server that a package has set up is asked, not one that the
+    /// operator's own account does not have.
+    pub(crate) fn for_tools(given: Option<&Path>) -> Result<Self, HomeError> {
+        match given {
+            Some(_) => Self::new(given),
+            None => Self::new(Some(&with_config(default(), Path::new(SYSTEM)))),
         }
     }
 
@@ -77,6 +91,25 @@ impl Home {
     }
 }
 
+/// Returns `$HOME/.pyzor`, else `/etc/pyzor`.
+fn default() -> PathBuf {
+    env_home().map_or_else(|| PathBuf::from(SYSTEM), |home| home.join(".pyzor"))
+}
+
+/// Returns the other folder if only that has a configuration file.
+fn with_config(folder: PathBuf, other: &Path) -> PathBuf {
+    if !has_config(&folder) && has_config(other) { other.to_owned() } else { folder }
+}
+
+/// Whether there is a configuration file. One that the account may not see counts: the error names it, while a default
+/// would answer for another server.
+fn has_config(folder: &Path) -> bool {
+    match folder.join(CONFIG).symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    }
+}
+
 fn env_home() -> Option<PathBuf> {
     env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
 }
@@ -99,6 +132,29 @@ fn expand_user(name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Beside a server of the package, `pyzorctl status` told of one in the operator's home directory.
+    #[test]
+    fn tools_take_the_folder_that_has_a_config() {
+        let folder = tempfile::tempdir().unwrap();
+        let [own, system] = ["own", "system"].map(|name| folder.path().join(name));
+        let chosen = || with_config(own.clone(), &system);
+        assert_eq!(chosen(), own);
+        fs::create_dir(&own).unwrap();
+        fs::create_dir(&system).unwrap();
+        assert_eq!(chosen(), own);
+        fs::write(system.join(CONFIG), "").unwrap();
+        assert_eq!(chosen(), system);
+        fs::write(own.join(CONFIG), "").unwrap();
+        assert_eq!(chosen(), own);
+        fs::remove_file(system.join(CONFIG)).unwrap();
+        assert_eq!(chosen(), own);
+        // A link to nothing is a file that an operator has put there.
+        fs::remove_file(own.join(CONFIG)).unwrap();
+        std::os::unix::fs::symlink("gone", system.join(CONFIG)).unwrap();
+        assert_eq!(chosen(), system);
+        assert_eq!(Home::for_tools(Some(&own)).unwrap().path(), own);
+    }
 
     #[test]
     fn names_are_resolved_as_python_resolves_them() {

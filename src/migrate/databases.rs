@@ -156,9 +156,15 @@ pub(crate) fn journal_path(options: &MigrateOptions, names: [&str; 2]) -> Result
             return Ok(format!("{dsn}.migration").into());
         }
     }
-    let home = Home::new(None)?;
-    home.create()?;
     let printable = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let name: String = names.join(" to ").chars().map(printable).take(200).collect();
-    Ok(home.path().join(format!("{name}.migration")))
+    let file = format!("{name}.migration");
+    // An interrupted migration goes on by the journal that it has, whichever folder got a configuration file since.
+    let own = Home::new(None)?.path().join(&file);
+    if own.exists() {
+        return Ok(own);
+    }
+    let home = Home::for_tools(None)?;
+    home.create()?;
+    Ok(home.path().join(file))
 }

@@ -1,5 +1,7 @@
 //! What every command needs: the server's settings and a clock.
 
+use std::path::PathBuf;
+
 use pyzord_runtime::Clock;
 use thiserror::Error;
 
@@ -19,17 +21,19 @@ pub(crate) struct Context {
 pub(crate) enum ContextError {
     #[error(transparent)]
     Home(#[from] HomeError),
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
+    /// The message of the settings names the file or the option.
+    #[error("{error} (home directory {})", .home.display())]
+    Settings { home: PathBuf, error: SettingsError },
 }
 
 impl Context {
     /// Reads the configuration file and applies the options.
     pub(crate) fn read(options: &ServerOptions) -> Result<Self, ContextError> {
-        let home = Home::new(options.homedir.as_deref())?;
-        let sources = Sources::read(&home, options.settings())?;
+        let home = Home::for_tools(options.homedir.as_deref())?;
+        let failed = |error| ContextError::Settings { home: home.path().to_owned(), error };
+        let sources = Sources::read(&home, options.settings()).map_err(failed)?;
         // The number of workers does not matter here.
-        let settings = Settings::new(&sources, &home, 1)?;
+        let settings = Settings::new(&sources, &home, 1).map_err(failed)?;
         Ok(Self { home, settings, clock: Clock::start() })
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct PyzorctlOptions {
 #[derive(Args)]
 #[command(next_help_heading = "The server's settings")]
 pub(crate) struct ServerOptions {
-    /// Home directory of the server [default: $HOME/.pyzor, or /etc/pyzor]
+    /// Home directory of the server [default: $HOME/.pyzor, or /etc/pyzor if only that has a config]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) homedir: Option<PathBuf>,
     /// Address that the server listens on; the first of several is asked

@@ -1,6 +1,8 @@
 //! `status`: says whether the server runs and answers.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use pyzord_core::Operation;
@@ -21,6 +23,8 @@ use crate::write_access;
 const NOT_RUNNING: u8 = 3;
 
 struct ServerStatus<'a> {
+    /// The home directory of the settings by which the server was asked.
+    home: &'a Path,
     /// The address that was asked.
     server: String,
     owner: Owner,
@@ -42,6 +46,7 @@ struct JsonStatus<'a> {
     engine: &'a str,
     database: &'a str,
     records: Option<u64>,
+    home: Cow<'a, str>,
 }
 
 /// Reads the pid file, asks the server, and estimates the number of records where that is cheap.
@@ -56,7 +61,8 @@ pub(crate) fn run(context: &Context, options: &Status, out: &mut dyn Write) -> O
     // A server that hangs does not answer on its control socket either.
     let records = if answer.is_ok() || engine != "gdbm" { estimate(context) } else { None };
     let server = client.address.to_string();
-    let status = ServerStatus { server, owner, answer, engine, database: context.database_name(), records };
+    let (home, database) = (context.home.path(), context.database_name());
+    let status = ServerStatus { home, server, owner, answer, engine, database, records };
     if options.json { status.write_json(out) } else { status.write(out) }?;
     Ok(status.exit_code())
 }
@@ -99,6 +105,7 @@ impl ServerStatus<'_> {
             Ok(reply) => writeln!(out, "ping: {} says {reply} after {:.1} ms", self.server, millis(reply))?,
             Err(error) => writeln!(out, "ping: {error}")?,
         }
+        writeln!(out, "home directory: {}", self.home.display())?;
         writeln!(out, "engine: {}\ndatabase: {}", self.engine, self.database)?;
         if let Some(records) = self.records {
             writeln!(out, "records: about {records}")?;
@@ -124,6 +131,7 @@ impl ServerStatus<'_> {
             engine: self.engine,
             database: &self.database,
             records: self.records,
+            home: self.home.to_string_lossy(),
         };
         json::write_line(out, &status)
     }

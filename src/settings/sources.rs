@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Expected, Origin, SettingsError};
 use super::names::{self, Setting};
 use super::notes::ConfigWarning;
-use crate::home::Home;
+use crate::home::{self, Home};
 use crate::ini::SyntaxError;
 use crate::logs::OneLine;
 use crate::{ini, regular_file};
@@ -39,7 +39,7 @@ impl Sources {
         home: &Home,
         options: impl IntoIterator<Item = (Setting, &'static str, &'a str)>,
     ) -> Result<Self, SettingsError> {
-        let file = home.resolve("config");
+        let file = home.resolve(home::CONFIG);
         let bytes = match regular_file::read(&file) {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(cause) => return Err(SettingsError::Unreadable { file, cause }),
