@@ -10,13 +10,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use pyzord_core::client::{Action, Forwarder, Remote, ServerEvent, Totals};
-use pyzord_core::{Answered, Counted, MAX_REQUEST, Origin, Tick};
+use pyzord_core::client::{Action, Condition, Forwarder, Remote, ServerEvent, Standing, Totals};
+use pyzord_core::{Answered, Counted, MAX_REQUEST, Origin, Tick, UnixTime};
 
 use crate::clock::Clock;
 use crate::datagrams::Path;
 use crate::guard::random_secret;
+use crate::undelivered;
 
+/// What is shown of each server after a bug has ended the thread.
+const ENDED: &str = "an internal error has ended forwarding: restart the server";
 /// The most digests that wait for the thread. It takes all of them at each turn, so they are few; the bound keeps a
 /// thread that is held up from filling the memory.
 const ROOM: usize = 10_000;
@@ -24,6 +27,8 @@ const ROOM: usize = 10_000;
 const LAST_WAIT: Duration = Duration::from_secs(1);
 /// The most replies that are read from a socket before the thread sends again.
 const MOST_REPLIES: usize = 256;
+/// How often a send is tried again that may have failed because of an earlier datagram.
+const MOST_RETRIES: usize = 2;
 
 /// A digest that was never sent to a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,11 +39,74 @@ pub struct Unsent {
     pub counted: Counted,
 }
 
+/// How forwarding to one server fares. Numbers are digests since the start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ForwardTarget {
+    /// The server, as its file names it.
+    pub server: String,
+    /// Whether it takes what it is sent.
+    pub state: ForwardState,
+    /// When this began; `None` while the server was sent nothing.
+    pub since: Option<UnixTime>,
+    /// When the server last counted a request.
+    pub last_delivered: Option<UnixTime>,
+    /// What became of the digests. Those that found no room on their way to the forwarding thread are among the dropped.
+    pub totals: Totals,
+}
+
+/// Whether a server takes what it is sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ForwardState {
+    /// It was sent nothing yet.
+    Idle,
+    /// It counts what it is sent.
+    Ok,
+    /// It does not take what it is sent, for this cause.
+    Failing(String),
+}
+
+/// The forwarding of counted digests, for readers: another thread may ask it at any time.
+#[derive(Clone, Debug)]
+pub struct ForwardingView {
+    shared: Arc<Shared>,
+    clock: Clock,
+}
+
+impl ForwardingView {
+    /// Returns how forwarding fares, a server each: one short lock.
+    #[must_use]
+    pub fn targets(&self) -> Vec<ForwardTarget> {
+        let now = self.clock.now();
+        // The age of a time is monotonic: a clock that is set moves it with all others.
+        let wall = |tick: Tick| now.wall.before(now.tick.since(tick));
+        let post = self.shared.lock();
+        let target = |shown: &Shown| {
+            let (state, since) = match &shown.condition {
+                _ if post.ended => (ForwardState::Failing(ENDED.to_owned()), None),
+                Condition::Idle => (ForwardState::Idle, None),
+                Condition::Delivering { since } => (ForwardState::Ok, Some(*since)),
+                Condition::Failing { since, cause } => {
+                    (ForwardState::Failing(cause.to_string()), Some(*since))
+                }
+            };
+            ForwardTarget {
+                server: shown.server.clone(),
+                state,
+                since: since.map(wall),
+                last_delivered: shown.delivered.map(wall),
+                totals: post.with_drops(shown.totals),
+            }
+        };
+        post.shown.iter().map(target).collect()
+    }
+}
+
 /// The forwarding of counted digests. The threads that answer requests hand batches over, and never wait for it.
 #[derive(Debug)]
 pub struct Forwarding {
     shared: Arc<Shared>,
     origin: Origin,
+    clock: Clock,
     thread: JoinHandle<()>,
 }
 
@@ -66,7 +134,7 @@ impl Forwarding {
             stop_at: None,
         };
         let thread = thread::Builder::new().name("forward".into()).spawn(move || driver.run())?;
-        Ok(Self { shared, origin, thread })
+        Ok(Self { shared, origin, clock, thread })
     }
 
     /// Returns what marks the requests, by which the [server](pyzord_core::Server::with_origin) knows them as its own.
@@ -93,6 +161,12 @@ impl Forwarding {
         }
     }
 
+    /// Returns what other threads read of it.
+    #[must_use]
+    pub fn view(&self) -> ForwardingView {
+        ForwardingView { shared: Arc::clone(&self.shared), clock: self.clock }
+    }
+
     /// Returns the results so far, as a line for each server.
     #[must_use]
     pub fn report(&self) -> Vec<String> {
@@ -102,7 +176,7 @@ impl Forwarding {
     /// Returns the servers as their file names them, in the order of their numbers.
     #[must_use]
     pub fn servers(&self) -> Vec<String> {
-        self.shared.lock().totals.iter().map(|(server, _)| server.clone()).collect()
+        self.shared.lock().shown.iter().map(|shown| shown.server.clone()).collect()
     }
 
     /// Takes digests that an earlier [stop](Self::stop) has left.
@@ -139,22 +213,55 @@ struct Post {
     dropped: u64,
     found: Vec<(usize, Vec<SocketAddr>)>,
     stop: bool,
-    totals: Vec<(String, Totals)>,
+    shown: Vec<Shown>,
+    /// Whether a bug has ended the thread.
+    ended: bool,
     /// Digests of an earlier run, on their way to the thread; at the end those that it has left.
     unsent: Vec<Unsent>,
 }
 
+/// What the thread shows of a server.
+#[derive(Debug)]
+struct Shown {
+    server: String,
+    totals: Totals,
+    condition: Condition,
+    delivered: Option<Tick>,
+}
+
+impl Shown {
+    fn new(standing: Standing<'_>) -> Self {
+        let (server, totals) = (standing.remote.to_string(), standing.totals);
+        Self { server, totals, condition: standing.condition.clone(), delivered: standing.delivered }
+    }
+
+    fn update(&mut self, standing: Standing<'_>) {
+        self.totals = standing.totals;
+        self.delivered = standing.delivered;
+        // Compared first: a cause is a copied text.
+        if self.condition != *standing.condition {
+            self.condition.clone_from(standing.condition);
+        }
+    }
+}
+
 impl Post {
     fn new(forwarder: &Forwarder) -> Self {
-        let totals = forwarder.totals().map(|(remote, totals)| (remote.to_string(), totals)).collect();
         Self {
             counts: Vec::with_capacity(ROOM),
             dropped: 0,
             found: Vec::new(),
             stop: false,
-            totals,
+            shown: forwarder.standings().map(Shown::new).collect(),
+            ended: false,
             unsent: Vec::new(),
         }
+    }
+
+    /// Adds the digests that found no room.
+    const fn with_drops(&self, mut totals: Totals) -> Totals {
+        totals.dropped += self.dropped;
+        totals
     }
 }
 
@@ -166,12 +273,9 @@ impl Shared {
 
     fn report(&self) -> Vec<String> {
         let post = self.lock();
-        let line = |(server, totals): &(String, Totals)| {
-            let mut totals = *totals;
-            totals.dropped += post.dropped;
-            format!("forwarding to {server}: {totals}")
-        };
-        post.totals.iter().map(line).collect()
+        let line =
+            |shown: &Shown| format!("forwarding to {}: {}", shown.server, post.with_drops(shown.totals));
+        post.shown.iter().map(line).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Post> {
@@ -198,6 +302,7 @@ impl Driver {
     fn run(mut self) {
         // A bug here must not end the server, which can answer its clients without this thread.
         if catch_unwind(AssertUnwindSafe(|| while self.turn() {})).is_err() {
+            self.shared.lock().ended = true;
             log::error!("nothing is forwarded any more, after an internal error");
         }
     }
@@ -205,6 +310,7 @@ impl Driver {
     /// Does all actions that are due, then waits. Returns whether to go on.
     fn turn(&mut self) -> bool {
         self.take_post();
+        self.take_reports();
         self.receive();
         let now = self.clock.now();
         while let Some(action) = self.forwarder.poll(now, &mut self.datagram) {
@@ -214,9 +320,8 @@ impl Driver {
                 Action::Log(event) => log_event(&event),
             }
         }
-        let totals = self.forwarder.totals();
         let mut post = self.shared.lock();
-        post.totals.iter_mut().zip(totals).for_each(|((_, shown), (_, totals))| *shown = totals);
+        post.shown.iter_mut().zip(self.forwarder.standings()).for_each(|(shown, now)| shown.update(now));
         drop(post);
         if self.stop_at.is_some_and(|at| self.forwarder.is_idle() || at <= now.tick) {
             let unsent = self.forwarder.unsent().map(|(server, counted)| Unsent { server, counted });
@@ -249,6 +354,19 @@ impl Driver {
         }
     }
 
+    /// Takes what the network reports of datagrams that did not arrive.
+    fn take_reports(&mut self) {
+        for socket in &self.sockets {
+            for _ in 0..MOST_REPLIES {
+                let Some((to, error)) = undelivered::next(socket) else { break };
+                log::debug!("sending to {to} failed: {error}");
+                if let Some(why) = undelivered::cause(&error) {
+                    self.forwarder.unreachable(to, why, self.clock.tick());
+                }
+            }
+        }
+    }
+
     fn receive(&mut self) {
         let mut buffer = [0; MAX_REQUEST];
         for socket in &self.sockets {
@@ -262,12 +380,25 @@ impl Driver {
         }
     }
 
-    fn send(&self, to: SocketAddr) {
+    fn send(&mut self, to: SocketAddr) {
         let same_family =
             |socket: &&UdpSocket| socket.local_addr().is_ok_and(|local| local.is_ipv4() == to.is_ipv4());
-        let sent = self.sockets.iter().find(same_family).map(|socket| socket.send_to(&self.datagram, to));
-        if let Some(Err(error)) = sent {
+        let sent = match self.sockets.iter().find(same_family) {
+            Some(socket) => {
+                // A socket tells of an earlier datagram, perhaps to another server, instead of sending this one.
+                let mut again = (0..MOST_RETRIES).map(|_| socket.send_to(&self.datagram, to));
+                socket
+                    .send_to(&self.datagram, to)
+                    .or_else(|error| again.find(Result::is_ok).unwrap_or(Err(error)))
+            }
+            // The machine lacks the whole family.
+            None => Err(io::ErrorKind::NetworkUnreachable.into()),
+        };
+        if let Err(error) = sent {
             log::debug!("sending to {to} failed: {error}");
+            if let Some(why) = undelivered::cause(&error) {
+                self.forwarder.unreachable(to, why, self.clock.tick());
+            }
         }
     }
 
@@ -312,6 +443,7 @@ fn sockets() -> io::Result<Vec<UdpSocket>> {
     let open = |local: IpAddr| {
         let socket = UdpSocket::bind((local, 0))?;
         socket.set_nonblocking(true)?;
+        undelivered::subscribe(&socket);
         Ok(socket)
     };
     let ipv4 = open(Ipv4Addr::UNSPECIFIED.into());
@@ -392,6 +524,40 @@ mod tests {
         while !serve(&socket, true).starts_with("Op: report\n") {}
         let (report, _) = forwarding.stop();
         assert!(report[0].starts_with("forwarding to localhost:"), "{report:?}");
+    }
+
+    /// The state of a server whose port is closed, as a reader sees it, and the end of that.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_closed_port_is_seen_at_once_and_an_open_one_again() {
+        let (socket, remote) = server("127.0.0.1", "127.0.0.1");
+        let address = socket.local_addr().unwrap();
+        drop(socket);
+        let (other, other_remote) = server("127.0.0.1", "127.0.0.1");
+        let forwarding = Forwarding::start(vec![remote, other_remote], Duration::from_millis(200)).unwrap();
+        let view = forwarding.view();
+        let states = || view.targets().into_iter().map(|target| target.state).collect::<Vec<_>>();
+        assert_eq!(states(), [ForwardState::Idle, ForwardState::Idle]);
+        forwarding.hand_over(&batch(10));
+        serve(&other, true);
+        let wanted = [ForwardState::Failing("no program listens on its port".into()), ForwardState::Ok];
+        wait_for(|| states() == wanted);
+        let [closed, open] = &view.targets()[..] else { panic!() };
+        assert!(closed.since.is_some() && closed.last_delivered.is_none());
+        assert!(open.last_delivered.is_some() && open.totals.accepted == 10, "{open:?}");
+        let socket = UdpSocket::bind(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(serve(&socket, true).starts_with("Op: ping\n"));
+        wait_for(|| states()[0] == ForwardState::Ok);
+        drop(forwarding.stop());
+    }
+
+    fn wait_for(mut happened: impl FnMut() -> bool) {
+        let clock = Clock::start();
+        while !happened() {
+            assert!(clock.tick() < Tick::new(Duration::from_secs(20)), "it does not happen");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct Addresses {
     used: usize,
     /// When the last lookup was requested.
     asked: Option<Tick>,
+    /// Whether that lookup has not ended.
+    pending: bool,
     /// When the next lookup is due; never for a host that is an address.
     lookup_at: Option<Tick>,
 }
@@ -30,7 +32,7 @@ impl Addresses {
         let known: Vec<SocketAddr> =
             remote.ip().map(|ip| SocketAddr::new(ip, remote.port)).into_iter().collect();
         let lookup_at = known.is_empty().then_some(now);
-        Self { known, used: 0, asked: None, lookup_at }
+        Self { known, used: 0, asked: None, pending: false, lookup_at }
     }
 
     pub(super) fn current(&self) -> Option<SocketAddr> {
@@ -45,14 +47,21 @@ impl Addresses {
         self.lookup_at
     }
 
+    /// Returns when the lookup was requested that has not ended, if no address is known.
+    pub(super) fn unresolved_since(&self) -> Option<Tick> {
+        self.asked.filter(|_| self.pending && self.known.is_empty())
+    }
+
     /// Records that a lookup was requested. Without a result it is requested again after [`PERIOD`].
     pub(super) fn asked(&mut self, now: Tick) {
         self.asked = Some(now);
+        self.pending = true;
         self.lookup_at = Some(now.after(PERIOD));
     }
 
     /// Takes the result of a lookup. A failed one leaves the known addresses.
     pub(super) fn found(&mut self, found: &[SocketAddr], now: Tick) {
+        self.pending = false;
         if found.is_empty() {
             self.lookup_at = Some(now.after(RETRY));
             return;

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::client::event::ServerEvent;
+use crate::client::condition::Condition;
+use crate::client::event::{ServerEvent, Unreachable};
 use crate::client::marks::Marks;
 use crate::client::remote::Remote;
 use crate::client::target::{Target, TargetAction, Totals};
@@ -17,12 +18,27 @@ use crate::time::{Now, Tick};
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[must_use = "an action that is dropped is never done"]
 pub enum Action {
-    /// Send the datagram in the caller's buffer. Ignore an error: it is handled like a missing reply.
+    /// Send the datagram in the caller's buffer. An error is handled like a missing reply; pass one that names its cause to
+    /// [`Forwarder::unreachable`].
     Send(SocketAddr),
     /// Look up the addresses of the server with this number, and pass them to [`Forwarder::found`].
     LookUp(usize),
     /// Log this event.
     Log(ServerEvent),
+}
+
+/// How one server fares.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Standing<'a> {
+    /// The server.
+    pub remote: &'a Remote,
+    /// The digests for it.
+    pub totals: Totals,
+    /// Whether it takes what it is sent.
+    pub condition: &'a Condition,
+    /// When it last counted a request.
+    pub delivered: Option<Tick>,
 }
 
 /// Forwards reports and whitelistings to other servers. Each server has a queue of its own.
@@ -37,7 +53,9 @@ pub enum Action {
 /// - **No reply in time, but others since**: the request or its reply is lost. It may have been counted, so it is sent
 ///   again only with an account, and to a server that says in its replies that it counts copies of a signed request once:
 ///   with the same bytes, three times in all.
-/// - **No reply, and no other since**: the server is down. It is pinged about every time-out, and everything else waits.
+/// - **No reply for half a second, and no other since**: the server is pinged once. If it does not answer that either, it
+///   is failing after a second, or later if its replies take long; the log says so.
+/// - **No reply in time, and no other since**: the server is down. It is pinged about every time-out, and everything else waits.
 ///   When it answers, pending requests are sent again by the same rule.
 /// - **500**: the server's database failed. The request is sent again after 1, 2, 4 seconds and so on, seven times in all,
 ///   by the same rule, or if the reply says that nothing was counted.
@@ -114,6 +132,12 @@ impl Forwarder {
         }
     }
 
+    /// Takes what the network says of the last datagram to this address. The server's [condition](Self::standings) and the
+    /// log say so at once; requests still wait for their replies, since such a message is easily forged.
+    pub fn unreachable(&mut self, to: SocketAddr, why: Unreachable, now: Tick) {
+        self.targets.iter_mut().for_each(|target| target.unreachable(to, why, now));
+    }
+
     /// Prepares for a stop: sends the waiting digests without waiting until they fill a request.
     pub fn stop(&mut self) {
         self.stopping = true;
@@ -150,6 +174,16 @@ impl Forwarder {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.targets.iter().all(Target::is_idle)
+    }
+
+    /// Returns how each server fares, in the order of their numbers.
+    pub fn standings(&self) -> impl Iterator<Item = Standing<'_>> {
+        self.targets.iter().map(|target| Standing {
+            remote: target.remote(),
+            totals: target.totals(),
+            condition: target.condition(),
+            delivered: target.delivered(),
+        })
     }
 
     /// Returns the servers in the order of their numbers, and the totals of each.

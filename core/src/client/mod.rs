@@ -5,21 +5,24 @@
 
 mod accounts;
 mod address;
+mod condition;
 mod credentials;
 mod event;
 mod forwarder;
 mod host;
 mod marks;
 mod message;
+mod patience;
 mod queue;
 mod remote;
 mod target;
 
 pub use crate::protocol::reply::{Incomplete, Reply};
 pub use crate::protocol::thread::Thread;
+pub use condition::Condition;
 pub use credentials::Credentials;
-pub use event::{Event, ServerEvent};
-pub use forwarder::{Action, Forwarder};
+pub use event::{Cause, Event, ServerEvent, Unreachable};
+pub use forwarder::{Action, Forwarder, Standing};
 pub use message::Message;
 pub use remote::Remote;
 pub use target::Totals;

@@ -8,10 +8,12 @@ use core::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::client::address::Addresses;
-use crate::client::event::Event;
+use crate::client::condition::{Condition, Watch};
+use crate::client::event::{Cause, Event, Unreachable};
 use crate::client::marks::Marks;
 use crate::client::message::Message;
-use crate::client::queue::{BATCH, SendQueue};
+use crate::client::patience::Patience;
+use crate::client::queue::{BATCH, ROOM, SendQueue};
 use crate::client::remote::Remote;
 use crate::counted::Counted;
 use crate::protocol::digest::Digest;
@@ -31,8 +33,8 @@ const FAILED_TRIES: u32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The time for which a signature is used, which leaves as much for clocks that differ.
 const SIGNED_FOR: Duration = Duration::from_secs(MAX_CLOCK_DIFFERENCE.as_secs() / 2);
-/// Refusals are reported at most once in this time.
-const REFUSED_PERIOD: Duration = Duration::from_secs(600);
+/// So many requests in a row without a reply mean that the server loses them, though it answers pings.
+const LOST: u32 = 2;
 /// Dropped digests are reported at most once in this time.
 const DROPPED_PERIOD: Duration = Duration::from_secs(60);
 
@@ -79,27 +81,36 @@ pub(super) struct Target {
     addresses: Addresses,
     queues: [SendQueue; 2],
     requests: Vec<PendingRequest>,
-    state: State,
+    /// Whether it answers. A server that does not is pinged until it does.
+    up: bool,
+    /// The ping under way.
+    ping: Option<Ping>,
     backoff: Backoff,
+    patience: Patience,
+    watch: Watch,
     /// When it last answered.
     heard: Option<Tick>,
+    /// When it last counted a request.
+    delivered: Option<Tick>,
+    /// The requests without a reply since the last one with a reply.
+    lost: u32,
+    /// When that was sent whose silence the watch knows of.
+    watched: Option<Tick>,
     /// Whether its last reply says that it counts copies of a signed request once.
     copies_once: bool,
-    /// Whether the log says that it is down.
-    down_reported: bool,
     events: VecDeque<Event>,
-    refused_silent_until: Tick,
     dropped_silent_until: Tick,
     dropped_unreported: u64,
     totals: Totals,
 }
 
-/// Whether the server answers.
+/// A ping without a reply yet.
 #[derive(Clone, Copy, Debug)]
-enum State {
-    Up,
-    /// It does not answer and is pinged until it does. Holds the pending ping, and when that is given up.
-    Down(Option<(Thread, SocketAddr, Tick)>),
+struct Ping {
+    thread: Thread,
+    to: SocketAddr,
+    sent: Tick,
+    give_up: Tick,
 }
 
 /// Digests that were sent, or are about to be.
@@ -136,13 +147,17 @@ impl Target {
             timeout,
             queues: [SendQueue::new(Operation::Report), SendQueue::new(Operation::Whitelist)],
             requests: Vec::new(),
-            state: State::Up,
+            up: true,
+            ping: None,
             backoff: Backoff::new(),
+            patience: Patience::new(timeout),
+            watch: Watch::default(),
             heard: None,
+            delivered: None,
+            lost: 0,
+            watched: None,
             copies_once: false,
-            down_reported: false,
             events: VecDeque::new(),
-            refused_silent_until: Tick::default(),
             dropped_silent_until: Tick::default(),
             dropped_unreported: 0,
             totals: Totals::default(),
@@ -154,9 +169,15 @@ impl Target {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        let under_way: usize = self.requests.iter().map(|request| request.digests.len()).sum();
-        let waiting: usize = self.queues.iter().map(SendQueue::len).sum();
-        Totals { waiting: (under_way + waiting) as u64, ..self.totals }
+        Totals { waiting: self.waiting(), ..self.totals }
+    }
+
+    pub(super) const fn condition(&self) -> &Condition {
+        self.watch.condition()
+    }
+
+    pub(super) const fn delivered(&self) -> Option<Tick> {
+        self.delivered
     }
 
     pub(super) fn count(&mut self, counted: Counted, now: Tick) {
@@ -170,44 +191,63 @@ impl Target {
         if !queue.push(counted.digest, now) {
             self.totals.dropped += 1;
             self.dropped_unreported += 1;
+            if !self.watch.fails() {
+                self.watch.failed(Cause::Slow, now, now);
+            }
         }
     }
 
     /// Takes a reply. Returns `false` if it answers no request to this server.
     pub(super) fn received(&mut self, from: SocketAddr, reply: &Reply<'_>, now: Tick) -> bool {
-        if let State::Down(Some((thread, to, _))) = self.state
-            && (thread, to) == (reply.thread, from)
-        {
+        if self.ping.is_some_and(|ping| (ping.thread, ping.to) == (reply.thread, from)) {
+            self.ping = None;
             self.answered(reply, now);
             return true;
         }
         let answers = |request: &PendingRequest| (request.thread, request.to) == (reply.thread, Some(from));
         let Some(index) = self.requests.iter().position(answers) else { return false };
         self.answered(reply, now);
+        let waited = self.waiting();
         let mut request = self.requests.swap_remove(index);
         let digests = request.digests.len() as u64;
         request.doubtful &= !reply.uncounted;
+        self.lost = 0;
+        self.patience.replied(now.since(request.sent));
         if reply.is_ok() {
             self.totals.accepted += digests;
-        } else if reply.is_temporary() && request.tries < FAILED_TRIES && self.may_repeat(&request, now) {
+            self.delivered = Some(now);
+            if !self.is_slow() {
+                self.events.extend(self.watch.succeeded(now, waited));
+            }
+            return true;
+        }
+        self.watch.failed(Cause::answered(reply.code, reply.diag), request.sent, now);
+        if reply.is_temporary() && request.tries < FAILED_TRIES && self.may_repeat(&request, now) {
             let pause = FIRST_PAUSE.saturating_mul(1 << (request.tries.max(1) - 1));
             request.due = Due::Send(now.after(pause));
             self.requests.push(request);
         } else {
             self.totals.refused += digests;
-            if self.refused_silent_until <= now {
-                self.refused_silent_until = now.after(REFUSED_PERIOD);
-                self.events.push_back(Event::refused(reply.code, reply.diag));
-            }
         }
         true
+    }
+
+    /// Takes what the network says of a datagram to this address. It may be forged, so it changes no request.
+    pub(super) fn unreachable(&mut self, to: SocketAddr, why: Unreachable, now: Tick) {
+        let sent = self.unanswered().filter(|(at, _)| *at == to).map(|(_, sent)| sent).min();
+        if let Some(sent) = sent {
+            self.watch.failed(Cause::Unreachable(why), sent, now);
+        }
     }
 
     pub(super) fn found(&mut self, addresses: &[SocketAddr], now: Tick) {
         self.addresses.found(addresses, now);
         if self.addresses.current().is_none() {
             self.fall_silent(now);
-            self.report_down(Event::Nowhere);
+            self.watch.failed(Cause::Nowhere, now, now);
+        } else if self.watch.lacks_address() {
+            // A ping tells whether all is well now, also if there is nothing to send.
+            self.fall_silent(now);
         }
     }
 
@@ -240,12 +280,13 @@ impl Target {
     ) -> Option<TargetAction> {
         self.time_out(now.tick);
         self.give_up(now.tick);
+        self.judge(now.tick);
         if self.dropped_unreported > 0 && self.dropped_silent_until <= now.tick {
             self.dropped_silent_until = now.tick.after(DROPPED_PERIOD);
             let digests = core::mem::take(&mut self.dropped_unreported);
             self.events.push_back(Event::Dropped { digests });
         }
-        if let Some(event) = self.events.pop_front() {
+        if let Some(event) = self.events.pop_front().or_else(|| self.watch.poll(now.tick)) {
             return Some(TargetAction::Log(event));
         }
         if self.addresses.lookup_at().is_some_and(|at| at <= now.tick) {
@@ -253,24 +294,18 @@ impl Target {
             return Some(TargetAction::LookUp);
         }
         let to = self.addresses.current()?;
-        match self.state {
-            State::Up => self.send(to, now, marks, datagram),
-            State::Down(None) if self.backoff.ready(now.tick) => self.ping(to, now, marks, datagram),
-            State::Down(_) => None,
+        if self.ping_at().is_some_and(|at| at <= now.tick) {
+            return Some(self.ping(to, now, marks, datagram));
         }
+        if self.up { self.send(to, now, marks, datagram) } else { None }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Tick> {
         if !self.events.is_empty() {
             return Some(Tick::default());
         }
-        let reachable = self.addresses.current().is_some();
-        let up = reachable && matches!(self.state, State::Up);
-        let ping = match self.state {
-            State::Down(Some((.., give_up))) => Some(give_up),
-            State::Down(None) if reachable => Some(self.backoff.ready_at()),
-            State::Up | State::Down(None) => None,
-        };
+        let up = self.up && self.addresses.current().is_some();
+        let ping = self.ping_at().or(self.ping.map(|ping| ping.give_up));
         let dropped = (self.dropped_unreported > 0).then_some(self.dropped_silent_until);
         let room = up && self.requests.len() < WINDOW;
         let requests = self.requests.iter().filter_map(|request| match request.due {
@@ -278,13 +313,14 @@ impl Target {
             Due::Send(at) => up.then_some(at),
         });
         let queues = self.queues.iter().filter(|_| room).filter_map(SendQueue::due_at);
-        let others = [self.addresses.lookup_at(), ping, dropped].into_iter().flatten();
+        let others = [self.addresses.lookup_at(), ping, dropped, self.watch.due_at(), self.judge_at()];
+        let others = others.into_iter().flatten();
         others.chain(requests).chain(queues).min()
     }
 
     pub(super) fn is_idle(&self) -> bool {
         let nothing = self.requests.is_empty() && self.queues.iter().all(|queue| queue.len() == 0);
-        nothing || matches!(self.state, State::Down(_)) || self.addresses.current().is_none()
+        nothing || !self.up || self.addresses.current().is_none()
     }
 
     /// Sends the request that is due, or one of the waiting digests.
@@ -344,40 +380,101 @@ impl Target {
         Some(self.requests.len() - 1)
     }
 
-    fn ping(
-        &mut self,
-        to: SocketAddr,
-        now: Now,
-        marks: &mut Marks,
-        datagram: &mut Vec<u8>,
-    ) -> Option<TargetAction> {
+    fn ping(&mut self, to: SocketAddr, now: Now, marks: &mut Marks, datagram: &mut Vec<u8>) -> TargetAction {
         let thread = unused(&self.requests, marks);
         let message =
             Message { operation: Operation::Ping, digests: &[], thread, forwarded: Some(marks.origin()) };
         message.write(&self.remote.credentials, now.wall, datagram);
-        self.state = State::Down(Some((thread, to, now.tick.after(self.timeout))));
-        Some(TargetAction::Send(to))
+        self.ping = Some(Ping { thread, to, sent: now.tick, give_up: now.tick.after(self.timeout) });
+        TargetAction::Send(to)
+    }
+
+    /// Returns when the next ping is due: one while the server does not answer, and one before a silent server counts as
+    /// such, since a single datagram may be lost.
+    fn ping_at(&self) -> Option<Tick> {
+        if self.ping.is_some() || self.addresses.current().is_none() {
+            return None;
+        }
+        if !self.up {
+            return Some(self.backoff.ready_at());
+        }
+        self.silent_since().map(|sent| self.patience.probe_at(sent))
+    }
+
+    /// Returns the address and the time of everything that waits for a reply.
+    fn unanswered(&self) -> impl Iterator<Item = (SocketAddr, Tick)> {
+        let is_sent = |request: &&PendingRequest| matches!(request.due, Due::TimeOut(_));
+        let requests = self.requests.iter().filter(is_sent);
+        let requests = requests.filter_map(|request| request.to.map(|to| (to, request.sent)));
+        requests.chain(self.ping.map(|ping| (ping.to, ping.sent)))
+    }
+
+    /// Returns when the oldest request was sent that has no reply, if the server has not answered since.
+    fn silent_since(&self) -> Option<Tick> {
+        let since = self.unanswered().map(|(_, sent)| sent);
+        since.filter(|sent| self.heard.is_none_or(|heard| heard <= *sent)).min()
+    }
+
+    /// Returns what has no answer yet, and would be a failure, and when it becomes one.
+    fn judge_at(&self) -> Option<Tick> {
+        let silent = self.silent_since().filter(|sent| self.watched.is_none_or(|watched| watched < *sent));
+        let silent = silent.map(|sent| self.patience.ends_at(sent));
+        let unresolved = self.addresses.unresolved_since().filter(|_| !self.watch.fails());
+        silent.into_iter().chain(unresolved.map(|asked| self.patience.ends_at(asked))).min()
+    }
+
+    /// Notes a failure of which nothing tells but the time, and its end.
+    fn judge(&mut self, now: Tick) {
+        if let Some(asked) = self.addresses.unresolved_since()
+            && self.patience.ends_at(asked) <= now
+            && !self.watch.fails()
+        {
+            self.watch.failed(Cause::Unresolved, asked, now);
+        }
+        if let Some(sent) = self.silent_since()
+            && self.patience.ends_at(sent) <= now
+            && self.watched.is_none_or(|watched| watched < sent)
+        {
+            self.watched = Some(sent);
+            self.watch.failed(Cause::Silent, sent, now);
+        }
+        let waiting = self.waiting();
+        if self.watch.answers_again() && waiting == 0 || self.watch.is_slow() && !self.is_slow() {
+            self.events.extend(self.watch.succeeded(now, waiting));
+        }
+    }
+
+    /// Whether so many digests wait that the next ones may find no room.
+    fn is_slow(&self) -> bool {
+        self.watch.is_slow() && self.queues.iter().any(|queue| queue.len() > ROOM / 2)
+    }
+
+    fn waiting(&self) -> u64 {
+        let under_way: usize = self.requests.iter().map(|request| request.digests.len()).sum();
+        let waiting: usize = self.queues.iter().map(SendQueue::len).sum();
+        (under_way + waiting) as u64
     }
 
     /// Handles each request whose time for a reply is over.
     fn time_out(&mut self, now: Tick) {
-        if let State::Down(Some((.., give_up))) = self.state
-            && give_up <= now
+        if let Some(ping) = self.ping.take_if(|ping| ping.give_up <= now)
+            && !self.up
         {
-            self.state = State::Down(None);
             self.backoff.failed(now);
             self.addresses.failed();
-            self.report_down(Event::Down);
+            self.watch.failed(Cause::Silent, ping.sent, now);
         }
         let signed = !self.remote.credentials.are_anonymous();
         let (heard, copies_once, totals) = (self.heard, self.copies_once, &mut self.totals);
-        let mut silent = false;
+        let (mut silent, mut lost) = (false, None);
         self.requests.retain_mut(|request| {
             if !matches!(request.due, Due::TimeOut(at) if at <= now) {
                 return true;
             }
             let alive = heard.is_some_and(|heard| heard > request.sent);
             silent |= !alive;
+            lost = Some(request.sent);
+            self.lost += 1;
             // If the server is silent, its next reply says whether it counts copies once.
             let again = signed && (copies_once || !alive) && request.tries < UNANSWERED_TRIES;
             if again {
@@ -389,6 +486,10 @@ impl Target {
         });
         if silent {
             self.fall_silent(now);
+        } else if let Some(sent) = lost
+            && self.lost >= LOST
+        {
+            self.watch.failed(Cause::Lost, sent, now);
         }
     }
 
@@ -400,7 +501,7 @@ impl Target {
 
     /// Gives up requests that must not be repeated, so that no digest counts twice.
     fn give_up(&mut self, now: Tick) {
-        let up = matches!(self.state, State::Up);
+        let up = self.up;
         let mut requests = core::mem::take(&mut self.requests);
         requests.retain(|request| {
             let waits = matches!(request.due, Due::Send(_));
@@ -416,16 +517,9 @@ impl Target {
 
     /// Records that the server does not answer: it is pinged from now on.
     fn fall_silent(&mut self, now: Tick) {
-        if matches!(self.state, State::Up) {
-            self.state = State::Down(None);
+        if self.up {
+            self.up = false;
             self.backoff.failed(now);
-        }
-    }
-
-    fn report_down(&mut self, event: Event) {
-        if !self.down_reported {
-            self.down_reported = true;
-            self.events.push_back(event);
         }
     }
 
@@ -433,11 +527,9 @@ impl Target {
     fn answered(&mut self, reply: &Reply<'_>, now: Tick) {
         self.heard = Some(now);
         self.copies_once = reply.copies_once;
-        self.state = State::Up;
+        self.up = true;
         self.backoff.succeeded();
-        if core::mem::take(&mut self.down_reported) {
-            self.events.push_back(Event::Back);
-        }
+        self.watch.answered();
     }
 }
 
@@ -459,4 +551,4 @@ fn unused(requests: &[PendingRequest], marks: &mut Marks) -> Thread {
 }
 
 // The pending requests have fewer digests than the queue, so the queue bounds the memory.
-const _: () = assert!(WINDOW * BATCH < super::queue::ROOM);
+const _: () = assert!(WINDOW * BATCH < ROOM);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyzord_core::client::{Event, Message, Remote, Thread};
+use pyzord_core::client::{Cause, Event, Message, Remote, Thread};
 use pyzord_core::{Operation, Tick, UnixTime};
 
 use crate::network::{CLIENT, KEY, Network, Node, START, at, digest, now, pair, remote, totals};
@@ -134,6 +134,8 @@ fn what_comes_back_to_its_server_is_not_counted() {
         network.run_seconds(100);
         let node = &network.nodes[0];
         assert_eq!((node.total(), totals(node).refused), (25, 25));
-        assert!(matches!(&node.events[..], [Event::Refused { code: 400, .. }]), "{:?}", node.events);
+        let [Event::Failing { cause: Cause::Answered { code: 400, .. }, .. }] = &node.events[..] else {
+            panic!("{:?}", node.events)
+        };
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pyzord_core::client::{Action, Event, Forwarder, Remote, ServerEvent, Totals};
+use pyzord_core::client::{Action, Cause, Event, Forwarder, Remote, ServerEvent, Totals};
 use pyzord_core::{Counted, Request, Tick};
 
 use crate::network::{TIMEOUT, at, digest, now, remote};
@@ -25,7 +25,7 @@ fn a_name_is_resolved_and_its_addresses_are_tried_in_turn() {
     assert_eq!(forwarder.poll(now(tick), &mut datagram), None);
     forwarder.found(0, &[], tick);
     let Some(Action::Log(notice)) = forwarder.poll(now(tick), &mut datagram) else { panic!() };
-    assert_eq!(notice.event, Event::Nowhere);
+    assert_eq!(notice.event, Event::Failing { cause: Cause::Nowhere, others: 0 });
     let mut tried = Vec::new();
     while tried.len() < 3 {
         tick = tick.max(forwarder.next_deadline().unwrap());
@@ -69,9 +69,19 @@ fn only_replies_from_the_server_are_accepted() {
 fn sends(forwarder: &mut Forwarder, tick: Tick) -> Vec<Vec<u8>> {
     let (mut datagram, mut sent) = (Vec::new(), Vec::new());
     while let Some(action) = forwarder.poll(now(tick), &mut datagram) {
-        assert!(matches!(action, Action::Send(_)), "{action:?}");
-        sent.push(datagram.clone());
+        match action {
+            Action::Send(_) => sent.push(datagram.clone()),
+            Action::LookUp(_) => panic!("a lookup of an address"),
+            Action::Log(_) => (),
+        }
     }
+    sent
+}
+
+/// Returns the datagrams that the forwarder sends now, without pings.
+fn requests(forwarder: &mut Forwarder, tick: Tick) -> Vec<Vec<u8>> {
+    let mut sent = sends(forwarder, tick);
+    sent.retain(|datagram| !datagram.starts_with(b"Op: ping\n"));
     sent
 }
 
@@ -123,16 +133,7 @@ fn what_may_have_been_counted_is_repeated_only_where_copies_count_once() {
         let first = sends(&mut forwarder, at(0)).remove(0);
         reply(&mut forwarder, &first, 500, headers, at(10));
         let expected = vec![first; usize::from(repeated)];
-        let sent: Vec<_> = {
-            let (mut datagram, mut sent) = (Vec::new(), Vec::new());
-            while let Some(action) = forwarder.poll(now(at(1010)), &mut datagram) {
-                if let Action::Send(_) = action {
-                    sent.push(datagram.clone());
-                }
-            }
-            sent
-        };
-        assert_eq!(sent, expected, "{signed} {headers}");
+        assert_eq!(sends(&mut forwarder, at(1010)), expected, "{signed} {headers}");
         assert_eq!(totals(&forwarder).refused, if repeated { 0 } else { 10 }, "{signed} {headers}");
     }
 }
@@ -170,10 +171,10 @@ fn a_request_without_a_reply_is_sent_three_times_with_the_same_bytes() {
         // The server answers other requests.
         let soon = tick.after(Duration::from_secs(1));
         count_ten(&mut forwarder, soon);
-        let other = sends(&mut forwarder, soon).remove(0);
+        let other = requests(&mut forwarder, soon).remove(0);
         answer(&mut forwarder, &other, soon);
         tick = tick.after(timeout);
-        assert_eq!(sends(&mut forwarder, tick), vec![first.clone(); usize::from(again)]);
+        assert_eq!(requests(&mut forwarder, tick), vec![first.clone(); usize::from(again)]);
     }
     let totals = totals(&forwarder);
     assert_eq!((totals.accepted, totals.unanswered, totals.waiting), (30, 10, 0));
@@ -207,7 +208,25 @@ fn a_notice_of_dropped_digests_is_due_within_a_minute() {
         other => Err((other, forwarder.next_deadline())),
     };
     assert_eq!(dropped(at(0)), Ok(10));
+    let slow = Event::Failing { cause: Cause::Slow, others: 0 };
+    let Err((Some(Action::Log(ServerEvent { event, .. })), _)) = dropped(at(0)) else { panic!() };
+    assert_eq!(event, slow);
     assert_eq!(dropped(at(0)), Err((None, Some(at(600_000)))));
     count_ten(&mut forwarder, at(1));
     assert_eq!(forwarder.next_deadline(), Some(at(60_000)));
+}
+
+/// A name server that did not answer was told of when the system gave it up, after many seconds.
+#[test]
+fn a_lookup_without_an_end_is_told_within_a_second() {
+    let mut forwarder = Forwarder::new([Remote::new("a.example", 5)], TIMEOUT, [0; 16], at(0));
+    let mut datagram = Vec::new();
+    assert_eq!(forwarder.poll(now(at(0)), &mut datagram), Some(Action::LookUp(0)));
+    assert_eq!(forwarder.poll(now(at(999)), &mut datagram), None);
+    assert_eq!(forwarder.next_deadline(), Some(at(1000)));
+    let Some(Action::Log(told)) = forwarder.poll(now(at(1000)), &mut datagram) else { panic!() };
+    assert_eq!(told.event, Event::Failing { cause: Cause::Unresolved, others: 0 });
+    forwarder.found(0, &["192.0.2.2:5".parse().unwrap()], at(1001));
+    let sent = sends(&mut forwarder, at(1200));
+    assert!(sent[0].starts_with(b"Op: ping\n"), "a name that is found is asked at once whether all is well");
 }

@@ -118,20 +118,29 @@ pub(crate) struct Network {
     pub(crate) loss: u64,
     /// Repeated datagrams, in percent.
     pub(crate) repeats: u64,
+    /// What each datagram takes beside the usual time.
+    pub(crate) delay: Duration,
+    /// Whether the network passes pings only.
+    pub(crate) pings_only: bool,
     pub(crate) sent: u64,
 }
 
 impl Network {
     pub(crate) fn new(nodes: Vec<Node>) -> Self {
         let numbers = Numbers(1);
-        Self { nodes, now: Tick::default(), packets: BTreeMap::new(), numbers, loss: 0, repeats: 0, sent: 0 }
+        let (now, packets) = (Tick::default(), BTreeMap::new());
+        let (loss, repeats, delay) = (0, 0, Duration::ZERO);
+        Self { nodes, now, packets, numbers, loss, repeats, delay, pings_only: false, sent: 0 }
     }
 
     fn send(&mut self, packet: &Packet) {
+        if self.pings_only && packet.datagram.starts_with(b"Op: report") {
+            return;
+        }
         let copies = 1 + u64::from(self.numbers.below(100) < self.repeats);
         for _ in 0..copies {
             if self.numbers.below(100) >= self.loss {
-                let arrives = self.now.after(Duration::from_millis(1 + self.numbers.below(50)));
+                let arrives = self.now.after(self.delay + Duration::from_millis(1 + self.numbers.below(50)));
                 self.sent += 1;
                 let Packet { from, to, ref datagram } = *packet;
                 self.packets.insert((arrives, self.sent), Packet { from, to, datagram: datagram.clone() });

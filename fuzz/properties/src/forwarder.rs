@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use pyzord_core::client::{Action, Forwarder, Remote, Totals};
+use pyzord_core::client::{Action, Cause, Condition, Forwarder, Remote, Totals, Unreachable};
 use pyzord_core::{
     AccessOrder, Counted, Digest, HeaderBlock, Now, Operation, Policy, Request, Server, StoreOp, Tick, UnixTime,
 };
@@ -36,6 +36,8 @@ enum Happens<'a> {
     Reply { sent: u8, code: Code, copies_once: bool, uncounted: bool },
     /// A similar reply arrives from another address, or with another `Thread`.
     Forged { sent: u8, how: Forgery },
+    /// The network says that a sent request, or another address, cannot be reached.
+    Unreachable { sent: u8, other: bool, why: u8 },
     /// Arbitrary bytes arrive from a server.
     Bytes(&'a [u8]),
     /// A lookup ends with this many addresses.
@@ -89,6 +91,8 @@ struct Driver {
     /// The sent datagrams, oldest first.
     sent: Vec<Sent>,
     books: [Book; 2],
+    /// The lines of the log.
+    lines: u64,
 }
 
 /// A datagram in flight.
@@ -145,6 +149,7 @@ impl Driver {
             offered: 0,
             sent: Vec::new(),
             books: [(); 2].map(|()| Book { signed: input.signed, ..Book::default() }),
+            lines: 0,
         }
     }
 
@@ -163,6 +168,7 @@ impl Driver {
                     self.forge(sent, how);
                 }
             }
+            Happens::Unreachable { sent, other, why } => self.unreachable(sent, other, why),
             Happens::Bytes(bytes) => self.forwarder.received(address(1), bytes, self.tick),
             Happens::Found(count) => {
                 let found: Vec<SocketAddr> = (0..count % 12).map(|host| address(host + 100)).collect();
@@ -177,6 +183,39 @@ impl Driver {
                 }
             }
             Happens::Stop => self.forwarder.stop(),
+        }
+    }
+
+    /// What the network says may be forged: no request is lost or repeated by it.
+    fn unreachable(&mut self, sent: u8, other: bool, why: u8) {
+        let Some(Sent { mut to, .. }) = self.recall(sent) else { return };
+        if other {
+            to.set_port(1);
+        }
+        let why = [Unreachable::Closed, Unreachable::NoRoute, Unreachable::Forbidden][usize::from(why % 3)];
+        let before = (self.totals(), self.conditions());
+        self.forwarder.unreachable(to, why, self.tick);
+        assert_eq!(self.totals(), before.0);
+        assert!(!other || self.conditions() == before.1, "a message about another address");
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        self.forwarder.standings().map(|standing| standing.condition.clone()).collect()
+    }
+
+    /// Checks what is shown of each server.
+    fn check_conditions(&self) {
+        for standing in self.forwarder.standings() {
+            let delivered = standing.totals.accepted > 0;
+            assert_eq!(standing.delivered.is_some(), delivered);
+            match standing.condition {
+                Condition::Idle => assert!(!delivered, "{:?}", standing.totals),
+                Condition::Delivering { since } => assert!(*since <= self.tick),
+                Condition::Failing { since, cause } => {
+                    assert!(*since <= self.tick, "{cause}");
+                    assert!(*cause != Cause::Slow || standing.totals.dropped > 0);
+                }
+            }
         }
     }
 
@@ -201,6 +240,7 @@ impl Driver {
                 Action::Send(to) => self.sends(to, &datagram),
                 Action::LookUp(server) => assert_eq!(server, 1),
                 Action::Log(notice) => {
+                    self.lines += 1;
                     let told = notice.to_string();
                     assert!(told.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{told:?}");
                     assert!(told.len() < 500, "{told}");
@@ -214,6 +254,10 @@ impl Driver {
             assert!(totals.waiting <= MOST_WAITING, "{totals}");
             assert_eq!(all(&totals), u64::from(self.offered), "{totals}");
         }
+        self.check_conditions();
+        // For each of two servers: a failure and its end, at first and once a minute, and what was dropped.
+        let minutes = self.tick.since(Tick::default()).as_secs() / 60;
+        assert!(self.lines <= 2 * 3 * (1 + minutes), "{} lines in {minutes} minutes", self.lines);
     }
 
     fn sends(&mut self, to: SocketAddr, datagram: &[u8]) {
