@@ -12,7 +12,7 @@ use crate::home::Home;
 use crate::logs::{self, LogError, Logs, OneLine};
 use crate::output::Lines;
 use crate::pidfile::{PidFile, PidFileError};
-use crate::settings::{Settings, Sources, shown};
+use crate::settings::{Environment, Settings, Sources, shown};
 use crate::start::{self, Preparation, Prepared, StartError, of_engine};
 use crate::system_account::SystemAccount;
 use crate::{engine, write_access};
@@ -57,7 +57,7 @@ pub(crate) fn run(options: &CommandLine) -> Result<ExitCode, StartError> {
 /// Creates the table that the settings name.
 pub(crate) fn create_table(options: &CommandLine) -> Result<ExitCode, StartError> {
     let home = Home::new(options.homedir.as_deref())?;
-    let sources = Sources::read(&home, options.settings())?;
+    let sources = Sources::read(&home, Environment::of_process()?, options.settings())?;
     let settings = Settings::new(&sources, &home, start::cpus())?;
     engine::create_table(&settings).map_err(|error| of_engine(&sources, error))?;
     Lines::new("pyzord").write(format_args!("the table is there"));
@@ -69,7 +69,8 @@ impl Findings {
     fn of_settings(options: &CommandLine, error: &StartError) -> Self {
         let sources = Home::new(options.homedir.as_deref())
             .ok()
-            .and_then(|home| Sources::read(&home, options.settings()).ok());
+            .zip(Environment::of_process().ok())
+            .and_then(|(home, environment)| Sources::read(&home, environment, options.settings()).ok());
         let warnings = sources.iter().flat_map(Sources::warnings).map(ToString::to_string).collect();
         Self { warnings, errors: vec![error.to_string()], ..Self::default() }
     }

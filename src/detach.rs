@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::systemd;
 
 /// Marks the child with its parent's id: a value inherited from another process has no meaning.
-const MARK: &str = "PYZORD_DETACHED_BY";
+pub(crate) const MARK: &str = "PYZORD_DETACHED_BY";
 /// The line that the child writes when it serves.
 const SERVING: &[u8] = b"serving\n";
 

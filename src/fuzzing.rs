@@ -7,7 +7,7 @@ use pyzord_core::AccessOrder;
 
 use crate::home::Home;
 use crate::ini;
-use crate::settings::{Setting, Settings, Sources};
+use crate::settings::{Environment, Setting, Settings, Sources};
 
 /// One setting of a section of a configuration file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,7 +75,8 @@ pub struct SettingValues {
 /// Returns the message about a line that cannot be parsed.
 pub fn configuration(home: &Path, text: &str, cpus: usize) -> Result<Configuration, Message> {
     let home = Home::new(Some(home)).map_err(message)?;
-    let sources = Sources::of_file(home.resolve("config"), text.as_bytes(), []).map_err(message)?;
+    let sources = Sources::of_file(home.resolve("config"), text.as_bytes(), Environment::default(), [])
+        .map_err(message)?;
     let settings = Settings::new(&sources, &home, cpus);
     Ok(Configuration {
         warnings: sources.warnings().iter().map(ToString::to_string).collect(),
@@ -104,7 +105,8 @@ pub fn setting_texts(
     names: &[&str],
 ) -> Result<SettingTexts, Message> {
     let options = options.iter().filter_map(|(name, value)| Some((Setting::find(name)?, "option", *value)));
-    let sources = Sources::of_file("config".into(), bytes, options).map_err(message)?;
+    let sources =
+        Sources::of_file("config".into(), bytes, Environment::default(), options).map_err(message)?;
     let text = |name: &&str| Some(sources.text(Setting::find(name)?).to_owned());
     Ok(SettingTexts {
         texts: names.iter().filter_map(text).collect(),

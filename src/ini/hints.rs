@@ -6,7 +6,7 @@ use super::remark::RemarkCause;
 const FILLERS: [&str; 5] = ["changeme", "change_me", "change-me", "replaceme", "replace_me"];
 
 /// Returns what is suspicious about a value of the setting `name`.
-pub(super) fn hints(name: &'static str, value: &str) -> impl Iterator<Item = RemarkCause> {
+pub(crate) fn hints(name: &'static str, value: &str) -> impl Iterator<Item = RemarkCause> {
     let sign = comment_sign(value).map(|sign| RemarkCause::CommentInValue { name, sign });
     let quoted = value.starts_with(['"', '\'']).then_some(RemarkCause::Quoted { name });
     let placeholder = placeholder(value).map(|shape| RemarkCause::Placeholder { name, shape });

@@ -11,8 +11,9 @@ mod reader;
 mod remark;
 mod text;
 
+pub(crate) use hints::hints;
 pub(crate) use reader::{Known, Value, Vocabulary, read};
-pub(crate) use remark::{Remark, SyntaxCause, SyntaxError};
+pub(crate) use remark::{Remark, RemarkCause, SyntaxCause, SyntaxError};
 
 /// Returns the settings of one section as they are written: line, name, and value.
 ///

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::options::ServerOptions;
 use crate::home::{Home, HomeError};
-use crate::settings::{Settings, SettingsError, Sources};
+use crate::settings::{Environment, Settings, SettingsError, Sources};
 
 /// The settings of one server, and a clock.
 pub(crate) struct Context {
@@ -31,7 +31,9 @@ impl Context {
     pub(crate) fn read(options: &ServerOptions) -> Result<Self, ContextError> {
         let home = Home::for_tools(options.homedir.as_deref())?;
         let failed = |error| ContextError::Settings { home: home.path().to_owned(), error };
-        let sources = Sources::read(&home, options.settings()).map_err(failed)?;
+        let environment = Environment::of_process().map_err(failed)?;
+        environment.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+        let sources = Sources::read(&home, environment, options.settings()).map_err(failed)?;
         // The number of workers does not matter here.
         let settings = Settings::new(&sources, &home, 1).map_err(failed)?;
         Ok(Self { home, settings, clock: Clock::start() })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::environment;
 use super::names::Setting;
 use super::runtime::Runtime;
 use crate::home::HomeError;
@@ -48,6 +49,12 @@ pub(crate) enum SettingsError {
         #[source]
         cause: HomeError,
     },
+    /// The variable of a setting has bytes that are no text.
+    #[error("environment variable {variable}: the value is not UTF-8")]
+    NotUtf8 {
+        /// The name of the variable.
+        variable: String,
+    },
     /// A setting has a value that it cannot have.
     #[error("{origin}: {} is not {expected}", quoted(value.as_deref()))]
     Value {
@@ -78,6 +85,8 @@ pub(crate) enum Origin {
         /// The setting on that line.
         setting: Setting,
     },
+    /// An environment variable, by its setting.
+    Variable(Setting),
     /// An option of the command line.
     Option(&'static str),
 }
@@ -89,6 +98,7 @@ impl fmt::Display for Origin {
             Self::File { file, line, setting } => {
                 write!(f, "configuration file {}, line {line}: {setting}", file.display())
             }
+            Self::Variable(setting) => write!(f, "environment variable {}", environment::variable(*setting)),
             Self::Option(option) => write!(f, "option {option}"),
         }
     }

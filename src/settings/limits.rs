@@ -52,6 +52,7 @@ fn networks(text: &str) -> Option<Vec<IpNet>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Environment;
 
     #[test]
     fn networks_have_commas_or_blanks_between_them() {
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_core() {
-        let sources = Sources::of_file("config".into(), b"[server]", []).unwrap();
+        let sources = Sources::of_file("config".into(), b"[server]", Environment::default(), []).unwrap();
         assert_eq!(limits(&sources).unwrap(), Limits::default());
     }
 }

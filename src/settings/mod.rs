@@ -1,10 +1,11 @@
-//! The settings: defaults, overridden by the configuration file, overridden by the command line.
+//! The settings: defaults, overridden by the configuration file, by environment variables, and by the command line.
 //!
 //! [`Setting`] is the table of names and defaults, [`Sources`] collects the text of each setting and remembers where it
 //! comes from, and [`Settings`] holds the checked values.
 
 mod concurrency;
 mod durability;
+mod environment;
 mod error;
 mod limits;
 mod names;
@@ -17,6 +18,7 @@ mod values;
 mod tests;
 
 pub(crate) use durability::{Durability, ForeignPromise};
+pub(crate) use environment::Environment;
 pub(crate) use error::{Origin, SettingsError};
 pub(crate) use names::{Setting, names};
 pub(crate) use runtime::Runtime;

@@ -122,7 +122,7 @@ impl Setting {
         )
     }
 
-    const fn is_flag(self) -> bool {
+    pub(super) const fn is_flag(self) -> bool {
         matches!(self, Self::Threads | Self::Processes | Self::Gevent)
     }
 

@@ -1,23 +1,30 @@
-//! Messages about a configuration that can be used: warnings about lines of the file, and settings whose effect differs
-//! from Python's.
+//! Messages about a configuration that can be used: warnings about lines of the file and environment variables, and
+//! settings whose effect differs from Python's.
 
 use std::fmt;
 use std::path::PathBuf;
 
+use super::environment::VariableWarning;
 use super::names::Setting;
 use crate::ini::Remark;
 
-/// A remark about a line of the configuration file.
+/// A warning about a place that settings come from.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct ConfigWarning {
-    pub(super) file: PathBuf,
-    pub(super) remark: Remark,
+pub(crate) enum ConfigWarning {
+    /// About a line of the configuration file.
+    Line { file: PathBuf, remark: Remark },
+    /// About an environment variable.
+    Variable(VariableWarning),
 }
 
 impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, remark: Remark { line, cause } } = self;
-        write!(f, "configuration file {}, line {line}: {cause}", file.display())
+        match self {
+            Self::Line { file, remark: Remark { line, cause } } => {
+                write!(f, "configuration file {}, line {line}: {cause}", file.display())
+            }
+            Self::Variable(warning) => warning.fmt(f),
+        }
     }
 }
 

@@ -1,9 +1,11 @@
-//! The text of each setting and where it comes from: defaults < configuration file < command line.
+//! The text of each setting and where it comes from: defaults < configuration file < environment variables <
+//! command line.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::environment::{self, Environment};
 use super::error::{Expected, Origin, SettingsError};
 use super::names::{self, Setting};
 use super::notes::ConfigWarning;
@@ -12,12 +14,16 @@ use crate::ini::SyntaxError;
 use crate::logs::OneLine;
 use crate::{ini, regular_file};
 
+/// The words for a value that is the setting's own.
+const DEFAULT: &str = "default";
+
 /// The text of all settings.
 pub(crate) struct Sources {
     file: PathBuf,
     /// The file exists and is not empty.
     has_text: bool,
-    /// The settings that the file or the command line gives; the others have their default.
+    environment: Environment,
+    /// The settings that the file, the environment or the command line gives; the others have their default.
     given: BTreeMap<Setting, (String, Source)>,
     warnings: Vec<ConfigWarning>,
 }
@@ -27,16 +33,19 @@ pub(crate) struct Sources {
 pub(super) enum Source {
     Default,
     File { line: usize },
+    Environment,
     Option(&'static str),
 }
 
 impl Sources {
-    /// Reads the configuration file of `home`, which may be absent, and adds the options of the command line.
+    /// Reads the configuration file of `home`, which may be absent, and adds the environment and the options of the command
+    /// line.
     ///
     /// # Errors
     /// When the file cannot be read, or a line of it is malformed.
     pub(crate) fn read<'a>(
         home: &Home,
+        environment: Environment,
         options: impl IntoIterator<Item = (Setting, &'static str, &'a str)>,
     ) -> Result<Self, SettingsError> {
         let file = home.resolve(home::CONFIG);
@@ -44,17 +53,18 @@ impl Sources {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(cause) => return Err(SettingsError::Unreadable { file, cause }),
         };
-        Self::of_file(file, &bytes, options)
+        Self::of_file(file, &bytes, environment, options)
     }
 
-    /// Returns the defaults, overridden by the configuration file `file` with the content `text`, overridden by the
-    /// options.
+    /// Returns the defaults, overridden by the configuration file `file` with the content `text`, by the environment, and
+    /// by the options.
     ///
     /// # Errors
     /// When a line of the file is malformed.
     pub(crate) fn of_file<'a>(
         file: PathBuf,
         text: &[u8],
+        environment: Environment,
         options: impl IntoIterator<Item = (Setting, &'static str, &'a str)>,
     ) -> Result<Self, SettingsError> {
         let mut given: BTreeMap<Setting, (String, Source)> = BTreeMap::new();
@@ -67,6 +77,9 @@ impl Sources {
                 given.insert(setting, (value.to_owned(), Source::Option(option)));
             }
         }
+        for (setting, value) in environment.settings() {
+            given.entry(setting).or_insert_with(|| (value.to_owned(), Source::Environment));
+        }
         let overriding = |name: &str| Some(given.get(&Setting::find(name)?)?.0.clone());
         let (values, remarks) = match ini::read(text, &names::vocabulary(), &overriding) {
             Ok(read) => read,
@@ -76,12 +89,14 @@ impl Sources {
             let Some(setting) = Setting::find(name) else { continue };
             given.entry(setting).or_insert((text, Source::File { line }));
         }
-        let warning = |remark| ConfigWarning { file: file.clone(), remark };
+        let warnings = remarks.into_iter().map(|remark| ConfigWarning::Line { file: file.clone(), remark });
+        let warnings =
+            warnings.chain(environment.warnings().iter().cloned().map(ConfigWarning::Variable)).collect();
         let has_text = !text.trim_ascii().is_empty();
-        Ok(Self { warnings: remarks.into_iter().map(warning).collect(), file, has_text, given })
+        Ok(Self { warnings, file, has_text, environment, given })
     }
 
-    /// Reads the file and the same options again, for a reload.
+    /// Reads the file again, for a reload, with the environment of the start and the same options.
     ///
     /// # Errors
     /// When the file cannot be read, a line of it is malformed, or its text is gone: an editor that has just emptied it
@@ -91,7 +106,7 @@ impl Sources {
         home: &Home,
         options: impl IntoIterator<Item = (Setting, &'static str, &'a str)>,
     ) -> Result<Self, SettingsError> {
-        let sources = Self::read(home, options)?;
+        let sources = Self::read(home, self.environment.clone(), options)?;
         if self.has_text && !sources.has_text {
             return Err(SettingsError::Vanished { file: sources.file });
         }
@@ -104,7 +119,7 @@ impl Sources {
         Setting::ALL.iter().copied().filter(differs)
     }
 
-    /// Returns the warnings about the configuration file.
+    /// Returns the warnings about the configuration file and the environment.
     pub(crate) fn warnings(&self) -> &[ConfigWarning] {
         &self.warnings
     }
@@ -129,7 +144,7 @@ impl Sources {
         self.text(Setting::Engine).trim().to_lowercase()
     }
 
-    /// Returns whether the file or the command line gives a value.
+    /// Returns whether the file, the environment or the command line gives a value.
     pub(super) fn is_given(&self, setting: Setting) -> bool {
         self.given.contains_key(&setting)
     }
@@ -163,6 +178,7 @@ impl Sources {
         match self.value(setting).1 {
             Source::Default => Origin::Default(setting),
             Source::File { line } => Origin::File { file: self.file.clone(), line, setting },
+            Source::Environment => Origin::Variable(setting),
             Source::Option(option) => Origin::Option(option),
         }
     }
@@ -179,7 +195,7 @@ impl Sources {
     }
 
     /// Returns the absolute name of a folder; `None` for an empty name. On the command line it is relative to the current
-    /// folder, as for Python's server; in the file, to the home directory.
+    /// folder, as for Python's server; in the file and the environment, to the home directory.
     ///
     /// # Errors
     /// When the system does not tell the current folder.
@@ -204,7 +220,7 @@ impl Sources {
         SettingRow {
             name: setting.name(),
             value: if setting.is_secret(value) { "(hidden)".to_owned() } else { value.to_owned() },
-            source: source.to_string(),
+            source: source.shown(setting),
         }
     }
 }
@@ -223,12 +239,14 @@ impl fmt::Debug for Sources {
     }
 }
 
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Source {
+    /// Returns the words for the source of this setting's value.
+    fn shown(self, setting: Setting) -> String {
         match self {
-            Self::Default => f.write_str("default"),
-            Self::File { line } => write!(f, "line {line}"),
-            Self::Option(option) => f.write_str(option),
+            Self::Default => DEFAULT.to_owned(),
+            Self::File { line } => format!("line {line}"),
+            Self::Environment => format!("environment variable {}", environment::variable(setting)),
+            Self::Option(option) => option.to_owned(),
         }
     }
 }
@@ -242,9 +260,9 @@ pub(crate) struct SettingRow {
 }
 
 impl SettingRow {
-    /// Whether neither the file nor the command line gives a value.
+    /// Whether neither the file nor the environment nor the command line gives a value.
     pub(crate) fn is_default(&self) -> bool {
-        self.source == Source::Default.to_string()
+        self.source == DEFAULT
     }
 }
 

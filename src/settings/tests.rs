@@ -10,7 +10,7 @@ use proptest::sample::select;
 use pyzord_core::AccessOrder;
 
 use super::sources::Source;
-use super::{Durability, Runtime, Setting, Settings, Sources};
+use super::{Durability, Environment, Runtime, Setting, Settings, Sources, environment};
 use crate::cli::CommandLine;
 use crate::home::Home;
 
@@ -82,31 +82,53 @@ fn text() -> BoxedStrategy<String> {
     prop_oneof![1 => Just(String::new()), 9 => "[!-$&-~]([ -$&-~]{0,20}[!-$&-~])?"].boxed()
 }
 
-/// Returns for each setting its value in the file and on the command line. A value that is overridden may be any text.
-fn values() -> impl Strategy<Value = Vec<(Setting, Option<String>, Option<String>)>> {
+/// The values of a setting in the file, in the environment and on the command line.
+type Values = (Setting, Option<String>, Option<String>, Option<String>);
+
+/// Returns for each setting its values. One that is overridden may be any text.
+fn values() -> impl Strategy<Value = Vec<Values>> {
     let of = |name: &Setting| {
         let name = *name;
-        let alone = || (prop::option::of(value(name)), Just(None)).boxed();
-        let both = (prop::option::of(text()), value(name).prop_map(Some));
-        let values = if OPTIONS.contains_key(&name) { prop_oneof![alone(), both].boxed() } else { alone() };
-        values.prop_map(move |(file, option)| (name, file, option))
+        // An empty variable sets nothing.
+        let variable = || value(name).prop_filter("not empty", |value| !value.is_empty());
+        let any = || prop::option::of(text());
+        let in_file = (prop::option::of(value(name)), Just(None), Just(None)).boxed();
+        let in_environment = (any(), variable().prop_map(Some), Just(None)).boxed();
+        let option = (any(), any(), value(name).prop_map(Some)).boxed();
+        let values = if OPTIONS.contains_key(&name) {
+            prop_oneof![in_file, in_environment, option].boxed()
+        } else {
+            prop_oneof![in_file, in_environment].boxed()
+        };
+        values.prop_map(move |(file, variable, option)| (name, file, variable, option))
     };
     Setting::ALL.iter().map(of).collect::<Vec<_>>().prop_shuffle()
 }
 
+fn environment_of(variables: &[(Setting, String)]) -> Environment {
+    let named = |(setting, value): &(Setting, String)| (environment::variable(*setting).into(), value.into());
+    Environment::of_variables(variables.iter().map(named)).unwrap()
+}
+
 proptest! {
     #[test]
-    fn the_command_line_overrides_the_file_and_the_file_overrides_the_default(values in values(), lower in any::<bool>()) {
+    fn the_command_line_overrides_the_environment_that_the_file_and_that_the_default(
+        values in values(), lower in any::<bool>(),
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(Some(folder.path())).unwrap();
         let (mut file, mut arguments) = ("[server]\n".to_owned(), vec!["pyzord".to_owned()]);
-        let mut expected = BTreeMap::new();
-        for (name, in_file, option) in values {
+        let (mut expected, mut variables) = (BTreeMap::new(), Vec::new());
+        for (name, in_file, variable, option) in values {
             let mut found = (name.default().to_owned(), Source::Default);
             if let Some(value) = in_file {
                 let written = if lower { name.name().to_lowercase() } else { name.name().to_owned() };
                 file += &format!("{written} = {value}\n");
                 found = (value, Source::File { line: file.lines().count() });
+            }
+            if let Some(value) = variable {
+                variables.push((name, value.clone()));
+                found = if value.is_empty() { found } else { (value, Source::Environment) };
             }
             if let Some(value) = option {
                 arguments.push(format!("{}={value}", OPTIONS[&name]));
@@ -121,7 +143,7 @@ proptest! {
         }
         std::fs::write(folder.path().join("config"), file).unwrap();
         let options = CommandLine::try_parse_from(arguments).unwrap();
-        let sources = Sources::read(&home, options.settings()).unwrap();
+        let sources = Sources::read(&home, environment_of(&variables), options.settings()).unwrap();
         // Any text may look like a comment, a quotation or a placeholder.
         let is_hint = |warning: String| warning.contains(" value of ") || warning.contains("quotes");
         prop_assert!(sources.warnings().iter().all(|warning| is_hint(warning.to_string())));
@@ -171,7 +193,7 @@ proptest! {
         }
     }
 
-    /// An error names the line or the option.
+    /// An error names the line, the variable or the option.
     #[test]
     fn an_error_names_the_source_of_the_value(
         name in select(vec![Setting::Port, Setting::CleanupAge, Setting::Workers, Setting::DBConnections, Setting::PreFork,
@@ -179,22 +201,26 @@ proptest! {
             Setting::Group, Setting::Durability, Setting::DatabaseCache]),
         value in "-[0-9a-z]{1,9}",
         blank_lines in 0..9_usize,
-        on_command_line: bool,
+        place in 0..3,
     ) {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(Some(folder.path())).unwrap();
         let mut arguments = vec!["pyzord".to_owned()];
-        let place = if on_command_line {
+        let mut variables = Vec::new();
+        let place = if place == 0 {
             let option = &OPTIONS[&name];
             arguments.push(format!("{option}={value}"));
             format!("option {option}: `{value}` is not ")
+        } else if place == 1 {
+            variables.push((name, value.clone()));
+            format!("environment variable {}: `{value}` is not ", environment::variable(name))
         } else {
             let file = format!("[server]\n{}{} = {value}\n", "\n".repeat(blank_lines), name.name());
             std::fs::write(folder.path().join("config"), file).unwrap();
             format!("config, line {}: {}: `{value}` is not ", blank_lines + 2, name.name())
         };
         let options = CommandLine::try_parse_from(arguments).unwrap();
-        let sources = Sources::read(&home, options.settings()).unwrap();
+        let sources = Sources::read(&home, environment_of(&variables), options.settings()).unwrap();
         let error = Settings::new(&sources, &home, 4).unwrap_err().to_string();
         prop_assert!(error.contains(&place), "{} in {}", place, error);
     }
@@ -206,7 +232,8 @@ fn the_size_of_the_cache_has_bounds() {
     let home = Home::new(Some(Path::new("/etc/pyzor"))).unwrap();
     let read = |text: &str| {
         let text = format!("[server]\nDatabaseCache = {text}");
-        let sources = Sources::of_file(home.resolve("config"), text.as_bytes(), []).unwrap();
+        let sources =
+            Sources::of_file(home.resolve("config"), text.as_bytes(), Environment::default(), []).unwrap();
         Settings::new(&sources, &home, 4).map(|settings| settings.cache)
     };
     assert_eq!((read("1").unwrap(), read("65536").unwrap()), (1 << 20, 65536 << 20));
@@ -224,6 +251,7 @@ fn listen_addresses_are_a_list_or_refused_by_name() {
         let sources = Sources::of_file(
             home.resolve("config"),
             format!("[server]\nListenAddress = {text}").as_bytes(),
+            Environment::default(),
             [],
         )
         .unwrap();
@@ -257,12 +285,32 @@ fn listen_addresses_are_a_list_or_refused_by_name() {
     }
 }
 
+/// A reference in the file finds what overrides the setting, and no warning shows a value.
+#[test]
+fn the_environment_is_what_a_reference_in_the_file_finds() {
+    let home = Home::new(Some(Path::new("/etc/pyzor"))).unwrap();
+    let text = "[server]\nPort = 1\nLogFile = /var/log/%(Port)s.log\nForwardClientHomeDir = a\n";
+    let variables =
+        [(Setting::Port, "5"), (Setting::DigestDB, "h,1,hunter2,0"), (Setting::ForwardClientHomeDir, "b")];
+    let variables = variables.map(|(setting, value)| (setting, value.to_owned()));
+    let sources =
+        Sources::of_file(home.resolve("config"), text.as_bytes(), environment_of(&variables), []).unwrap();
+    assert_eq!(sources.text(Setting::LogFile), "/var/log/5.log");
+    let settings = Settings::new(&sources, &home, 4).unwrap();
+    assert_eq!(settings.forward_home, Some("/etc/pyzor/b".into()));
+    let row = sources.row(Setting::Port).to_string();
+    assert_eq!(row, "Port = 5 (environment variable PYZORD_PORT)");
+    let shown = format!("{sources}{sources:?}{settings:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
 /// A DSN in the wrong place was shown as the value of another setting.
 #[test]
 fn a_dsn_in_the_place_of_another_value_is_not_shown() {
     let home = Home::new(Some(Path::new("/etc/pyzor"))).unwrap();
     let text = "[server]\nEngine = redis://:hunter2@h\nDigestDB h,1,hunter2 = 5\nPort = redis://:hunter2@h\n";
-    let sources = Sources::of_file(home.resolve("config"), text.as_bytes(), []).unwrap();
+    let sources =
+        Sources::of_file(home.resolve("config"), text.as_bytes(), Environment::default(), []).unwrap();
     let error = Settings::new(&sources, &home, 4).unwrap_err();
     let warnings: Vec<_> = sources.warnings().iter().map(ToString::to_string).collect();
     let shown = format!("{sources}{sources:?}{error}{warnings:?}");
@@ -286,9 +334,13 @@ fn no_password_is_shown() {
         "h?key=hunter2",
         "h|hunter2",
     ] {
-        let sources =
-            Sources::of_file(home.resolve("config"), format!("[server]\nDigestDB = {dsn}").as_bytes(), [])
-                .unwrap();
+        let sources = Sources::of_file(
+            home.resolve("config"),
+            format!("[server]\nDigestDB = {dsn}").as_bytes(),
+            Environment::default(),
+            [],
+        )
+        .unwrap();
         let settings = Settings::new(&sources, &home, 4).unwrap();
         let shown = format!("{sources}{sources:?}{settings:?}");
         assert!(!shown.contains("hunter2"), "{shown}");

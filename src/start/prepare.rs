@@ -12,7 +12,7 @@ use crate::engine::EngineError;
 use crate::forward::{self, Targets};
 use crate::home::Home;
 use crate::rules::{self, Rules};
-use crate::settings::{Setting, Settings, Sources};
+use crate::settings::{Environment, Setting, Settings, Sources};
 use crate::status::StatusServer;
 use crate::systemd::{self, Manager, SystemdError};
 
@@ -47,7 +47,7 @@ impl Preparation {
         let passed = systemd::passed_sockets();
         set_niceness(options.nice)?;
         let home = Home::new(options.homedir.as_deref())?;
-        let sources = Sources::read(&home, options.settings())?;
+        let sources = Sources::read(&home, Environment::of_process()?, options.settings())?;
         let settings = Settings::new(&sources, &home, cpus())?;
         // Only root can bind a port below 1024.
         let sockets = passed.map_err(StartError::from).and_then(|passed| bind(&sources, &settings, passed));

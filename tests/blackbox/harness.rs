@@ -1,5 +1,6 @@
 //! Starts servers and clients, and ends all of them.
 
+use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -65,12 +66,22 @@ impl Home {
             command.args(["--database-engine", engine]);
         }
         command.arg("--homedir").arg(self.dir()).args(arguments).stdin(Stdio::null());
+        without_settings(&mut command);
         command
     }
 
     /// Runs the server and waits until it ends.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
+    }
+}
+
+/// Takes out the variables that could be settings. Those by which tests are controlled, such as `PYZORD_CUTS`, have names
+/// of the same kind.
+pub(crate) fn without_settings(command: &mut Command) {
+    let is_ours = |name: &std::ffi::OsString| name.as_encoded_bytes().starts_with(b"PYZORD_");
+    for name in env::vars_os().map(|(name, _)| name).filter(is_ours) {
+        command.env_remove(name);
     }
 }
 

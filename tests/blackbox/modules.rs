@@ -12,6 +12,7 @@ mod control;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod copies;
 mod daemon;
+mod environment;
 mod explain;
 mod forward;
 mod genkey;

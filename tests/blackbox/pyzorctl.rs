@@ -9,11 +9,12 @@ use std::process::{Command, Output, Stdio};
 use pyzord_core::{Digest, Record, Tally, UnixTime};
 use pyzord_engines::Gdbm;
 
-use crate::harness::{Guarded, Home, Server, digest, field, request, run_python, wait_for};
+use crate::harness::{Guarded, Home, Server, digest, field, request, run_python, wait_for, without_settings};
 
 fn command(home: &Home, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pyzorctl"));
     command.arg("--homedir").arg(home.dir()).args(arguments).stdin(Stdio::null());
+    without_settings(&mut command);
     command
 }
 

@@ -124,7 +124,8 @@ pub(super) const DAEMON: Section = Section {
             matter: "new",
             python: "",
             pyzord: "`Runtime`, `Workers`, `Durability`, `DatabaseCache`, `AccessOrder`, `LogLevel`, `StatusAddress`, `StatusHosts`, `User`, `Group`, \
-                `--check-config` with `--all`, `--create-table`; messages to systemd, and a socket from it; \
+                `--check-config` with `--all`, `--create-table`; environment variables for all settings; \
+                messages to systemd, and a socket from it; \
                 `pyzorctl`, and beside a gdbm file the socket for it",
             why: "operators need them",
         },
