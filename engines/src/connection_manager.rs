@@ -34,6 +34,8 @@ pub struct ConnectionManager<C> {
     /// An attempt is under way, of which nothing is known yet.
     pending: bool,
     backoff: Backoff,
+    /// Why the last attempt failed, or the last connection was lost.
+    cause: Option<String>,
 }
 
 impl<C> ConnectionManager<C> {
@@ -42,13 +44,19 @@ impl<C> ConnectionManager<C> {
     #[must_use]
     pub fn new(name: String) -> Self {
         let (made, backoff) = (Tick::default(), Backoff::new());
-        Self { name, connection: None, made, doubtful: false, pending: false, backoff }
+        Self { name, connection: None, made, doubtful: false, pending: false, backoff, cause: None }
     }
 
     /// Returns how logs name the database.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns why there is no connection, as far as it is known.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        self.cause.as_deref().filter(|_| self.connection.is_none()).unwrap_or("there is no connection")
     }
 
     /// Returns the connection. If there is none and an attempt is due, `connect` makes it, or returns `None` if
@@ -172,6 +180,7 @@ impl<C> ConnectionManager<C> {
     }
 
     fn failed(&mut self, began: Tick, cause: &(impl Display + ?Sized)) {
+        self.cause = Some(cause.to_string());
         if self.backoff.failures() == 0 {
             log::error!(
                 "{}: {cause}; requests are answered with `temporarily unavailable` until it is back",

@@ -1,70 +1,101 @@
 //! Whether the server does what it is for: every worker gets on, the database reads and counts, and files have room.
 //!
-//! One thread asks the disks and the database, when a client wants to know and from time to time. Clients read what it has
-//! found: none of them waits for a disk or a database itself.
+//! One thread asks the disks and the database, and looks at the counters, when a client wants to know and from time to
+//! time. Clients read what it has found: none of them waits for a disk or a database itself.
 
+mod answers;
+mod cause;
 mod disk;
-mod findings;
+mod finding;
+mod remedy;
 mod report;
-mod trouble;
+mod tally;
+mod troubles;
+mod warnings;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use pyzord_core::{Digest, Now, Store, StoreCall, StoreError, StoreOp, Tick};
-use pyzord_runtime::{Clock, Counters};
+use pyzord_core::{Digest, Limits, Now, Store, StoreCall, StoreError, StoreOp, Tick};
+use pyzord_runtime::{Clock, Counters, NewRules};
 
+use crate::logs::Logs;
+use answers::{Answers, Question, Wish};
+pub(crate) use cause::NAMES;
+use cause::{Cause, Place};
 pub(crate) use disk::GrowingFile;
-use findings::{Findings, Question, StoreTrouble, Wish};
+pub(crate) use finding::{Finding, Level, Verdict};
 use report::{OnChange, Reporter};
-pub(crate) use trouble::Trouble;
+use tally::Meter;
+use warnings::Warnings;
 
 /// The time between two looks.
-const PERIOD: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_secs(1);
 /// The time between two probes while all is well and no client asks: a probe may write to the database's log.
 const PROBE_PERIOD: Duration = Duration::from_secs(10);
+/// The time between two reads of the store, which write nothing.
+const READ_PERIOD: Duration = Duration::from_secs(1);
+/// The time between two counts of the records.
+const RECORDS_PERIOD: Duration = Duration::from_secs(4);
 /// How long the end of the server waits for the thread.
 const END: Duration = Duration::from_secs(1);
 
 /// The health of a running server.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    findings: Arc<Findings>,
+    answers: Arc<Answers>,
     counters: Arc<Counters>,
     wishes: Sender<Wish>,
 }
 
 impl Health {
-    /// Returns why the server does not do what it is for, if it does not.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    /// Returns what is wrong with the server.
+    pub(crate) fn verdict(&self) -> Verdict {
         self.refresh(Wish::Look);
         self.find()
     }
 
     fn refresh(&self, wish: Wish) {
-        self.findings.refresh(wish, || {
+        self.answers.refresh(wish, || {
             // An error means that the thread has ended with the server.
             let _ = self.wishes.send(wish);
         });
     }
 
-    fn find(&self) -> Option<Trouble> {
-        trouble::find(&self.counters, &self.findings)
+    fn find(&self) -> Verdict {
+        troubles::verdict(&self.counters, &self.answers)
+    }
+
+    /// Takes the limits of a reload.
+    pub(crate) fn follow(&self, rules: &NewRules) {
+        rules.limits.iter().for_each(|limits| self.answers.set_limits(limits.clone()));
     }
 
     /// Whether the database has answered the last question.
     pub(crate) fn store_answers(&self) -> bool {
-        self.findings.store_answers(self.counters.clock().tick())
+        self.answers.store_answers(self.counters.clock().tick())
     }
 
     /// Returns the approximate number of records, if the database tells it cheaply.
     pub(crate) fn records(&self) -> Option<u64> {
         self.refresh(Wish::Records);
-        self.findings.records()
+        self.answers.records()
     }
+}
+
+/// What the health thread looks at.
+pub(crate) struct Watched {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) store: Box<dyn Store>,
+    /// The path of a database in a file.
+    pub(crate) database: Option<PathBuf>,
+    pub(crate) files: Vec<GrowingFile>,
+    pub(crate) logs: &'static Logs,
+    pub(crate) limits: Limits,
 }
 
 /// The thread that looks.
@@ -74,22 +105,22 @@ pub(crate) struct HealthMonitor {
 }
 
 impl HealthMonitor {
-    /// Starts the thread. It asks `store`, and looks at the disks of `files`.
-    pub(crate) fn start(
-        counters: Arc<Counters>,
-        store: Box<dyn Store>,
-        files: Vec<GrowingFile>,
-        on_change: OnChange,
-    ) -> io::Result<Self> {
+    /// Starts the thread.
+    pub(crate) fn start(watched: Watched, on_change: OnChange) -> io::Result<Self> {
+        let counters = Arc::clone(&watched.counters);
         let clock = counters.clock();
         let (wishes, wished) = channel();
-        let health = Health { findings: Arc::new(Findings::new(clock)), counters, wishes };
+        let health =
+            Health { answers: Arc::new(Answers::new(clock, watched.limits.clone())), counters, wishes };
         let look = Look {
             health: health.clone(),
             clock,
-            store,
-            files,
+            watched,
             probed: None,
+            read: None,
+            counted: None,
+            meter: Meter::default(),
+            warnings: Warnings::default(),
             reporter: Reporter::new(on_change),
         };
         let thread = thread::Builder::new().name("pyzord-health".into()).spawn(move || look.run(&wished))?;
@@ -116,10 +147,15 @@ impl HealthMonitor {
 struct Look {
     health: Health,
     clock: Clock,
-    store: Box<dyn Store>,
-    files: Vec<GrowingFile>,
+    watched: Watched,
     /// When the store was last probed.
     probed: Option<Tick>,
+    /// When it was last read.
+    read: Option<Tick>,
+    /// When its records were last counted.
+    counted: Option<Tick>,
+    meter: Meter,
+    warnings: Warnings,
     reporter: Reporter,
 }
 
@@ -128,7 +164,7 @@ impl Look {
         let mut wish = None;
         loop {
             self.look(wish);
-            self.reporter.report(self.health.find().as_ref(), self.clock.now());
+            self.reporter.report(&self.health.find(), self.clock.now());
             wish = match wishes.recv_timeout(PERIOD) {
                 Ok(wish @ (Wish::Look | Wish::Records)) => Some(wish),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -139,39 +175,84 @@ impl Look {
 
     /// Asks what is due, and what a client wishes to know.
     fn look(&mut self, wish: Option<Wish>) {
-        let findings = Arc::clone(&self.health.findings);
-        for file in &self.files {
-            let trouble = findings.ask(Question::Disk, || file.trouble());
-            findings.disk(&file.path, trouble);
-        }
+        self.count_events();
+        let answers = Arc::clone(&self.health.answers);
+        let files = self.watched.files.iter();
+        answers.disks(files.map(|file| file.cause(&answers.ask(Question::Disk, || file.room()))).collect());
         let now = self.clock.now();
-        let due = self.probed.is_none_or(|probed| now.tick.since(probed) >= PROBE_PERIOD);
-        let doubtful = findings.store_trouble().is_some() || self.health.counters.failing_counts().is_some();
-        if doubtful || due || wish == Some(Wish::Look) {
-            self.probed = Some(now.tick);
-            findings.probed(findings.ask(Question::Store, || self.probe(now)));
+        if is_due(self.read, READ_PERIOD, now.tick) || wish == Some(Wish::Look) {
+            self.ask_store(wish, now);
         }
-        if wish == Some(Wish::Records) && findings.store_answers(now.tick) {
-            findings.set_records(findings.ask(Question::Store, || self.store.record_count(now)));
+        let counts_records = is_due(self.counted, RECORDS_PERIOD, now.tick) || wish == Some(Wish::Records);
+        if counts_records && answers.store_answers(now.tick) {
+            self.counted = Some(now.tick);
+            let records = answers.ask(Question::Store, || self.watched.store.record_count(now));
+            if wish == Some(Wish::Records) {
+                answers.set_records(records);
+            }
+            records.into_iter().for_each(|records| self.warnings.records(records, now.tick));
         }
+        answers.warn(self.warnings.current(now.tick));
         if wish.is_some() {
-            findings.looked();
+            answers.looked();
+        }
+    }
+
+    /// Looks at the counters, which wait for nothing.
+    fn count_events(&mut self) {
+        let now = self.clock.now();
+        if !self.meter.is_due(now.tick) {
+            return;
+        }
+        let Watched { counters, logs, .. } = &self.watched;
+        self.warnings.look(self.meter.read(counters, logs), &self.health.answers.limits(), now);
+    }
+
+    /// Reads the store, and probes it if that is due or if there is a doubt.
+    fn ask_store(&mut self, wish: Option<Wish>, now: Now) {
+        let answers = Arc::clone(&self.health.answers);
+        let counters = &self.health.counters;
+        let doubtful = answers.store_finding().is_some()
+            || counters.failing_counts().is_some()
+            || counters.failing_reads().is_some();
+        let probes = doubtful || is_due(self.probed, PROBE_PERIOD, now.tick) || wish == Some(Wish::Look);
+        self.read = Some(now.tick);
+        if probes {
+            self.probed = Some(now.tick);
+        }
+        let cause = answers.ask(Question::Store, || self.probe(now, probes));
+        // A read alone says nothing of counts.
+        if probes || cause.is_some() {
+            answers.probed(cause);
         }
     }
 
     /// Reads one record, which may be absent, and asks whether counts are accepted.
-    fn probe(&mut self, now: Now) -> Result<(), StoreTrouble> {
-        let (mut answers, call) = (Vec::new(), StoreCall::new(Digest::new([0; 20]), StoreOp::Read));
-        self.store.execute(now, &[call], &mut answers);
-        match answers.first() {
-            // An unreadable record is an answer, too.
-            Some(Ok(_) | Err(StoreError::Unreadable)) => (),
-            Some(Err(_)) => return Err(StoreTrouble::Silent),
-            None => {
-                log::error!("health check: internal error: the engine gave no answer");
-                return Err(StoreTrouble::Silent);
-            }
+    fn probe(&mut self, now: Now, counts: bool) -> Option<Cause> {
+        let (mut found, call) = (Vec::new(), StoreCall::new(Digest::new([0; 20]), StoreOp::Read));
+        let store = &mut self.watched.store;
+        store.execute(now, &[call], &mut found);
+        // An unreadable record is an answer, too.
+        if matches!(found.first(), Some(Ok(_) | Err(StoreError::Unreadable))) {
+            let error = counts.then(|| store.probe(now).err()).flatten()?.to_string();
+            return Some(Cause::RefusesCounts { place: self.place(), error });
         }
-        self.store.probe(now).map_err(|failure| StoreTrouble::RefusesCounts(failure.to_string()))
+        if found.is_empty() {
+            log::error!("health check: internal error: the engine gave no answer");
+        }
+        let error = store.probe(now).err().map(|failure| failure.to_string());
+        Some(Cause::DatabaseSilent { place: self.place(), error })
     }
+
+    fn place(&self) -> Place {
+        match &self.watched.database {
+            None => Place::Server,
+            Some(path) if matches!(path.try_exists(), Ok(false)) => Place::RemovedFile,
+            Some(_) => Place::File,
+        }
+    }
+}
+
+fn is_due(last: Option<Tick>, period: Duration, now: Tick) -> bool {
+    last.is_none_or(|last| now.since(last) >= period)
 }

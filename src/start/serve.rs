@@ -18,7 +18,7 @@ use crate::control::ControlServer;
 use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
 use crate::engine::EngineStores;
-use crate::health::{GrowingFile, HealthMonitor, Trouble};
+use crate::health::{Finding, GrowingFile, HealthMonitor, Watched};
 use crate::logs::Logs;
 use crate::pidfile::PidFile;
 use crate::settings::Settings;
@@ -55,6 +55,7 @@ impl Resources<'_> {
         let counters = Arc::new(Counters::detailed(settings.workers + settings.connections));
         let clock = counters.clock();
         let guard = shared_guard(settings.limits.clone()).map_err(StartError::RandomNumbers)?;
+        let monitor = watch_health(settings, &counters, probe, logs, &readiness)?;
         let service = Service {
             sockets: &sockets,
             server: Server::new(policy, guard).with_origin(forwarding.as_ref().map(Forwarding::origin)),
@@ -66,7 +67,7 @@ impl Resources<'_> {
                 logs.reopen();
                 log::info!("{counters}");
                 forwarding.iter().flat_map(Forwarding::report).for_each(|line| log::info!("{line}"));
-                reload.run()
+                reload.run().inspect(|rules| monitor.health().follow(rules))
             },
             on_answered: &|answered| {
                 logs.usage(answered);
@@ -87,7 +88,6 @@ impl Resources<'_> {
                 },
             }),
         };
-        let monitor = watch_health(settings, &counters, probe, &readiness)?;
         let facts = facts(settings, &sockets, &counters, rows, logs);
         let figures = Figures::new(facts, Arc::clone(&counters), monitor.health().clone());
         let (running, ended) = UnixStream::pair().map_err(StartError::SocketPair)?;
@@ -126,14 +126,23 @@ fn watch_health(
     settings: &Settings,
     counters: &Arc<Counters>,
     store: Box<dyn Store>,
+    logs: &'static Logs,
     readiness: &Readiness,
 ) -> Result<HealthMonitor, StartError> {
     let (manager, listening) = (Arc::clone(&readiness.manager), readiness.listening.clone());
-    let on_change = Box::new(move |trouble: Option<&Trouble>| {
-        manager.status(trouble.map_or(&listening, |trouble| &trouble.cause));
+    let on_change = Box::new(move |worst: Option<&Finding>| match worst {
+        Some(worst) => manager.status(&format!("{}; {}", worst.cause, worst.cause.remedy())),
+        None => manager.status(&listening),
     });
-    let files = growing_files(settings);
-    HealthMonitor::start(Arc::clone(counters), store, files, on_change).map_err(StartError::Threads)
+    let watched = Watched {
+        counters: Arc::clone(counters),
+        store,
+        database: registry::is_file(&settings.engine).then(|| settings.database.clone()),
+        files: growing_files(settings),
+        logs,
+        limits: settings.limits.clone(),
+    };
+    HealthMonitor::start(watched, on_change).map_err(StartError::Threads)
 }
 
 /// Returns the files that the server makes longer.

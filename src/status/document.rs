@@ -1,9 +1,11 @@
 //! `/status.json`: the figures that the status page draws.
 
+use pyzord_core::Now;
 use pyzord_runtime::Distribution;
 use serde::{Serialize, Serializer};
 
 use super::snapshot::{Snapshot, unix_seconds};
+use crate::health::{Finding, Level};
 use crate::settings::SettingRow;
 
 /// Returns the document. Durations are in seconds, and all counts are since the start.
@@ -21,8 +23,10 @@ struct Document<'a> {
     uptime: f64,
     workers: usize,
     healthy: bool,
-    trouble: Option<&'a str>,
+    trouble: Option<String>,
     trouble_since: Option<f64>,
+    verdict: Judgement,
+    findings: Vec<Judgement>,
     records: Option<u64>,
     received: u64,
     answered: u64,
@@ -43,6 +47,38 @@ struct Document<'a> {
     batches: Percentiles<u64>,
     talkers: Vec<TopClient>,
     settings: &'a [SettingRow],
+}
+
+/// What the server says of itself: a finding, or that there is none.
+#[derive(Serialize)]
+struct Judgement {
+    level: &'static str,
+    /// The name of the cause, as in the metric `pyzord_finding`.
+    finding: Option<&'static str>,
+    sentence: String,
+    remedy: Option<String>,
+    since: Option<f64>,
+}
+
+impl Judgement {
+    fn of(finding: Option<&Finding>, now: Now) -> Self {
+        match finding {
+            Some(finding) => Self {
+                level: finding.cause.level().name(),
+                finding: Some(finding.cause.name()),
+                sentence: finding.cause.to_string(),
+                remedy: Some(finding.cause.remedy()),
+                since: finding.since_time(now).map(unix_seconds),
+            },
+            None => Self {
+                level: Level::Ok.name(),
+                finding: None,
+                sentence: "the server does all that it is for".to_owned(),
+                remedy: None,
+                since: None,
+            },
+        }
+    }
 }
 
 /// The requests with one operation and one code in the reply.
@@ -75,7 +111,8 @@ struct Percentiles<T> {
 
 impl<'a> Document<'a> {
     fn new(snapshot: &'a Snapshot<'_>) -> Self {
-        let Snapshot { facts, counts, details, .. } = snapshot;
+        let Snapshot { facts, counts, details, verdict, now, .. } = snapshot;
+        let failure = verdict.failure();
         let requests = details.requests.iter();
         let talkers = details.top_clients.iter();
         Self {
@@ -86,9 +123,11 @@ impl<'a> Document<'a> {
             started: unix_seconds(facts.started),
             uptime: snapshot.uptime.as_secs_f64(),
             workers: details.workers,
-            healthy: snapshot.trouble.is_none(),
-            trouble: snapshot.trouble.as_deref(),
-            trouble_since: snapshot.trouble_since.map(unix_seconds),
+            healthy: failure.is_none(),
+            trouble: failure.map(|failure| failure.cause.to_string()),
+            trouble_since: failure.and_then(|failure| failure.since_time(*now)).map(unix_seconds),
+            verdict: Judgement::of(verdict.worst(), *now),
+            findings: verdict.findings().iter().map(|finding| Judgement::of(Some(finding), *now)).collect(),
             records: snapshot.records,
             received: counts.received,
             answered: counts.answered,

@@ -8,6 +8,7 @@ use std::fmt::{Display, Write as _};
 use pyzord_runtime::Distribution;
 
 use super::snapshot::{Snapshot, unix_seconds};
+use crate::health::{NAMES, Verdict};
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -29,8 +30,9 @@ pub(super) fn write(snapshot: &Snapshot<'_>) -> String {
     let started = unix_seconds(facts.started);
     out.one("process_start_time_seconds", "gauge", "Start of the server, in seconds since 1970.", started);
     out.one("pyzord_workers", "gauge", "Running workers.", details.workers);
-    let healthy = u8::from(snapshot.trouble.is_none());
+    let healthy = u8::from(snapshot.verdict.failure().is_none());
     out.one("pyzord_healthy", "gauge", "1 if the server does all that it is for, else 0.", healthy);
+    out.findings(&snapshot.verdict);
     let up = u8::from(snapshot.store_answers);
     out.one("pyzord_store_up", "gauge", "1 if the database answers, else 0.", up);
     if let Some(records) = snapshot.records {
@@ -95,6 +97,15 @@ impl Exposition {
     fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
         self.head(name, kind, help);
         self.sample(name, &[], value);
+    }
+
+    /// Writes all findings that there can be, so that an alert has a series before it is needed.
+    fn findings(&mut self, verdict: &Verdict) {
+        self.head("pyzord_finding", "gauge", "1 while the server has this finding, else 0.");
+        for name in NAMES {
+            let found = verdict.findings().iter().any(|finding| finding.cause.name() == name);
+            self.sample("pyzord_finding", &[("finding", name)], u8::from(found));
+        }
     }
 
     fn durations(&mut self, name: &str, help: &str, found: &Distribution) {

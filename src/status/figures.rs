@@ -48,13 +48,13 @@ impl Figures {
 
     fn snapshot(&self) -> Snapshot<'_> {
         let now = self.clock().now();
-        let trouble = self.health.trouble();
+        let verdict = self.health.verdict();
         Snapshot {
             facts: &self.facts,
             settings: self.facts.settings.current(),
             uptime: now.tick.since(Tick::default()),
-            trouble_since: trouble.as_ref().and_then(|trouble| trouble.since_time(now)),
-            trouble: trouble.map(|trouble| trouble.cause),
+            now,
+            verdict,
             store_answers: self.health.store_answers(),
             records: self.health.records(),
             counts: self.counters.counts(),

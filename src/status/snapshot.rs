@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pyzord_core::UnixTime;
+use pyzord_core::{Now, UnixTime};
 use pyzord_runtime::{Counts, Details};
 
+use crate::health::Verdict;
 use crate::logs::Logs;
 use crate::settings::SettingRow;
 
@@ -43,10 +44,9 @@ pub(super) struct Snapshot<'a> {
     pub(super) facts: &'a Facts,
     pub(super) settings: Arc<[SettingRow]>,
     pub(super) uptime: Duration,
-    /// Why requests are not answered, if they are not.
-    pub(super) trouble: Option<String>,
-    /// Since when, if that is known.
-    pub(super) trouble_since: Option<UnixTime>,
+    /// What time it is.
+    pub(super) now: Now,
+    pub(super) verdict: Verdict,
     pub(super) store_answers: bool,
     /// The approximate number of records, if the database tells it cheaply.
     pub(super) records: Option<u64>,

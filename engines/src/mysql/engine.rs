@@ -476,7 +476,10 @@ impl Store for Mysql {
     fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {
         let probed = match self.session(now.tick, self.deadline()) {
             Some(session) => session.probe(),
-            None => return Err(failure(self.connection.name(), "there is no connection")),
+            None => {
+                let cause = self.connection.cause().to_owned();
+                return Err(failure(self.connection.name(), cause));
+            }
         };
         probed.map_err(|error| {
             self.log(now.tick, &error);

@@ -406,7 +406,9 @@ impl Store for Single {
         self.request.clear();
         self.layout.probe(None, &mut self.request);
         let name = self.connection.name().to_owned();
-        self.ask_once(now).ok_or_else(|| failure(&name, "there is no connection"))?;
+        if self.ask_once(now).is_none() {
+            return Err(failure(&name, self.connection.cause().to_owned()));
+        }
         let refused = self.replies.iter().find(|reply| matches!(reply, Reply::Error(_)));
         let Some(error) = refused.map(reply::error) else { return Ok(()) };
         if let ReplyError::Away(_) = error {

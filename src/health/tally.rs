@@ -1,0 +1,161 @@
+//! What the counters say, reduced to what the verdict needs.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use pyzord_core::{IpNet, Tick};
+use pyzord_runtime::{Counters, Details, Distribution, TopClient};
+
+use crate::logs::Logs;
+
+/// A reply, or a batch of the database, that takes longer than this is slow, in nanoseconds. A filter waits for it.
+const SLOW: u64 = 250_000_000;
+/// The shortest time between two readings.
+const LEAST: Duration = Duration::from_millis(900);
+/// How many networks are kept of each second.
+const NETWORKS: usize = 32;
+
+/// Numbers of events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) received: u64,
+    pub(super) over_limit: u64,
+    /// Requests that got 500 because too many wait for the database.
+    pub(super) overloaded: u64,
+    /// Requests that got a reply.
+    pub(super) requests: u64,
+    /// Those that got 500.
+    pub(super) failed: u64,
+    pub(super) timed: u64,
+    pub(super) slow: u64,
+    pub(super) batches: u64,
+    pub(super) slow_batches: u64,
+    pub(super) unreadable: u64,
+    pub(super) internal_errors: u64,
+    pub(super) log_lines_lost: u64,
+}
+
+/// What one network has sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Talk {
+    pub(super) datagrams: u64,
+}
+
+/// What happened between two looks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Interval {
+    pub(super) began: Tick,
+    pub(super) ended: Tick,
+    pub(super) tally: Tally,
+    /// The networks that sent most in this time.
+    pub(super) networks: HashMap<IpNet, Talk>,
+}
+
+/// Reads the counters and tells what has changed.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    at: Tick,
+    tally: Tally,
+    networks: HashMap<IpNet, TopClient>,
+}
+
+impl Meter {
+    /// Whether there is enough time since the last call.
+    pub(super) fn is_due(&self, now: Tick) -> bool {
+        now.since(self.at) >= LEAST
+    }
+
+    /// Returns what has happened since the last call; at first, since the start of the server.
+    pub(super) fn read(&mut self, counters: &Counters, logs: &Logs) -> Interval {
+        let at = counters.clock().tick();
+        let details = counters.details(usize::MAX);
+        let tally = Tally::read(counters, &details, logs);
+        let networks = self.talks(&details.top_clients);
+        let interval = Interval { began: self.at, ended: at, tally: tally.since(&self.tally), networks };
+        self.networks = details.top_clients.into_iter().map(|client| (client.network, client)).collect();
+        (self.at, self.tally) = (at, tally);
+        interval
+    }
+
+    /// Returns what the networks have sent since the last call.
+    fn talks(&self, now: &[TopClient]) -> HashMap<IpNet, Talk> {
+        let talk = |client: &TopClient| {
+            let before = self.networks.get(&client.network);
+            // A network that took over an entry also took the count of another one.
+            let datagrams = before
+                .filter(|before| before.excess == client.excess)
+                .map_or(client.datagrams.saturating_sub(client.excess), |before| {
+                    client.datagrams.saturating_sub(before.datagrams)
+                });
+            (client.network, Talk { datagrams })
+        };
+        let mut talks: Vec<(IpNet, Talk)> =
+            now.iter().map(talk).filter(|(_, talk)| talk.datagrams > 0).collect();
+        talks.sort_unstable_by_key(|(_, talk)| std::cmp::Reverse(talk.datagrams));
+        talks.truncate(NETWORKS);
+        talks.into_iter().collect()
+    }
+}
+
+impl Interval {
+    /// Adds the interval that follows this one.
+    pub(super) fn add(&mut self, next: &Self) {
+        self.ended = next.ended;
+        self.tally = self.tally.plus(&next.tally);
+        for (network, talk) in &next.networks {
+            self.networks.entry(*network).or_default().datagrams += talk.datagrams;
+        }
+    }
+}
+
+impl Tally {
+    fn read(counters: &Counters, details: &Details, logs: &Logs) -> Self {
+        let counts = counters.counts();
+        let dropped = |wanted| counts.dropped.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, n)| *n);
+        let with_code = |wanted: Option<u16>| {
+            let rows =
+                details.requests.iter().filter(|(_, code, _)| wanted.is_none_or(|wanted| wanted == *code));
+            rows.map(|(_, _, count)| count).sum()
+        };
+        let slow = |found: &Distribution| found.count().saturating_sub(found.at_most(SLOW));
+        Self {
+            received: counts.received,
+            over_limit: dropped("over_limit"),
+            overloaded: details.overloaded,
+            requests: with_code(None),
+            failed: with_code(Some(500)),
+            timed: details.latency.count(),
+            slow: slow(&details.latency),
+            batches: details.store.count(),
+            slow_batches: slow(&details.store),
+            unreadable: details.unreadable,
+            internal_errors: counts.internal_errors,
+            log_lines_lost: logs.lost().iter().map(|(_, count)| count).sum(),
+        }
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        self.zip(before, u64::saturating_sub)
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        self.zip(other, u64::saturating_add)
+    }
+
+    fn zip(&self, other: &Self, join: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            received: join(self.received, other.received),
+            over_limit: join(self.over_limit, other.over_limit),
+            overloaded: join(self.overloaded, other.overloaded),
+            requests: join(self.requests, other.requests),
+            failed: join(self.failed, other.failed),
+            timed: join(self.timed, other.timed),
+            slow: join(self.slow, other.slow),
+            batches: join(self.batches, other.batches),
+            slow_batches: join(self.slow_batches, other.slow_batches),
+            unreadable: join(self.unreadable, other.unreadable),
+            internal_errors: join(self.internal_errors, other.internal_errors),
+            log_lines_lost: join(self.log_lines_lost, other.log_lines_lost),
+        }
+    }
+}
