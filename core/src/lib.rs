@@ -39,7 +39,7 @@ pub use protocol::refusal::Refusal;
 pub use protocol::request::{ANONYMOUS, MAX_REQUEST, Request};
 pub use protocol::signature::{BadSignature, HashedKey, MAX_CLOCK_DIFFERENCE, verify};
 pub use record::{Record, Tally};
-pub use server::{Answered, Asked, Batch, Peer, Server, Usage};
+pub use server::{Answered, Asked, Batch, Escaped, Peer, Server, Usage};
 pub use store::{Mark, Progress, Store, StoreAnswer, StoreCall, StoreError, StoreFailure, StoreOp, Task};
 pub use time::{Now, Tick, UnixTime};
 pub use upkeep::Schedule;

@@ -18,6 +18,8 @@ pub struct MemoryStore {
     marks: BTreeMap<Mark, Tick>,
     /// Where the next slice of expiry begins.
     cursor: Option<Digest>,
+    /// How many records have expired.
+    expired: u64,
     /// The survey that has begun: its limit, what it has found, and where its next slice begins.
     survey: Option<(UnixTime, Survey, Digest)>,
 }
@@ -99,6 +101,7 @@ impl Store for MemoryStore {
         for digest in &slice {
             if self.records.get(digest).is_some_and(|record| record.expired(limit)) {
                 self.records.remove(digest);
+                self.expired += 1;
             }
         }
         if slice.len() < Self::SLICE {
@@ -106,6 +109,10 @@ impl Store for MemoryStore {
         }
         self.cursor = slice.last().copied();
         Ok(Progress::More)
+    }
+
+    fn expired(&self) -> Option<u64> {
+        Some(self.expired)
     }
 
     fn record_count(&mut self, _now: Now) -> Option<u64> {

@@ -197,6 +197,12 @@ pub trait Store: Send {
     /// The slice failed. The records that it did not reach are unchanged.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure>;
 
+    /// Returns how many records the expiry of this store has removed since it was made; `None` if the store does not know
+    /// it, as where the database removes them by itself.
+    fn expired(&self) -> Option<u64> {
+        None
+    }
+
     /// Checks that a new count would be accepted now, within half a second, and changes no record that a client could
     /// see. The default does nothing.
     ///
@@ -232,6 +238,10 @@ impl<S: Store + ?Sized> Store for Box<S> {
 
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
         (**self).upkeep(now, task)
+    }
+
+    fn expired(&self) -> Option<u64> {
+        (**self).expired()
     }
 
     fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {

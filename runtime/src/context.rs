@@ -120,7 +120,7 @@ impl<'a> WorkerContext<'a> {
             clock: self.clock,
             schedule: Schedule::new(cleanup, self.clock.tick()),
             store: upkeep,
-            liveness: self.liveness(),
+            counters: self.counters,
             end: &self.end_upkeep,
         };
         let maintenance = Maintenance {

@@ -1,9 +1,9 @@
 //! Counts datagrams, for the log and the status page.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use pyzord_core::Ignored;
+use pyzord_core::{Ignored, UnixTime};
 
 use crate::clock::Clock;
 use crate::datagrams::Sent;
@@ -28,10 +28,11 @@ pub struct Counters {
     send_errors: AtomicU64,
     replies_dropped: AtomicU64,
     internal_errors: AtomicU64,
+    expiry: Expired,
     clock: Clock,
     liveness: Liveness,
     outcomes: Outcomes,
-    /// `None` unless a status page needs them: they cost a little for each batch.
+    /// `None` unless they are asked for: they cost a little for each batch.
     metrics: Option<Metrics>,
 }
 
@@ -55,6 +56,17 @@ pub struct Counts {
     pub dropped: [(&'static str, u64); 7],
     /// Requests that were received and not executed, because a stop left no time for them.
     pub left_at_stop: u64,
+    /// Records that expiry has removed; `None` if the store does not know it.
+    pub expired: Option<u64>,
+    /// When a round of expiry last came to its end.
+    pub last_expiry: Option<UnixTime>,
+}
+
+/// What the upkeep has told of expiry: numbers from 1, and 0 for none.
+#[derive(Debug, Default)]
+struct Expired {
+    removed: AtomicU64,
+    ended: AtomicI64,
 }
 
 /// The counts of one received batch.
@@ -116,6 +128,10 @@ impl Counters {
                 ("stale", read(&self.stale)),
             ],
             left_at_stop: read(&self.left_at_stop),
+            expired: read(&self.expiry.removed).checked_sub(1),
+            last_expiry: Some(self.expiry.ended.load(Ordering::Relaxed))
+                .filter(|micros| *micros != 0)
+                .map(UnixTime::from_micros),
         }
     }
 
@@ -185,6 +201,18 @@ impl Counters {
 
     pub(crate) fn left_at_stop(&self, count: u64) {
         add(&self.left_at_stop, count);
+    }
+
+    /// Records how many records expiry has removed, if the store tells it.
+    pub(crate) fn expired(&self, removed: Option<u64>) {
+        if let Some(removed) = removed {
+            self.expiry.removed.store(removed.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Records that a round of expiry has come to its end.
+    pub(crate) fn expiry_ended(&self, now: UnixTime) {
+        self.expiry.ended.store(now.micros(), Ordering::Relaxed);
     }
 
     pub(crate) fn receive_error(&self) {

@@ -79,6 +79,7 @@ impl<'a, S: Store> Desk<'a, S> {
         }
         if let Err(reason) = self.batch.accept(&self.responder.server, path, datagram, self.now) {
             counts.ignored(reason);
+            self.responder.dropped(path, reason);
         }
     }
 

@@ -115,7 +115,7 @@ impl Responder<'_> {
         }
         self.counters.outcomes().executed(calls, answers, || self.clock.tick());
         if let (Some(shard), Some(began)) = (self.shard, began) {
-            shard.executed(self.clock.tick().since(began), answers);
+            shard.executed(self.clock.tick().since(began), calls, answers);
         }
     }
 
@@ -146,7 +146,7 @@ impl Responder<'_> {
     /// buffers.
     pub(crate) fn judge(&mut self, batch: &mut Batch<Path>, large: &Large<Path>) -> Option<Asked<Path>> {
         if self.clock.tick().since(large.received.tick) > LONGEST_WAIT {
-            self.ignored(Ignored::Overloaded);
+            self.ignored(large.peer, Ignored::Overloaded);
             return None;
         }
         let mut judged = mem::take(batch);
@@ -157,7 +157,7 @@ impl Responder<'_> {
         match accepted {
             Ok(Ok(())) => return Some(judged.ask()),
             Ok(Err(reason)) => {
-                self.ignored(reason);
+                self.ignored(large.peer, reason);
                 *batch = judged;
             }
             Err(_) => {
@@ -175,10 +175,20 @@ impl Responder<'_> {
     }
 
     /// Counts a datagram that is not answered, and logs the limits that were exceeded.
-    pub(crate) fn ignored(&self, reason: Ignored) {
+    fn ignored(&self, peer: Path, reason: Ignored) {
         let mut counts = BatchCounts::default();
         counts.ignored(reason);
+        self.dropped(peer, reason);
         self.count(&counts);
+    }
+
+    /// Counts a datagram with its network, if it is dropped for a limit or a list.
+    pub(crate) fn dropped(&self, peer: Path, reason: Ignored) {
+        let by_rule =
+            matches!(reason, Ignored::DeniedNetwork | Ignored::TooManyRequests | Ignored::TooManyFailures);
+        if let Some(shard) = self.shard.filter(|_| by_rule) {
+            shard.dropped(peer.peer.ip());
+        }
     }
 
     /// Counts received datagrams, and logs the limits that they exceeded.

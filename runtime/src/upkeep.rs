@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pyzord_core::{ExpiryWait, Schedule, Store, Task};
+use pyzord_core::{ExpiryWait, Progress, Schedule, Store, StoreFailure, Task};
 
 use crate::clock::Clock;
-use crate::liveness::Liveness;
+use crate::counters::Counters;
 
 /// The longest sleep: nothing depends on it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -19,7 +19,7 @@ pub(crate) struct Upkeep<'c, S> {
     pub(crate) clock: Clock,
     pub(crate) schedule: Schedule,
     pub(crate) store: S,
-    pub(crate) liveness: &'c Liveness,
+    pub(crate) counters: &'c Counters,
     /// Set when all requests are answered. Unpark the thread after it.
     pub(crate) end: &'c AtomicBool,
 }
@@ -27,6 +27,7 @@ pub(crate) struct Upkeep<'c, S> {
 impl<S: Store> Upkeep<'_, S> {
     /// Does what is due until the end, and then the last sync.
     pub(crate) fn run(mut self) {
+        self.counters.expired(self.store.expired());
         while !self.end.load(Ordering::Acquire) {
             let wait = self.schedule.next_deadline().since(self.clock.tick());
             if wait > Duration::ZERO {
@@ -43,15 +44,26 @@ impl<S: Store> Upkeep<'_, S> {
     fn work(&mut self) {
         let began = self.clock.now();
         let Some(task) = self.schedule.poll(began) else { return };
-        self.liveness.upkeep(Some(began.tick));
+        let liveness = self.counters.liveness();
+        liveness.upkeep(Some(began.tick));
         let progress = self.store.upkeep(began, task);
-        self.liveness.upkeep(None);
+        liveness.upkeep(None);
+        self.count_expired(task, &progress);
         if let Err(failure) = &progress {
             log::error!("upkeep of the database failed, next attempt in a minute: {failure}");
         }
         let before = self.schedule.waiting();
         self.schedule.done(task, progress.ok(), began.tick, self.clock.tick());
         log_expiry(before, self.schedule.waiting());
+    }
+
+    fn count_expired(&self, task: Task, progress: &Result<Progress, StoreFailure>) {
+        if let Task::Expire(_) = task {
+            self.counters.expired(self.store.expired());
+            if let Ok(Progress::Done) = progress {
+                self.counters.expiry_ended(self.clock.now().wall);
+            }
+        }
     }
 }
 

@@ -12,4 +12,4 @@ mod usage;
 pub use batch::{Answered, Asked, Batch};
 pub use handle::Server;
 pub use peer::Peer;
-pub use usage::Usage;
+pub use usage::{Escaped, Usage};

@@ -10,7 +10,7 @@ use crate::protocol::digest::Digest;
 use crate::protocol::operation::Operation;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::request::Request;
-use crate::protocol::write::{Assurance, Outcome, budget, write_reply};
+use crate::protocol::write::{Assurance, Outcome, Success, budget, write_reply};
 use crate::server::judge::{calls, conclude, conclude_without_store};
 use crate::server::peer::Peer;
 use crate::server::usage::Usage;
@@ -234,6 +234,8 @@ impl<P> Requests<P> {
             op: part(&self.text, entry.op, bugs),
             digests: part(&self.digests, entry.digests, bugs),
             refusal: entry.fate.outcome.err(),
+            hit: entry.fate.operation == Some(Operation::Check)
+                && matches!(entry.fate.outcome, Ok(Success::Counts { reports: 1.., .. })),
         }
     }
 

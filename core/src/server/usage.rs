@@ -34,6 +34,8 @@ pub struct Usage<'a, P> {
     pub digests: &'a [Digest],
     /// Why the request was refused; `None` for success.
     pub refusal: Option<Refusal>,
+    /// Whether it is a check, and its reply tells of at least one report.
+    pub hit: bool,
 }
 
 impl<P: Peer> fmt::Display for Usage<'_, P> {
@@ -52,8 +54,9 @@ impl<P: Peer> fmt::Display for Usage<'_, P> {
     }
 }
 
-/// A text from a peer, escaped and cut: it can neither begin a line nor a field of its own in the log.
-struct Escaped<'a>(&'a [u8]);
+/// A text from a peer as the usage log shows it, escaped and cut: it can neither begin a line nor a field of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,6 +103,7 @@ mod tests {
             op: b"ping",
             digests: &[],
             refusal: None,
+            hit: false,
         };
         assert_eq!(usage.to_string(), "bob,local,ping,None,200");
     }
@@ -115,6 +119,7 @@ mod tests {
             op: b"report",
             digests: &[digest, digest],
             refusal: None,
+            hit: false,
         };
         let line = "anonymous,192.0.2.7,report,['da39a3ee5e6b4b0d3255bfef95601890afd80709', \
                     'da39a3ee5e6b4b0d3255bfef95601890afd80709'],200";
@@ -138,7 +143,7 @@ mod tests {
         let peer: SocketAddr = "192.0.2.7:5".parse().unwrap();
         let line = |user: &[u8], op: &[u8], refusal| {
             let received = Tick::default();
-            Usage { peer: &peer, received, user, op, digests: &[], refusal }.to_string()
+            Usage { peer: &peer, received, user, op, digests: &[], refusal, hit: false }.to_string()
         };
         assert_eq!(
             line(b"root,203.0.113.66", b"ping", None),
@@ -194,7 +199,8 @@ mod tests {
         ) {
             let (peer, digests) = (SocketAddr::new(address, 1), &[Digest::new([7; 20]); 2][..digests.min(2)]);
             let refusal = refused.then_some(Refusal::Version);
-            let usage = Usage { peer: &peer, received: Tick::default(), user: &user, op: &op, digests, refusal };
+            let received = Tick::default();
+            let usage = Usage { peer: &peer, received, user: &user, op: &op, digests, refusal, hit: false };
             let line = usage.to_string();
             prop_assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{}", line);
             let [shown_user, shown_address, shown_op] = fields(&line);

@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct FileEngine {
     pub(super) file: RecordFile,
     pub(super) round: ExpiryRound,
+    /// How many records expiry has removed since the start.
+    pub(super) expired: u64,
     survey: Option<SurveyRound>,
     /// libgdbm refuses every call until the database is recovered.
     damaged: bool,
@@ -53,6 +55,7 @@ impl FileEngine {
         Self {
             file,
             round: ExpiryRound::default(),
+            expired: 0,
             survey: None,
             damaged: false,
             recovered: false,
@@ -177,7 +180,7 @@ impl FileEngine {
 
     /// Removes the expired records of one slice.
     pub(super) fn expire(&mut self, limit: UnixTime) -> Result<Slice, StoreFailure> {
-        let slice = self.round.slice(&mut self.file, limit);
+        let slice = self.round.slice(&mut self.file, limit, &mut self.expired);
         slice.map_err(|error| self.failure(error))
     }
 

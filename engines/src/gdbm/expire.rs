@@ -55,10 +55,15 @@ impl ExpiryRound {
     }
 
     /// Looks at one slice of keys, and collects or removes those that expired before `limit`. Keeps values
-    /// that cannot be read and records without a date.
-    pub(super) fn slice(&mut self, file: &mut RecordFile, limit: UnixTime) -> Result<Slice, GdbmError> {
+    /// that cannot be read and records without a date. Adds the removed records to `expired`.
+    pub(super) fn slice(
+        &mut self,
+        file: &mut RecordFile,
+        limit: UnixTime,
+        expired: &mut u64,
+    ) -> Result<Slice, GdbmError> {
         if self.removing {
-            self.remove(file, limit)?;
+            self.remove(file, limit, expired)?;
         } else {
             self.collect(file, limit)?;
         }
@@ -93,11 +98,12 @@ impl ExpiryRound {
         Ok(())
     }
 
-    fn remove(&mut self, file: &mut RecordFile, limit: UnixTime) -> Result<(), GdbmError> {
+    fn remove(&mut self, file: &mut RecordFile, limit: UnixTime, expired: &mut u64) -> Result<(), GdbmError> {
         for _ in 0..REMOVED {
             let Some(key) = self.collected.pop() else { break };
             if has_expired(file, &key, limit)? == Some(true) && file.remove(&key)? {
                 self.expired += 1;
+                *expired += 1;
             }
         }
         Ok(())

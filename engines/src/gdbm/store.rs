@@ -116,6 +116,10 @@ impl Store for Gdbm {
         })
     }
 
+    fn expired(&self) -> Option<u64> {
+        Some(self.shared.lock()?.expired)
+    }
+
     fn record_count(&mut self, _now: Now) -> Option<u64> {
         self.shared.lock()?.file.count
     }

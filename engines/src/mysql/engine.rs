@@ -59,6 +59,8 @@ pub struct Mysql {
     /// With the schema and the zone of the last connection.
     pub(super) codec: Codec,
     round: ExpiryRound,
+    /// How many rows expiry has removed.
+    expired: u64,
     survey: Option<SurveyRound>,
     /// Which of several servers on the table expires its records; `None` if this engine does in any case.
     lease: Option<Lease>,
@@ -120,6 +122,7 @@ impl Mysql {
             timed_out: None,
             codec: Codec { zone: TimeZone::system(), schema: Schema::default() },
             round: ExpiryRound::default(),
+            expired: 0,
             survey: None,
             lease: None,
             surveyed: None,
@@ -499,6 +502,10 @@ impl Store for Mysql {
         }
     }
 
+    fn expired(&self) -> Option<u64> {
+        Some(self.expired)
+    }
+
     /// Removes expired records, and at each sync the marks whose time is over. The server syncs by itself, as it is
     /// configured.
     fn upkeep(&mut self, now: Now, task: Task) -> Result<Progress, StoreFailure> {
@@ -529,10 +536,12 @@ impl Store for Mysql {
         }
         self.surveyed = None;
         let mut round = mem::take(&mut self.round);
+        let before = round.removed;
         let slice = match self.session(now.tick, self.deadline()) {
             Some(session) => round.slice(session, limit).map_err(ExpiryError::Statement),
             None => Err(ExpiryError::Away),
         };
+        self.expired += round.removed.saturating_sub(before);
         if let Ok(true) = slice {
             if round.removed > 0 {
                 let name = self.connection.name();

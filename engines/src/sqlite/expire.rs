@@ -86,7 +86,7 @@ impl Sqlite {
 
     /// Removes some expired records, each of which is judged again: it may have been reported meanwhile.
     fn remove_slice(&mut self, now: Now, limit: UnixTime) -> Result<(), StoreFailure> {
-        let Self { database, round, .. } = self;
+        let Self { database, round, expired, .. } = self;
         let some = round.expired.split_off(round.expired.len().saturating_sub(REMOVED));
         let removed = database.check_counts(now).and_then(|()| {
             database.write(|writer| {
@@ -101,7 +101,10 @@ impl Sqlite {
             })
         });
         match removed {
-            Ok((removed, _)) => round.removed += removed,
+            Ok((removed, _)) => {
+                round.removed += removed;
+                *expired += removed;
+            }
             Err(error) => {
                 round.expired.extend(some);
                 return Err(database.failure(error));

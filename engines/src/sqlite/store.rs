@@ -24,6 +24,8 @@ pub struct Sqlite {
     pub(super) reader: ReaderSlot,
     pub(super) database: Arc<Database>,
     pub(super) round: Round,
+    /// How many records the expiry of this handle has removed.
+    pub(super) expired: u64,
     /// Where a scan is.
     pub(super) scan: Option<Key>,
     /// The last batch and its answers; kept for their memory.
@@ -61,7 +63,8 @@ impl Sqlite {
     fn of(database: Arc<Database>, cache: u64) -> Self {
         let reader = database.reader_slot(cache);
         let (merger, merged_answers) = (Merger::default(), Vec::new());
-        Self { reader, database, round: Round::default(), scan: None, merger, merged_answers, awaited: None }
+        let (round, scan, awaited) = (Round::default(), None, None);
+        Self { reader, database, round, expired: 0, scan, merger, merged_answers, awaited }
     }
 }
 
@@ -113,6 +116,10 @@ impl Store for Sqlite {
             Task::Survey(limit) => self.survey(limit),
             Task::Expire(limit) => self.expire(now, limit),
         }
+    }
+
+    fn expired(&self) -> Option<u64> {
+        Some(self.expired)
     }
 
     fn probe(&mut self, now: Now) -> Result<(), StoreFailure> {

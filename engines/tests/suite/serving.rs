@@ -300,11 +300,13 @@ fn expiry<S: Subject>(new: &dyn Fn() -> S) {
     let slices = expire(&mut store, LIMIT).unwrap();
     if !S::EXPIRES {
         assert_eq!(present(&mut store).len() as u64, MANY);
+        assert_eq!(store.expired(), None);
         return;
     }
     assert!(slices > 4, "{slices} slices");
     let expected: BTreeSet<u64> = (0..MANY).filter(|n| stays(*n)).collect();
     assert_eq!(present(&mut store), expected);
+    assert_eq!(store.expired(), Some(MANY - expected.len() as u64));
     assert_eq!(database.count(&store), expected.len() + 1);
     assert_eq!(execute(&mut store, at(NEW), &[call(StoreOp::Read, 2)]), before);
     // The next round starts again, and finds nothing more.
@@ -312,7 +314,7 @@ fn expiry<S: Subject>(new: &dyn Fn() -> S) {
     assert!(slices > 2, "{slices} slices");
     assert_eq!(database.count(&store), expected.len() + 1);
     expire(&mut store, NEW + 1).unwrap();
-    assert_eq!(database.count(&store), 1);
+    assert_eq!((database.count(&store), store.expired()), (1, Some(MANY)));
     assert_eq!(execute(&mut store, at(NEW), &[call(StoreOp::Read, MANY)]), [Ok(dateless)]);
 }
 

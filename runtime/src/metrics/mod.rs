@@ -1,52 +1,33 @@
-//! What a status page wants to know beyond the log's counters: durations, sizes, operations, networks.
+//! Figures beyond the log's counters: durations, sizes, operations, networks, users.
 //!
 //! Each thread that serves has a shard of its own and adds to it a few times a batch: no lock, no allocation, and no
-//! line of cache that another one writes. A reader adds the shards up.
+//! line of cache that another one writes. A reader adds the shards up. A shard takes some 40 KiB, from the moment at which
+//! its thread asks for it.
 
+mod denied_users;
 mod histogram;
+mod shard;
 mod top_clients;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pyzord_core::{Answered, IpNet, Operation, Refusal, StoreAnswer, StoreError, Tick};
+use pyzord_core::IpNet;
 
-use crate::datagrams::Path;
+pub use denied_users::DeniedUser;
 pub use histogram::Distribution;
-use histogram::{DURATION, Histogram, SIZE};
+pub(crate) use shard::Shard;
+use shard::{CODES, operations, read};
 pub use top_clients::TopClient;
-use top_clients::TopClients;
-
-/// The codes of replies.
-const CODES: [u16; 7] = [200, 400, 401, 403, 500, 501, 505];
-/// The name of all operations that do not exist: a client can invent any number of them.
-const OTHER: &str = "other";
-const OPERATIONS: usize = Operation::ALL.len() + 1;
 
 /// The shards of all threads.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    shards: Box<[Shard]>,
+    shards: Box<[OnceLock<Box<Shard>>]>,
     /// The shard that the next thread gets.
     next: AtomicUsize,
     workers: AtomicUsize,
-}
-
-/// What one thread has seen.
-#[derive(Debug)]
-#[repr(align(128))]
-pub(crate) struct Shard {
-    requests: [[AtomicU64; CODES.len()]; OPERATIONS],
-    latency: Histogram<DURATION>,
-    store: Histogram<DURATION>,
-    batches: Histogram<SIZE>,
-    unavailable: AtomicU64,
-    unreadable: AtomicU64,
-    no_place: AtomicU64,
-    overloaded: AtomicU64,
-    top_clients: TopClients,
 }
 
 /// Everything that was counted, at one moment.
@@ -55,12 +36,18 @@ pub(crate) struct Shard {
 pub struct Details {
     /// Requests answered, by operation and code; those that occurred.
     pub requests: Vec<(&'static str, u16, u64)>,
-    /// From the receipt of a request to the moment its reply was sent, in nanoseconds.
+    /// From the receipt of a request that got 200 to the moment its reply was sent, in nanoseconds.
     pub latency: Distribution,
+    /// The same of requests that were refused: some are refused at once, others after a wait for the store.
+    pub latency_failed: Distribution,
     /// How long the store took for the calls of one batch, in nanoseconds.
     pub store: Distribution,
     /// Datagrams that were received together.
     pub batches: Distribution,
+    /// Checks whose replies tell of at least one report.
+    pub hits: u64,
+    /// Records that reports and whitelistings have made. 0 with stores whose answers do not tell it.
+    pub new_records: u64,
     /// Calls that the store did not answer.
     pub unavailable: u64,
     /// Calls for an unreadable record.
@@ -73,18 +60,21 @@ pub struct Details {
     pub workers: usize,
     /// The networks that sent most, from the one with most.
     pub top_clients: Vec<TopClient>,
+    /// The users that were refused most often, from the one with most: as many as networks at most.
+    pub denied: Vec<DeniedUser>,
 }
 
 impl Metrics {
     /// One shard for each of so many threads.
     pub(crate) fn new(threads: usize) -> Self {
-        let shards = (0..threads.max(1)).map(|_| Shard::new()).collect();
+        let shards = (0..threads.max(1)).map(|_| OnceLock::new()).collect();
         Self { shards, next: AtomicUsize::new(0), workers: AtomicUsize::new(0) }
     }
 
     /// The shard of one more thread. With more threads than shards they share, which is slower and as exact.
     pub(crate) fn shard(&self) -> Option<&Shard> {
-        self.shards.get(self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len())
+        let place = self.shards.get(self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len())?;
+        Some(place.get_or_init(|| Box::new(Shard::new())))
     }
 
     /// Counts a worker for as long as what this returns lives.
@@ -93,47 +83,72 @@ impl Metrics {
         Running(&self.workers)
     }
 
-    /// Adds up what all threads have seen, with the `most` networks that sent most.
+    /// Adds up what all threads have seen, with the `most` networks and users.
     pub(crate) fn details(&self, most: usize) -> Details {
         let mut details = Details { workers: self.workers.load(Ordering::Relaxed), ..Details::default() };
         for (index, operation) in operations().enumerate() {
             for (place, code) in CODES.into_iter().enumerate() {
                 let cell = |shard: &Shard| Some(read(shard.requests.get(index)?.get(place)?));
-                let count = self.shards.iter().filter_map(cell).sum();
+                let count = self.used().filter_map(cell).sum();
                 if count > 0 {
                     details.requests.push((operation, code, count));
                 }
             }
         }
-        for shard in &self.shards {
+        for shard in self.used() {
             shard.latency.add_to(&mut details.latency);
+            shard.latency_failed.add_to(&mut details.latency_failed);
             shard.store.add_to(&mut details.store);
             shard.batches.add_to(&mut details.batches);
+            details.hits += read(&shard.hits);
+            details.new_records += read(&shard.new_records);
             details.unavailable += read(&shard.unavailable);
             details.unreadable += read(&shard.unreadable);
             details.no_place += read(&shard.no_place);
             details.overloaded += read(&shard.overloaded);
         }
-        details.top_clients = self.top_clients(most);
+        if most > 0 {
+            details.top_clients = self.top_clients(most);
+            details.denied = self.denied(most);
+        }
         details
     }
 
-    /// Adds up the clients of all threads. The health check wants none of them.
+    /// Iterates over the shards that threads have asked for.
+    fn used(&self) -> impl Iterator<Item = &Shard> {
+        self.shards.iter().filter_map(|shard| shard.get().map(AsRef::as_ref))
+    }
+
+    /// Adds up the clients of all threads.
     fn top_clients(&self, most: usize) -> Vec<TopClient> {
-        if most == 0 {
-            return Vec::new();
-        }
         let mut sums: HashMap<IpNet, TopClient> = HashMap::new();
-        for client in self.shards.iter().flat_map(|shard| shard.top_clients.all()) {
-            let none = TopClient { datagrams: 0, excess: 0, ..client };
+        for client in self.used().flat_map(|shard| shard.top_clients.all()) {
+            let none = TopClient { datagrams: 0, excess: 0, refused: 0, dropped: 0, ..client };
             let sum = sums.entry(client.network).or_insert(none);
             sum.datagrams += client.datagrams;
             sum.excess += client.excess;
+            sum.refused += client.refused;
+            sum.dropped += client.dropped;
         }
         let mut clients: Vec<TopClient> = sums.into_values().collect();
         clients.sort_unstable_by_key(|client| (std::cmp::Reverse(client.datagrams), client.network));
         clients.truncate(most);
         clients
+    }
+
+    /// Adds up the denied users of all threads.
+    fn denied(&self, most: usize) -> Vec<DeniedUser> {
+        let mut sums: HashMap<(String, u16), u64> = HashMap::new();
+        for DeniedUser { user, code, count } in self.used().flat_map(|shard| shard.denied.all()) {
+            *sums.entry((user, code)).or_default() += count;
+        }
+        let mut users: Vec<DeniedUser> =
+            sums.into_iter().map(|((user, code), count)| DeniedUser { user, code, count }).collect();
+        users.sort_unstable_by(|one, other| {
+            other.count.cmp(&one.count).then_with(|| (&one.user, one.code).cmp(&(&other.user, other.code)))
+        });
+        users.truncate(most);
+        users
     }
 }
 
@@ -147,109 +162,17 @@ impl Drop for Running<'_> {
     }
 }
 
-impl Shard {
-    fn new() -> Self {
-        Self {
-            requests: [const { [const { AtomicU64::new(0) }; CODES.len()] }; OPERATIONS],
-            latency: Histogram::new(),
-            store: Histogram::new(),
-            batches: Histogram::new(),
-            unavailable: AtomicU64::new(0),
-            unreadable: AtomicU64::new(0),
-            no_place: AtomicU64::new(0),
-            overloaded: AtomicU64::new(0),
-            top_clients: TopClients::new(),
-        }
-    }
-
-    /// A datagram came from this address.
-    pub(crate) fn heard(&self, peer: IpAddr) {
-        self.top_clients.count(peer);
-    }
-
-    /// So many datagrams were received together.
-    pub(crate) fn received(&self, datagrams: u64) {
-        self.batches.record(datagrams, 1);
-    }
-
-    /// The store took this long for these answers.
-    pub(crate) fn executed(&self, took: Duration, answers: &[StoreAnswer]) {
-        self.store.record(nanos(took), 1);
-        for error in answers.iter().filter_map(|answer| answer.err()) {
-            let counter = match error {
-                StoreError::Unreadable => &self.unreadable,
-                StoreError::NoPlace => &self.no_place,
-                // It is answered as a success.
-                StoreError::AlreadyCounted => continue,
-                _ => &self.unavailable,
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// So many calls were not made, because the store is stuck.
-    pub(crate) fn unavailable(&self, calls: usize) {
-        self.unavailable.fetch_add(calls as u64, Ordering::Relaxed);
-    }
-
-    /// So many requests were refused because the queue for the store was full.
-    pub(crate) fn overloaded(&self, requests: usize) {
-        self.overloaded.fetch_add(requests as u64, Ordering::Relaxed);
-    }
-
-    /// The replies of a batch were sent. Requests that are alike and stand together are counted together.
-    pub(crate) fn answered(&self, answered: &Answered<Path>, now: Tick) {
-        let mut requests = answered.usage().map(|usage| {
-            let code = usage.refusal.map_or(200, Refusal::code);
-            (usage.received, usage.op, code)
-        });
-        let Some(mut kind) = requests.next() else { return };
-        let mut alike = 1;
-        for request in requests {
-            if request != kind {
-                self.count(kind, alike, now);
-                (kind, alike) = (request, 0);
-            }
-            alike += 1;
-        }
-        self.count(kind, alike, now);
-    }
-
-    fn count(&self, (received, op, code): (Tick, &[u8], u16), times: u64, now: Tick) {
-        if let Some(cell) = self.requests.get(operation(op)).and_then(|codes| codes.get(place(code))) {
-            cell.fetch_add(times, Ordering::Relaxed);
-        }
-        self.latency.record(nanos(now.since(received)), times);
-    }
-}
-
-/// Their names, each at its index.
-fn operations() -> impl Iterator<Item = &'static str> {
-    Operation::ALL.into_iter().map(Operation::name).chain([OTHER])
-}
-
-fn operation(word: &[u8]) -> usize {
-    let named = |operation: &Operation| operation.name().as_bytes() == word;
-    Operation::ALL.iter().position(named).unwrap_or(Operation::ALL.len())
-}
-
-/// A code that is not in the list would be an error of ours.
-fn place(code: u16) -> usize {
-    CODES.iter().position(|known| *known == code).unwrap_or(4)
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1)
-}
-
-fn read(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::time::Duration;
+
     use super::*;
-    use pyzord_core::{BadSignature, Batch, Guard, Limits, Now, Policy, Server, UnixTime};
+    use crate::datagrams::Path;
+    use pyzord_core::{
+        Batch, Digest, Guard, Limits, MemoryStore, Now, Policy, Server, Store as _, StoreCall, StoreError,
+        StoreOp, Tick, UnixTime,
+    };
 
     fn tick(millis: u64) -> Tick {
         Tick::new(Duration::from_millis(millis))
@@ -278,24 +201,16 @@ mod tests {
         second.answered(&answered, tick(10));
         let details = metrics.details(5);
         assert_eq!(details.requests, [("ping", 200, 8), ("pong", 200, 2), ("other", 403, 2)]);
-        let found: Vec<_> = details.latency.buckets().collect();
-        assert_eq!(found, [(5_000_000, 8), (10_000_000, 4)]);
-    }
-
-    #[test]
-    fn every_code_has_a_place() {
-        let store =
-            [StoreError::Unavailable, StoreError::Unreadable, StoreError::NoPlace].map(Refusal::Store);
-        let others = [
-            Refusal::TooLong,
-            Refusal::Signature(BadSignature::Invalid),
-            Refusal::Forbidden,
-            Refusal::NotImplemented,
-            Refusal::Version,
-        ];
-        for refusal in store.into_iter().chain(others) {
-            assert_eq!(CODES[place(refusal.code())], refusal.code());
-        }
+        let buckets = |found: &Distribution| found.buckets().collect::<Vec<_>>();
+        assert_eq!(buckets(&details.latency), [(5_000_000, 6), (10_000_000, 4)]);
+        assert_eq!(
+            buckets(&details.latency_failed),
+            [(5_000_000, 2)],
+            "a refusal says nothing of the others"
+        );
+        assert_eq!((details.top_clients[0].refused, details.top_clients[0].dropped), (2, 0));
+        let denied: Vec<_> = details.denied.iter().map(|user| (&*user.user, user.code, user.count)).collect();
+        assert_eq!(denied, [("anonymous", 403, 2)]);
     }
 
     #[test]
@@ -341,10 +256,45 @@ mod tests {
         let shard = metrics.shard().unwrap();
         let errors =
             [StoreError::Unavailable, StoreError::Unreadable, StoreError::NoPlace, StoreError::Unavailable];
-        let answers = errors.map(Err);
-        shard.executed(Duration::from_micros(250), &answers);
+        let calls = [StoreCall::new(Digest::new([1; 20]), StoreOp::Report); 4];
+        shard.executed(Duration::from_micros(250), &calls, &errors.map(Err));
         let details = metrics.details(1);
         assert_eq!((details.unavailable, details.unreadable, details.no_place), (2, 1, 1));
         assert_eq!(details.store.quantile(1, 2), Some(250_000));
+    }
+
+    #[test]
+    fn checks_of_what_was_reported_are_hits() {
+        let (metrics, mut store) = (Metrics::new(1), MemoryStore::new());
+        let mut batch = Batch::new();
+        let [known, other] =
+            ["da39a3ee5e6b4b0d3255bfef95601890afd80709", "00000000000000000000000000000000000000ff"];
+        for (op, digest) in [
+            ("check", known),
+            ("report", known),
+            ("check", known),
+            ("check", other),
+            ("info", known),
+            ("pong", known),
+        ] {
+            accept(&mut batch, &format!("Op: {op}\nOp-Digest: {digest}\nThread: 1024\nPV: 2.1\n\n"), tick(0));
+        }
+        let (asked, mut answers) = (batch.ask(), Vec::new());
+        let now = Now { wall: UnixTime::from_seconds(1_700_000_000), tick: tick(0) };
+        store.execute(now, asked.calls(), &mut answers);
+        let shard = metrics.shard().unwrap();
+        shard.executed(Duration::ZERO, asked.calls(), &answers);
+        shard.answered(&asked.resolve(&server(), &answers), tick(1));
+        let details = metrics.details(1);
+        assert_eq!((details.hits, details.new_records, details.denied.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_thread_that_asks_for_no_shard_costs_no_memory() {
+        let metrics = Metrics::new(3);
+        assert_eq!(metrics.used().count(), 0);
+        assert_eq!(metrics.details(5), Details::default());
+        metrics.shard();
+        assert_eq!(metrics.used().count(), 1);
     }
 }

@@ -35,11 +35,21 @@ struct Entry {
     key: AtomicU64,
     count: AtomicU64,
     excess: AtomicU64,
+    /// Replies with a code other than 200.
+    refused: AtomicU64,
+    /// Datagrams that were dropped for a limit or a list.
+    dropped: AtomicU64,
 }
 
 impl Entry {
     const fn new() -> Self {
-        Self { key: AtomicU64::new(0), count: AtomicU64::new(0), excess: AtomicU64::new(0) }
+        Self {
+            key: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+            excess: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
     }
 }
 
@@ -52,6 +62,10 @@ pub struct TopClient {
     pub datagrams: u64,
     /// By how many that number may be too large.
     pub excess: u64,
+    /// Replies to it with a code other than 200, since it has had an entry.
+    pub refused: u64,
+    /// Datagrams from it that were dropped for a limit or a list of networks, since it has had an entry.
+    pub dropped: u64,
 }
 
 impl TopClients {
@@ -62,24 +76,43 @@ impl TopClients {
     }
 
     /// Counts one datagram.
-    pub(super) fn count(&self, peer: IpAddr) {
+    pub(super) fn heard(&self, peer: IpAddr) {
+        self.entry(peer).count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one reply with a code other than 200.
+    pub(super) fn refused(&self, peer: IpAddr) {
+        self.entry(peer).refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one datagram that was dropped for a limit or a list.
+    pub(super) fn dropped(&self, peer: IpAddr) {
+        self.entry(peer).dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the entry of a network, which may take over another one's.
+    fn entry(&self, peer: IpAddr) -> &Entry {
         let key = key(peer);
         let set = self.set(key);
         if let Some(entry) = set.iter().find(|entry| entry.key.load(Ordering::Relaxed) == key) {
-            entry.count.fetch_add(1, Ordering::Relaxed);
-            return;
+            return entry;
         }
         let [first, others @ ..] = set;
-        let count = |entry: &Entry| entry.count.load(Ordering::Relaxed);
-        let least =
-            others.iter().fold(first, |least, other| if count(other) < count(least) { other } else { least });
-        let count = count(least);
+        // A thread of the pool hears no datagram: its entries have refused requests alone.
+        let weight = |entry: &Entry| {
+            entry.count.load(Ordering::Relaxed).saturating_add(entry.refused.load(Ordering::Relaxed))
+        };
+        let least = others
+            .iter()
+            .fold(first, |least, other| if weight(other) < weight(least) { other } else { least });
         // Belongs to no network while its counts change, so that no reader takes them for those of either network.
         least.key.store(0, Ordering::Relaxed);
         fence(Ordering::Release);
-        least.excess.store(count, Ordering::Relaxed);
-        least.count.store(count + 1, Ordering::Relaxed);
+        least.excess.store(least.count.load(Ordering::Relaxed), Ordering::Relaxed);
+        least.refused.store(0, Ordering::Relaxed);
+        least.dropped.store(0, Ordering::Relaxed);
         least.key.store(key, Ordering::Release);
+        least
     }
 
     /// Returns the set that the network of this key belongs to.
@@ -96,14 +129,15 @@ impl TopClients {
     pub(super) fn all(&self) -> impl Iterator<Item = TopClient> {
         self.sets.iter().flatten().filter_map(|entry| {
             let key = entry.key.load(Ordering::Acquire);
-            let (datagrams, excess) =
-                (entry.count.load(Ordering::Relaxed), entry.excess.load(Ordering::Relaxed));
+            let [datagrams, excess, refused, dropped] =
+                [&entry.count, &entry.excess, &entry.refused, &entry.dropped]
+                    .map(|counter| counter.load(Ordering::Relaxed));
             fence(Ordering::Acquire);
             // Another network took the entry over in the meantime.
             if entry.key.load(Ordering::Relaxed) != key {
                 return None;
             }
-            Some(TopClient { network: network(key)?, datagrams, excess })
+            Some(TopClient { network: network(key)?, datagrams, excess, refused, dropped })
         })
     }
 }
@@ -147,13 +181,19 @@ mod tests {
         for (address, times) in
             [("192.0.2.1", 3), ("192.0.2.2", 2), ("2001:db8:1:2ff::1", 4), ("2001:db8:1:200::9", 1)]
         {
-            (0..times).for_each(|_| clients.count(address.parse().unwrap()));
+            (0..times).for_each(|_| clients.heard(address.parse().unwrap()));
         }
-        clients.count("::ffff:192.0.2.1".parse().unwrap());
+        clients.heard("::ffff:192.0.2.1".parse().unwrap());
         for (network, datagrams) in [("192.0.2.1/32", 4), ("192.0.2.2/32", 2), ("2001:db8:1:200::/56", 5)] {
             assert_eq!(
                 find(&clients, network),
-                Some(TopClient { network: network.parse().unwrap(), datagrams, excess: 0 })
+                Some(TopClient {
+                    network: network.parse().unwrap(),
+                    datagrams,
+                    excess: 0,
+                    refused: 0,
+                    dropped: 0
+                })
             );
         }
         assert_eq!(clients.all().count(), 3);
@@ -164,9 +204,9 @@ mod tests {
         let clients = TopClients::new();
         let loud: IpAddr = "203.0.113.7".parse().unwrap();
         for number in 0..100_000_u32 {
-            clients.count(IpAddr::V4(Ipv4Addr::from_bits(number)));
+            clients.heard(IpAddr::V4(Ipv4Addr::from_bits(number)));
             if number % 10 == 0 {
-                clients.count(loud);
+                clients.heard(loud);
             }
         }
         let found = find(&clients, "203.0.113.7/32").unwrap();
