@@ -10,6 +10,7 @@ use crate::detach::DetachError;
 use crate::forward;
 use crate::home::Home;
 use crate::logs::{self, LogError, Logs, OneLine};
+use crate::open_to_all::OpenToAll;
 use crate::output::Lines;
 use crate::pidfile::{PidFile, PidFileError};
 use crate::settings::{Environment, Settings, Sources, shown};
@@ -106,6 +107,12 @@ impl Findings {
         self.step(manager.map(drop));
         match rules {
             Ok(rules) => {
+                let addresses = sockets.as_ref().map_or_else(
+                    |_| forward::listen_addresses(settings),
+                    |bound| bound.sockets.addresses().collect(),
+                );
+                let open = OpenToAll::find(addresses, &rules.policy, &settings.limits);
+                self.warnings.extend(open.map(|open| open.to_string()));
                 self.facts.push(format!("accounts: {}", rules.policy.accounts()));
                 self.warnings.extend(rules.warnings);
             }

@@ -21,6 +21,7 @@ mod home;
 mod ini;
 mod logs;
 mod migrate;
+mod open_to_all;
 mod output;
 mod own_address;
 mod pidfile;

@@ -14,6 +14,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 
+use pyzord_core::Policy;
 use pyzord_runtime::{Covered, Sockets};
 
 use crate::cli::CommandLine;
@@ -21,6 +22,7 @@ use crate::control::ControlServer;
 use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
 use crate::logs::{FILES, Logs, OneLine};
+use crate::open_to_all::OpenToAll;
 use crate::pidfile::PidFile;
 use crate::rules::RulesInEffect;
 use crate::settings::Settings;
@@ -107,7 +109,7 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
     let own: Vec<SocketAddr> = sockets.addresses().collect();
     let forwarding = forward::start(targets.clone().map(|targets| targets.without_own(&own)))?;
     let unsent = home.resolve(unsent::NAME);
-    let listening = announce(&settings, &sockets);
+    let listening = announce(&settings, &sockets, &policy);
     let announcement = options.detach.as_deref().map(Announcement::prepare).transpose()?;
     let pid_file = pid_file.map(PidFile::write).transpose()?;
     let page = StatusPage::new(status).map_err(StartError::SocketPair)?;
@@ -134,7 +136,7 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
 }
 
 /// Logs that everything is open and where requests go; returns the latter for the service manager.
-fn announce(settings: &Settings, sockets: &Sockets) -> String {
+fn announce(settings: &Settings, sockets: &Sockets, policy: &Policy) -> String {
     let (addresses, buffer) = (addresses(sockets), sockets.receive_buffer());
     for Covered { address, by } in sockets.covered() {
         log::info!("ListenAddress: {address} is served as a part of {by}.");
@@ -149,6 +151,8 @@ fn announce(settings: &Settings, sockets: &Sockets) -> String {
     if buffer < ENOUGH_BUFFER {
         log::warn!("the receive buffer loses bursts: raise the system's limit (Linux: net.core.rmem_max)");
     }
+    let open = OpenToAll::find(sockets.addresses(), policy, &settings.limits);
+    open.iter().for_each(|open| log::warn!(target: FILES, "{open}"));
     format!("Listening on {addresses}")
 }
 

@@ -8,6 +8,7 @@ use crate::cli::CommandLine;
 use crate::forward::{self, Targets};
 use crate::home::Home;
 use crate::logs::FILES;
+use crate::open_to_all::OpenToAll;
 use crate::own_address::own_servers;
 use crate::rules::RulesInEffect;
 use crate::settings::{Setting, SettingRow, Settings, SettingsError, Sources};
@@ -42,6 +43,8 @@ impl Reload<'_> {
         let policy = self.rules.reload(&settings)?;
         sources.warnings().iter().for_each(|warning| log::warn!(target: FILES, "{warning}"));
         self.report(&sources);
+        let open = OpenToAll::find(self.own.iter().copied(), &policy, &settings.limits);
+        open.iter().for_each(|open| log::warn!(target: FILES, "{open}"));
         self.look_at_forwarding();
         log::set_max_level(self.options.log_level(settings.log_level));
         self.move_page(&settings);

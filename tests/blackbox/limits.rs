@@ -133,3 +133,25 @@ fn wrong_limits_are_errors_that_name_the_option() {
         assert!(!output.status.success() && said.contains(&message), "{said}");
     }
 }
+
+/// A packaged server was open to the world without a word.
+#[test]
+fn a_server_that_is_open_to_all_says_so_and_one_with_a_limit_does_not() {
+    const OPEN: &str = "every host that reaches 0.0.0.0:";
+    let everywhere = ["-a", "0.0.0.0", "-p", "0"];
+    let says = |arguments: &[&str]| {
+        let output = Home::new().run(&[&everywhere[..], &["--check-config"], arguments].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}");
+        text.contains(&format!("warning: {OPEN}"))
+    };
+    assert!(says(&[]));
+    assert!(!says(&["--request-rate", "50"]));
+    let home = Home::new();
+    home.write("config", "[server]\nRequestRate = 50\n");
+    let server = Server::spawn(home, &everywhere);
+    assert!(!server.log().contains(OPEN), "{}", server.log());
+    server.home.write("config", "[server]\nPort = 5\n");
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log(&format!("WARNING {OPEN}"));
+}
