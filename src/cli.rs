@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 use log::LevelFilter;
+use pyzord_engines::registry::NAMES;
 
-use crate::settings::Setting;
+use crate::help::{self, Choices};
+use crate::settings::{self, Setting};
 
 /// Answer Pyzor requests.
 #[derive(Parser)]
 #[command(name = "pyzord", version, infer_long_args = true, disable_version_flag = true)]
+#[command(mut_args(help::grouped))]
 pub(crate) struct CommandLine {
     /// Add N to the niceness of the process
     #[arg(short, long, default_value_t = 0, allow_negative_numbers = true, value_name = "N")]
@@ -36,9 +39,9 @@ pub(crate) struct CommandLine {
     #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
     #[command(flatten)]
-    settings: SettingOptions,
-    #[command(flatten)]
     limits: LimitOptions,
+    #[command(flatten)]
+    settings: SettingOptions,
 }
 
 /// Options that override a setting of the configuration file; both are checked in one place.
@@ -51,7 +54,7 @@ struct SettingOptions {
     #[arg(short, long)]
     port: Option<String>,
     /// Engine of the database: gdbm, sqlite, redis, redis_v0 or mysql [default: gdbm]
-    #[arg(short = 'e', long, value_name = "ENGINE")]
+    #[arg(short = 'e', long, value_name = "ENGINE", value_parser = Choices(NAMES.to_vec()), hide_possible_values = true)]
     database_engine: Option<String>,
     /// Database: a file for gdbm and sqlite, `host,port,password,db` for redis,
     /// `host,user,password,db,table` for mysql, or a URL [default: pyzord.db, with sqlite pyzord.sqlite]
@@ -62,13 +65,13 @@ struct SettingOptions {
     #[command(flatten)]
     expiry: ExpiryOptions,
     /// Runtime that drives the server, if this build has it: std or smol [default: std]
-    #[arg(long)]
+    #[arg(long, value_parser = Choices(settings::runtimes()), hide_possible_values = true)]
     runtime: Option<String>,
     /// Number of threads that answer requests; 0 is one for each CPU [default: 0]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
     /// Which matching line of the access file decides: first-match or last-match [default: first-match]
-    #[arg(long, value_name = "ORDER")]
+    #[arg(long, value_name = "ORDER", value_parser = Choices(settings::ACCESS_ORDERS.to_vec()), hide_possible_values = true)]
     access_order: Option<String>,
     /// Accounts file [default: pyzord.passwd]
     #[arg(long, value_name = "FILE")]
@@ -97,6 +100,9 @@ struct SettingOptions {
     /// Group to become after the port is bound [default: the group of the user]
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
+    /// Forward reports and whitelistings to the servers of this client's home directory [default: none]
+    #[arg(long, value_name = "DIR")]
+    forward_client_homedir: Option<String>,
     /// Accepted for compatibility; use --workers
     #[arg(long, value_name = "BOOL")]
     threads: Option<String>,
@@ -118,16 +124,13 @@ struct SettingOptions {
     /// Accepted for compatibility; has no effect
     #[arg(long, value_name = "BOOL")]
     gevent: Option<String>,
-    /// Forward reports and whitelistings to the servers of this client's home directory [default: none]
-    #[arg(long, value_name = "DIR")]
-    forward_client_homedir: Option<String>,
 }
 
 /// Options that override a setting of the configuration file for the engine sqlite.
 #[derive(clap::Args)]
 struct SqliteOptions {
     /// When a count is on the disk: `deferred`, soon after the reply, or `strict`, before it; sqlite only [default: deferred]
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", value_parser = Choices(settings::DURABILITIES.to_vec()), hide_possible_values = true)]
     durability: Option<String>,
     /// Memory for the pages of the database, 1 to 65536 MiB; sqlite only [default: 128]
     #[arg(long, value_name = "MIB")]

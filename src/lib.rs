@@ -17,6 +17,7 @@ mod folder_owner;
 mod forward;
 pub mod fuzzing;
 mod health;
+mod help;
 mod home;
 mod ini;
 mod logs;

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use pyzord_engines::registry::NAMES;
 
 use super::moves::OnConflict;
+use crate::help::Choices;
 
 /// Move the records of one database to another.
 ///
@@ -14,13 +16,13 @@ use super::moves::OnConflict;
 #[command(name = "pyzor-migrate", version, infer_long_args = true)]
 pub(crate) struct MigrateOptions {
     /// Engine of the source: gdbm, sqlite, redis, redis_v0 or mysql.
-    #[arg(long, visible_alias = "se", value_name = "ENGINE")]
+    #[arg(long, visible_alias = "se", value_name = "ENGINE", value_parser = Choices(NAMES.to_vec()), hide_possible_values = true)]
     pub(crate) source_engine: String,
     /// Location of the source, as in the setting DigestDB. It must exist.
     #[arg(long, visible_alias = "sd", value_name = "DSN")]
     pub(crate) source_dsn: String,
     /// Engine of the destination.
-    #[arg(long, visible_alias = "de", value_name = "ENGINE")]
+    #[arg(long, visible_alias = "de", value_name = "ENGINE", value_parser = Choices(NAMES.to_vec()), hide_possible_values = true)]
     pub(crate) destination_engine: String,
     /// Location of the destination.
     #[arg(long, visible_alias = "dd", value_name = "DSN")]

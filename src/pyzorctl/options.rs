@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use pyzord_core::{Digest, Operation, UnixTime};
+use pyzord_engines::registry::NAMES;
 
 use super::arguments::{parse_account_name, parse_digest, parse_operation};
 use super::format::Format;
-use crate::settings::Setting;
+use crate::help::{self, Choices};
+use crate::settings::{ACCESS_ORDERS, Setting};
 use crate::times;
 
 /// What to do if another process has the database that is to be read.
@@ -21,7 +23,7 @@ pub(crate) const CHANGE_ADVICE: &str = "stop it or use --wait; \
 /// The settings are those of the server: the file `config` in its home directory, and the options that it is started
 /// with, which take precedence.
 #[derive(Parser)]
-#[command(name = "pyzorctl", version)]
+#[command(name = "pyzorctl", version, mut_args(help::behind_the_commands_own))]
 pub(crate) struct PyzorctlOptions {
     #[command(flatten)]
     pub(crate) server: ServerOptions,
@@ -43,7 +45,7 @@ pub(crate) struct ServerOptions {
     #[arg(short, long, global = true)]
     port: Option<String>,
     /// Engine of the database
-    #[arg(short = 'e', long, global = true, value_name = "ENGINE")]
+    #[arg(short = 'e', long, global = true, value_name = "ENGINE", value_parser = Choices(NAMES.to_vec()), hide_possible_values = true)]
     database_engine: Option<String>,
     /// Location of the database: the setting DigestDB
     #[arg(long, global = true)]
@@ -52,7 +54,7 @@ pub(crate) struct ServerOptions {
     #[arg(long, global = true, value_name = "SECONDS")]
     cleanup_age: Option<String>,
     /// Which matching line of the access file decides: first-match or last-match
-    #[arg(long, global = true, value_name = "ORDER")]
+    #[arg(long, global = true, value_name = "ORDER", value_parser = Choices(ACCESS_ORDERS.to_vec()), hide_possible_values = true)]
     access_order: Option<String>,
     /// Accounts file
     #[arg(long, global = true, value_name = "FILE")]

@@ -4,6 +4,9 @@ use std::fmt;
 
 use thiserror::Error;
 
+/// The names of all promises.
+pub(crate) const NAMES: [&str; 2] = ["deferred", "strict"];
+
 /// The promise of a reply to a count, which the engine sqlite keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Durability {

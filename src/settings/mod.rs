@@ -17,11 +17,11 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use durability::{Durability, ForeignPromise};
+pub(crate) use durability::{Durability, ForeignPromise, NAMES as DURABILITIES};
 pub(crate) use environment::Environment;
 pub(crate) use error::{Origin, SettingsError};
 pub(crate) use names::{Setting, names};
-pub(crate) use runtime::Runtime;
+pub(crate) use runtime::{Runtime, names as runtimes};
 pub(crate) use sources::SettingRow;
 pub(crate) use sources::Sources;
-pub(crate) use values::{Settings, shown};
+pub(crate) use values::{ACCESS_ORDERS, Settings, shown};

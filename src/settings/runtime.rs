@@ -38,6 +38,11 @@ impl Runtime {
     }
 }
 
+/// Returns the names of the runtimes of this build.
+pub(crate) fn names() -> Vec<&'static str> {
+    Runtime::ALL.iter().copied().map(Runtime::name).collect()
+}
+
 impl fmt::Display for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

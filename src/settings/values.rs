@@ -20,6 +20,8 @@ use crate::system_account::SystemAccount;
 
 /// The address that stands for an empty one.
 const ANY_ADDRESS: &str = "0.0.0.0";
+/// The names of the orders of the access file.
+pub(crate) const ACCESS_ORDERS: [&str; 2] = ["first-match", "last-match"];
 /// The largest `DatabaseCache`, in MiB.
 const LARGEST_CACHE: u64 = 65536;
 

@@ -19,6 +19,7 @@ mod genkey;
 mod harness;
 mod health;
 mod hostile;
+mod help;
 mod http;
 mod interop;
 mod limits;
