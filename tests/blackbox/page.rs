@@ -30,22 +30,45 @@ impl Drop for Stop<'_> {
     }
 }
 
+/// The value of a tile: its place counts from 1.
+fn tile(place: u8) -> String {
+    format!("#tiles > div:nth-child({place}) .value")
+}
+
 fn number(text: &str) -> f64 {
     let digits: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
     digits.parse().unwrap_or_else(|_| panic!("no number: {text}"))
 }
 
-/// Waits until every chart has a line of at least three points.
+/// Waits until every chart of the last minutes has a line of at least three points.
 fn wait_for_charts(browser: &Browser) {
-    let script = "return [...document.querySelectorAll('.chart')].every((chart) => \
-                  [...chart.querySelectorAll('polyline')].some((line) => line.points.length >= 3))";
+    let script = "return [...document.querySelectorAll('#live .plot')].every((plot) => \
+                  [...plot.querySelectorAll('polyline')].some((line) => line.points.length >= 3))";
     wait_for("charts", || browser.run(script).as_bool()?.then_some(()));
+}
+
+/// Reads the times to answer with the keys, as a screen reader says them.
+fn check_keys(browser: &Browser) {
+    let press = |key: &str| {
+        let script = format!(
+            "const plot = document.querySelector('#live figure:nth-child(3) .plot'); \
+             plot.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', cancelable: true}})); \
+             return [plot.getAttribute('aria-valuenow'), plot.getAttribute('aria-valuetext')]"
+        );
+        browser.run(&script)
+    };
+    let newest = press("End");
+    let said = newest[1].as_str().unwrap();
+    assert!(said.starts_with("at ") && said.contains("99 % within "), "{said}");
+    assert_eq!(press("Home")[0], "0", "the first point");
+    let left = press("Escape");
+    assert!(left[1].as_str().unwrap().starts_with("now: "), "{left}");
 }
 
 fn check_look(browser: &Browser, width: u32, colors: &str) {
     browser.look(width, colors);
     let script = "return [innerWidth, document.documentElement.scrollWidth, \
-                  ...['body', '#tile-requests', '.chart text'].map((name) => \
+                  ...['body', '#tiles .value', '.plot text'].map((name) => \
                   getComputedStyle(document.querySelector(name))[name.startsWith('.') ? 'fill' : 'color']), \
                   getComputedStyle(document.body).backgroundColor]";
     // The page fits its charts into the new width at its next update.
@@ -78,27 +101,24 @@ fn the_page_shows_the_load_in_every_size_and_colour() {
         let _stop = Stop(&stop);
         scope.spawn(|| load(&client, &stop));
         wait_for_charts(&browser);
-        assert_eq!(browser.text("#health"), "serving");
-        wait_for("a rate", || (number(&browser.text("#tile-requests")) > 1.0).then_some(()));
-        for tile in ["#tile-latency", "#tile-store"] {
-            let text = browser.text(tile);
-            assert!(number(&text) > 0.0 && text.ends_with('s'), "{tile}: {text}");
-        }
-        assert!(number(&browser.text("#tile-dropped-total")) >= 1.0);
+        assert_eq!(browser.text("#level"), "✓ OK");
+        wait_for("a rate", || (number(&browser.text(&tile(1))) > 1.0).then_some(()));
+        assert_eq!([tile(2), tile(3)].map(|tile| browser.text(&tile)), ["0 %", "0/s"]);
+        let time = browser.text(&tile(4));
+        assert!(number(&time) > 0.0 && time.ends_with('s'), "{time}");
+        assert!(browser.text("#faults").contains("dropped: not a request"));
         let codes = browser.text("#codes");
         assert!(["check", "report", "403", "200"].iter().all(|text| codes.contains(text)), "{codes}");
         assert!(browser.text("#talkers").contains("127.0.0.1/32"));
-        assert!(browser.text("#chart-requests .legend").contains("report"));
-        let said =
-            browser.run("return document.querySelector('#chart-latency svg').getAttribute('aria-label')");
-        assert!(said.as_str().unwrap().contains("99% within "), "{said}");
+        assert!(browser.text("#live figure:nth-child(2) .legend").contains("report"));
+        check_keys(&browser);
         for (width, colors) in [(1280, "light"), (1280, "dark"), (360, "dark"), (360, "light")] {
             check_look(&browser, width, colors);
         }
     });
     // At the end the page shows what the server has counted.
-    let shown = || browser.text("#tile-records");
-    wait_for("the records", || (shown() == "50").then_some(()));
+    wait_for("the records", || browser.text("#database").contains("records\t50\n").then_some(()));
+    assert_eq!(browser.text("#fault"), "");
     assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
 }
 
@@ -107,14 +127,17 @@ fn a_lost_server_is_reported_and_found_again() {
     let (server, page) = serve(&[]);
     let browser = Browser::start();
     browser.open(&format!("http://{page}/"));
-    wait_for("the first look", || (browser.text("#health") == "serving").then_some(()));
-    assert!(browser.run("return document.querySelector('#lost').hidden").as_bool().unwrap());
+    let old = || browser.run("return document.querySelector('#figures').className") == "old";
+    wait_for("the first look", || (browser.text("#level") == "✓ OK").then_some(()));
+    assert!(!old());
     drop(server);
-    wait_for("the loss", || (browser.text("#health") == "no answer").then_some(()));
-    assert!(browser.text("#lost").contains("The server has not answered since"));
+    wait_for("the loss", || (browser.text("#level") == "✕ No answer").then_some(()));
+    let sentence = browser.text("#sentence");
+    assert!(sentence.contains("The figures below are those of "), "{sentence}");
+    assert!(old());
     let address = page.to_string();
     let server = Server::on(Home::new(), &["--status-address", &address]);
-    wait_for("the return", || (browser.text("#health") == "serving").then_some(()));
-    assert!(browser.run("return document.querySelector('#lost').hidden").as_bool().unwrap());
+    wait_for("the return", || (browser.text("#level") == "✓ OK").then_some(()));
+    assert!(!old());
     server.stop();
 }
