@@ -16,6 +16,8 @@ pub(super) const CODES: [u16; 7] = [200, 400, 401, 403, 500, 501, 505];
 /// The name of all operations that do not exist: a client can invent any number of them.
 const OTHER: &str = "other";
 const OPERATIONS: usize = Operation::ALL.len() + 1;
+/// The most searches of a batch for a digest that is in it more than once. Further ones are not told as new records.
+const MOST_SEARCHES: usize = 32;
 
 /// The counts of one thread.
 #[derive(Debug)]
@@ -140,12 +142,21 @@ impl Shard {
 /// Returns how many records these calls have made, of those whose answers tell it: all of its counts are in this batch.
 fn new_records(calls: &[StoreCall], answers: &[StoreAnswer]) -> u64 {
     let counts = |call: &StoreCall| call.op != StoreOp::Read;
-    let mut found = 0;
+    let (mut found, mut searches) = (0, 0);
     for (index, (call, answer)) in calls.iter().zip(answers).enumerate() {
         let Ok(record) = answer else { continue };
         let total = record.reports.count.saturating_add(record.whitelists.count);
         // 0 is the answer of an engine that does not know it. As a rule a record has more counts than a batch.
         if total == 0 || total > calls.len() as u64 || !counts(call) {
+            continue;
+        }
+        if total == 1 {
+            found += 1;
+            continue;
+        }
+        // A client chooses the digests of a batch: searches of the whole batch for each of them would take quadratic time.
+        searches += 1;
+        if searches > MOST_SEARCHES {
             continue;
         }
         let same = |other: &&StoreCall| counts(other) && other.digest == call.digest;
