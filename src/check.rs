@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use log::LevelFilter;
 
 use crate::cli::CommandLine;
+use crate::control::ControlListener;
 use crate::detach::DetachError;
 use crate::forward;
 use crate::home::Home;
@@ -92,6 +93,12 @@ impl Findings {
         self.step(home.check());
         for path in [&settings.log_file, &settings.usage_log_file].into_iter().flatten() {
             self.step(check_log(path, home));
+        }
+        if let Some(path) = &settings.control
+            && let Err(error) = ControlListener::check(path, home.path())
+        {
+            let path = path.display();
+            self.warnings.push(format!("control socket {path}: {error}; the server runs without it"));
         }
         let Some(output) = options.detach.as_deref() else { return };
         let writable = write_access::check(output, home.path());

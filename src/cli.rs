@@ -88,6 +88,9 @@ struct SettingOptions {
     /// Pid file, written with --detach [default: pyzord.pid]
     #[arg(long, value_name = "FILE")]
     pid_file: Option<String>,
+    /// Unix socket for pyzorctl, or `none` [default: beside the file of the database, else pyzord.control]
+    #[arg(long, value_name = "FILE")]
+    control_socket: Option<String>,
     /// Serve the status page and metrics on this TCP address, such as `127.0.0.1:24480` [default: none]
     #[arg(long, value_name = "HOST:PORT")]
     status_address: Option<String>,
@@ -261,6 +264,7 @@ impl CommandLine {
             log_file,
             usage_log_file,
             pid_file,
+            control_socket,
             status_address,
             status_hosts,
             user,
@@ -287,6 +291,7 @@ impl CommandLine {
             (Setting::LogFile, "--log-file", log_file),
             (Setting::UsageLogFile, "--usage-log-file", usage_log_file),
             (Setting::PidFile, "--pid-file", pid_file),
+            (Setting::ControlSocket, "--control-socket", control_socket),
             (Setting::StatusAddress, "--status-address", status_address),
             (Setting::StatusHosts, "--status-hosts", status_hosts),
             (Setting::User, "--user", user),

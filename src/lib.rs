@@ -28,6 +28,7 @@ mod own_address;
 mod pidfile;
 mod pyzorctl;
 mod regular_file;
+mod reload_report;
 mod rules;
 mod settings;
 mod start;

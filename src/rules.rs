@@ -1,13 +1,14 @@
 //! The accounts file and the access file, read from the disk.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use pyzord_core::{ANONYMOUS, Operation, Policy, UserFile, Warning};
 use thiserror::Error;
 
-use crate::logs;
 use crate::regular_file::{self, ReadError};
+use crate::reload_report::{LineKind, ReloadReport};
 use crate::settings::Settings;
 
 /// Warnings about both files that are logged; further ones are only counted. A file that is no text has thousands.
@@ -31,7 +32,14 @@ pub(crate) struct Rules {
     pub(crate) policy: Policy,
     pub(crate) warnings: Vec<String>,
     /// The files that exist.
-    files: Vec<UserFile>,
+    files: Vec<PresentFile>,
+}
+
+/// A file that exists, and a hash of its content, which is no key and no password.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct PresentFile {
+    file: UserFile,
+    hash: u64,
 }
 
 /// Reads both files. A file may be absent, but not unreadable.
@@ -56,8 +64,15 @@ pub(crate) fn read(settings: &Settings) -> Result<Rules, RulesError> {
         }
     }
     let files = [(UserFile::Accounts, accounts), (UserFile::Access, access)];
-    let files = files.into_iter().filter(|(_, content)| content.is_some()).map(|(file, _)| file).collect();
+    let present = |(file, content): (_, Content)| Some(PresentFile { file, hash: hash(&content?) });
+    let files = files.into_iter().filter_map(present).collect();
     Ok(Rules { policy, warnings, files })
+}
+
+fn hash(content: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(content);
+    hasher.finish()
 }
 
 /// Returns the path of the accounts file or of the access file.
@@ -91,7 +106,7 @@ pub(crate) fn read_file(file: UserFile, path: Option<&Path>) -> Result<Content, 
 
 /// What the rules that are in effect were made of.
 pub(crate) struct RulesInEffect {
-    files: Vec<UserFile>,
+    files: Vec<PresentFile>,
     /// The operations that the anonymous user may ask for.
     anonymous: Vec<Operation>,
 }
@@ -100,16 +115,19 @@ impl RulesInEffect {
     /// Takes the rules of the start, and logs the warnings and what is in effect.
     pub(crate) fn begin(rules: Rules) -> (Policy, Self) {
         let in_effect = Self { files: rules.files.clone(), anonymous: anonymous(&rules.policy) };
-        (rules.log(), in_effect)
+        (rules.tell(&mut ReloadReport::default()), in_effect)
     }
 
     /// Reads both files again. Returns `None` if one cannot be read or has vanished: the present rules stay, since an
     /// accident changes no rights.
-    pub(crate) fn reload(&mut self, settings: &Settings) -> Option<Policy> {
+    pub(crate) fn reload(&mut self, settings: &Settings, report: &mut ReloadReport) -> Option<Policy> {
         let rules = read(settings).and_then(|rules| self.has_all(settings, rules));
-        let rules = rules
-            .inspect_err(|error| log::error!("{error}; the old rules still hold, and the old settings"))
-            .ok()?;
+        let failed = |error: &RulesError| format!("{error}; the old rules still hold, and the old settings");
+        let rules = rules.inspect_err(|error| report.add(LineKind::Failed, failed(error))).ok()?;
+        for present in rules.files.iter().filter(|present| !self.files.contains(present)) {
+            let path = path(settings, present.file).unwrap_or(Path::new("")).display();
+            report.add(LineKind::Changed, format!("{} {path} has changed.", present.file));
+        }
         let anonymous = anonymous(&rules.policy);
         let more: Vec<&str> = anonymous
             .iter()
@@ -117,15 +135,19 @@ impl RulesInEffect {
             .map(|operation| operation.name())
             .collect();
         if !more.is_empty() {
-            log::warn!("this reload lets anonymous users {}, which was denied before", more.join(", "));
+            let more = more.join(", ");
+            let text = format!("this reload lets anonymous users {more}, which was denied before");
+            report.add(LineKind::Warning, text);
         }
         *self = Self { files: rules.files.clone(), anonymous };
-        Some(rules.log())
+        Some(rules.tell(report))
     }
 
     /// Returns an error if a file has vanished: without an access file the default rules would hold.
     fn has_all(&self, settings: &Settings, rules: Rules) -> Result<Rules, RulesError> {
-        let Some(&file) = self.files.iter().find(|file| !rules.files.contains(file)) else {
+        let is_there = |file: UserFile| rules.files.iter().any(|present| present.file == file);
+        let Some(&PresentFile { file, .. }) = self.files.iter().find(|present| !is_there(present.file))
+        else {
             return Ok(rules);
         };
         let path = path(settings, file).unwrap_or(Path::new("")).to_owned();
@@ -135,26 +157,27 @@ impl RulesInEffect {
 }
 
 impl Rules {
-    /// Logs the warnings and what is in effect.
-    fn log(self) -> Policy {
+    /// Adds the warnings and what is in effect to a report.
+    fn tell(self, report: &mut ReloadReport) -> Policy {
         let Self { policy, warnings, files } = self;
-        for warning in warnings.iter().take(MOST_WARNINGS) {
-            log::warn!(target: logs::FILES, "{warning}");
-        }
-        if let Some(more @ 1..) = warnings.len().checked_sub(MOST_WARNINGS) {
-            log::warn!(
+        let count = warnings.len();
+        warnings.into_iter().take(MOST_WARNINGS).for_each(|warning| report.add(LineKind::Warning, warning));
+        if let Some(more @ 1..) = count.checked_sub(MOST_WARNINGS) {
+            let text = format!(
                 "{more} more warnings about the accounts and access files; pyzord --check-config shows all"
             );
+            report.add(LineKind::Warning, text);
         }
-        if files.contains(&UserFile::Accounts) {
-            log::info!("Accounts: {}.", policy.accounts());
+        let is_there = |file| files.iter().any(|present| present.file == file);
+        let accounts = if is_there(UserFile::Accounts) {
+            format!("Accounts: {}.", policy.accounts())
         } else {
-            log::info!("Accounts file does not exist - only the anonymous user will be available.");
-        }
-        if !files.contains(&UserFile::Access) {
-            log::info!(
-                "Using default ACL: the anonymous user may use the check, report, ping, pong and info commands."
-            );
+            "Accounts file does not exist - only the anonymous user will be available.".to_owned()
+        };
+        report.add(LineKind::Fact, accounts);
+        if !is_there(UserFile::Access) {
+            let text = "Using default ACL: the anonymous user may use the check, report, ping, pong and info commands.";
+            report.add(LineKind::Fact, text.to_owned());
         }
         policy
     }

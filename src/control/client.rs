@@ -1,6 +1,7 @@
 //! The side of `pyzorctl`: the database of a running server, used through the server.
 
 use std::cell::RefCell;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use pyzord_core::{
@@ -10,7 +11,7 @@ use pyzord_engines::{Change, ChangeError, EntryError, RecordStore, StoredEntry};
 use thiserror::Error;
 
 use super::client_connection::{ClientConnection, ConnectError, ReplyError};
-use super::protocol::{ControlRequest, socket_path};
+use super::protocol::ControlRequest;
 use crate::bulk::store_failure;
 use crate::csv;
 
@@ -24,19 +25,31 @@ pub(crate) struct ControlClient(RefCell<ClientConnection>);
 
 /// No server gives access to a database.
 #[derive(Debug, Error)]
-#[error("{}: {cause}", .path.display())]
-pub(crate) struct ControlUnavailable {
-    path: PathBuf,
-    cause: ConnectError,
+pub(crate) enum ControlUnavailable {
+    #[error("its control socket, which is switched off (ControlSocket)")]
+    Off,
+    #[error("{}: {cause}", .path.display())]
+    NotConnected { path: PathBuf, cause: ConnectError },
+    #[error("{}: {cause}", .path.display())]
+    NoReply { path: PathBuf, cause: ReplyError },
+    /// The socket is that of another server.
+    #[error("{}, which belongs to a server with the database {other}", .path.display())]
+    OtherDatabase { path: PathBuf, other: String },
 }
 
 impl ControlClient {
-    /// Connects to the server that has this database open.
-    pub(crate) fn connect(database: &Path) -> Result<Self, ControlUnavailable> {
-        let path = socket_path(database);
-        match ClientConnection::open(&path) {
-            Ok(connection) => Ok(Self(RefCell::new(connection))),
-            Err(cause) => Err(ControlUnavailable { path, cause }),
+    /// Connects to the server at this socket, if it has this database open.
+    pub(crate) fn connect(socket: Option<&Path>, database: &Path) -> Result<Self, ControlUnavailable> {
+        let path = socket.ok_or(ControlUnavailable::Off)?.to_owned();
+        let connection = match ClientConnection::open(&path) {
+            Ok(connection) => connection,
+            Err(cause) => return Err(ControlUnavailable::NotConnected { path, cause }),
+        };
+        let client = Self(RefCell::new(connection));
+        match client.call(&ControlRequest::Database) {
+            Ok(other) if is_same_file(Path::new(&other), database) => Ok(client),
+            Ok(other) => Err(ControlUnavailable::OtherDatabase { path, other }),
+            Err(cause) => Err(ControlUnavailable::NoReply { path, cause }),
         }
     }
 
@@ -172,6 +185,12 @@ impl RecordStore for ControlClient {
             *whole
         })
     }
+}
+
+/// Whether two names are those of one file. A database that is gone has the name that the server knows.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino())).ok();
+    one == other || id(one).is_some_and(|file| Some(file) == id(other))
 }
 
 fn scan(connection: &mut ClientConnection, found: &mut Vec<StoredEntry>) -> Result<Progress, ReplyError> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::protocol::{GREETING, MAX_REPLY};
+use super::listener::{ListenError, connect};
+use super::protocol::{GREETING, MAX_DOCUMENT, MAX_REPLY};
 
 /// The time that a server has for a line of a reply: a sync waits for the disk.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -18,6 +19,8 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Why a server cannot be connected to.
 #[derive(Debug, Error)]
 pub(crate) enum ConnectError {
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -52,7 +55,7 @@ pub(super) struct ClientConnection {
 impl ClientConnection {
     /// Connects, and waits until the server accepts the connection.
     pub(super) fn open(path: &Path) -> Result<Self, ConnectError> {
-        let stream = UnixStream::connect(path)?;
+        let stream = connect(path)?;
         stream.set_read_timeout(Some(GREETING_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
         let mut connection = Self::new(stream);
@@ -82,9 +85,13 @@ impl ClientConnection {
 
     /// Receives the next line and returns it without its end.
     pub(super) fn line(&mut self) -> Result<String, ReplyError> {
+        self.line_of(MAX_REPLY)
+    }
+
+    fn line_of(&mut self, most: u64) -> Result<String, ReplyError> {
         self.attempt(|stream| {
             let mut line = String::new();
-            stream.by_ref().take(MAX_REPLY).read_line(&mut line)?;
+            stream.by_ref().take(most).read_line(&mut line)?;
             match line.pop() {
                 Some('\n') => Ok(line),
                 _ => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -94,12 +101,26 @@ impl ClientConnection {
 
     /// Receives a reply of one line and returns the text behind `ok`.
     pub(super) fn reply(&mut self) -> Result<String, ReplyError> {
-        let line = self.line()?;
-        match line.split_once(' ').unwrap_or((&line, "")) {
-            ("ok", rest) => Ok(rest.to_owned()),
-            ("failed", cause) => Err(ReplyError::Failed(cause.to_owned())),
-            _ => Err(ReplyError::NotUnderstood),
-        }
+        parse_reply(&self.line()?)
+    }
+
+    /// Receives a reply of one long line, each part of it within this time.
+    pub(super) fn document(&mut self, timeout: Duration) -> Result<String, ReplyError> {
+        self.attempt(|stream| stream.get_ref().set_read_timeout(Some(timeout)))?;
+        parse_reply(&self.line_of(MAX_DOCUMENT)?)
+    }
+
+    /// Waits until the server has closed the connection.
+    pub(super) fn end(&mut self) -> Result<(), ReplyError> {
+        self.attempt(|stream| match stream.read(&mut [0; 64]) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(io::ErrorKind::InvalidData.into()),
+            Err(error) => Err(error),
+        })
+    }
+
+    pub(super) fn stream(&self) -> &UnixStream {
+        self.stream.get_ref()
     }
 
     fn attempt<T>(
@@ -114,5 +135,14 @@ impl ClientConnection {
             self.lost = Some(error.clone());
             ReplyError::Lost(error)
         })
+    }
+}
+
+/// Returns the text behind `ok`.
+fn parse_reply(line: &str) -> Result<String, ReplyError> {
+    match line.split_once(' ').unwrap_or((line, "")) {
+        ("ok", rest) => Ok(rest.to_owned()),
+        ("failed", cause) => Err(ReplyError::Failed(cause.to_owned())),
+        _ => Err(ReplyError::NotUnderstood),
     }
 }

@@ -1,13 +1,19 @@
-//! The control socket: `pyzorctl` uses the gdbm file of a running server through the server.
+//! The control socket: `pyzorctl` asks and commands a running server, and uses its gdbm file through it.
 //!
-//! Only one process at a time can open a gdbm file. A server that has one open therefore listens on a unix socket
-//! beside it. Only the server's account and root can connect, as only they can open the file. A client reads and
-//! changes records through the server, between the server's requests, until it closes the connection.
+//! Only the server's account and root can connect. Each connection has a thread; the requests about the server itself
+//! open no handle on the database, so they have a reply while it hangs. Only one process at a time can open a gdbm file:
+//! a client reads and changes its records through the server, between the server's requests. Other databases are opened by
+//! `pyzorctl` itself.
 //!
 //! The protocol is lines of text, a request and then its reply:
 //!
 //! | request | reply |
 //! | --- | --- |
+//! | `status` | `ok DOCUMENT`, the JSON of `/status.json` |
+//! | `reload` | `ok REPORT`, the JSON of a [`ReloadReport`](crate::reload_report::ReloadReport), once it is in effect |
+//! | `stop` | `ok stopped`, `ok failed` or `ok overdue`; the connection is closed by the end of the process |
+//! | `log-level LEVEL` | `ok LEVEL`, the level before; the next reload sets that of the settings |
+//! | `database` | `ok PATH`, the file that the requests below are about |
 //! | `fetch DIGEST` | `ok RECORD` |
 //! | `put RECORD` | `ok` |
 //! | `merge RECORD` | `ok`; the record is added to that of its digest in one step |
@@ -25,11 +31,20 @@
 
 mod client;
 mod client_connection;
+mod commands;
 mod connections;
 mod listener;
+mod operator;
 mod protocol;
+mod records;
 mod server;
+mod server_client;
 mod session;
 
 pub(crate) use client::ControlClient;
-pub(crate) use server::{ControlServer, OpenHandle};
+pub(crate) use client_connection::{ConnectError, ReplyError};
+pub(crate) use commands::OperatorCommands;
+pub(crate) use listener::{ControlListener, ListenError};
+pub(crate) use protocol::StopOutcome;
+pub(crate) use server::{ControlHost, ControlServer, OpenHandle};
+pub(crate) use server_client::ServerClient;

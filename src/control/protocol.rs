@@ -1,13 +1,14 @@
-//! What both sides of the control socket agree on: its path, its lines and their limits.
+//! What both sides of the control socket agree on: its lines and their limits.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 
+use log::LevelFilter;
 use pyzord_core::{Digest, Record, UnixTime};
 use pyzord_engines::{Change, RecordEdit, TallyEdit};
 use thiserror::Error;
 
 use crate::csv::{self, RecordError, RecordLine};
+use crate::settings::{level_word, log_level};
 
 /// The first line of a server that accepts a connection. It names the version of the protocol.
 pub(super) const GREETING: &str = "pyzord control 1";
@@ -15,20 +16,12 @@ pub(super) const GREETING: &str = "pyzord control 1";
 pub(super) const MAX_REQUEST: u64 = 1024;
 /// The most bytes of a line of a reply.
 pub(super) const MAX_REPLY: u64 = 4096;
+/// The most bytes of a line with a document.
+pub(super) const MAX_DOCUMENT: u64 = 4 << 20;
 /// What stands for a number that stays.
 const KEPT: &str = "-";
 /// The most characters of a key or a cause in a reply, of up to four bytes each: two of them fit into a line.
 const MAX_TEXT: usize = 400;
-
-/// Returns the path of the control socket of the server that has this database open.
-///
-/// The suffix is longer than those of the files that libgdbm creates beside a database: the server looks for such files
-/// and removes them.
-pub(super) fn socket_path(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".control");
-    path.into()
-}
 
 /// Returns the beginning of a text without the characters that end a line or a field.
 pub(super) fn one_line(text: &str) -> String {
@@ -50,6 +43,12 @@ pub(super) enum ControlRequest {
     Estimate,
     Sync,
     Expire(UnixTime),
+    /// The file of the database that the requests above are about.
+    Database,
+    Status,
+    Reload,
+    Stop,
+    LogLevel(LevelFilter),
 }
 
 impl ControlRequest {
@@ -72,6 +71,11 @@ impl ControlRequest {
             "estimate" => Ok(Self::Estimate),
             "sync" => Ok(Self::Sync),
             "expire" => parse_time(rest).map(Self::Expire),
+            "database" => Ok(Self::Database),
+            "status" => Ok(Self::Status),
+            "reload" => Ok(Self::Reload),
+            "stop" => Ok(Self::Stop),
+            "log-level" => log_level(rest).map(Self::LogLevel).ok_or(ControlRequestError::Level),
             _ => Err(ControlRequestError::Verb),
         }
     }
@@ -100,7 +104,42 @@ impl fmt::Display for ControlRequest {
             Self::Estimate => f.write_str("estimate"),
             Self::Sync => f.write_str("sync"),
             Self::Expire(limit) => write!(f, "expire {}", limit.micros()),
+            Self::Database => f.write_str("database"),
+            Self::Status => f.write_str("status"),
+            Self::Reload => f.write_str("reload"),
+            Self::Stop => f.write_str("stop"),
+            Self::LogLevel(level) => write!(f, "log-level {}", level_word(*level)),
         }
+    }
+}
+
+/// How a server has ended: the last line to an operator that stops it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StopOutcome {
+    /// All that was received is answered, and all that was counted is in the database.
+    Stopped,
+    /// It has ended with an error, which the log has.
+    Failed,
+    /// It has ended with threads that wait for the database.
+    Overdue,
+}
+
+impl StopOutcome {
+    const ALL: [Self; 3] = [Self::Stopped, Self::Failed, Self::Overdue];
+
+    /// Parses the word that it is displayed as.
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.to_string() == word)
+    }
+}
+
+impl fmt::Display for StopOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Overdue => "overdue",
+        })
     }
 }
 
@@ -137,6 +176,8 @@ pub(super) enum ControlRequestError {
     Edit,
     #[error("a time is a number of microseconds")]
     Time,
+    #[error("a level is debug, info, warning or error")]
+    Level,
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -178,6 +219,11 @@ mod tests {
             ControlRequest::Estimate,
             ControlRequest::Sync,
             ControlRequest::Expire(UnixTime::from_micros(-5)),
+            ControlRequest::Database,
+            ControlRequest::Status,
+            ControlRequest::Reload,
+            ControlRequest::Stop,
+            ControlRequest::LogLevel(LevelFilter::Warn),
         ] {
             let line = request.to_string();
             assert!((line.len() as u64) < MAX_REQUEST, "{line}");

@@ -1,24 +1,30 @@
-//! One connection on the server's side: reads requests, calls the database, writes replies.
+//! One connection on the server's side: reads requests, has them done, writes replies.
 
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write};
 use std::os::unix::net::UnixStream;
 
-use pyzord_core::{Digest, Progress, Record, StoreCall, StoreError, StoreFailure, StoreOp, Task, UnixTime};
-use pyzord_engines::{Change, ChangeError, RecordStore, StoredEntry};
-use pyzord_runtime::Clock;
+use log::LevelFilter;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pyzord_core::StoreOp;
 use thiserror::Error;
 
+use super::commands::CommandRefused;
+use super::connections::{ConnectionGuard, TooManyUsers};
+use super::operator::Operator;
 use super::protocol::{ControlRequest, ControlRequestError, GREETING, MAX_REQUEST, one_line};
-use crate::bulk;
-use crate::csv::RecordLine;
+use super::records::{RecordFailure, RecordSession};
+use super::server::ControlHost;
+use crate::settings::level_word;
 
-/// A connection's handle on the database, and the number of records that it changed.
-pub(super) struct Session {
-    database: Box<dyn RecordStore>,
-    clock: Clock,
-    stored: u64,
-    removed: u64,
-    counted: u64,
+/// A connection of an operator.
+pub(super) struct Session<'a> {
+    host: &'a ControlHost,
+    connection: ConnectionGuard,
+    operator: Operator,
+    /// Opened by the first request about records: the others are answered while the database hangs.
+    records: Option<RecordSession>,
 }
 
 /// Why a request failed. The connection remains usable.
@@ -27,34 +33,35 @@ enum RequestFailure {
     #[error(transparent)]
     Malformed(#[from] ControlRequestError),
     #[error(transparent)]
-    Database(#[from] StoreFailure),
+    Records(#[from] RecordFailure),
+    #[error("pyzorctl opens the database of this server itself")]
+    NotLent,
     #[error(transparent)]
-    Count(#[from] StoreError),
+    Users(#[from] TooManyUsers),
     #[error(transparent)]
-    Change(#[from] ChangeError),
-    #[error("the number of records is unknown")]
-    NoEstimate,
+    Refused(#[from] CommandRefused),
+    #[error("the server stops")]
+    Stopping,
+    #[error("the server cannot signal itself: {0}")]
+    Signal(#[from] Errno),
+    #[error("the reply cannot be written: {0}")]
+    Document(#[from] serde_json::Error),
+    #[error("the connection cannot be kept: {0}")]
+    Stream(#[from] io::Error),
 }
 
 /// The text of a reply behind `ok`.
 type Answer = Result<String, RequestFailure>;
 
-impl Session {
-    pub(super) fn new(database: Box<dyn RecordStore>, clock: Clock) -> Self {
-        Self { database, clock, stored: 0, removed: 0, counted: 0 }
+impl<'a> Session<'a> {
+    pub(super) const fn new(host: &'a ControlHost, connection: ConnectionGuard, operator: Operator) -> Self {
+        Self { host, connection, operator, records: None }
     }
 
-    /// Serves the connection until the client closes it, and logs what the client changed.
-    pub(super) fn run(mut self, stream: &UnixStream) {
-        let ended = self.serve(stream);
-        let Self { stored, removed, counted, .. } = self;
-        if stored + removed + counted > 0 {
-            log::info!(
-                "pyzorctl has stored {stored} records, removed {removed} and counted {counted} reports or whitelistings \
-                 while this server ran"
-            );
-        }
-        if let Err(error) = ended {
+    /// Serves the connection until the client closes it.
+    pub(super) fn run(mut self) {
+        let served = self.connection.stream().try_clone().and_then(|stream| self.serve(&stream));
+        if let Err(error) = served {
             log::debug!("control socket: {error}");
         }
     }
@@ -69,14 +76,18 @@ impl Session {
                 out.flush()?;
             }
             line.clear();
-            if input.by_ref().take(MAX_REQUEST).read_line(&mut line)? == 0 {
+            self.connection.wait(self.host.clock.tick());
+            let length = input.by_ref().take(MAX_REQUEST).read_line(&mut line)?;
+            self.connection.work();
+            if length == 0 {
                 return Ok(());
             }
             let Some(line) = line.strip_suffix('\n') else {
                 writeln!(out, "failed a request is a line of at most {MAX_REQUEST} bytes")?;
                 return out.flush();
             };
-            match self.answer(line, &mut out)? {
+            let Some(answer) = self.answer(line, &mut out)? else { return Ok(()) };
+            match answer {
                 Ok(answer) if answer.is_empty() => writeln!(out, "ok")?,
                 Ok(answer) => writeln!(out, "ok {answer}")?,
                 Err(failure) => writeln!(out, "failed {}", one_line(&failure.to_string()))?,
@@ -84,112 +95,115 @@ impl Session {
         }
     }
 
-    /// Executes a request. The outer error is the connection's.
-    fn answer(&mut self, line: &str, out: &mut dyn Write) -> io::Result<Answer> {
-        let request = match ControlRequest::parse(line) {
-            Ok(request) => request,
-            Err(error) => return Ok(Err(error.into())),
-        };
-        Ok(match request {
-            ControlRequest::Scan => return self.scan(out),
-            ControlRequest::Fetch(digest) => self.fetch(digest),
-            ControlRequest::Put(digest, record) => self.put(digest, &record),
-            ControlRequest::Change(digest, change) => self.change(digest, change),
-            ControlRequest::Remove(digest) => self.remove(digest),
-            ControlRequest::Round(digest, record) => {
-                Ok(RecordLine(digest, &self.database.rounded(&record)).to_string())
-            }
-            ControlRequest::Report(digest) => self.count(digest, StoreOp::Report),
-            ControlRequest::Whitelist(digest) => self.count(digest, StoreOp::Whitelist),
-            ControlRequest::Estimate => self.estimate(),
-            ControlRequest::Sync => self.sync(),
-            ControlRequest::Expire(limit) => self.expire(limit),
-        })
-    }
-
-    fn scan(&mut self, out: &mut dyn Write) -> io::Result<Answer> {
-        let mut found = Vec::new();
-        let progress = self.database.scan(&mut found);
-        for StoredEntry { key, record } in found {
-            match record {
-                Ok((digest, record)) => writeln!(out, "found {}", RecordLine(digest, &record))?,
-                Err(cause) => {
-                    writeln!(out, "unreadable {}\t{}", one_line(&key), one_line(&cause.to_string()))?;
+    /// Executes a request. Returns `None` if the reply comes with the end of the server. The outer error is the
+    /// connection's.
+    fn answer(&mut self, line: &str, out: &mut dyn Write) -> io::Result<Option<Answer>> {
+        Ok(Some(match ControlRequest::parse(line) {
+            Ok(ControlRequest::Database) => self.database(),
+            Ok(ControlRequest::Status) => (self.host.document)().map_err(RequestFailure::from),
+            Ok(ControlRequest::Reload) => self.reload(),
+            Ok(ControlRequest::Stop) => {
+                out.flush()?;
+                match self.stop() {
+                    Ok(()) => return Ok(None),
+                    Err(failure) => Err(failure),
                 }
             }
+            Ok(ControlRequest::LogLevel(level)) => Ok(self.set_log_level(level)),
+            Ok(request) => self.answer_about_records(request, out)?,
+            Err(error) => Err(error.into()),
+        }))
+    }
+
+    fn answer_about_records(&mut self, request: ControlRequest, out: &mut dyn Write) -> io::Result<Answer> {
+        let records = match self.records() {
+            Ok(records) => records,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let answered = match request {
+            ControlRequest::Scan => records.scan(out)?,
+            ControlRequest::Fetch(digest) => records.fetch(digest),
+            ControlRequest::Put(digest, record) => records.put(digest, &record),
+            ControlRequest::Change(digest, change) => records.change(digest, change),
+            ControlRequest::Remove(digest) => records.remove(digest),
+            ControlRequest::Round(digest, record) => Ok(records.round(digest, &record)),
+            ControlRequest::Report(digest) => records.count(digest, StoreOp::Report),
+            ControlRequest::Whitelist(digest) => records.count(digest, StoreOp::Whitelist),
+            ControlRequest::Estimate => records.estimate(),
+            ControlRequest::Sync => records.sync(),
+            ControlRequest::Expire(limit) => records.expire(limit),
+            ControlRequest::Database
+            | ControlRequest::Status
+            | ControlRequest::Reload
+            | ControlRequest::Stop
+            | ControlRequest::LogLevel(_) => return Ok(Err(ControlRequestError::Verb.into())),
+        };
+        Ok(answered.map_err(RequestFailure::from))
+    }
+
+    fn records(&mut self) -> Result<&mut RecordSession, RequestFailure> {
+        let Self { host, connection, operator, records } = self;
+        if records.is_none() {
+            let open = host.open_handle.as_ref().ok_or(RequestFailure::NotLent)?;
+            connection.use_database()?;
+            *records = Some(RecordSession::new(open(), host.clock, operator.clone()));
         }
-        Ok(match progress {
-            Ok(Progress::More) => Ok("more".to_owned()),
-            Ok(Progress::Done | Progress::Surveyed(_) | Progress::Elsewhere) => Ok("done".to_owned()),
-            Err(failure) => Err(failure.into()),
-        })
+        records.as_mut().ok_or(RequestFailure::NotLent)
     }
 
-    fn fetch(&mut self, digest: Digest) -> Answer {
-        let record = bulk::fetch_one(&mut *self.database, digest)?;
-        Ok(RecordLine(digest, &record).to_string())
+    fn database(&self) -> Answer {
+        match &self.host.open_handle {
+            Some(_) => Ok(self.host.database.display().to_string()),
+            None => Err(RequestFailure::NotLent),
+        }
     }
 
-    fn put(&mut self, digest: Digest, record: &Record) -> Answer {
-        bulk::put_one(&mut *self.database, digest, record)?;
-        self.stored += 1;
-        log::debug!("pyzorctl stores {}", RecordLine(digest, record));
-        Ok(String::new())
+    /// Reloads as at a USR1, and waits for the report.
+    fn reload(&self) -> Answer {
+        let waiter = self.host.commands.await_reload()?;
+        log::info!("pyzorctl of {}: reload", self.operator);
+        kill(Pid::this(), Signal::SIGUSR1)?;
+        let report = waiter.recv().map_err(|_| RequestFailure::Stopping)?;
+        Ok(serde_json::to_string(&*report)?)
     }
 
-    fn change(&mut self, digest: Digest, change: Change) -> Answer {
-        bulk::change_one(&mut *self.database, digest, change)?;
-        self.stored += 1;
-        log::debug!("pyzorctl changes {digest}: {change:?}");
-        Ok(String::new())
+    /// Stops as at a TERM. The connection stays open until the process ends, and its last line tells how.
+    fn stop(&self) -> Result<(), RequestFailure> {
+        self.host.commands.await_stop(self.connection.stream().try_clone()?)?;
+        self.connection.release();
+        log::info!("pyzorctl of {}: stop", self.operator);
+        Ok(kill(Pid::this(), Signal::SIGTERM)?)
     }
 
-    fn remove(&mut self, digest: Digest) -> Answer {
-        self.database.remove(&[digest])?;
-        self.removed += 1;
-        log::debug!("pyzorctl removes {digest}");
-        Ok(String::new())
-    }
-
-    fn count(&mut self, digest: Digest, op: StoreOp) -> Answer {
-        let mut answers = Vec::new();
-        self.database.execute(self.clock.now(), &[StoreCall::new(digest, op)], &mut answers);
-        bulk::only(answers)??;
-        self.counted += 1;
-        Ok(String::new())
-    }
-
-    fn estimate(&mut self) -> Answer {
-        let count = self.database.record_count(self.clock.now());
-        count.map(|count| count.to_string()).ok_or(RequestFailure::NoEstimate)
-    }
-
-    /// Removes one slice of the records whose latest activity is before `limit`.
-    fn expire(&mut self, limit: UnixTime) -> Answer {
-        Ok(match self.database.upkeep(self.clock.now(), Task::Expire(limit))? {
-            Progress::More => "more".to_owned(),
-            Progress::Done | Progress::Surveyed(_) | Progress::Elsewhere => "done".to_owned(),
-        })
-    }
-
-    fn sync(&mut self) -> Answer {
-        self.database.upkeep(self.clock.now(), Task::Sync)?;
-        Ok(String::new())
+    /// Sets the level until the next reload. The line about it is in the log with either level.
+    fn set_log_level(&self, level: LevelFilter) -> String {
+        let old = log::max_level();
+        log::set_max_level(level.max(old));
+        let (old, new) = (level_word(old), level_word(level));
+        log::info!("pyzorctl of {}: log level {new} until the next reload; it was {old}", self.operator);
+        log::set_max_level(level);
+        old.to_owned()
     }
 }
 
 #[cfg(all(test, feature = "gdbm"))]
 mod tests {
     use std::net::Shutdown;
+    use std::sync::Arc;
 
     use proptest::prelude::*;
+    use pyzord_core::Tick;
     use pyzord_engines::Gdbm;
+    use pyzord_runtime::Clock;
 
+    use super::super::connections::Connections;
+    use super::super::operator::OwnAccount;
     use super::*;
 
     /// A request, or a line that resembles one.
     fn request() -> impl Strategy<Value = String> {
-        let verb = "scan|fetch|put|merge|set|remove|report|whitelist|round|estimate|sync|expire|[a-z]{0,9}";
+        let verb = "scan|fetch|put|merge|set|remove|report|whitelist|round|estimate|sync|expire|database|status|\
+                    log-level|[a-z]{0,9}";
         let record = "[0-9a-fA-F]{40}(,-?[0-9]{0,20}(\\.[0-9]{0,7})?){5,7}";
         let rest = prop_oneof!["[0-9a-fA-F]{40}", record, "\\PC{0,60}"];
         (verb, rest).prop_map(|(verb, rest)| format!("{verb} {rest}"))
@@ -201,14 +215,23 @@ mod tests {
         #[test]
         fn any_requests_have_one_reply_each(requests in proptest::collection::vec(request(), 1..40)) {
             let folder = tempfile::tempdir().unwrap();
-            let database = Box::new(Gdbm::open(&folder.path().join("pyzord.db")).unwrap());
-            let mut session = Session::new(database, Clock::start());
+            let lent = Gdbm::open(&folder.path().join("pyzord.db")).unwrap();
+            let host = ControlHost {
+                open_handle: Some(Box::new(move || Box::new(lent.clone()))),
+                database: folder.path().join("pyzord.db"),
+                commands: Arc::default(),
+                clock: Clock::start(),
+                document: Box::new(|| Ok("{}".to_owned())),
+                sample: Box::new(|| ()),
+            };
             let (ours, theirs) = UnixStream::pair().unwrap();
+            let operator = Operator::of(&ours, &OwnAccount::find()).unwrap().unwrap();
+            let connection = Connections::default().add(ours, Tick::default()).unwrap();
+            let session = Session::new(&host, connection, operator);
             let text: String = requests.iter().map(|request| one_line(request) + "\n").collect();
             (&theirs).write_all(text.as_bytes()).unwrap();
             theirs.shutdown(Shutdown::Write).unwrap();
-            session.serve(&ours).unwrap();
-            drop(ours);
+            session.run();
             let mut replies = String::new();
             (&theirs).read_to_string(&mut replies).unwrap();
             let mut lines = replies.lines();

@@ -1,7 +1,10 @@
 //! The values of arguments: parsed by clap, or from the lines of standard input.
 
+use log::LevelFilter;
 use pyzord_core::{Digest, Operation};
 use thiserror::Error;
+
+use crate::settings;
 
 /// A text is not a digest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -20,6 +23,16 @@ pub(crate) struct NotAnOperation;
 /// Parses an operation in upper or lower case.
 pub(crate) fn parse_operation(text: &str) -> Result<Operation, NotAnOperation> {
     Operation::parse(text.to_ascii_lowercase().as_bytes()).ok_or(NotAnOperation)
+}
+
+/// A text is not the level of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the levels are debug, info, warning and error")]
+pub(crate) struct NotALevel;
+
+/// Parses the level of a log.
+pub(crate) fn parse_level(text: &str) -> Result<LevelFilter, NotALevel> {
+    settings::log_level(text).ok_or(NotALevel)
 }
 
 /// Why a name cannot be that of an account.

@@ -58,7 +58,12 @@ impl UdpClient {
             return Err(QueryError::UnknownPort);
         }
         let found = (name, port).to_socket_addrs().map_err(failed)?.next();
-        let mut address = found.ok_or_else(|| QueryError::NoAddress { name: name.to_owned() })?;
+        let address = found.ok_or_else(|| QueryError::NoAddress { name: name.to_owned() })?;
+        Self::at(address, clock)
+    }
+
+    /// Makes a client of the server that listens on this address.
+    pub(crate) fn at(mut address: SocketAddr, clock: Clock) -> Result<Self, QueryError> {
         let (any, loopback): (IpAddr, IpAddr) = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
@@ -66,6 +71,7 @@ impl UdpClient {
         if address.ip().is_unspecified() {
             address.set_ip(loopback);
         }
+        let failed = |error| QueryError::Io { address, error };
         let socket = UdpSocket::bind((any, 0)).map_err(failed)?;
         socket.connect(address).map_err(failed)?;
         Ok(Self { socket, address, clock })

@@ -14,6 +14,8 @@ pub(crate) struct Context {
     pub(crate) home: Home,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
+    /// The command line names the address of the server.
+    pub(crate) names_address: bool,
 }
 
 /// Why the server's settings cannot be used.
@@ -36,6 +38,6 @@ impl Context {
         let sources = Sources::read(&home, environment, options.settings()).map_err(failed)?;
         // The number of workers does not matter here.
         let settings = Settings::new(&sources, &home, 1).map_err(failed)?;
-        Ok(Self { home, settings, clock: Clock::start() })
+        Ok(Self { home, settings, clock: Clock::start(), names_address: options.names_address() })
     }
 }

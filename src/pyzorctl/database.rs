@@ -114,7 +114,7 @@ impl Context {
         check("gdbm", &self.settings.dsn).map_err(|error| OpenError::Unusable(error.into()))?;
         let path = &self.settings.database;
         // The server first: while it runs, no other process may touch the file.
-        let unavailable = match ControlClient::connect(path) {
+        let unavailable = match ControlClient::connect(self.settings.control.as_deref(), path) {
             Ok(client) => return Ok(Box::new(client)),
             Err(error) => error,
         };
@@ -140,7 +140,7 @@ impl Context {
         if self.settings.engine != "gdbm" {
             return None;
         }
-        match ControlClient::connect(&self.settings.database) {
+        match ControlClient::connect(self.settings.control.as_deref(), &self.settings.database) {
             Ok(client) => Some(client),
             Err(error) => {
                 log::debug!("{error}");

@@ -15,6 +15,7 @@ use super::context::ContextError;
 use super::database::OpenError;
 use super::merge::Interrupted;
 use super::passphrase::PassphraseError;
+use super::server_command::ServerError;
 use crate::csv::HeadError;
 use crate::pidfile::PidFileError;
 use crate::rules::RulesError;
@@ -58,6 +59,8 @@ pub(crate) enum CommandError {
     Change { digest: Digest, error: ChangeError },
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+    #[error(transparent)]
+    Server(#[from] ServerError),
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error("{open}; the server was asked instead: {query}")]

@@ -10,6 +10,7 @@ mod context;
 mod database;
 mod delete;
 mod digests;
+mod document;
 mod error;
 mod expiry;
 mod explain;
@@ -24,7 +25,9 @@ mod options;
 mod partial;
 mod passphrase;
 mod report;
+mod server_command;
 mod set;
+mod stats;
 mod status;
 mod whitelist;
 
@@ -71,6 +74,11 @@ fn execute(options: &PyzorctlOptions) -> Outcome {
     let context = Context::read(&options.server)?;
     let code = match &options.command {
         Command::Status(options) => status::run(&context, options, &mut out),
+        Command::Stats(options) => stats::stats(&context, options, &mut out),
+        Command::Top(options) => stats::top(&context, options, &mut out),
+        Command::Reload(options) => server_command::reload(&context, options, &mut out),
+        Command::Stop => server_command::stop(&context, &mut out),
+        Command::LogLevel(options) => server_command::log_level(&context, options, &mut out),
         Command::Lookup(options) => lookup::run(&context, options, &mut out),
         Command::Whitelist(options) => whitelist::run(&context, options, &mut out),
         Command::Delete(options) => delete::run(&context, options, &mut out),

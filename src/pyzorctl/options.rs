@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use log::LevelFilter;
 use pyzord_core::{Digest, Operation, UnixTime};
 use pyzord_engines::registry::NAMES;
 
-use super::arguments::{parse_account_name, parse_digest, parse_operation};
+use super::arguments::{parse_account_name, parse_digest, parse_level, parse_operation};
 use super::format::Format;
 use crate::help::{self, Choices};
 use crate::settings::{ACCESS_ORDERS, Setting};
@@ -65,9 +66,17 @@ pub(crate) struct ServerOptions {
     /// Pid file
     #[arg(long, global = true, value_name = "FILE")]
     pid_file: Option<String>,
+    /// Control socket of the server
+    #[arg(long, global = true, value_name = "FILE")]
+    control_socket: Option<String>,
 }
 
 impl ServerOptions {
+    /// Whether they name an address or a port to ask.
+    pub(crate) fn names_address(&self) -> bool {
+        !self.address.is_empty() || self.port.is_some()
+    }
+
     /// Returns the settings that the command line gives, each with the name of its option.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (Setting, &'static str, &str)> {
         let addresses =
@@ -81,6 +90,7 @@ impl ServerOptions {
             (Setting::PasswdFile, "--password-file", &self.password_file),
             (Setting::AccessFile, "--access-file", &self.access_file),
             (Setting::PidFile, "--pid-file", &self.pid_file),
+            (Setting::ControlSocket, "--control-socket", &self.control_socket),
         ]
         .into_iter()
         .filter_map(|(name, option, value)| Some((name, option, value.as_deref()?)));
@@ -91,8 +101,18 @@ impl ServerOptions {
 /// The commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Show whether the server runs and answers, and where its records are
+    /// Show what is wrong with the server, since when and what to do; and where it is, with its records
     Status(Status),
+    /// Show how much the running server does, and how long it takes
+    Stats(Figures),
+    /// Show the networks that send most requests, and the users that are refused
+    Top(Figures),
+    /// Let the running server read its configuration, accounts and access rules again, and show what that changes
+    Reload(Reload),
+    /// Stop the running server, and wait until it has ended
+    Stop,
+    /// Set the least important messages that the running server logs, until its next reload
+    LogLevel(LogLevel),
     /// Show the records of digests
     Lookup(Lookup),
     /// Let the running server count a whitelisting of digests
@@ -124,6 +144,27 @@ pub(crate) struct Status {
     /// Write a JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Figures {
+    /// Write a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Reload {
+    /// Write a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct LogLevel {
+    /// debug, info, warning or error
+    #[arg(value_name = "LEVEL", value_parser = parse_level)]
+    pub(crate) level: LevelFilter,
 }
 
 #[derive(Args)]

@@ -24,4 +24,4 @@ pub(crate) use names::{Setting, names};
 pub(crate) use runtime::{Runtime, names as runtimes};
 pub(crate) use sources::SettingRow;
 pub(crate) use sources::Sources;
-pub(crate) use values::{ACCESS_ORDERS, Settings, shown};
+pub(crate) use values::{ACCESS_ORDERS, Settings, level_word, log_level, shown};

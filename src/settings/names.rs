@@ -65,6 +65,7 @@ settings! {
     UsageLogFile = "",
     LogLevel = "info",
     PidFile = "pyzord.pid",
+    ControlSocket = "",
     StatusAddress = "",
     StatusHosts = "",
     User = "",

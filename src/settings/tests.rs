@@ -1,7 +1,7 @@
 //! The sources of settings, their order and their errors, over all settings at once.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -69,6 +69,9 @@ fn value(name: Setting) -> BoxedStrategy<String> {
         Setting::Durability => select(vec!["deferred", "Strict"]).prop_map(str::to_owned).boxed(),
         Setting::DatabaseCache => (1..=65536_u32).prop_map(|size| size.to_string()).boxed(),
         Setting::Runtime => select(Runtime::ALL).prop_map(|runtime| runtime.to_string()).boxed(),
+        Setting::ControlSocket => {
+            select(vec!["", "None", "run/control", "/run/x"]).prop_map(str::to_owned).boxed()
+        }
         Setting::LogLevel => {
             select(vec!["debug", "INFO", "Warning", "error"]).prop_map(str::to_owned).boxed()
         }
@@ -168,13 +171,22 @@ proptest! {
         prop_assert_eq!(settings.addresses.join(", "), wanted(Setting::ListenAddress));
         prop_assert_eq!(settings.engine, wanted(Setting::Engine).to_lowercase());
         prop_assert_eq!(settings.dsn, wanted(Setting::DigestDB));
-        prop_assert_eq!(settings.database, home.resolve(wanted(Setting::DigestDB)));
+        prop_assert_eq!(&settings.database, &home.resolve(wanted(Setting::DigestDB)));
         prop_assert_eq!(settings.cleanup.map_or(0, pyzord_core::CleanupAge::seconds).to_string(), wanted(Setting::CleanupAge));
         prop_assert_eq!(settings.passwd_file, path(Setting::PasswdFile));
         prop_assert_eq!(settings.access_file, path(Setting::AccessFile));
         prop_assert_eq!(settings.log_file, path(Setting::LogFile));
         prop_assert_eq!(settings.usage_log_file, path(Setting::UsageLogFile));
         prop_assert_eq!(settings.pid_file, path(Setting::PidFile));
+        let control = match wanted(Setting::ControlSocket) {
+            "" if ["gdbm", "sqlite"].contains(&wanted(Setting::Engine).to_lowercase().as_str()) => {
+                Some(PathBuf::from(format!("{}.control", settings.database.display())))
+            }
+            "" => Some(home.resolve("pyzord.control")),
+            "None" => None,
+            name => Some(home.resolve(name)),
+        };
+        prop_assert_eq!(settings.control, control);
         let durability = match expected[&Setting::Durability].1 {
             Source::Default => None,
             _ if wanted(Setting::Durability) == "Strict" => Some(Durability::Strict),

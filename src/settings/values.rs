@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use pyzord_core::{AccessOrder, CleanupAge, Expiry, ExpiryGuard, Limits};
+use pyzord_engines::registry;
 
 use super::durability::{Durability, ForeignPromise};
 use super::error::{Expected, SettingsError};
@@ -22,6 +23,8 @@ use crate::system_account::SystemAccount;
 const ANY_ADDRESS: &str = "0.0.0.0";
 /// The names of the orders of the access file.
 pub(crate) const ACCESS_ORDERS: [&str; 2] = ["first-match", "last-match"];
+/// The value of `ControlSocket` for no socket.
+const NO_SOCKET: &str = "none";
 /// The largest `DatabaseCache`, in MiB.
 const LARGEST_CACHE: u64 = 65536;
 
@@ -69,6 +72,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: LevelFilter,
     /// The pid file of a detached server.
     pub(crate) pid_file: Option<PathBuf>,
+    /// The control socket; `None` if the settings want none.
+    pub(crate) control: Option<PathBuf>,
     /// The account that serves; `None` is the account that starts the server.
     pub(crate) account: Option<SystemAccount>,
     /// Networks, rates and the number of remembered reports.
@@ -116,6 +121,7 @@ impl Settings {
             usage_log_file: sources.path(Setting::UsageLogFile, home),
             log_level: sources.parse(Setting::LogLevel, Expected::LogLevel, log_level)?,
             pid_file: sources.path(Setting::PidFile, home),
+            control: control(sources, home),
             account: account(sources)?,
             limits: limits::limits(sources)?,
             forward_home: sources.folder(Setting::ForwardClientHomeDir, home)?,
@@ -225,8 +231,35 @@ fn expiry_guard(sources: &Sources) -> Result<ExpiryGuard, SettingsError> {
     })
 }
 
+/// Returns the path of the control socket. Without a setting it is beside a database of one file, so that two servers of
+/// one home directory have one each, or else in the home directory.
+fn control(sources: &Sources, home: &Home) -> Option<PathBuf> {
+    match sources.text(Setting::ControlSocket).trim() {
+        text if text.eq_ignore_ascii_case(NO_SOCKET) => None,
+        // The suffix is longer than those of the files that libgdbm creates beside a database: the server looks for such
+        // files and removes them.
+        "" if registry::is_file(&sources.engine()) => {
+            let mut path = home.resolve(sources.text(Setting::DigestDB)).into_os_string();
+            path.push(".control");
+            Some(path.into())
+        }
+        "" => Some(home.resolve("pyzord.control")),
+        text => Some(home.resolve(text)),
+    }
+}
+
+/// Returns the name of a level that [`log_level`] parses.
+pub(crate) const fn level_word(level: LevelFilter) -> &'static str {
+    match level {
+        LevelFilter::Off | LevelFilter::Error => "error",
+        LevelFilter::Warn => "warning",
+        LevelFilter::Info => "info",
+        LevelFilter::Debug | LevelFilter::Trace => "debug",
+    }
+}
+
 /// Parses the name of a level, Python's or that of the log's lines.
-fn log_level(text: &str) -> Option<LevelFilter> {
+pub(crate) fn log_level(text: &str) -> Option<LevelFilter> {
     match text.to_ascii_lowercase().as_str() {
         "debug" => Some(LevelFilter::Debug),
         "info" => Some(LevelFilter::Info),

@@ -11,6 +11,7 @@ mod watch;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
@@ -18,7 +19,7 @@ use pyzord_core::Policy;
 use pyzord_runtime::{Covered, Sockets};
 
 use crate::cli::CommandLine;
-use crate::control::ControlServer;
+use crate::control::{ControlListener, OperatorCommands, StopOutcome};
 use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
 use crate::logs::{FILES, Logs, OneLine};
@@ -101,11 +102,12 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
     }
     let status = status?;
     status.iter().for_each(StatusServer::announce);
-    let mut engine = engine::open(&settings).map_err(|error| of_engine(&sources, error))?;
+    let engine = engine::open(&settings).map_err(|error| of_engine(&sources, error))?;
     // Files that a stop must remove are made from here on.
     watch.end().map_err(StartError::Signals)?;
     let driver = RuntimeDriver::new(settings.runtime)?;
-    let control = engine.lend.take().and_then(|lend| ControlServer::bind(&settings.database, lend));
+    let control = settings.control.clone().and_then(listen_for_operators);
+    let commands = Arc::new(OperatorCommands::default());
     let own: Vec<SocketAddr> = sockets.addresses().collect();
     let forwarding = forward::start(targets.clone().map(|targets| targets.without_own(&own)))?;
     let unsent = home.resolve(unsent::NAME);
@@ -126,13 +128,27 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
         rules,
         page: &page,
         rows,
+        commands: Arc::clone(&commands),
     };
     let readiness = Readiness { manager: Arc::new(manager), announcement, listening };
     let resources = Resources { sockets, policy, reload, engine, control, forwarding, unsent, readiness };
     let served = resources.serve(&settings, logs, driver, pid_file.as_ref());
     log::info!("Server shutdown.");
     pid_file.iter().for_each(PidFile::remove);
+    commands.ended(if served.is_ok() { StopOutcome::Stopped } else { StopOutcome::Failed });
     served
+}
+
+/// Makes the control socket. The server can do without.
+fn listen_for_operators(path: PathBuf) -> Option<ControlListener> {
+    let bound = ControlListener::bind(path.clone()).inspect_err(|error| {
+        log::warn!(
+            "control socket {}: {error}; pyzorctl can neither ask nor command this server: set ControlSocket to another \
+             file, or to none",
+            path.display()
+        );
+    });
+    bound.ok()
 }
 
 /// Logs that everything is open and where requests go; returns the latter for the service manager.

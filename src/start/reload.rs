@@ -1,17 +1,19 @@
 //! What a reload changes while the server runs: all that is in the new files, or nothing.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use pyzord_runtime::NewRules;
 
 use crate::cli::CommandLine;
+use crate::control::OperatorCommands;
 use crate::forward::{self, Targets};
 use crate::home::Home;
-use crate::logs::FILES;
 use crate::open_to_all::OpenToAll;
 use crate::own_address::own_servers;
+use crate::reload_report::{LineKind, ReloadReport};
 use crate::rules::RulesInEffect;
-use crate::settings::{Setting, SettingRow, Settings, SettingsError, Sources};
+use crate::settings::{Setting, SettingRow, Settings, SettingsError, Sources, level_word};
 use crate::start::cpus;
 use crate::status::{SettingRows, StatusPage};
 
@@ -32,22 +34,33 @@ pub(super) struct Reload<'a> {
     pub(super) page: &'a StatusPage,
     /// The settings that the status document shows.
     pub(super) rows: SettingRows,
+    /// The operators that wait for a reload.
+    pub(super) commands: Arc<OperatorCommands>,
 }
 
 impl Reload<'_> {
-    /// Reads all files again. Returns `None` if one of them cannot be used: everything stays as it is.
+    /// Reads all files again. Returns `None` if one of them cannot be used: everything stays as it is. Operators that
+    /// wait for the reload get its report once the new rules are in effect.
     pub(super) fn run(&mut self) -> Option<NewRules> {
-        let read = self.read();
-        let failed = |error: &SettingsError| log::error!("{error}; the old settings and rules still hold");
-        let (sources, settings) = read.inspect_err(failed).ok()?;
-        let policy = self.rules.reload(&settings)?;
-        sources.warnings().iter().for_each(|warning| log::warn!(target: FILES, "{warning}"));
-        self.report(&sources);
+        self.commands.reload_begins();
+        let mut report = ReloadReport::default();
+        let rules = self.apply(&mut report);
+        self.commands.reload_done(report);
+        rules
+    }
+
+    fn apply(&mut self, report: &mut ReloadReport) -> Option<NewRules> {
+        let failed = |error: &SettingsError| format!("{error}; the old settings and rules still hold");
+        let read = self.read().inspect_err(|error| report.add(LineKind::Failed, failed(error)));
+        let (sources, settings) = read.ok()?;
+        let policy = self.rules.reload(&settings, report)?;
+        sources.warnings().iter().for_each(|warning| report.add(LineKind::Warning, warning.to_string()));
+        self.compare(&sources, report);
         let open = OpenToAll::find(self.own.iter().copied(), &policy, &settings.limits);
-        open.iter().for_each(|open| log::warn!(target: FILES, "{open}"));
-        self.look_at_forwarding();
-        log::set_max_level(self.options.log_level(settings.log_level));
-        self.move_page(&settings);
+        open.iter().for_each(|open| report.add(LineKind::Warning, open.to_string()));
+        self.look_at_forwarding(report);
+        self.set_log_level(&sources, &settings, report);
+        self.move_page(&settings, report);
         self.rows.replace(self.rows_in_effect(&sources));
         self.current = Some(sources);
         Some(NewRules { policy, limits: Some(settings.limits) })
@@ -63,42 +76,58 @@ impl Reload<'_> {
         self.current.as_ref().unwrap_or(self.started)
     }
 
-    /// Logs what this reload changes, and what only a restart would.
-    fn report(&self, sources: &Sources) {
+    /// Reports what this reload changes, and what only a restart would.
+    fn compare(&self, sources: &Sources, report: &mut ReloadReport) {
         for setting in sources.changed_from(self.current()).filter(|setting| setting.is_reloaded()) {
             let row = sources.row(setting);
-            log::info!("{} is now `{}` ({}).", row.name, row.value, row.source);
+            report.add(LineKind::Changed, format!("{} is now `{}` ({}).", row.name, row.value, row.source));
         }
         for setting in sources.changed_from(self.started).filter(|setting| needs_restart(*setting)) {
-            log::warn!(
-                target: FILES,
-                "{setting} has changed ({}): a reload does not apply that; restart the server",
-                sources.row(setting).source
-            );
+            let source = sources.row(setting).source;
+            let text =
+                format!("{setting} has changed ({source}): a reload does not apply that; restart the server");
+            report.add(LineKind::NeedsRestart, text);
         }
     }
 
     /// Warns if the client's files have changed, or if a name has become one of this server.
-    fn look_at_forwarding(&self) {
+    fn look_at_forwarding(&self, report: &mut ReloadReport) {
         let Some(forwards) = &self.forwards else { return };
         match forward::read(self.settings) {
             Ok(Some(targets)) if targets.are_those_of(forwards) => {
                 for server in own_servers(&targets.servers, &self.own) {
-                    log::warn!(target: FILES, "forwarding to {server}: it is this server; take it out of `servers`");
+                    let text = format!("forwarding to {server}: it is this server; take it out of `servers`");
+                    report.add(LineKind::Warning, text);
                 }
             }
-            Ok(_) => log::warn!(
-                target: FILES,
-                "the files in {} have changed: a reload does not apply that; restart the server",
-                forwards.home.display()
-            ),
-            Err(error) => log::warn!(target: FILES, "{error}; forwarding goes on as before"),
+            Ok(_) => {
+                let home = forwards.home.display();
+                let text = format!(
+                    "the files in {home} have changed: a reload does not apply that; restart the server"
+                );
+                report.add(LineKind::NeedsRestart, text);
+            }
+            Err(error) => {
+                report.add(LineKind::Warning, format!("{error}; forwarding goes on as before"));
+            }
         }
     }
 
-    fn move_page(&self, settings: &Settings) {
+    /// Applies the level of the settings, which ends one that an operator has set at the control socket.
+    fn set_log_level(&self, sources: &Sources, settings: &Settings, report: &mut ReloadReport) {
+        let level = self.options.log_level(settings.log_level);
+        if level != log::max_level()
+            && sources.text(Setting::LogLevel) == self.current().text(Setting::LogLevel)
+        {
+            let name = level_word(level);
+            report.add(LineKind::Changed, format!("the log level is that of the settings again: {name}."));
+        }
+        log::set_max_level(level);
+    }
+
+    fn move_page(&self, settings: &Settings, report: &mut ReloadReport) {
         if let Err(error) = self.page.change(settings.status.as_deref(), &settings.status_hosts) {
-            log::error!("{error}; the page stays where it is");
+            report.add(LineKind::Failed, format!("{error}; the page stays where it is"));
         }
     }
 

@@ -14,7 +14,7 @@ use pyzord_runtime::{Counters, Forwarding, Service, Sockets, StatusChange, Super
 
 use super::error::StartError;
 use super::reload::Reload;
-use crate::control::ControlServer;
+use crate::control::{ControlHost, ControlListener, ControlServer, OperatorCommands, StopOutcome};
 use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
 use crate::engine::EngineStores;
@@ -33,7 +33,7 @@ pub(super) struct Resources<'a> {
     pub(super) reload: Reload<'a>,
     pub(super) engine: EngineStores,
     /// The socket for `pyzorctl`.
-    pub(super) control: Option<ControlServer>,
+    pub(super) control: Option<ControlListener>,
     pub(super) forwarding: Option<Forwarding>,
     /// The file that keeps what a stop could not forward.
     pub(super) unsent: PathBuf,
@@ -51,7 +51,8 @@ impl Resources<'_> {
     ) -> Result<(), StartError> {
         let Self { sockets, policy, mut reload, engine, control, forwarding, unsent, readiness } = self;
         let (page, rows) = (reload.page, reload.rows.clone());
-        let EngineStores { stores, upkeep, probe, .. } = engine;
+        let EngineStores { stores, upkeep, probe, lend } = engine;
+        let commands = Arc::clone(&reload.commands);
         let counters = Arc::new(Counters::detailed(settings.workers + settings.connections));
         let clock = counters.clock();
         let guard = shared_guard(settings.limits.clone()).map_err(StartError::RandomNumbers)?;
@@ -78,7 +79,15 @@ impl Resources<'_> {
             supervisor: Some(Supervisor {
                 period: readiness.manager.period(),
                 notify: &mut |change| match change {
-                    StatusChange::StopOverdue => give_up_stop(pid_file),
+                    StatusChange::StopOverdue => give_up_stop(pid_file, &commands),
+                    StatusChange::Reloaded => {
+                        readiness.notify(change);
+                        commands.reload_in_effect();
+                    }
+                    StatusChange::Stopping => {
+                        commands.stopping();
+                        readiness.notify(change);
+                    }
                     StatusChange::Started => {
                         // A start that fails keeps them for the next one.
                         forwarding.iter().for_each(|forwarding| unsent::restore(&unsent, forwarding));
@@ -89,19 +98,30 @@ impl Resources<'_> {
             }),
         };
         let facts = facts(settings, &sockets, &counters, rows, logs);
-        let figures = Figures::new(facts, Arc::clone(&counters), monitor.health().clone());
+        let figures = Arc::new(Figures::new(facts, Arc::clone(&counters), monitor.health().clone()));
+        let host = |figures: Arc<Figures>| ControlHost {
+            open_handle: lend,
+            database: settings.database.clone(),
+            commands: Arc::clone(&commands),
+            clock,
+            sample: Box::new({
+                let figures = Arc::clone(&figures);
+                move || figures.sample()
+            }),
+            document: Box::new(move || figures.document()),
+        };
+        let control = control.map(|listener| ControlServer::start(listener, host(Arc::clone(&figures))));
+        let control = control.transpose().map_err(StartError::Threads)?;
         let (running, ended) = UnixStream::pair().map_err(StartError::SocketPair)?;
         let served = thread::scope(|scope| {
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
             spawn(scope, "status", || page.serve(&ended, &figures))?;
-            if let Some(control) = &control {
-                spawn(scope, "control", || control.serve(&ended, clock))?;
-            }
             #[cfg(target_os = "linux")]
             spawn(scope, "port", || super::port_watch::watch(&sockets, &ended))?;
             Ok(driver.serve(service)?)
         });
+        let operators_served = control.is_none_or(ControlServer::end);
         monitor.end();
         log::info!("{counters}");
         // Closed before the wait for other servers: a client that asks now is told at once that this one is gone.
@@ -109,15 +129,19 @@ impl Resources<'_> {
         if let Some(forwarding) = forwarding {
             stop_forwarding(forwarding, &unsent);
         }
+        if !operators_served {
+            give_up_stop(pid_file, &commands);
+        }
         served
     }
 }
 
 /// Ends the process: a thread waits for a disk, and so would the stop.
-fn give_up_stop(pid_file: Option<&PidFile>) -> ! {
+fn give_up_stop(pid_file: Option<&PidFile>, commands: &OperatorCommands) -> ! {
     log::error!("Server ended with threads that wait for the database.");
     pid_file.into_iter().for_each(PidFile::remove);
     log::logger().flush();
+    commands.ended(StopOutcome::Overdue);
     process::exit(1);
 }
 

@@ -4,6 +4,7 @@ use pyzord_core::Now;
 use pyzord_runtime::Distribution;
 use serde::{Serialize, Serializer};
 
+use super::rates::Rate;
 use super::snapshot::{Snapshot, unix_seconds};
 use crate::health::{Finding, Level};
 use crate::settings::SettingRow;
@@ -39,6 +40,7 @@ struct Document<'a> {
     #[serde(serialize_with = "as_map")]
     dropped: &'a [(&'static str, u64)],
     requests: Vec<RequestCount<'a>>,
+    rates: &'a [Rate],
     latency: Percentiles<f64>,
     store: Percentiles<f64>,
     store_unavailable: u64,
@@ -141,6 +143,7 @@ impl<'a> Document<'a> {
             requests: requests
                 .map(|&(operation, code, count)| RequestCount { operation, code, count })
                 .collect(),
+            rates: &snapshot.rates,
             latency: Percentiles::new(&details.latency, seconds),
             store: Percentiles::new(&details.store, seconds),
             store_unavailable: details.unavailable,

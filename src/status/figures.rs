@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pyzord_core::Tick;
 use pyzord_runtime::{Clock, Counters};
 
+use super::rates::Rates;
 use super::snapshot::{Facts, Snapshot};
 use super::{document, exposition};
 use crate::health::Health;
@@ -18,11 +19,17 @@ pub(crate) struct Figures {
     facts: Facts,
     counters: Arc<Counters>,
     health: Health,
+    rates: Rates,
 }
 
 impl Figures {
     pub(crate) fn new(facts: Facts, counters: Arc<Counters>, health: Health) -> Self {
-        Self { facts, counters, health }
+        Self { facts, counters, health, rates: Rates::default() }
+    }
+
+    /// Keeps the present counts, from which later rates are made. To be called every few seconds.
+    pub(crate) fn sample(&self) {
+        self.rates.sample(self.clock().tick(), &self.counters.counts(), &self.counters.details(0));
     }
 
     /// Returns the status document: JSON on one line. It waits at most half a second for a database that hangs.
@@ -49,7 +56,9 @@ impl Figures {
     fn snapshot(&self) -> Snapshot<'_> {
         let now = self.clock().now();
         let verdict = self.health.verdict();
+        let (counts, details) = (self.counters.counts(), self.counters.details(TOP_CLIENTS));
         Snapshot {
+            rates: self.rates.read(now.tick, &counts, &details),
             facts: &self.facts,
             settings: self.facts.settings.current(),
             uptime: now.tick.since(Tick::default()),
@@ -57,8 +66,8 @@ impl Figures {
             verdict,
             store_answers: self.health.store_answers(),
             records: self.health.records(),
-            counts: self.counters.counts(),
-            details: self.counters.details(TOP_CLIENTS),
+            counts,
+            details,
         }
     }
 }

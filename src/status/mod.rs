@@ -9,6 +9,7 @@ mod exposition;
 mod figures;
 mod http;
 mod page;
+mod rates;
 mod routes;
 mod server;
 mod snapshot;

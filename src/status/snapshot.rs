@@ -6,6 +6,7 @@ use std::time::Duration;
 use pyzord_core::{Now, UnixTime};
 use pyzord_runtime::{Counts, Details};
 
+use super::rates::Rate;
 use crate::health::Verdict;
 use crate::logs::Logs;
 use crate::settings::SettingRow;
@@ -52,6 +53,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) records: Option<u64>,
     pub(super) counts: Counts,
     pub(super) details: Details,
+    /// What was counted in the last seconds.
+    pub(super) rates: Vec<Rate>,
 }
 
 /// Returns a time as Prometheus and the status page take it.

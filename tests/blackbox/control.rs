@@ -1,4 +1,4 @@
-//! The control socket: `pyzorctl` on the gdbm file of a running server.
+//! The control socket: `pyzorctl` on the gdbm file of a running server. What it commands is in `operator.rs`.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -117,10 +117,18 @@ fn the_control_socket_survives_any_bytes() {
         let line = lines.next().unwrap().unwrap();
         assert!(line.starts_with(reply), "{request:?}: {line}");
     }
-    // Idle connections keep other clients of the socket out, but delay neither datagrams nor a stop.
-    let all: Vec<_> = (0..8).map(|_| connect()).collect();
+    // Those that use the database keep others out of it, but from nothing else, and delay neither datagrams nor a stop.
+    let all: Vec<_> = (0..8)
+        .map(|_| {
+            let (mut stream, mut lines) = connect();
+            stream.write_all(b"estimate\n").unwrap();
+            assert_eq!(lines.next().unwrap().unwrap(), "ok 1");
+            (stream, lines)
+        })
+        .collect();
     let refused = ask(&server, &["export"]);
-    assert!(stderr(&refused).contains("8 others are connected already"), "{refused:?}");
+    assert!(stderr(&refused).contains("8 others use the database already"), "{refused:?}");
+    assert!(ask(&server, &["status"]).status.success());
     assert_eq!(server.client().check(&digest(1)), (0, 1));
     server.stop();
     drop(all);

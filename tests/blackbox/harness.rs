@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -153,6 +153,12 @@ impl Server {
         let status = wait_for("the end", || self.child.try_wait().unwrap());
         assert!(status.success(), "{status}: {}", self.log());
         std::mem::replace(&mut self.home, Home::new())
+    }
+
+    /// Waits for the end of a server, and returns its exit status and its log.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        let status = wait_for("the end", || self.child.try_wait().unwrap());
+        (status, self.log())
     }
 
     /// Kills the server with SIGKILL and returns its home directory.

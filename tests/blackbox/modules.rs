@@ -29,6 +29,7 @@ mod logging;
 mod merging;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod migrate;
+mod operator;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod order;
 mod protocol;

@@ -8,10 +8,11 @@ use std::process::{Command, Output, Stdio};
 
 use pyzord_core::{Digest, Record, Tally, UnixTime};
 use pyzord_engines::Gdbm;
+use serde_json::Value;
 
 use crate::harness::{Guarded, Home, Server, digest, field, request, run_python, wait_for, without_settings};
 
-fn command(home: &Home, arguments: &[&str]) -> Command {
+pub(crate) fn command(home: &Home, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pyzorctl"));
     command.arg("--homedir").arg(home.dir()).args(arguments).stdin(Stdio::null());
     without_settings(&mut command);
@@ -94,24 +95,31 @@ pub(crate) fn lines(export: &Output) -> Vec<String> {
 fn status_distinguishes_a_server_that_answers_from_one_that_does_not() {
     let server = Server::start(&[]);
     let output = ask(&server, &["status"]);
-    assert!(printed(&output).contains(&format!("ping: {} says 200 OK after ", server.address)), "{output:?}");
-    assert!(printed(&ask(&server, &["status", "--json"])).starts_with("{\"running\":true,\"pid\":null,"));
-    // A server on all addresses is asked at the loopback address.
+    let text = printed(&output);
+    assert!(text.starts_with("ok: "), "{output:?}");
+    assert!(text.contains(&format!("ping: {} says 200 OK after ", server.address)), "{output:?}");
+    assert!(text.contains(&format!("home directory: {}\n", server.home.dir().display())), "{output:?}");
+    let json: Value = serde_json::from_str(&printed(&ask(&server, &["status", "--json"]))).unwrap();
+    assert_eq!(json["running"], true, "{json}");
+    assert!(json["level"] == "ok" && json["control"] == "ok" && json["engine"] == "gdbm", "{json}");
+    assert_eq!(json["pid"], server.pid().as_raw());
+    // The server tells its address, whatever the settings say. On all addresses it is asked at the loopback address.
+    assert!(ctl(&server.home, &["status"]).status.success());
     let port = server.address.port().to_string();
     assert!(ctl(&server.home, &["status", "-a", "0.0.0.0", "-p", &port]).status.success());
 
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port().to_string();
-    let status = || ctl(&server.home, &["status", "-a", "127.0.0.1", "-p", &port]);
-    let absent = status();
+    let status = |home: &Home| ctl(home, &["status", "-a", "127.0.0.1", "-p", &port]);
+    let unreachable = status(&server.home);
+    assert_eq!(unreachable.status.code(), Some(1), "{unreachable:?}");
+    assert!(stdout(&unreachable).starts_with("failed: requests do not reach it: "), "{unreachable:?}");
+    let home = server.stop();
+    let absent = status(&home);
     assert_eq!(absent.status.code(), Some(3), "{absent:?}");
-    assert!(stdout(&absent).contains("no answer within"), "{absent:?}");
-    server.home.write("pyzord.pid", format!("{}\n", server.pid()));
-    let stuck = status();
-    assert_eq!(stuck.status.code(), Some(1), "{stuck:?}");
-    assert!(stdout(&stuck).contains(&format!("process: {}\n", server.pid())), "{stuck:?}");
-    server.home.write("pyzord.pid", "999999999\n");
-    let dead = status();
+    assert!(stdout(&absent).starts_with("not running: ") && stdout(&absent).contains("no answer within"), "{absent:?}");
+    home.write("pyzord.pid", "999999999\n");
+    let dead = status(&home);
     assert_eq!(dead.status.code(), Some(1), "{dead:?}");
     assert!(stdout(&dead).contains("process: `999999999` of the pid file is gone\n"), "{dead:?}");
 }
