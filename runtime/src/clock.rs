@@ -29,6 +29,21 @@ impl Clock {
     pub fn tick(&self) -> Tick {
         Tick::new(self.started.elapsed())
     }
+
+    /// Returns monotonic time that also passes while the machine is suspended, from any moment on.
+    #[must_use]
+    #[cfg(target_os = "linux")]
+    pub fn unsuspended(&self) -> Duration {
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(since_boot).unwrap_or_else(|_| self.started.elapsed())
+    }
+
+    /// Returns monotonic time: this system has no clock that also passes while the machine is suspended.
+    #[must_use]
+    #[cfg(not(target_os = "linux"))]
+    pub fn unsuspended(&self) -> Duration {
+        self.started.elapsed()
+    }
 }
 
 impl Default for Clock {

@@ -7,6 +7,7 @@ use pyzord_core::{Limits, Tick};
 use pyzord_runtime::Clock;
 
 use super::cause::Cause;
+use super::disk::DiskUse;
 use super::finding::Finding;
 
 /// After this time without an answer, a question is a trouble of its own.
@@ -55,6 +56,7 @@ struct Found {
     store: Option<Finding>,
     /// What is wrong with each file, in the order of the files.
     disks: Vec<Option<Finding>>,
+    disk_use: DiskUse,
     /// What the counters show of the last seconds.
     warnings: Vec<Finding>,
     /// The limits in effect.
@@ -104,6 +106,15 @@ impl Answers {
         let mut found = self.found();
         let mut before = std::mem::take(&mut found.disks).into_iter();
         found.disks = causes.into_iter().map(|cause| lasting(before.next().flatten(), cause, now)).collect();
+    }
+
+    /// Records what the files take.
+    pub(super) fn set_disk_use(&self, found: DiskUse) {
+        self.found().disk_use = found;
+    }
+
+    pub(super) fn disk_use(&self) -> DiskUse {
+        self.found().disk_use.clone()
     }
 
     /// Records what the counters show.

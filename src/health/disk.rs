@@ -1,5 +1,6 @@
 //! Room on the file systems that the server writes to.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ const LEAST: u64 = 1 << 20;
 const LITTLE: u64 = 1 << 30;
 
 /// A file that grows.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct GrowingFile {
     /// What it is, for messages.
     pub(crate) what: &'static str,
@@ -27,6 +28,25 @@ pub(crate) struct Room {
     /// What this process can still write.
     pub(crate) free: u64,
     pub(crate) total: u64,
+}
+
+/// What the files of a server take, and what is left for them, as the last look has found it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct DiskUse {
+    /// The size of a database in a file, with what belongs to it.
+    pub(crate) database: Option<u64>,
+    /// Each file with the room of its file system.
+    pub(crate) rooms: Vec<(GrowingFile, Room)>,
+}
+
+/// Returns the size of a database and of the logs that SQLite keeps beside it, in bytes.
+pub(super) fn database_size(path: &Path) -> Option<u64> {
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        fs::metadata(name).map_or(0, |file| file.len())
+    };
+    Some(fs::metadata(path).ok()?.len() + beside("-wal"))
 }
 
 impl GrowingFile {

@@ -82,6 +82,10 @@ impl Verdict {
         self.findings.first()
     }
 
+    pub(crate) fn level(&self) -> Level {
+        self.worst().map_or(Level::Ok, |worst| worst.cause.level())
+    }
+
     /// Returns why the server does not do what it is for, if it does not.
     pub(crate) fn failure(&self) -> Option<&Finding> {
         self.worst().filter(|worst| worst.cause.level() == Level::Failed)

@@ -27,7 +27,8 @@ use crate::logs::Logs;
 use answers::{Answers, Question, Wish};
 pub(crate) use cause::NAMES;
 use cause::{Cause, Place};
-pub(crate) use disk::GrowingFile;
+use disk::database_size;
+pub(crate) use disk::{DiskUse, GrowingFile, Room};
 pub(crate) use finding::{Finding, Level, Verdict};
 use report::{OnChange, Reporter};
 use tally::Meter;
@@ -57,6 +58,16 @@ impl Health {
     pub(crate) fn verdict(&self) -> Verdict {
         self.refresh(Wish::Look);
         self.find()
+    }
+
+    /// Returns what was wrong when the thread last looked, without a wait.
+    pub(crate) fn last_verdict(&self) -> Verdict {
+        self.find()
+    }
+
+    /// Returns what the files take, as the thread last found it.
+    pub(crate) fn disk_use(&self) -> DiskUse {
+        self.answers.disk_use()
     }
 
     fn refresh(&self, wish: Wish) {
@@ -177,8 +188,7 @@ impl Look {
     fn look(&mut self, wish: Option<Wish>) {
         self.count_events();
         let answers = Arc::clone(&self.health.answers);
-        let files = self.watched.files.iter();
-        answers.disks(files.map(|file| file.cause(&answers.ask(Question::Disk, || file.room()))).collect());
+        self.look_at_disks();
         let now = self.clock.now();
         if is_due(self.read, READ_PERIOD, now.tick) || wish == Some(Wish::Look) {
             self.ask_store(wish, now);
@@ -196,6 +206,16 @@ impl Look {
         if wish.is_some() {
             answers.looked();
         }
+    }
+
+    fn look_at_disks(&self) {
+        let (answers, Watched { files, database, .. }) = (&self.health.answers, &self.watched);
+        let rooms: Vec<_> =
+            files.iter().map(|file| (file, answers.ask(Question::Disk, || file.room()))).collect();
+        answers.disks(rooms.iter().map(|(file, room)| file.cause(room)).collect());
+        let database = answers.ask(Question::Disk, || database.as_deref().and_then(database_size));
+        let rooms = rooms.into_iter().filter_map(|(file, room)| Some((file.clone(), room.ok()?))).collect();
+        answers.set_disk_use(DiskUse { database, rooms });
     }
 
     /// Looks at the counters, which wait for nothing.

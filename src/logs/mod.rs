@@ -10,6 +10,7 @@
 mod flood;
 mod format;
 mod queue;
+mod recent;
 mod sink;
 mod target;
 
@@ -28,6 +29,8 @@ use pyzord_runtime::Clock;
 use flood::{Flood, LeftOut, Verdict};
 pub(crate) use format::OneLine;
 use format::{Stamp, level_name, priority};
+pub(crate) use recent::LoggedError;
+use recent::Recent;
 use sink::Sink;
 use target::Target;
 pub(crate) use target::{LogError, check};
@@ -56,6 +59,7 @@ pub(crate) struct Logs {
     journal: bool,
     pid: u32,
     flood: Flood,
+    recent: Recent,
     clock: Clock,
 }
 
@@ -79,6 +83,7 @@ impl Logs {
             journal,
             pid: std::process::id(),
             flood: Flood::default(),
+            recent: Recent::default(),
             clock: Clock::start(),
         }));
         for (sink, target) in [&logs.main, &logs.usage].into_iter().zip(targets) {
@@ -113,6 +118,11 @@ impl Logs {
     pub(crate) fn lost(&self) -> [(&'static str, u64); 3] {
         let lost = |sink: &Option<Sink>| sink.as_ref().map_or(0, Sink::lost);
         [("log", lost(&self.main)), ("usage", lost(&self.usage)), ("stderr", self.terminal.lost())]
+    }
+
+    /// Returns the last warnings and errors, the newest first.
+    pub(crate) fn last_errors(&self) -> Vec<LoggedError> {
+        self.recent.newest_first()
     }
 
     /// Logs one line per request of a batch, all of them in one step.
@@ -179,6 +189,9 @@ impl Log for Logs {
     fn log(&self, record: &Record<'_>) {
         if !self.enabled(record.metadata()) || !self.admits(record) {
             return;
+        }
+        if record.level() <= Level::Warn {
+            self.recent.add(self.clock.now().wall, record.level(), record.args());
         }
         with_buffer(|line| {
             let (stamp, level) = (Stamp::now(self.pid), record.level());

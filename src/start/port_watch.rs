@@ -18,6 +18,7 @@ use pyzord_runtime::Sockets;
 use rustix::fs::fstat;
 
 use crate::pidfile::is_pyzord;
+use crate::socket_table::{parse, udp_sockets};
 
 /// The pause between two looks, in milliseconds.
 const PERIOD: u16 = 10_000;
@@ -53,36 +54,10 @@ fn inodes(sockets: &Sockets) -> io::Result<BTreeSet<u64>> {
 
 /// Returns the inodes of the other sockets that get datagrams to `address`, each with this address.
 fn strangers(address: SocketAddr, own: &BTreeSet<u64>) -> Vec<(SocketAddr, u64)> {
-    // A file that cannot be read has none: a kernel without IPv6 has no second one.
-    let tables =
-        ["/proc/net/udp", "/proc/net/udp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
-    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
-    let others =
-        lines.filter_map(parse).filter(|(other, inode)| shares(address, *other) && !own.contains(inode));
-    others.map(|(_, inode)| (address, inode)).collect()
-}
-
-/// Parses a line of the system's table: the local address and the inode of a socket. A connected one is left out: it gets
-/// datagrams of one peer only.
-fn parse(line: &str) -> Option<(SocketAddr, u64)> {
-    let mut fields = line.split_ascii_whitespace();
-    let (ip, port) = fields.nth(1)?.split_once(':')?;
-    if !fields.next()?.ends_with(":0000") {
-        return None;
-    }
-    let port = u16::from_str_radix(port, 16).ok()?;
-    // Words of 32 bits, each in the order of this machine.
-    let word = |index: usize| u32::from_str_radix(ip.get(8 * index..8 * index + 8)?, 16).ok();
-    let ip = match ip.len() {
-        8 => IpAddr::from(word(0)?.to_ne_bytes()),
-        32 => {
-            let words = [word(0)?, word(1)?, word(2)?, word(3)?].map(u32::to_ne_bytes);
-            let bytes: [u8; 16] = words.concat().try_into().ok()?;
-            IpAddr::from(bytes)
-        }
-        _ => return None,
-    };
-    Some((SocketAddr::new(ip, port), fields.nth(6)?.parse().ok()?))
+    let others = udp_sockets()
+        .into_iter()
+        .filter(|other| !other.is_connected && shares(address, other.address) && !own.contains(&other.inode));
+    others.map(|other| (address, other.inode)).collect()
 }
 
 /// Whether a socket on `other` gets datagrams that are sent to `own`. IPv4 datagrams go to a socket of that family first,
@@ -108,10 +83,11 @@ fn owner(inode: u64) -> String {
 /// tell which sockets they have: then it is enough that one of them runs a pyzord.
 pub(crate) fn is_held_for_pyzord(tables: [&str; 2], port: u16) -> bool {
     let tables = tables.map(|table| fs::read_to_string(table).unwrap_or_default());
-    let mut sockets = tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(parse);
-    sockets.any(|(address, inode)| {
-        address.port() == port
-            && match process(inode) {
+    let mut sockets = tables.iter().flat_map(|table| parse(table));
+    sockets.any(|socket| {
+        !socket.is_connected
+            && socket.address.port() == port
+            && match process(socket.inode) {
                 Some(pid) => pid == Pid::from_raw(1) || is_pyzord(pid),
                 None => processes().any(|pid| is_pyzord(pid) && descriptors(pid).is_none()),
             }
@@ -142,28 +118,6 @@ fn process(inode: u64) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_the_table_is_an_address_and_an_inode() {
-        let line = |ip: &str| {
-            format!(
-                " 9: {ip}:5F79 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000  0 4711 2 0 0"
-            )
-        };
-        for (ip, expected) in [
-            ("00000000", "0.0.0.0:24441"),
-            #[cfg(target_endian = "little")]
-            ("0100007F", "127.0.0.1:24441"),
-            ("00000000000000000000000000000000", "[::]:24441"),
-            #[cfg(target_endian = "little")]
-            ("00000000000000000000000001000000", "[::1]:24441"),
-        ] {
-            assert_eq!(parse(&line(ip)), Some((expected.parse().unwrap(), 4711)), "{ip}");
-        }
-        for line in ["", "9:", " 9: 0:5F79 0 0 0 0 0 0 0 1", "9: x:5F79", &line("éééé")] {
-            assert_eq!(parse(line), None, "{line}");
-        }
-    }
 
     #[test]
     fn a_socket_on_another_address_takes_nothing() {

@@ -19,6 +19,7 @@ use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
 use crate::engine::EngineStores;
 use crate::health::{Finding, GrowingFile, HealthMonitor, Watched};
+use crate::kernel_drops::KernelDrops;
 use crate::logs::Logs;
 use crate::pidfile::PidFile;
 use crate::settings::Settings;
@@ -117,6 +118,7 @@ impl Resources<'_> {
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
             spawn(scope, "status", || page.serve(&ended, &figures))?;
+            spawn(scope, "history", || figures.keep_history(&ended))?;
             #[cfg(target_os = "linux")]
             spawn(scope, "port", || super::port_watch::watch(&sockets, &ended))?;
             Ok(driver.serve(service)?)
@@ -236,6 +238,10 @@ fn facts(
     logs: &'static Logs,
 ) -> Facts {
     let now = counters.clock().now();
+    let kernel_drops = KernelDrops::of(sockets.iter()).unwrap_or_else(|error| {
+        log::warn!("the datagrams that the system drops are not counted: {error}");
+        KernelDrops::default()
+    });
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         engine: settings.engine.clone(),
@@ -244,5 +250,7 @@ fn facts(
         started: now.wall.before(now.tick.since(Tick::default())),
         settings: rows,
         logs,
+        kernel_drops: Arc::new(kernel_drops),
+        tells_new_records: registry::is_file(&settings.engine),
     }
 }

@@ -1,12 +1,15 @@
 //! `/status.json`: the figures that the status page draws.
 
+use std::borrow::Cow;
+
 use pyzord_core::Now;
 use pyzord_runtime::Distribution;
 use serde::{Serialize, Serializer};
 
 use super::rates::Rate;
 use super::snapshot::{Snapshot, unix_seconds};
-use crate::health::{Finding, Level};
+use crate::health::{Finding, GrowingFile, Level, Room};
+use crate::logs::LoggedError;
 use crate::settings::SettingRow;
 
 /// Returns the document. Durations are in seconds, and all counts are since the start.
@@ -20,6 +23,8 @@ struct Document<'a> {
     engine: &'a str,
     runtime: &'a str,
     listen: &'a str,
+    /// The time of this document.
+    time: f64,
     started: f64,
     uptime: f64,
     workers: usize,
@@ -39,15 +44,28 @@ struct Document<'a> {
     log_lines_lost: u64,
     #[serde(serialize_with = "as_map")]
     dropped: &'a [(&'static str, u64)],
+    kernel_drops: Option<u64>,
     requests: Vec<RequestCount<'a>>,
     rates: &'a [Rate],
+    checks: u64,
+    /// Checks of digests with a report.
+    hits: u64,
+    new_records: Option<u64>,
+    expired: Option<u64>,
+    last_expiry: Option<f64>,
+    database_bytes: Option<u64>,
+    disks: Vec<Disk<'a>>,
+    /// Of the requests that got 200, and of the others.
     latency: Percentiles<f64>,
+    latency_failed: Percentiles<f64>,
     store: Percentiles<f64>,
     store_unavailable: u64,
     store_unreadable: u64,
     store_no_place: u64,
     batches: Percentiles<u64>,
     talkers: Vec<TopClient>,
+    denied: Vec<DeniedUser<'a>>,
+    errors: Vec<LogLine<'a>>,
     settings: &'a [SettingRow],
 }
 
@@ -97,6 +115,34 @@ struct TopClient {
     network: String,
     datagrams: u64,
     excess: u64,
+    /// Replies with a code other than 200, and datagrams dropped for a limit or a list.
+    refused: u64,
+    dropped: u64,
+}
+
+/// A user that was refused. Nothing proves that the user sent the requests.
+#[derive(Serialize)]
+struct DeniedUser<'a> {
+    user: &'a str,
+    code: u16,
+    count: u64,
+}
+
+/// A warning or an error of the log.
+#[derive(Serialize)]
+struct LogLine<'a> {
+    time: f64,
+    level: &'static str,
+    text: &'a str,
+}
+
+/// The room for a file that grows, in bytes.
+#[derive(Serialize)]
+struct Disk<'a> {
+    what: &'static str,
+    path: Cow<'a, str>,
+    free: u64,
+    total: u64,
 }
 
 /// Percentiles since the start, and the buckets: the page takes percentiles of the last seconds from them.
@@ -115,13 +161,14 @@ impl<'a> Document<'a> {
     fn new(snapshot: &'a Snapshot<'_>) -> Self {
         let Snapshot { facts, counts, details, verdict, now, .. } = snapshot;
         let failure = verdict.failure();
-        let requests = details.requests.iter();
+        let requests = details.requests.iter().filter(|(_, _, count)| *count > 0);
         let talkers = details.top_clients.iter();
         Self {
             version: facts.version,
             engine: &facts.engine,
             runtime: &facts.runtime,
             listen: &facts.listen,
+            time: unix_seconds(now.wall),
             started: unix_seconds(facts.started),
             uptime: snapshot.uptime.as_secs_f64(),
             workers: details.workers,
@@ -140,11 +187,20 @@ impl<'a> Document<'a> {
             overloaded: details.overloaded,
             log_lines_lost: facts.logs.lost().iter().map(|(_, count)| count).sum(),
             dropped: &counts.dropped,
+            kernel_drops: snapshot.kernel_drops,
             requests: requests
                 .map(|&(operation, code, count)| RequestCount { operation, code, count })
                 .collect(),
             rates: &snapshot.rates,
+            checks: snapshot.checks(),
+            hits: details.hits,
+            new_records: snapshot.new_records(),
+            expired: counts.expired,
+            last_expiry: counts.last_expiry.map(unix_seconds),
+            database_bytes: snapshot.disk_use.database,
+            disks: snapshot.disk_use.rooms.iter().map(Disk::new).collect(),
             latency: Percentiles::new(&details.latency, seconds),
+            latency_failed: Percentiles::new(&details.latency_failed, seconds),
             store: Percentiles::new(&details.store, seconds),
             store_unavailable: details.unavailable,
             store_unreadable: details.unreadable,
@@ -155,10 +211,33 @@ impl<'a> Document<'a> {
                     network: client.network.to_string(),
                     datagrams: client.datagrams,
                     excess: client.excess,
+                    refused: client.refused,
+                    dropped: client.dropped,
                 })
                 .collect(),
+            denied: details.denied.iter().map(DeniedUser::new).collect(),
+            errors: snapshot.errors.iter().map(LogLine::new).collect(),
             settings: &snapshot.settings,
         }
+    }
+}
+
+impl<'a> DeniedUser<'a> {
+    fn new(denied: &'a pyzord_runtime::DeniedUser) -> Self {
+        Self { user: &denied.user, code: denied.code, count: denied.count }
+    }
+}
+
+impl<'a> LogLine<'a> {
+    fn new(line: &'a LoggedError) -> Self {
+        let level = if line.level == log::Level::Error { "error" } else { "warning" };
+        Self { time: unix_seconds(line.time), level, text: &line.text }
+    }
+}
+
+impl<'a> Disk<'a> {
+    fn new((file, room): &'a (GrowingFile, Room)) -> Self {
+        Self { what: file.what, path: file.path.to_string_lossy(), free: room.free, total: room.total }
     }
 }
 

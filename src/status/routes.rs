@@ -13,10 +13,8 @@ pub(super) fn answer(figures: &Figures, path: &str) -> HttpResponse {
         "/" => page::response().unwrap_or_else(|error| internal_error(path, &error)),
         "/healthz" => health(&figures.health().verdict(), figures.clock().now()),
         "/metrics" => HttpResponse::new(StatusCode::Ok, exposition::CONTENT_TYPE, figures.exposition()),
-        "/status.json" => match figures.document() {
-            Ok(json) => HttpResponse::new(StatusCode::Ok, "application/json", json),
-            Err(error) => internal_error(path, &error),
-        },
+        "/status.json" => json(path, figures.document()),
+        "/history.json" => json(path, figures.history()),
         _ => HttpResponse::bare(StatusCode::NotFound),
     }
 }
@@ -28,6 +26,13 @@ fn health(verdict: &Verdict, now: Now) -> HttpResponse {
     match worst.cause.level() {
         Level::Failed => HttpResponse::text(StatusCode::Unavailable, &format!("{finding}\n{remedy}")),
         _ => HttpResponse::text(StatusCode::Ok, &format!("ok, with a warning: {finding}\n{remedy}")),
+    }
+}
+
+fn json(path: &str, document: serde_json::Result<String>) -> HttpResponse {
+    match document {
+        Ok(json) => HttpResponse::new(StatusCode::Ok, "application/json", json),
+        Err(error) => internal_error(path, &error),
     }
 }
 

@@ -7,8 +7,9 @@ use pyzord_core::{Now, UnixTime};
 use pyzord_runtime::{Counts, Details};
 
 use super::rates::Rate;
-use crate::health::Verdict;
-use crate::logs::Logs;
+use crate::health::{DiskUse, Verdict};
+use crate::kernel_drops::KernelDrops;
+use crate::logs::{LoggedError, Logs};
 use crate::settings::SettingRow;
 
 /// The facts about a server; only a reload changes one of them, its settings.
@@ -23,6 +24,10 @@ pub(crate) struct Facts {
     /// All settings as they are in effect, passwords hidden.
     pub(crate) settings: SettingRows,
     pub(crate) logs: &'static Logs,
+    /// What the system drops before the server sees it.
+    pub(crate) kernel_drops: Arc<KernelDrops>,
+    /// Whether the database tells which records are new.
+    pub(crate) tells_new_records: bool,
 }
 
 /// The settings that the page shows.
@@ -51,10 +56,31 @@ pub(super) struct Snapshot<'a> {
     pub(super) store_answers: bool,
     /// The approximate number of records, if the database tells it cheaply.
     pub(super) records: Option<u64>,
+    pub(super) disk_use: DiskUse,
+    pub(super) kernel_drops: Option<u64>,
+    pub(super) errors: Vec<LoggedError>,
     pub(super) counts: Counts,
     pub(super) details: Details,
     /// What was counted in the last seconds.
     pub(super) rates: Vec<Rate>,
+}
+
+impl Snapshot<'_> {
+    /// Returns the number of records that were made; `None` with a database that does not tell it.
+    pub(super) fn new_records(&self) -> Option<u64> {
+        self.facts.tells_new_records.then_some(self.details.new_records)
+    }
+
+    /// Returns the number of checks that were answered with 200.
+    pub(super) fn checks(&self) -> u64 {
+        replies(&self.details, "check")
+    }
+}
+
+/// Returns how many requests of an operation were answered with 200.
+pub(super) fn replies(details: &Details, operation: &str) -> u64 {
+    let wanted = |(name, code, _): &&(&str, u16, u64)| *name == operation && *code == 200;
+    details.requests.iter().filter(wanted).map(|(_, _, count)| count).sum()
 }
 
 /// Returns a time as Prometheus and the status page take it.

@@ -94,6 +94,14 @@ impl Distribution {
         })
     }
 
+    /// Returns the values that have come since `before`, an earlier moment.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let earlier = before.counts.iter().copied().chain(std::iter::repeat(0));
+        let counts = self.counts.iter().zip(earlier).map(|(now, before)| now.saturating_sub(before));
+        Self { counts: counts.collect(), sum: self.sum.saturating_sub(before.sum) }
+    }
+
     /// Iterates over the buckets that are not empty: the largest value of each, and its count.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         self.all().filter(|(_, count)| *count > 0)
@@ -172,6 +180,14 @@ mod tests {
             let (exact, found) = (percent * 12_340, wide.quantile(percent, 100).unwrap());
             assert!(exact <= found && found <= exact + exact / 10, "{percent}: {exact}, {found}");
         }
+    }
+
+    #[test]
+    fn what_came_since_a_moment_is_the_difference() {
+        let (before, after) = (distribution([1, 250]), distribution([1, 250, 250, 7_000]));
+        assert_eq!(after.since(&before).buckets().collect::<Vec<_>>(), [(250, 1), (7_000, 1)]);
+        assert_eq!(after.since(&before).sum(), 7_250);
+        assert_eq!((after.since(&Distribution::default()), after.since(&after).count()), (after.clone(), 0));
     }
 
     #[test]
