@@ -54,7 +54,7 @@ pub use file_limits::outlive_file_limits;
 pub use forward::{ForwardState, ForwardTarget, Forwarding, ForwardingView, Unsent};
 pub use guard::{SharedGuard, SharedLock, SharedServer, shared_guard};
 pub use liveness::StuckThread;
-pub use metrics::{DeniedUser, Details, Distribution, TopClient};
+pub use metrics::{DeniedUser, Details, Distribution, Suspect, Suspicion, TopClient};
 pub use order::Ticket;
 pub use outcomes::FailingCalls;
 pub use queue::{Next, Queue};

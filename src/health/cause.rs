@@ -1,14 +1,13 @@
-//! The causes of findings, and their words.
+//! The causes of findings.
 
-use std::fmt;
 use std::path::PathBuf;
 
-use pyzord_core::IpNet;
+use pyzord_core::{BadSignature, IpNet};
 use pyzord_runtime::StuckThread;
 
 use super::finding::Level;
 
-/// What is wrong. The words of the sentence are its `Display`.
+/// What is wrong. Its sentence is its `Display`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Cause {
     /// A thread of the server does not get on.
@@ -33,6 +32,12 @@ pub(crate) enum Cause {
     OverLimit { dropped: u64, sender: Option<Sender> },
     /// One network sends more than any mail server does, and there is no limit.
     Flood { rate: u64, sender: Sender },
+    /// One network reports much without an account.
+    AnonymousReports { reports: u64, network: IpNet },
+    /// Many requests of one network prove nothing.
+    WrongSignatures { requests: u64, user: String, network: IpNet, why: BadSignature },
+    /// A server does not take what is forwarded to it.
+    ForwardingFails { server: String, error: String, waiting: u64 },
     /// Too many requests wait for the database.
     Overloaded { refused: u64 },
     /// A part of the requests fails.
@@ -81,7 +86,7 @@ pub(crate) enum SlowPart {
 }
 
 /// The names of all causes, for metrics.
-pub(crate) const NAMES: [&str; 21] = [
+pub(crate) const NAMES: [&str; 24] = [
     "stuck",
     "disk-full",
     "no-folder",
@@ -94,6 +99,9 @@ pub(crate) const NAMES: [&str; 21] = [
     "counts-fail",
     "over-limit",
     "flood",
+    "anonymous-reports",
+    "wrong-signatures",
+    "forwarding-fails",
     "overloaded",
     "some-requests-fail",
     "slow",
@@ -121,6 +129,9 @@ impl Cause {
             Self::CountsFail => "counts-fail",
             Self::OverLimit { .. } => "over-limit",
             Self::Flood { .. } => "flood",
+            Self::AnonymousReports { .. } => "anonymous-reports",
+            Self::WrongSignatures { .. } => "wrong-signatures",
+            Self::ForwardingFails { .. } => "forwarding-fails",
             Self::Overloaded { .. } => "overloaded",
             Self::SomeFail { .. } => "some-requests-fail",
             Self::Slow { .. } => "slow",
@@ -151,115 +162,5 @@ impl Cause {
     /// Whether a server that fails has this for no other reason.
     pub(super) const fn follows_from_failures(&self) -> bool {
         matches!(self, Self::Overloaded { .. } | Self::SomeFail { .. } | Self::Slow { .. })
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stuck(thread) => thread.fmt(f),
-            Self::DiskFull { what, path, free } => {
-                write!(f, "the disk of {what} {} is full: {} are free", path.display(), Size(*free))
-            }
-            Self::NoFolder { what, path, error } => {
-                write!(f, "the folder of {what} {} cannot be looked at: {error}", path.display())
-            }
-            Self::DiskSilent => f.write_str("a disk does not answer"),
-            Self::NotAsked => f.write_str("the database was not asked yet"),
-            Self::DatabaseSilent { error: None, .. } => f.write_str("the database does not answer"),
-            Self::DatabaseSilent { error: Some(error), .. } => {
-                write!(f, "the database does not answer: {error}")
-            }
-            Self::RefusesCounts { error, .. } => write!(f, "the database refuses counts: {error}"),
-            Self::ChecksFail => f.write_str("all checks fail"),
-            Self::CountsFail => f.write_str("no report or whitelisting is counted"),
-            other => other.fmt_warning(f),
-        }
-    }
-}
-
-impl Cause {
-    fn fmt_warning(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OverLimit { dropped, sender } => {
-                write!(f, "RequestRate drops {dropped} datagrams in ten seconds")?;
-                from(f, *sender, "them")
-            }
-            Self::Flood { rate, sender } => write!(
-                f,
-                "{} sends {rate} datagrams a second, {} % of all, and has no limit",
-                sender.network, sender.share
-            ),
-            Self::Overloaded { refused } => write!(
-                f,
-                "the database is too slow for the load: {refused} requests got 500 in ten seconds, as too many wait"
-            ),
-            Self::SomeFail { failed, requests } => {
-                write!(f, "{failed} of {requests} requests got 500 in ten seconds")
-            }
-            Self::Slow { slow, requests, part } => {
-                let part = match part {
-                    SlowPart::Database => "the database is slow",
-                    SlowPart::Queue => "requests wait in a queue, and the database is quick",
-                };
-                write!(
-                    f,
-                    "replies are slow: {slow} of {requests} took more than a quarter of a second; {part}"
-                )
-            }
-            Self::DiskNearlyFull { what, path, free, total } => write!(
-                f,
-                "the disk of {what} {} is nearly full: {} of {} are free",
-                path.display(),
-                Size(*free),
-                Size(*total)
-            ),
-            Self::RecordsVanished { before, now } => {
-                write!(f, "the database has lost most of its records: {before} before, {now} now")
-            }
-            Self::Unreadable { calls } => {
-                write!(f, "the database has records that cannot be read: {calls} requests for one got 500")
-            }
-            Self::ClockSet { seconds } => {
-                let way = if *seconds < 0 { "back" } else { "forward" };
-                write!(
-                    f,
-                    "the clock was set {way} by {} seconds, or the machine slept",
-                    seconds.unsigned_abs()
-                )
-            }
-            Self::LogLinesLost { lines } => write!(f, "{lines} log lines were lost in ten seconds"),
-            Self::InternalErrors { errors } => {
-                write!(f, "a bug of the server has cost requests or log lines: {errors} internal errors")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Writes the network that is behind something, if one is.
-fn from(f: &mut fmt::Formatter<'_>, sender: Option<Sender>, what: &str) -> fmt::Result {
-    match sender {
-        Some(Sender { network, share }) => write!(f, "; {network} sends {share} % of {what}"),
-        None => f.write_str("; no network sends most of them"),
-    }
-}
-
-/// A number of bytes, for the operator.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-        let mut size = self.0 / 1024;
-        let mut units = UNITS.iter();
-        let mut unit = units.next().unwrap_or(&"KiB");
-        for larger in units {
-            if size < 10 * 1024 {
-                break;
-            }
-            (size, unit) = (size / 1024, larger);
-        }
-        write!(f, "{size} {unit}")
     }
 }

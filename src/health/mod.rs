@@ -12,8 +12,11 @@ mod report;
 mod tally;
 mod troubles;
 mod warnings;
+mod words;
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -21,7 +24,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use pyzord_core::{Digest, Limits, Now, Store, StoreCall, StoreError, StoreOp, Tick};
-use pyzord_runtime::{Clock, Counters, NewRules};
+use pyzord_runtime::{Clock, Counters, ForwardState, ForwardTarget, ForwardingView, NewRules};
 
 use crate::logs::Logs;
 use answers::{Answers, Question, Wish};
@@ -107,6 +110,7 @@ pub(crate) struct Watched {
     pub(crate) files: Vec<GrowingFile>,
     pub(crate) logs: &'static Logs,
     pub(crate) limits: Limits,
+    pub(crate) forwarding: Option<ForwardingView>,
 }
 
 /// The thread that looks.
@@ -127,6 +131,7 @@ impl HealthMonitor {
             health: health.clone(),
             clock,
             watched,
+            file: None,
             probed: None,
             read: None,
             counted: None,
@@ -159,6 +164,8 @@ struct Look {
     health: Health,
     clock: Clock,
     watched: Watched,
+    /// The file at the path of the database, at the last look.
+    file: Option<(u64, u64)>,
     /// When the store was last probed.
     probed: Option<Tick>,
     /// When it was last read.
@@ -202,7 +209,9 @@ impl Look {
             }
             records.into_iter().for_each(|records| self.warnings.records(records, now.tick));
         }
-        answers.warn(self.warnings.current(now.tick));
+        let mut warnings = self.forwarding(now);
+        warnings.extend(self.warnings.current(now.tick));
+        answers.warn(warnings);
         if wish.is_some() {
             answers.looked();
         }
@@ -218,6 +227,21 @@ impl Look {
         answers.set_disk_use(DiskUse { database, rooms });
     }
 
+    /// Returns the servers that do not take what is forwarded to them.
+    fn forwarding(&self, now: Now) -> Vec<Finding> {
+        let failing = |target: ForwardTarget| {
+            let ForwardState::Failing(error) = target.state else { return None };
+            let waiting = target.totals.waiting;
+            let cause = Cause::ForwardingFails { server: target.server, error, waiting };
+            let age = |since| u64::try_from(now.wall.micros().saturating_sub(since)).unwrap_or(0);
+            let since = target
+                .since
+                .map(|since| now.tick.since(Tick::new(Duration::from_micros(age(since.micros())))));
+            Some(Finding { cause, since: since.map(Tick::new) })
+        };
+        self.watched.forwarding.iter().flat_map(ForwardingView::targets).filter_map(failing).collect()
+    }
+
     /// Looks at the counters, which wait for nothing.
     fn count_events(&mut self) {
         let now = self.clock.now();
@@ -231,8 +255,10 @@ impl Look {
     /// Reads the store, and probes it if that is due or if there is a doubt.
     fn ask_store(&mut self, wish: Option<Wish>, now: Now) {
         let answers = Arc::clone(&self.health.answers);
+        let replaced = self.is_replaced();
         let counters = &self.health.counters;
-        let doubtful = answers.store_finding().is_some()
+        let doubtful = replaced
+            || answers.store_finding().is_some()
             || counters.failing_counts().is_some()
             || counters.failing_reads().is_some();
         let probes = doubtful || is_due(self.probed, PROBE_PERIOD, now.tick) || wish == Some(Wish::Look);
@@ -262,6 +288,14 @@ impl Look {
         }
         let error = store.probe(now).err().map(|failure| failure.to_string());
         Some(Cause::DatabaseSilent { place: self.place(), error })
+    }
+
+    /// Whether another file, or none, is at the path of the database than at the last look.
+    fn is_replaced(&mut self) -> bool {
+        let Some(path) = &self.watched.database else { return false };
+        let file = self.health.answers.ask(Question::Disk, || fs::metadata(path).ok());
+        let file = file.map(|file| (file.dev(), file.ino()));
+        std::mem::replace(&mut self.file, file) != file
     }
 
     fn place(&self) -> Place {

@@ -1,6 +1,8 @@
 //! The remedies of causes.
 
-use super::cause::{Cause, Place, Sender, SlowPart};
+use pyzord_core::{BadSignature, IpNet};
+
+use super::cause::{Cause, Place, SlowPart};
 
 impl Cause {
     /// Returns what to do, in one sentence. It names a command, or a section of the page `on-call.md`.
@@ -9,12 +11,12 @@ impl Cause {
             Self::Flood { sender, .. } => format!(
                 "set RequestRate, or {}, and reload; if the load is yours, raise net.core.rmem_max and restart \
                  (on-call.md: Flood)",
-                deny(*sender)
+                deny(sender.network)
             ),
             Self::OverLimit { sender: Some(sender), .. } => format!(
                 "if it is a client of yours, raise RequestRate or add it to UnlimitedNetworks, else {}; then reload \
                  (on-call.md: Flood)",
-                deny(*sender)
+                deny(sender.network)
             ),
             Self::DiskFull { path, .. } | Self::DiskNearlyFull { path, .. } => format!(
                 "make room on the disk, `df -h {}` shows it; no restart is needed (on-call.md: Disk full)",
@@ -23,6 +25,11 @@ impl Cause {
             Self::NoFolder { path, .. } => format!(
                 "put the folder back or correct its rights, `ls -ld {}` shows them (on-call.md: Disk full)",
                 path.parent().unwrap_or(path).display()
+            ),
+            Self::AnonymousReports { network, .. } => format!(
+                "if it is no reporter of yours, {}, else add it to UnlimitedNetworks; then reload; `pyzorctl explain \
+                 anonymous report` names the line that allows it (on-call.md: Forged reports)",
+                deny(*network)
             ),
             other => other.fixed_remedy().to_owned(),
         }
@@ -62,6 +69,22 @@ impl Cause {
                 "`pyzorctl top` shows the senders: deny those that are no clients with DenyNetworks, or raise \
                  RequestRate; then reload (on-call.md: Flood)"
             }
+            Self::WrongSignatures { why: BadSignature::UnknownUser, .. } => {
+                "correct the name in the client's accounts file, or make the account with `pyzorctl genkey` and reload \
+                 (troubleshooting.md: A client gets an error code)"
+            }
+            Self::WrongSignatures { why: BadSignature::Timestamp, .. } => {
+                "compare the clocks with `timedatectl` on both machines; if many clients get it, this one's is wrong \
+                 (on-call.md: Wrong counts)"
+            }
+            Self::WrongSignatures { .. } => {
+                "compare the key in the client's accounts file with this server's passwd file (troubleshooting.md: A \
+                 client gets an error code)"
+            }
+            Self::ForwardingFails { .. } => {
+                "look at that server, and at the account and the address in the client's files (forwarding.md: When \
+                 something fails)"
+            }
             Self::Overloaded { .. } => {
                 "raise DBConnections and restart, or use a faster database (on-call.md: Slow)"
             }
@@ -98,8 +121,8 @@ impl Cause {
     }
 }
 
-fn deny(sender: Sender) -> String {
-    let network = sender.network.trunc();
+fn deny(network: IpNet) -> String {
+    let network = network.trunc();
     if network.prefix_len() == network.max_prefix_len() {
         format!("`DenyNetworks = {}`", network.addr())
     } else {

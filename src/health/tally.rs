@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use pyzord_core::{IpNet, Tick};
-use pyzord_runtime::{Counters, Details, Distribution, TopClient};
+use pyzord_runtime::{Counters, Details, Distribution, Suspect, Suspicion, TopClient};
 
 use crate::logs::Logs;
 
@@ -39,6 +39,16 @@ pub(super) struct Tally {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Talk {
     pub(super) datagrams: u64,
+    /// Those that limits and lists have dropped.
+    pub(super) dropped: u64,
+}
+
+/// What one network was noticed for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Notice {
+    /// The last user.
+    pub(super) user: String,
+    pub(super) count: u64,
 }
 
 /// What happened between two looks.
@@ -49,6 +59,7 @@ pub(super) struct Interval {
     pub(super) tally: Tally,
     /// The networks that sent most in this time.
     pub(super) networks: HashMap<IpNet, Talk>,
+    pub(super) notices: HashMap<(IpNet, Suspicion), Notice>,
 }
 
 /// Reads the counters and tells what has changed.
@@ -57,6 +68,7 @@ pub(super) struct Meter {
     at: Tick,
     tally: Tally,
     networks: HashMap<IpNet, TopClient>,
+    notices: HashMap<(IpNet, Suspicion), Notice>,
 }
 
 impl Meter {
@@ -71,7 +83,15 @@ impl Meter {
         let details = counters.details(usize::MAX);
         let tally = Tally::read(counters, &details, logs);
         let networks = self.talks(&details.top_clients);
-        let interval = Interval { began: self.at, ended: at, tally: tally.since(&self.tally), networks };
+        let notices = notices(details.suspects);
+        let interval = Interval {
+            began: self.at,
+            ended: at,
+            tally: tally.since(&self.tally),
+            networks,
+            notices: self.new_notices(&notices),
+        };
+        self.notices = notices;
         self.networks = details.top_clients.into_iter().map(|client| (client.network, client)).collect();
         (self.at, self.tally) = (at, tally);
         interval
@@ -82,18 +102,32 @@ impl Meter {
         let talk = |client: &TopClient| {
             let before = self.networks.get(&client.network);
             // A network that took over an entry also took the count of another one.
-            let datagrams = before
-                .filter(|before| before.excess == client.excess)
-                .map_or(client.datagrams.saturating_sub(client.excess), |before| {
-                    client.datagrams.saturating_sub(before.datagrams)
-                });
-            (client.network, Talk { datagrams })
+            let before = before.filter(|before| before.excess == client.excess);
+            let talk = before.map_or(
+                Talk { datagrams: client.datagrams.saturating_sub(client.excess), dropped: client.dropped },
+                |before| Talk {
+                    datagrams: client.datagrams.saturating_sub(before.datagrams),
+                    dropped: client.dropped.saturating_sub(before.dropped),
+                },
+            );
+            (client.network, talk)
         };
         let mut talks: Vec<(IpNet, Talk)> =
             now.iter().map(talk).filter(|(_, talk)| talk.datagrams > 0).collect();
         talks.sort_unstable_by_key(|(_, talk)| std::cmp::Reverse(talk.datagrams));
         talks.truncate(NETWORKS);
         talks.into_iter().collect()
+    }
+
+    /// Returns what the networks were noticed for since the last call.
+    fn new_notices(&self, now: &HashMap<(IpNet, Suspicion), Notice>) -> HashMap<(IpNet, Suspicion), Notice> {
+        let new = |(key, notice): (&(IpNet, Suspicion), &Notice)| {
+            let before = self.notices.get(key).map_or(0, |before| before.count);
+            // An entry that was lost and made again begins anew.
+            let count = notice.count.checked_sub(before).unwrap_or(notice.count);
+            (*key, Notice { user: notice.user.clone(), count })
+        };
+        now.iter().map(new).filter(|(_, notice)| notice.count > 0).collect()
     }
 }
 
@@ -103,9 +137,27 @@ impl Interval {
         self.ended = next.ended;
         self.tally = self.tally.plus(&next.tally);
         for (network, talk) in &next.networks {
-            self.networks.entry(*network).or_default().datagrams += talk.datagrams;
+            let sum = self.networks.entry(*network).or_default();
+            sum.datagrams += talk.datagrams;
+            sum.dropped += talk.dropped;
+        }
+        for (key, notice) in &next.notices {
+            let sum = self.notices.entry(*key).or_default();
+            sum.user.clone_from(&notice.user);
+            sum.count += notice.count;
         }
     }
+}
+
+/// Adds up what all threads have noticed.
+fn notices(suspects: Vec<Suspect>) -> HashMap<(IpNet, Suspicion), Notice> {
+    let mut sums: HashMap<(IpNet, Suspicion), Notice> = HashMap::new();
+    for suspect in suspects {
+        let sum = sums.entry((suspect.network, suspect.suspicion)).or_default();
+        sum.count += suspect.count;
+        sum.user = suspect.user;
+    }
+    sums
 }
 
 impl Tally {

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use pyzord_core::{Limits, Now, Tick};
+use pyzord_core::{IpNet, Limits, Now, Tick};
+use pyzord_runtime::Suspicion;
 
 use super::cause::{Cause, Sender, SlowPart};
 use super::finding::Finding;
-use super::tally::{Interval, Talk};
+use super::tally::{Interval, Notice, Talk};
 
 /// How long a moment counts.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -19,6 +20,10 @@ const STAYS_LONG: Duration = Duration::from_secs(600);
 const FEW: u64 = 20;
 /// The least number of datagrams that limits drop in the window.
 const MANY_DROPPED: u64 = 100;
+/// The least number of digests that one network reports without an account in the window.
+const MANY_REPORTS: u64 = 50;
+/// The least number of requests of one network that get 401 in the window.
+const MANY_REFUSED: u64 = 10;
 /// More datagrams a second than a mail server asks for.
 const FLOOD: u64 = 5_000;
 /// The least number of slow replies: fewer are a stall.
@@ -114,6 +119,8 @@ fn stays(cause: &Cause) -> Duration {
 fn causes(window: &Interval, limits: &Limits) -> Vec<Cause> {
     [
         flood(window, limits),
+        anonymous_reports(window, limits),
+        wrong_signatures(window),
         requests(window),
         slow(window),
         positive(window.tally.unreadable).map(|calls| Cause::Unreadable { calls }),
@@ -132,14 +139,44 @@ fn positive(count: u64) -> Option<u64> {
 fn flood(window: &Interval, limits: &Limits) -> Option<Cause> {
     let tally = &window.tally;
     if tally.over_limit >= MANY_DROPPED && limits.requests.is_some() {
-        let sender = sender(window, tally.received, |talk| talk.datagrams);
+        let sender = sender(window, tally.over_limit, |talk| talk.dropped);
         return Some(Cause::OverLimit { dropped: tally.over_limit, sender });
     }
     let sender = sender(window, tally.received, |talk| talk.datagrams)?;
-    let trusted = limits.unlimited.iter().any(|network| network.contains(&sender.network));
     let sent = tally.received.saturating_mul(sender.share) / 100;
     let rate = sent / WINDOW.as_secs();
-    (rate >= FLOOD && limits.requests.is_none() && !trusted).then_some(Cause::Flood { rate, sender })
+    (rate >= FLOOD && limits.requests.is_none() && !is_trusted(sender.network, limits))
+        .then_some(Cause::Flood { rate, sender })
+}
+
+/// Returns the network that reports most without an account, unless the operator trusts it.
+fn anonymous_reports(window: &Interval, limits: &Limits) -> Option<Cause> {
+    let (network, reports) = window
+        .notices
+        .iter()
+        .filter(|((network, suspicion), _)| {
+            *suspicion == Suspicion::AnonymousReports && !is_trusted(*network, limits)
+        })
+        .map(|((network, _), notice)| (*network, notice.count))
+        .max_by_key(|(network, reports)| (*reports, *network))?;
+    (reports >= MANY_REPORTS).then_some(Cause::AnonymousReports { reports, network })
+}
+
+fn wrong_signatures(window: &Interval) -> Option<Cause> {
+    let refused = |((network, suspicion), notice): (&(IpNet, Suspicion), &Notice)| match suspicion {
+        Suspicion::BadSignature(why) => Some((*network, *why, notice.clone())),
+        Suspicion::AnonymousReports => None,
+    };
+    let (network, why, Notice { user, count }) = window
+        .notices
+        .iter()
+        .filter_map(refused)
+        .max_by_key(|(network, _, notice)| (notice.count, *network))?;
+    (count >= MANY_REFUSED).then_some(Cause::WrongSignatures { requests: count, user, network, why })
+}
+
+fn is_trusted(network: IpNet, limits: &Limits) -> bool {
+    limits.unlimited.iter().any(|trusted| trusted.contains(&network))
 }
 
 fn requests(window: &Interval) -> Option<Cause> {
@@ -179,7 +216,7 @@ mod tests {
 
     use super::super::tally::Tally;
     use super::*;
-    use pyzord_core::{Rate, UnixTime};
+    use pyzord_core::{BadSignature, Rate, UnixTime};
 
     fn at(seconds: u64) -> Now {
         let wall = UnixTime::from_seconds(1_700_000_000 + i64::try_from(seconds).unwrap());
@@ -196,10 +233,11 @@ mod tests {
         seconds
             .map(|second| {
                 let tally = tally(second);
-                let talk = Talk { datagrams: tally.received * 9 / 10 };
+                let talk = Talk { datagrams: tally.received * 9 / 10, dropped: tally.over_limit };
                 let networks = [("192.0.2.7/32".parse().unwrap(), talk)].into();
                 let (began, ended) = (at(second - 1).tick, at(second).tick);
-                warnings.look(Interval { began, ended, tally, networks }, limits, at(second));
+                let interval = Interval { began, ended, tally, networks, ..Interval::default() };
+                warnings.look(interval, limits, at(second));
                 warnings.current(at(second).tick).iter().map(|finding| finding.cause.name()).collect()
             })
             .collect()
@@ -248,6 +286,30 @@ mod tests {
         trusted.unlimited = vec!["192.0.2.0/24".parse().unwrap()];
         let flood = Tally { received: 90_000, ..Tally::default() };
         assert_eq!(warn(&trusted, 1..2, |_| flood), [[""; 0]]);
+    }
+
+    #[test]
+    fn networks_are_named_with_what_they_do() {
+        let seen = |suspicion, user: &str, count| {
+            let key = ("192.0.2.7/32".parse().unwrap(), suspicion);
+            let notices = [(key, Notice { user: user.to_owned(), count })].into();
+            causes(&Interval { notices, ..Interval::default() }, &Limits::default())
+        };
+        let reports = |count| seen(Suspicion::AnonymousReports, "anonymous", count);
+        assert_eq!(reports(49), []);
+        let words = "192.0.2.7/32 has reported 50 digests without an account in ten seconds";
+        assert_eq!(reports(50)[0].to_string(), words);
+        for (why, words) in [
+            (BadSignature::UnknownUser, "there is no such account"),
+            (BadSignature::Timestamp, "the clocks differ by more than 300 seconds"),
+            (BadSignature::Invalid, "the keys differ"),
+        ] {
+            assert_eq!(seen(Suspicion::BadSignature(why), "bob", 9), []);
+            let cause = seen(Suspicion::BadSignature(why), "bob", 10).remove(0);
+            let sentence = format!("10 requests of bob from 192.0.2.7/32 got 401 in ten seconds: {words}");
+            assert_eq!(cause.to_string(), sentence);
+            assert!(!cause.remedy().is_empty());
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pyzord_core::{Policy, Server, Store, Tick};
 use pyzord_engines::registry;
-use pyzord_runtime::{Counters, Forwarding, Service, Sockets, StatusChange, Supervisor, shared_guard};
+use pyzord_runtime::{
+    Counters, Forwarding, ForwardingView, Service, Sockets, StatusChange, Supervisor, shared_guard,
+};
 
 use super::error::StartError;
 use super::reload::Reload;
@@ -57,7 +59,8 @@ impl Resources<'_> {
         let counters = Arc::new(Counters::detailed(settings.workers + settings.connections));
         let clock = counters.clock();
         let guard = shared_guard(settings.limits.clone()).map_err(StartError::RandomNumbers)?;
-        let monitor = watch_health(settings, &counters, probe, logs, &readiness)?;
+        let forwards = forwarding.as_ref().map(Forwarding::view);
+        let monitor = watch_health(settings, &counters, probe, logs, forwards, &readiness)?;
         let service = Service {
             sockets: &sockets,
             server: Server::new(policy, guard).with_origin(forwarding.as_ref().map(Forwarding::origin)),
@@ -153,6 +156,7 @@ fn watch_health(
     counters: &Arc<Counters>,
     store: Box<dyn Store>,
     logs: &'static Logs,
+    forwarding: Option<ForwardingView>,
     readiness: &Readiness,
 ) -> Result<HealthMonitor, StartError> {
     let (manager, listening) = (Arc::clone(&readiness.manager), readiness.listening.clone());
@@ -167,6 +171,7 @@ fn watch_health(
         files: growing_files(settings),
         logs,
         limits: settings.limits.clone(),
+        forwarding,
     };
     HealthMonitor::start(watched, on_change).map_err(StartError::Threads)
 }

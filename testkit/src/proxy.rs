@@ -15,6 +15,8 @@ pub enum Fault {
     Trickle(&'static [u8]),
     /// The next request is answered with these bytes, and then with these, again and again.
     Flood(&'static [u8], &'static [u8]),
+    /// Each reply is late.
+    Slow(Duration),
     /// The first bytes of the server on a new connection are late.
     LateGreeting(Duration),
     /// The next request is not passed on, and its connection is closed.
@@ -123,6 +125,7 @@ fn replies(mut server: TcpStream, mut client: TcpStream, shared: &Mutex<Shared>)
         let fault = lock(shared).fault;
         match fault {
             Fault::LateGreeting(late) if first => thread::sleep(late),
+            Fault::Slow(late) => thread::sleep(late),
             Fault::CutReply | Fault::Trickle(_) | Fault::Flood(..) if !first => break,
             _ => (),
         }

@@ -14,6 +14,7 @@ const ENGINE: Option<&str> = None;
 
 include!("modules.rs");
 
-// The page does not depend on the runtime: one test crate is enough.
+// The page and the verdict do not depend on the runtime: one test crate is enough.
 mod browser;
 mod page;
+mod symptoms;

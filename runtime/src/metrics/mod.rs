@@ -7,6 +7,7 @@
 mod denied_users;
 mod histogram;
 mod shard;
+mod suspects;
 mod top_clients;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ pub use denied_users::DeniedUser;
 pub use histogram::Distribution;
 pub(crate) use shard::Shard;
 use shard::{CODES, operations, read};
+pub use suspects::{Suspect, Suspicion};
 pub use top_clients::TopClient;
 
 /// The shards of all threads.
@@ -62,6 +64,9 @@ pub struct Details {
     pub top_clients: Vec<TopClient>,
     /// The users that were refused most often, from the one with most: as many as networks at most.
     pub denied: Vec<DeniedUser>,
+    /// The networks that report without an account, or whose signatures prove nothing. One network can be there several
+    /// times, from several threads.
+    pub suspects: Vec<Suspect>,
 }
 
 impl Metrics {
@@ -107,6 +112,7 @@ impl Metrics {
         if most > 0 {
             details.top_clients = self.top_clients(most);
             details.denied = self.denied(most);
+            details.suspects = self.used().flat_map(|shard| shard.suspects.all()).collect();
         }
         details
     }

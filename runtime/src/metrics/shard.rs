@@ -8,6 +8,7 @@ use pyzord_core::{Answered, Operation, Refusal, StoreAnswer, StoreCall, StoreErr
 
 use super::denied_users::DeniedUsers;
 use super::histogram::{DURATION, Histogram, SIZE};
+use super::suspects::Suspects;
 use super::top_clients::TopClients;
 use crate::datagrams::Path;
 
@@ -36,6 +37,7 @@ pub(crate) struct Shard {
     pub(super) overloaded: AtomicU64,
     pub(super) top_clients: TopClients,
     pub(super) denied: DeniedUsers,
+    pub(super) suspects: Suspects,
 }
 
 impl Shard {
@@ -54,6 +56,7 @@ impl Shard {
             overloaded: AtomicU64::new(0),
             top_clients: TopClients::new(),
             denied: DeniedUsers::new(),
+            suspects: Suspects::new(),
         }
     }
 
@@ -103,6 +106,7 @@ impl Shard {
         let mut hits = 0;
         let mut requests = answered.usage().map(|usage| {
             hits += u64::from(usage.hit);
+            self.suspects.judge(&usage);
             if let Some(refusal) = usage.refusal {
                 self.refused(usage.peer.peer.ip(), usage.user, refusal);
             }

@@ -142,7 +142,8 @@ impl TopClients {
     }
 }
 
-fn key(peer: IpAddr) -> u64 {
+/// Returns the number of a peer's network: its bits, and a mark of the family in the two highest.
+pub(super) fn key(peer: IpAddr) -> u64 {
     match peer.to_canonical() {
         IpAddr::V4(address) => IPV4 | u64::from(address.to_bits()),
         // The upper half of the address without its last byte.
@@ -153,7 +154,7 @@ fn key(peer: IpAddr) -> u64 {
     }
 }
 
-fn network(key: u64) -> Option<IpNet> {
+pub(super) fn network(key: u64) -> Option<IpNet> {
     let (address, prefix) = if key & IPV4 != 0 {
         let [.., a, b, c, d] = key.to_be_bytes();
         (IpAddr::V4(Ipv4Addr::new(a, b, c, d)), IPV4_PREFIX)
