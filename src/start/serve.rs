@@ -102,7 +102,8 @@ impl Resources<'_> {
             }),
         };
         let facts = facts(settings, &sockets, &counters, rows, logs);
-        let figures = Arc::new(Figures::new(facts, Arc::clone(&counters), monitor.health().clone()));
+        let view = forwarding.as_ref().map(Forwarding::view);
+        let figures = Arc::new(Figures::new(facts, Arc::clone(&counters), monitor.health().clone(), view));
         let host = |figures: Arc<Figures>| ControlHost {
             open_handle: lend,
             database: settings.database.clone(),

@@ -6,6 +6,7 @@ use pyzord_core::Now;
 use pyzord_runtime::Distribution;
 use serde::{Serialize, Serializer};
 
+use super::forwarding::{TargetRow, rows};
 use super::rates::Rate;
 use super::snapshot::{Snapshot, unix_seconds};
 use crate::health::{Finding, GrowingFile, Level, Room};
@@ -66,6 +67,7 @@ struct Document<'a> {
     talkers: Vec<TopClient>,
     denied: Vec<DeniedUser<'a>>,
     errors: Vec<LogLine<'a>>,
+    forwarding: Vec<TargetRow<'a>>,
     settings: &'a [SettingRow],
 }
 
@@ -217,6 +219,7 @@ impl<'a> Document<'a> {
                 .collect(),
             denied: details.denied.iter().map(DeniedUser::new).collect(),
             errors: snapshot.errors.iter().map(LogLine::new).collect(),
+            forwarding: rows(&snapshot.forwarding),
             settings: &snapshot.settings,
         }
     }

@@ -8,6 +8,7 @@ use std::fmt::{Display, Write as _};
 
 use pyzord_runtime::Distribution;
 
+use super::forwarding;
 use super::snapshot::{Snapshot, unix_seconds};
 use crate::health::{DiskUse, NAMES, Verdict};
 
@@ -49,18 +50,19 @@ pub(super) fn write(snapshot: &Snapshot<'_>) -> String {
     for (log, count) in facts.logs.lost() {
         out.sample("pyzord_log_lines_lost_total", &[("log", log)], count);
     }
+    forwarding::expose(&mut out, &snapshot.forwarding);
     out.0
 }
 
-struct Exposition(String);
+pub(super) struct Exposition(String);
 
 impl Exposition {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     /// Writes a sample.
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         let pair = |(name, value): &(&str, &str)| format!("{name}=\"{}\"", escaped(value));
         let pairs: Vec<String> = labels.iter().map(pair).collect();
         let labels = if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };

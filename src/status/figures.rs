@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use pyzord_core::Tick;
-use pyzord_runtime::{Clock, Counters, Counts, Details};
+use pyzord_runtime::{Clock, Counters, Counts, Details, ForwardingView};
 
 use super::history::{History, Moment, Totals};
 use super::rates::Rates;
@@ -28,12 +28,19 @@ pub(crate) struct Figures {
     health: Health,
     rates: Rates,
     history: History,
+    /// `None` if nothing is forwarded.
+    forwarding: Option<ForwardingView>,
 }
 
 impl Figures {
-    pub(crate) fn new(facts: Facts, counters: Arc<Counters>, health: Health) -> Self {
+    pub(crate) fn new(
+        facts: Facts,
+        counters: Arc<Counters>,
+        health: Health,
+        forwarding: Option<ForwardingView>,
+    ) -> Self {
         let history = History::new(moment(counters.clock()));
-        Self { facts, counters, health, rates: Rates::default(), history }
+        Self { facts, counters, health, rates: Rates::default(), history, forwarding }
     }
 
     /// Keeps the present counts, from which later rates are made. To be called every few seconds.
@@ -110,6 +117,7 @@ impl Figures {
             errors: self.facts.logs.last_errors(),
             counts,
             details,
+            forwarding: self.forwarding.as_ref().map(ForwardingView::targets).unwrap_or_default(),
         }
     }
 }

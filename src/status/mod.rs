@@ -7,6 +7,7 @@ mod connections;
 mod document;
 mod exposition;
 mod figures;
+mod forwarding;
 mod history;
 mod http;
 mod page;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyzord_core::{Now, UnixTime};
-use pyzord_runtime::{Counts, Details};
+use pyzord_runtime::{Counts, Details, ForwardTarget};
 
 use super::rates::Rate;
 use crate::health::{DiskUse, Verdict};
@@ -63,6 +63,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) details: Details,
     /// What was counted in the last seconds.
     pub(super) rates: Vec<Rate>,
+    /// The servers that digests are forwarded to.
+    pub(super) forwarding: Vec<ForwardTarget>,
 }
 
 impl Snapshot<'_> {

@@ -2,10 +2,14 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use crate::harness::{Client, Home, Server, digest, field, request, wait_for, with_python_server};
+use crate::http::{get, status_address};
 
 /// The account and the access rules of a server that counts for this user alone.
 const ACCESS: &str = "check ping : anonymous : allow\nreport whitelist ping : bob : allow\n";
@@ -156,10 +160,11 @@ fn a_server_that_was_away_gets_the_waiting_requests() {
     let client_home = forward_to(&[address], true);
     let here = forwarding(&client_home);
     count_some(&here.client());
-    here.wait_for_log(&format!("WARNING forwarding to {address}: it does not answer"));
+    here.wait_for_log(&format!("WARNING forwarding to {address}: no program listens on its port"));
     let there = at(address, counting(true), &[]);
     wait_for_some(&there.client());
-    here.wait_for_log(&format!("INFO forwarding to {address}: it answers again"));
+    here.wait_for_log(&format!("INFO forwarding to {address}: it takes digests again, after "));
+    here.wait_for_log("; 22 waited");
 }
 
 #[test]
@@ -182,6 +187,151 @@ fn a_refusal_is_logged_and_the_server_goes_on() {
     here.wait_for_log("it refuses what it is sent, which is dropped: 403 Forbidden: User is not authorized");
     assert_eq!(here.client().check(&digest(3)), (2, 0));
     assert!(here.stop().read("stderr").contains(": 0 digests accepted, 22 refused, "));
+}
+
+/// A server that forwards, with a status page.
+fn watched(to: &Home) -> (Server, SocketAddr) {
+    let to = to.dir().to_str().unwrap();
+    let server =
+        Server::on(counting(false), &["--forward-client-homedir", to, "--status-address", "127.0.0.1:0"]);
+    let page = status_address(&server);
+    (server, page)
+}
+
+/// Returns what the status document says of the one server that is forwarded to.
+fn shown(page: SocketAddr) -> Value {
+    let document: Value = serde_json::from_str(&get(page, "/status.json").body).unwrap();
+    assert_eq!(document["forwarding"].as_array().map(Vec::len), Some(1), "{document}");
+    document["forwarding"][0].clone()
+}
+
+fn wait_for_state(page: SocketAddr, state: &str) -> Value {
+    wait_for(&format!("the state {state}"), || Some(shown(page)).filter(|shown| shown["state"] == state))
+}
+
+/// Dead, refusing and nameless servers looked the same from outside: like a server that works.
+#[test]
+fn status_metrics_and_log_show_whether_a_server_takes_what_is_forwarded() {
+    let address = free_address();
+    let client_home = forward_to(&[address], true);
+    let (here, page) = watched(&client_home);
+    let idle = shown(page);
+    assert_eq!((&idle["server"], &idle["state"]), (&json!(address.to_string()), &json!("idle")));
+    assert!(idle["since"].is_null() && idle["cause"].is_null() && idle["last_delivered"].is_null(), "{idle}");
+    count_some(&here.client());
+    let dead = wait_for_state(page, "failing");
+    assert_eq!((&dead["cause"], &dead["waiting"]), (&json!("no program listens on its port"), &json!(22)));
+    assert!(dead["since"].is_number() && dead["last_delivered"].is_null(), "{dead}");
+    let metric = |name: &str| {
+        let name = format!("pyzord_forward_{name} ");
+        let metrics = get(page, "/metrics").body;
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok())
+    };
+    let label = format!("server=\"{address}\"");
+    assert_eq!(metric(&format!("failing{{{label}}}")), Some(1.0));
+    assert_eq!(metric(&format!("waiting{{{label}}}")), Some(22.0));
+    assert_eq!(metric(&format!("last_delivered_seconds{{{label}}}")), None);
+    let there = at(address, counting(true), &[]);
+    wait_for_some(&there.client());
+    let ok = wait_for("all delivered", || Some(shown(page)).filter(|shown| shown["delivered"] == 22));
+    assert_eq!((&ok["state"], &ok["waiting"], &ok["cause"]), (&json!("ok"), &json!(0), &Value::Null));
+    assert!(ok["last_delivered"].as_f64() >= dead["since"].as_f64(), "{ok}");
+    assert_eq!(metric(&format!("failing{{{label}}}")), Some(0.0));
+    assert_eq!(metric(&format!("digests_total{{{label},result=\"delivered\"}}")), Some(22.0));
+    assert!(metric(&format!("last_delivered_seconds{{{label}}}")).is_some());
+}
+
+#[test]
+fn the_status_names_why_a_server_does_not_take_digests() {
+    let accounts = |address: SocketAddr, key: &str| {
+        format!("{} : {} : bob : 5a17,{key}\n", address.ip(), address.port())
+    };
+    let there = Server::on(counting(true), &[]);
+    let wrong_key = forward_to(&[there.address], false);
+    wrong_key.write("accounts", accounts(there.address, &KEY.replace('0', "1")));
+    let anonymous = forward_to(&[there.address], false);
+    let nameless = forward_to(&[], false);
+    nameless.write("servers", "pyzor.invalid:24441\n");
+    let no_port = forward_to(&[], false);
+    no_port.write("servers", "255.255.255.255:24441\n");
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mute = forward_to(&[silent.local_addr().unwrap()], true);
+    for (client_home, cause, refused) in [
+        (&wrong_key, "it refuses what it is sent, which is dropped: 401 ", 22),
+        (&anonymous, "it refuses what it is sent, which is dropped: 403 ", 22),
+        (&nameless, "its name has no address", 0),
+        (&no_port, "a firewall forbids to send to it", 0),
+        (&mute, "it does not answer", 0),
+    ] {
+        let (here, page) = watched(client_home);
+        count_some(&here.client());
+        let failing = wait_for("the cause", || {
+            let shown = shown(page);
+            shown["cause"].as_str().is_some_and(|text| text.starts_with(cause)).then_some(shown)
+        });
+        assert_eq!(failing["state"], "failing");
+        let losses = || Some(shown(page)["refused"].as_u64()?).filter(|count| *count == refused);
+        wait_for("the losses", losses);
+        let log = here.stop().read("stderr");
+        let lines = log.lines().filter(|line| line.contains("WARNING forwarding to ")).count();
+        assert_eq!(lines, 1, "{log}");
+        assert!(log.contains(cause), "{log}");
+    }
+}
+
+/// A server that takes longer than a second for each reply is no failure each time.
+#[test]
+fn a_slow_server_is_served_without_a_flood_of_lines() {
+    let slow = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client_home = forward_to(&[slow.local_addr().unwrap()], false);
+    client_home.write("config", "[client]\nTimeout = 30\n");
+    let (here, page) = watched(&client_home);
+    slow.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let client = here.client();
+    for _ in 0..3 {
+        count(&client, "report", &[&digest(1)]);
+        let mut buffer = [0; 8192];
+        let (length, from) = slow.recv_from(&mut buffer).unwrap();
+        let asked = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if asked.starts_with("Op: report") {
+            thread::sleep(Duration::from_millis(1200));
+        }
+        slow.send_to(
+            format!("Code: 200\nDiag: OK\nPV: 2.1\nThread: {}\n\n", field(&asked, "Thread")).as_bytes(),
+            from,
+        )
+        .unwrap();
+    }
+    wait_for("all delivered", || {
+        slow.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let mut buffer = [0; 8192];
+        if let Ok((length, from)) = slow.recv_from(&mut buffer) {
+            let asked = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let reply = format!("Code: 200\nDiag: OK\nPV: 2.1\nThread: {}\n\n", field(&asked, "Thread"));
+            slow.send_to(reply.as_bytes(), from).unwrap();
+        }
+        (shown(page)["delivered"] == 3).then_some(())
+    });
+    assert_eq!(shown(page)["state"], "ok");
+    let log = here.stop().read("stderr");
+    assert!(log.matches(" forwarding to ").count() <= 3, "one failure, its end, and the totals: {log}");
+}
+
+/// The queue is bounded, and its drops are seen.
+#[test]
+fn a_full_queue_is_seen() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client_home = forward_to(&[silent.local_addr().unwrap()], false);
+    let (here, page) = watched(&client_home);
+    let client = here.client();
+    count(&client, "report", &[&digest(0)]);
+    wait_for_state(page, "failing");
+    let digests: Vec<String> = (0..100).map(digest).collect();
+    let digests: Vec<&str> = digests.iter().map(String::as_str).collect();
+    (0..102).for_each(|_| count(&client, "report", &digests));
+    let full = wait_for("drops", || Some(shown(page)).filter(|shown| shown["dropped"] == 200));
+    assert_eq!((&full["waiting"], &full["state"]), (&json!(10_000), &json!("failing")), "{full}");
+    here.wait_for_log("too many digests wait for it; ");
 }
 
 #[test]

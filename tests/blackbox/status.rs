@@ -227,7 +227,9 @@ fn without_the_setting_nothing_listens_and_a_public_address_is_a_warning() {
 /// The alerts and the dashboard name existing metrics only.
 #[test]
 fn the_dashboard_and_the_alerts_name_existing_metrics() {
-    let (server, page) = serve(&[]);
+    let client_home = Home::new();
+    client_home.write("servers", "127.0.0.1:9\n");
+    let (server, page) = serve(&["--forward-client-homedir", client_home.dir().to_str().unwrap()]);
     server.client().ask(request("ping", &[]));
     wait_for("the first request", || {
         get(page, "/metrics").body.contains("pyzord_requests_total{").then_some(())

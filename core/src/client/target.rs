@@ -466,13 +466,13 @@ impl Target {
         }
         let signed = !self.remote.credentials.are_anonymous();
         let (heard, copies_once, totals) = (self.heard, self.copies_once, &mut self.totals);
-        let (mut silent, mut lost) = (false, None);
+        let (mut silent, mut lost) = (None, None);
         self.requests.retain_mut(|request| {
             if !matches!(request.due, Due::TimeOut(at) if at <= now) {
                 return true;
             }
             let alive = heard.is_some_and(|heard| heard > request.sent);
-            silent |= !alive;
+            silent = silent.or((!alive).then_some(request.sent));
             lost = Some(request.sent);
             self.lost += 1;
             // If the server is silent, its next reply says whether it counts copies once.
@@ -484,8 +484,9 @@ impl Target {
             }
             again
         });
-        if silent {
+        if let Some(sent) = silent {
             self.fall_silent(now);
+            self.watch.failed(Cause::Silent, sent, now);
         } else if let Some(sent) = lost
             && self.lost >= LOST
         {
