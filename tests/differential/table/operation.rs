@@ -123,10 +123,10 @@ pub(super) const DAEMON: Section = Section {
             id: "new-settings",
             matter: "new",
             python: "",
-            pyzord: "`Runtime`, `Workers`, `Durability`, `DatabaseCache`, `AccessOrder`, `LogLevel`, `StatusAddress`, `StatusHosts`, `User`, `Group`, \
+            pyzord: "`Runtime`, `Workers`, `Durability`, `DatabaseCache`, `AccessOrder`, `LogLevel`, `ControlSocket`, `StatusAddress`, `StatusHosts`, `User`, `Group`, \
                 `--check-config` with `--all`, `--create-table`; environment variables for all settings; \
                 messages to systemd, and a socket from it; \
-                `pyzorctl`, and beside a gdbm file the socket for it",
+                `pyzorctl`, and the socket for it",
             why: "operators need them",
         },
     ],
