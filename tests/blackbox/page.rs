@@ -141,3 +141,94 @@ fn a_lost_server_is_reported_and_found_again() {
     assert!(!old());
     server.stop();
 }
+
+/// Stops the page's own updates, and shows `count` documents: the last one, changed by a JavaScript object of `index`.
+fn show(browser: &Browser, count: u32, changes: &str) {
+    let script = format!(
+        "clearTimeout(timer); running = true; \
+         for (let index = 0; index < {count}; index += 1) show({{...shown, ...({changes})}});"
+    );
+    browser.run(&script);
+}
+
+#[test]
+fn no_foreign_text_leaves_its_place() {
+    let (_server, page) = serve(&[]);
+    let browser = Browser::start();
+    browser.open(&format!("http://{page}/"));
+    browser.look(360, "light");
+    wait_for("the first look", || (browser.text("#level") == "✓ OK").then_some(()));
+    let changes = r#"(() => {
+        const text = '<img src=x onerror=showFault(1)><style>*{display:none}</style>\u202e\u2066\n\0' + '﷽'.repeat(64);
+        const long = text + 'x'.repeat(100000);
+        const finding = { level: '__proto__', sentence: text, remedy: '`' + text, since: 1e300 };
+        return { verdict: finding, findings: [finding, finding], version: text, listen: text, engine: 'constructor',
+          disks: [{ what: text, path: text, free: 1, total: 0 }], dropped: { toString: 1, [text]: 2 },
+          forwarding: [{ server: text, state: text, cause: text }], denied: [{ user: text, code: text, count: 1 }],
+          errors: [{ time: -1e300, level: text, text: long }], talkers: [{ network: text, datagrams: 1 }],
+          settings: [{ name: text, value: long, source: text }], requests: [{ operation: 'check', code: 499, count: 1 }],
+        };
+    })()"#;
+    show(&browser, 2, changes);
+    for place in
+        ["#sentence", "#remedy", "#findings", "#denied", "#errors", "#talkers", "#forwarding", "#disks"]
+    {
+        let text = browser.text(place);
+        assert!(text.contains("<img src=x onerror"), "{place}: {text}");
+        assert!(text.contains("\\u{202e}\\u{2066}\\u{a}\\u{0}"), "{place}: {text}");
+        assert!(text.chars().count() < 8000, "{place}");
+    }
+    let found = browser.run(
+        "return [document.querySelectorAll('img, main style').length, document.documentElement.scrollWidth, \
+         document.querySelector('#level').textContent]",
+    );
+    assert_eq!(found, serde_json::json!([0, 360, "✕ Failed"]));
+    assert_eq!(browser.text("#fault"), "");
+    assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
+}
+
+#[test]
+fn a_page_that_stays_open_does_not_grow_and_follows_the_clock_of_the_server() {
+    let (_server, page) = serve(&[]);
+    let browser = Browser::start();
+    browser.open(&format!("http://{page}/"));
+    wait_for("the first look", || (browser.text("#level") == "✓ OK").then_some(()));
+    let sizes = || {
+        browser
+            .run("return [points.length, recent.length, document.querySelectorAll('*').length]")
+            .to_string()
+    };
+    show(&browser, 200, "{ time: shown.time + 2, uptime: shown.uptime + 2 }");
+    let before = sizes();
+    show(&browser, 400, "{ time: shown.time + 2, uptime: shown.uptime + 2 }");
+    assert_eq!(sizes(), before);
+    // An hour ahead of the browser's clock.
+    show(&browser, 1, "{ time: Date.now() / 1000 + 3600, uptime: shown.uptime + 3600 }");
+    let clock = browser.text("#clock");
+    assert!(
+        clock.contains("This browser's clock is 1 h behind it.") || clock.contains("59 min 59 s"),
+        "{clock}"
+    );
+    // Another process, whose counters are smaller, on a clock that was set back.
+    show(
+        &browser,
+        2,
+        "{ time: shown.time - 7200, started: 5, uptime: index + 1, received: 0, answered: 0, requests: [] }",
+    );
+    assert_eq!(browser.text(&tile(1)), "0/s");
+    assert!(browser.text("#codes").contains("No request so far."));
+    assert_eq!(browser.text("#fault"), "");
+    assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
+}
+
+#[test]
+fn a_fault_of_the_script_is_told() {
+    let (_server, page) = serve(&[]);
+    let browser = Browser::start();
+    browser.open(&format!("http://{page}/"));
+    wait_for("the first look", || (browser.text("#level") == "✓ OK").then_some(()));
+    browser.run("fetchStatus = async () => ({ time: 1, uptime: 1 })");
+    let said = wait_for("the fault", || Some(browser.text("#fault")).filter(|text| !text.is_empty()));
+    assert!(said.contains("This page has a fault and may show old figures: TypeError"), "{said}");
+    assert_ne!(browser.complaints(), Vec::<serde_json::Value>::new());
+}

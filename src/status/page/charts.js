@@ -41,7 +41,7 @@ const LIVE_CHARTS = [
     lines: OPERATIONS.map((operation, color) => line(operation, color, operation, { always: color < 2 })) },
   { title: 'Time to answer', scale: durationScale, format: duration, lines: [
     line('median', 0, 'median', { always: true }), line('99 % within', 1, 'slowest', { always: true }),
-    line('99 % within, of the failed', 4, 'slowestFailed'),
+    line('99 % within, refused or failed', 4, 'slowestFailed'),
   ] },
   { title: 'Time the database takes', scale: durationScale, format: duration, lines: [
     line('median', 0, 'medianStore', { always: true }), line('99 % within', 1, 'slowestStore', { always: true }),
@@ -78,18 +78,26 @@ function makeLive() {
 // Says in words what the chart of states shows.
 function historySentence(rows, now) {
   if (!rows.length) return 'The first minute is not over yet.';
-  const since = `Since ${moment(rows[0].time, now, MINUTES)}`;
   const found = troubles(rows);
-  if (!found.length) return `${since}: no minute with a warning or a failure.`;
   const said = [2, 1].map((level) => found.filter((trouble) => trouble.level === level)).filter((runs) => runs.length);
-  return `${since}: ${said.map((runs) => troubleWords(runs, now)).join('; ')}.`;
+  const words = said.map((runs) => troubleWords(runs, now)).join('; ') || 'no minute with a warning or a failure';
+  return `Since ${moment(rows[0].time, now, MINUTES)}: ${words}.${gapWords(rows)}`;
+}
+
+function gapWords(rows) {
+  const missing = Math.round((rows[rows.length - 1].time - rows[0].time) / 60) + 1 - rows.length;
+  return missing > 0 ? ` No figures of ${minutesWord(missing)}: the machine slept.` : '';
+}
+
+function minutesWord(minutes) {
+  return `${minutes} ${minutes === 1 ? 'minute' : 'minutes'}`;
 }
 
 function troubleWords(runs, now) {
-  const minutes = runs.reduce((sum, run) => sum + (run.to - run.from) / 60, 0);
+  const minutes = runs.reduce((sum, run) => sum + Math.round((run.to - run.from) / 60), 0);
   const last = runs[runs.length - 1];
   const during = last.to - last.from > 60
     ? `from ${moment(last.from, now, MINUTES)} to ${moment(last.to, now, MINUTES)}`
     : `at ${moment(last.from, now, MINUTES)}`;
-  return `${levelWord(last.level)} in ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}, ${runs.length > 1 ? 'last ' : ''}${during}`;
+  return `${levelWord(last.level)} in ${minutesWord(minutes)}, ${runs.length > 1 ? 'last ' : ''}${during}`;
 }

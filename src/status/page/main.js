@@ -44,7 +44,7 @@ function show(status) {
   showFindings(status.findings, status.time);
   showServer(status);
   showTiles(tilesOf(status));
-  showTables(status, recent[recent.length - 2]);
+  showTables(status, recent[0] === status ? null : recent[0]);
   showClock(status.time);
   setRows(liveCharts, points);
 }
@@ -63,7 +63,7 @@ function showLoss(cause) {
   showVerdict({
     level: 'silent', since: lostAt,
     sentence: `The server does not answer this page: ${cause}.${old} The page goes on asking.`,
-    remedy: 'run pyzorctl status on its machine; if pyzord is not running, its log says why it ended.',
+    remedy: 'run `pyzorctl status` on its machine; if pyzord is not running, its log says why it ended',
   }, serverTime());
   showFindings([], 0);
 }

@@ -5,16 +5,16 @@
 const TITLES = { ok: 'OK', warning: 'Warning', failed: 'Failed', silent: 'No answer' };
 const SIGNS = { ok: '✓', warning: '▲', failed: '✕', silent: '✕' };
 const FEW_BYTES = 2 ** 30, FEW_SHARE = 0.05; // below both, a disk is nearly full
-const SLOW = 1; // seconds
-const MANY_FAILED = 0.01; // share of the replies
+const SLOW = 0.25; // seconds
+const MANY_FAILED = 0.05; // share of the replies
 
 const byId = (id) => document.getElementById(id);
 
 // Returns the verdict of a document; of an older server, from its health.
 function verdictOf(status) {
   if (status.verdict) return status.verdict;
-  if (status.healthy) return { level: 'ok', sentence: 'The server answers requests.', remedy: null, since: null };
-  return { level: 'failed', sentence: `Not serving: ${status.trouble}.`, remedy: null, since: status.trouble_since };
+  if (status.healthy) return { level: 'ok', sentence: 'the server answers requests', remedy: null, since: null };
+  return { level: 'failed', sentence: `not serving: ${status.trouble}`, remedy: null, since: status.trouble_since };
 }
 
 function showVerdict({ level, sentence, remedy, since }, now) {
@@ -23,10 +23,16 @@ function showVerdict({ level, sentence, remedy, since }, now) {
   place.className = `verdict ${shown}`;
   place.hidden = false;
   say(byId('level'), `${SIGNS[shown]} ${TITLES[shown]}`);
-  say(byId('sentence'), sentence);
+  say(byId('sentence'), wholeSentence(sentence));
   sayOrHide(byId('since'), shown === 'ok' ? '' : sinceWords(since, now));
-  sayOrHide(byId('remedy'), remedy ? `What to do: ${remedy}` : '');
+  sayCommands(byId('remedy'), remedy ? `What to do: ${wholeSentence(remedy, false)}` : '');
   say(document.querySelector('title'), `${TITLES[shown]}: pyzord on ${location.host}`);
+}
+
+// The log, systemd and the metrics have the same words in the middle of a line.
+function wholeSentence(text, first = true) {
+  const words = String(text);
+  return (first ? words.charAt(0).toUpperCase() + words.slice(1) : words) + (/[.!?]$/.test(words) ? '' : '.');
 }
 
 function sinceWords(since, now) {
@@ -39,6 +45,14 @@ function sayOrHide(node, text) {
   node.hidden = text === '';
 }
 
+// Sets a text in which commands stand between backquotes.
+function sayCommands(node, text) {
+  node.hidden = text === '';
+  if (node.dataset.text === text) return;
+  node.dataset.text = text;
+  node.replaceChildren(...text.split('`').map((part, index) => html(index % 2 ? 'code' : 'span', '', part)));
+}
+
 // Lists the findings behind the worst, which is the verdict.
 function showFindings(findings, now) {
   const others = (findings || []).slice(1);
@@ -47,8 +61,9 @@ function showFindings(findings, now) {
   while (list.children.length > others.length) list.lastChild.remove();
   while (list.children.length < others.length) list.append(html('li'));
   others.forEach(({ level, sentence, remedy, since }, index) => {
-    const parts = [sentence, sinceWords(since, now), remedy ? `What to do: ${remedy}` : ''];
-    say(list.children[index], `${wordFor(TITLES, level, level)}: ${parts.filter(Boolean).join(' ')}`);
+    const parts = [`${wordFor(TITLES, level, level)}: ${wholeSentence(sentence, false)}`, sinceWords(since, now),
+      remedy ? `What to do: ${wholeSentence(remedy, false)}` : ''];
+    sayCommands(list.children[index], parts.filter(Boolean).join(' '));
   });
 }
 
@@ -83,7 +98,7 @@ function lostTile(status, start) {
 function timeTile(status, start) {
   const [median, slowest] = [0.5, 0.99].map((wanted) => (start ? percentile(start.latency, status.latency, wanted) : null));
   return { name: 'Time to answer', value: duration(slowest), bad: slowest > SLOW,
-    rest: slowest === null ? 'no request now' : `99 % within; median ${duration(median)}` };
+    rest: slowest === null ? 'no successful request now' : `99 % within; median ${duration(median)}` };
 }
 
 function diskTile(status) {

@@ -55,9 +55,9 @@ function startCells(line, length, columns, names) {
   }));
 }
 
-function showTables(status, before) {
+function showTables(status, start) {
   showErrors(status);
-  showTalkers(status, before);
+  showTalkers(status, start);
   showDenied(status);
   showForwarding(status);
   showDatabase(status);
@@ -73,13 +73,16 @@ function showErrors(status) {
     status.errors ? 'None since the start.' : 'Not known: this server does not tell.');
 }
 
-function showTalkers(status, before) {
-  const old = new Map((before ? before.talkers : []).map((row) => [row.network, row.datagrams]));
+// The networks that send most now are the first. Rates within a power of two do not change places all the time.
+function showTalkers(status, start) {
+  const old = new Map((start ? start.talkers : []).map((row) => [row.network, row.datagrams]));
   const now = (row) => (old.has(row.network)
-    ? rate(perSecond(before, status, (of) => (of === before ? old.get(row.network) : row.datagrams))) : NOTHING);
+    ? perSecond(start, status, (of) => (of === start ? old.get(row.network) : row.datagrams)) : null);
   const range = (row) => (row.excess ? `${count(row.datagrams - row.excess)} to ${count(row.datagrams)}` : row.datagrams);
-  fill('talkers', ['network', '#datagrams', '#now', '#refused', '#dropped'],
-    status.talkers.map((row) => [row.network, range(row), now(row), row.refused, row.dropped]), 'None so far.');
+  const size = (row) => Math.floor(Math.log2(Math.max(0.01, now(row) || 0)));
+  const rows = [...status.talkers].sort((one, other) => size(other) - size(one));
+  fill('talkers', ['network', '#now', '#datagrams', '#refused', '#dropped'],
+    rows.map((row) => [row.network, rate(now(row)), range(row), row.refused, row.dropped]), 'None so far.');
 }
 
 function showDenied(status) {
