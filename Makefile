@@ -13,7 +13,7 @@ BUILD_PACKAGES := gcc libc6-dev libgdbm-dev pkg-config
 # Sentinels are `redis-server --sentinel`. Galera copies a node's data with rsync.
 TEST_PACKAGES := python3 python3-gdbm python3-venv python3-redis python3-mysqldb openssl \
 	redis-server redis-tools mariadb-server-core mariadb-client-core galera-4 rsync valgrind iproute2 util-linux strace \
-	chromium chromium-driver python3-yaml man-db systemd
+	chromium chromium-driver python3-yaml man-db mandoc systemd
 # With Debian's own client (pyzor) and SpamAssassin, whose Pyzor plugin asks the packaged server.
 DEB_TEST_PACKAGES := lintian logrotate iproute2 man-db systemd pyzor spamassassin
 # A compiler for WebAssembly: Debian's, with the source of core and alloc, and the linker of the same LLVM.

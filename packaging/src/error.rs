@@ -10,6 +10,8 @@ pub(crate) enum Error {
         "docs/{document} has no section `{title}`, which a man page takes: restore it, or change pages.rs"
     )]
     MissingSection { document: &'static str, title: &'static str },
+    #[error("contrib/debian/changelog has no date as in `Sun, 22 Nov 2026`, which is that of the man pages")]
+    NoDate,
     #[error("cannot render a man page: {0}")]
     Render(#[from] io::Error),
     #[error("{}: {cause}", path.display())]

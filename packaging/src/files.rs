@@ -1,6 +1,7 @@
 //! Writes the files.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use clap_complete::aot::{Shell, generate_to};
@@ -8,7 +9,8 @@ use clap_complete::aot::{Shell, generate_to};
 use crate::error::Error;
 use crate::pages;
 
-/// Writes the man pages to `folder/man`, and the completions to `folder/completions`.
+/// Writes the man pages to `folder/man`, the completions to `folder/completions`, and to `folder/bin` the links by which
+/// programs in `/usr/sbin` are in every user's PATH.
 pub(crate) fn write_all(folder: &Path) -> Result<(), Error> {
     // All pages are rendered first: a missing section leaves no incomplete folder.
     let pages = pages::all()?;
@@ -17,6 +19,16 @@ pub(crate) fn write_all(folder: &Path) -> Result<(), Error> {
     for (name, page) in pages {
         let path = man.join(name);
         fs::write(&path, page).map_err(|cause| Error::Write { path, cause })?;
+    }
+    let links = folder.join("bin");
+    create(&links)?;
+    for program in pyzord::commands() {
+        let (name, link) = (program.get_name(), links.join(program.get_name()));
+        // The link of an earlier run may be there.
+        if fs::symlink_metadata(&link).is_err() {
+            symlink(Path::new("../sbin").join(name), &link)
+                .map_err(|cause| Error::Write { path: link, cause })?;
+        }
     }
     let completions = folder.join("completions");
     create(&completions)?;

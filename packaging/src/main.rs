@@ -4,6 +4,7 @@
 //! Usage: `pyzord-packaging FOLDER`.
 
 mod error;
+mod extras;
 mod files;
 #[cfg(test)]
 mod links;

@@ -32,10 +32,17 @@ impl Section<'_> {
     }
 }
 
+/// The mark of an item of a list without numbers.
+const BULLET: &str = "\\(bu";
+
+/// The mark of what continues an item after another block: of no width.
+const NO_MARK: &str = "\\&";
+
 /// Consecutive lines of one kind.
 enum Block<'a> {
     Paragraph(Vec<&'a str>),
-    Item(Vec<&'a str>),
+    /// The mark of the item, and its text.
+    Item(&'a str, Vec<&'a str>),
     Code(Vec<&'a str>),
     Table(Vec<&'a str>),
 }
@@ -60,10 +67,14 @@ fn blocks<'a>(lines: &[&'a str]) -> Vec<Block<'a>> {
         }
         match (blocks.last_mut().filter(|_| open), *line) {
             (Some(Block::Code(code)), line) if fenced => code.push(line),
-            (_, line) if line.starts_with("- ") => blocks.push(Block::Item(vec![&line[2..]])),
-            (Some(Block::Item(text)), line) if line.starts_with("  ") => text.push(line.trim_start()),
+            (_, line) if line.starts_with("- ") => blocks.push(Block::Item(BULLET, vec![&line[2..]])),
+            (_, line) if let Some((number, text)) = numbered(line) => {
+                blocks.push(Block::Item(number, vec![text]));
+            }
+            (Some(Block::Item(_, text)), line) if line.starts_with("  ") => text.push(line.trim_start()),
             (Some(Block::Code(code)), line) if line.starts_with("    ") => code.push(&line[4..]),
             (_, line) if line.starts_with("    ") => blocks.push(Block::Code(vec![&line[4..]])),
+            (_, line) if line.starts_with("  ") => blocks.push(Block::Item(NO_MARK, vec![line.trim_start()])),
             (Some(Block::Table(rows)), line) if line.starts_with('|') => rows.push(line),
             (_, line) if line.starts_with('|') => blocks.push(Block::Table(vec![line])),
             (Some(Block::Paragraph(text)), line) => text.push(line),
@@ -74,14 +85,21 @@ fn blocks<'a>(lines: &[&'a str]) -> Vec<Block<'a>> {
     blocks
 }
 
+/// Returns the number of a numbered item with its point, and the text behind it.
+fn numbered(line: &str) -> Option<(&str, &str)> {
+    let (number, text) = line.split_once(". ")?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| (line.split_at(number.len() + 1).0, text))
+}
+
 impl Block<'_> {
     fn to_roff(&self, page: &mut Roff) {
         match self {
             Self::Paragraph(lines) => {
                 page.control("PP", []).text(inlines(&lines.join("\n")));
             }
-            Self::Item(lines) => {
-                page.control("IP", ["\\(bu", "2"]).text(inlines(&lines.join("\n")));
+            Self::Item(mark, lines) => {
+                page.control("IP", [*mark, "3"]).text(inlines(&lines.join("\n")));
             }
             Self::Code(lines) => {
                 page.control("PP", []).control("EX", []);
@@ -106,7 +124,7 @@ fn cells(line: &str) -> Vec<&str> {
 }
 
 /// Appends a row: the first cell is its subject, the last one the meaning. The cells between them get the columns' names
-/// as labels.
+/// as labels; in a table that compares columns, one whose first has no name, the last one does, too.
 fn row(page: &mut Roff, labels: &[&str], cells: &[&str]) {
     let [name, remarks @ .., meaning] = cells else { return };
     let mut head = inlines(name);
@@ -114,7 +132,11 @@ fn row(page: &mut Roff, labels: &[&str], cells: &[&str]) {
         head.push(roman(format!(", {label} ")));
         head.extend(inlines(remark));
     }
-    page.control("TP", []).text(head).text(inlines(meaning));
+    let mut text = inlines(meaning);
+    if let ([""], Some(label)) = (labels.get(..1).unwrap_or_default(), labels.last()) {
+        text.insert(0, roman(format!("{label} ")));
+    }
+    page.control("TP", []).text(head).text(text);
 }
 
 /// Returns `code` in bold, and only the text of a [link](its-target).
@@ -162,6 +184,22 @@ mod tests {
             ".SH SETTINGS\n.TP\n\\fBPort\\fR, default \\fB1\\fR, option \\fB\\-p\\fR\na port\n",
             "\none\ntwo\n.PP\n.EX\ncode\n.EE\n",
             ".PP\n.EX\nfenced\n\nmore\n.EE\n.PP\nthe last \\fBa\\fR\nb \\fBx\ny\\fR\n",
+        ] {
+            assert!(page.contains(part), "{part} is not in {page}");
+        }
+    }
+
+    #[test]
+    fn numbered_items_go_on_after_code_and_a_comparison_names_each_column() {
+        let document = "# T\n\n1. Make\n   a key:\n\n       code\n\n   and more\n2. Use it\n\n\
+                        | | first | last |\n| --- | --- | --- |\n| may bob? | yes | **no** |\n";
+        let mut page = Roff::new();
+        sections(document).iter().for_each(|section| section.to_roff(&mut page));
+        let page = page.to_roff();
+        for part in [
+            ".IP 1. 3\nMake\na key:\n.PP\n.EX\n",
+            ".EE\n.IP \\& 3\nand more\n.IP 2. 3\nUse it\n",
+            ".TP\nmay bob?, first yes\nlast no\n",
         ] {
             assert!(page.contains(part), "{part} is not in {page}");
         }

@@ -36,6 +36,10 @@ fn every_option_and_every_setting_is_in_its_page_and_in_the_completions() {
             }
         }
     }
+    let page = read("man/pyzor-migrate.8").replace("\\-", "-");
+    for name in ["--se", "--sd", "--de", "--dd"] {
+        assert!(page.contains(&format!("Short: {name}.")), "{name} is not in pyzor-migrate.8");
+    }
     let page = read("man/pyzord.conf.5");
     for setting in pyzord::setting_names() {
         assert!(page.contains(setting), "{setting} is not in pyzord.conf.5");
@@ -48,11 +52,64 @@ fn man_renders_every_page_without_a_warning() {
     write_all(folder.path()).unwrap();
     for entry in std::fs::read_dir(folder.path().join("man")).unwrap() {
         let path = entry.unwrap().path();
+        // Those of section 1 lead to others of an installed package.
+        if path.extension().is_some_and(|section| section == "1") {
+            continue;
+        }
         let mut man = process::Command::new("man");
         man.args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"]).arg(&path);
         let output = man.env("MANROFFSEQ", "").env("LC_ALL", "C.UTF-8").output().expect("man is installed");
         let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && complaints.is_empty(), "{}: {complaints}", path.display());
         assert!(output.stdout.len() > 2000, "{}", path.display());
+        let lint = process::Command::new("mandoc").args(["-Tlint", "-Wwarning"]).arg(&path).output();
+        let complaints = String::from_utf8(lint.expect("mandoc is installed").stdout).unwrap();
+        assert!(complaints.is_empty(), "{complaints}");
+    }
+}
+
+#[test]
+fn every_page_has_its_sections_and_names_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    write_all(folder.path()).unwrap();
+    for page in
+        ["pyzord.8", "pyzorctl.8", "pyzor-migrate.8", "pyzord.conf.5", "pyzord.access.5", "pyzord.passwd.5"]
+    {
+        let text = std::fs::read_to_string(folder.path().join("man").join(page)).unwrap();
+        let of_programs: &[&str] =
+            if page.ends_with('8') { &["OPTIONS", "EXIT STATUSES", "FILES", "EXAMPLES"] } else { &[] };
+        for section in [&["NAME", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"], of_programs].concat() {
+            let heading = |line: &str| line.trim_start_matches(".SH ").trim_matches('"') == section;
+            assert!(text.lines().any(heading), "{page} has no section {section}");
+        }
+        assert_eq!(text.lines().filter(|line| line.starts_with(".TH ")).count(), 1, "{page}");
+    }
+    for program in ["pyzord", "pyzorctl", "pyzor-migrate"] {
+        let link = std::fs::read_link(folder.path().join("bin").join(program)).unwrap();
+        assert_eq!(link, std::path::Path::new("../sbin").join(program));
+        let page = std::fs::read_to_string(folder.path().join(format!("man/{program}.1"))).unwrap();
+        assert_eq!(page, format!(".so man8/{program}.8\n"));
+    }
+    // A second run finds the files of the first.
+    write_all(folder.path()).unwrap();
+}
+
+#[test]
+fn completions_offer_the_values_of_an_option() {
+    let folder = tempfile::tempdir().unwrap();
+    write_all(folder.path()).unwrap();
+    for (program, values) in [
+        (
+            "pyzord",
+            &["gdbm sqlite redis redis_v0 mysql", "std smol", "deferred strict", "first-match last-match"][..],
+        ),
+        ("pyzorctl", &["gdbm sqlite redis redis_v0 mysql", "first-match last-match"]),
+        ("pyzor-migrate", &["gdbm sqlite redis redis_v0 mysql", "keep replace add"]),
+    ] {
+        let path = folder.path().join(format!("completions/{program}.bash"));
+        let text = std::fs::read_to_string(path).unwrap();
+        for values in values {
+            assert!(text.contains(&format!("compgen -W \"{values}\"")), "{program} does not offer {values}");
+        }
     }
 }
