@@ -89,7 +89,7 @@ pub(crate) fn is_held_for_pyzord(tables: [&str; 2], port: u16) -> bool {
             && socket.address.port() == port
             && match process(socket.inode) {
                 Some(pid) => pid == Pid::from_raw(1) || is_pyzord(pid),
-                None => processes().any(|pid| is_pyzord(pid) && descriptors(pid).is_none()),
+                None => processes().any(|pid| is_pyzord(pid) && hides_sockets(pid)),
             }
     })
 }
@@ -101,6 +101,15 @@ fn processes() -> impl Iterator<Item = Pid> {
 
 fn descriptors(pid: Pid) -> Option<fs::ReadDir> {
     fs::read_dir(format!("/proc/{pid}/fd")).ok()
+}
+
+/// Returns whether the system does not tell which sockets a process has. The list of descriptors of a process of the same
+/// account in a user namespace of its own (`PrivateUsers=` of systemd) can be read, and the descriptors cannot.
+fn hides_sockets(pid: Pid) -> bool {
+    let is_hidden = |descriptor: fs::DirEntry| {
+        fs::read_link(descriptor.path()).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    descriptors(pid).is_none_or(|descriptors| descriptors.flatten().any(is_hidden))
 }
 
 /// Returns the process that has a socket, if the system tells it.
