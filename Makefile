@@ -39,7 +39,7 @@ define install
 				$(SUDO) service $$service stop; $(SUDO) update-rc.d $$service disable; fi; done; fi
 endef
 
-.PHONY: run test test-databases test-upstream siege wasm deny package-crates deb test-deb fuzz soak bench build lint build-packages test-packages client clean
+.PHONY: run test test-databases test-upstream siege wasm deny package-crates deb release image test-deb fuzz soak bench build lint build-packages test-packages client clean
 
 # pyzord in the foreground, in a home directory of its own. The engine has its database there: gdbm or sqlite.
 ENGINE := gdbm
@@ -129,6 +129,19 @@ wasm:
 deb: build $(TOOLS)/bin/cargo-deb
 	cargo run --release --locked -p pyzord-packaging -- target/packaging
 	$(TOOLS)/bin/cargo-deb --no-build --output $(DEB)
+
+# The files of a release in target/dist: the Debian package, an archive of the programs for systems without dpkg, sums.
+# Those of one commit are the same each time. The date is exported, since cargo-deb reads it, too.
+release: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+release: deb
+	packaging/release $(DEB) target/packaging target/dist
+
+# A container image, by podman or docker. DEBIAN is the image that it begins with.
+IMAGE_TOOL := podman
+DEBIAN := docker.io/library/debian:bookworm-slim
+image:
+	$(IMAGE_TOOL) build $(if $(filter podman,$(IMAGE_TOOL)),--format docker) --build-arg DEBIAN=$(DEBIAN) \
+		--file contrib/Containerfile --tag pyzord .
 
 # Lints the package, and installs, runs and purges it on a copy-on-write view of this system. Needs root.
 test-deb: deb client
