@@ -95,12 +95,11 @@ impl ControlListener {
         &self.path
     }
 
-    /// Waits for the next connection, for this time, or until the peer of `end` is closed.
-    pub(super) fn accept(&self, end: &UnixStream, time: Duration) -> Accepted {
-        let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+    /// Waits for the next connection, or until the peer of `end` is closed.
+    pub(super) fn accept(&self, end: &UnixStream) -> Accepted {
         let sources = [end.as_fd(), self.listener.as_fd()];
         let mut watched = sources.map(|source| PollFd::new(source, PollFlags::POLLIN));
-        if let Err(error) = poll(&mut watched, time) {
+        if let Err(error) = poll(&mut watched, PollTimeout::NONE) {
             if error != nix::errno::Errno::EINTR {
                 return self.pause(&error.into());
             }

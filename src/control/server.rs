@@ -23,8 +23,6 @@ pub(crate) type OpenHandle = Box<dyn Fn() -> Box<dyn RecordStore> + Send + Sync>
 /// Writes the status document on one line. It must not wait for the database.
 pub(crate) type WriteDocument = Box<dyn Fn() -> serde_json::Result<String> + Send + Sync>;
 
-/// The time between two samples of the counts, at most.
-const SAMPLE_PERIOD: Duration = Duration::from_secs(2);
 /// How long the end of the server waits for its connections.
 const END: Duration = Duration::from_secs(1);
 
@@ -37,8 +35,6 @@ pub(crate) struct ControlHost {
     pub(crate) commands: Arc<OperatorCommands>,
     pub(crate) clock: Clock,
     pub(crate) document: WriteDocument,
-    /// Called every few seconds: keeps the counts from which the document makes rates.
-    pub(crate) sample: Box<dyn Fn() + Send + Sync>,
 }
 
 /// A control socket that is served. Neither a thread that waits for the database nor a client keeps it from its end.
@@ -87,8 +83,7 @@ impl Acceptor {
     fn serve(self, end: &UnixStream) {
         let account = OwnAccount::find();
         loop {
-            (self.host.sample)();
-            match self.listener.accept(end, SAMPLE_PERIOD) {
+            match self.listener.accept(end) {
                 Accepted::Connection(stream) => self.admit(stream, &account),
                 Accepted::Nothing => (),
                 Accepted::Stop => break,

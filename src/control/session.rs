@@ -222,7 +222,6 @@ mod tests {
                 commands: Arc::default(),
                 clock: Clock::start(),
                 document: Box::new(|| Ok("{}".to_owned())),
-                sample: Box::new(|| ()),
             };
             let (ours, theirs) = UnixStream::pair().unwrap();
             let operator = Operator::of(&ours, &OwnAccount::find()).unwrap().unwrap();

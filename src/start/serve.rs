@@ -109,10 +109,6 @@ impl Resources<'_> {
             database: settings.database.clone(),
             commands: Arc::clone(&commands),
             clock,
-            sample: Box::new({
-                let figures = Arc::clone(&figures);
-                move || figures.sample()
-            }),
             document: Box::new(move || figures.document()),
         };
         let control = control.map(|listener| ControlServer::start(listener, host(Arc::clone(&figures))));
@@ -122,7 +118,7 @@ impl Resources<'_> {
             // Dropped on every way out, also by a panic; the other threads end with it.
             let _running = running;
             spawn(scope, "status", || page.serve(&ended, &figures))?;
-            spawn(scope, "history", || figures.keep_history(&ended))?;
+            spawn(scope, "figures", || figures.keep(&ended))?;
             #[cfg(target_os = "linux")]
             spawn(scope, "port", || super::port_watch::watch(&sockets, &ended))?;
             Ok(driver.serve(service)?)

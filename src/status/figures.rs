@@ -17,7 +17,7 @@ use crate::health::Health;
 
 /// How many of the networks with the most datagrams are listed.
 const TOP_CLIENTS: usize = 20;
-/// The pause between two looks of the history, in milliseconds.
+/// The pause between two looks at the counters, in milliseconds.
 const PERIOD: u16 = 1000;
 
 /// The sources of the figures. The status page and the control socket read them, and no worker waits for a reader.
@@ -43,11 +43,6 @@ impl Figures {
         Self { facts, counters, health, rates: Rates::default(), history, forwarding }
     }
 
-    /// Keeps the present counts, from which later rates are made. To be called every few seconds.
-    pub(crate) fn sample(&self) {
-        self.rates.sample(self.clock().tick(), &self.counters.counts(), &self.counters.details(0));
-    }
-
     /// Returns the status document: JSON on one line. It waits at most half a second for a database that hangs.
     ///
     /// # Errors
@@ -64,14 +59,15 @@ impl Figures {
         self.history.document(moment(self.clock()))
     }
 
-    /// Keeps the history until the peer of `end` is closed. It waits for no disk and no database.
-    pub(crate) fn keep_history(&self, end: &UnixStream) {
+    /// Keeps the rates of the last seconds and the history, until the peer of `end` is closed. It waits for no disk and no
+    /// database.
+    pub(crate) fn keep(&self, end: &UnixStream) {
         loop {
             match poll(&mut [PollFd::new(end.as_fd(), PollFlags::POLLIN)], PERIOD) {
                 Ok(0) | Err(Errno::EINTR) => (),
                 Ok(_) | Err(_) => return,
             }
-            self.sample();
+            self.rates.sample(self.clock().tick(), &self.counters.counts(), &self.counters.details(0));
             self.history.observe(moment(self.clock()), self.health.last_verdict().level(), || self.totals());
         }
     }
