@@ -150,15 +150,14 @@ impl Server {
 
     /// Waits for the end of a server that was sent a signal, and returns its home directory.
     pub(crate) fn stop_after_signal(mut self) -> Home {
-        let status = wait_for("the end", || self.child.try_wait().unwrap());
+        let status = self.wait_for_end();
         assert!(status.success(), "{status}: {}", self.log());
         std::mem::replace(&mut self.home, Home::new())
     }
 
-    /// Waits for the end of a server, and returns its exit status and its log.
-    pub(crate) fn end(mut self) -> (ExitStatus, String) {
-        let status = wait_for("the end", || self.child.try_wait().unwrap());
-        (status, self.log())
+    /// Waits for the end of a server, and returns its exit status.
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        wait_for("the end", || self.child.try_wait().unwrap())
     }
 
     /// Kills the server with SIGKILL and returns its home directory.

@@ -277,7 +277,7 @@ fn hanging(engine: &str) -> Server {
 #[test]
 fn a_database_that_hangs_delays_neither_a_status_nor_a_stop() {
     for engine in ENGINES {
-        let server = hanging(engine);
+        let mut server = hanging(engine);
         let client = server.client();
         assert_eq!(field(&client.ask(request("report", &[&digest(1)])), "Code"), "200");
         server.home.write("hang", "");
@@ -301,7 +301,7 @@ fn a_database_that_hangs_delays_neither_a_status_nor_a_stop() {
             assert!(output.status.success(), "{output:?}");
         }
         let stop = ctl(&server.home, &["stop"]);
-        let (status, log) = server.end();
+        let (status, log) = (server.wait_for_end(), server.log());
         assert_eq!((stop.status.code(), status.code()), (Some(1), Some(1)), "{stop:?}: {log}");
         assert!(stderr(&stop).contains("the server has ended although the database hangs"), "{stop:?}");
         assert!(log.contains("Server ended with threads that wait for the database."), "{log}");
