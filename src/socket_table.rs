@@ -4,6 +4,10 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 /// A socket of any process.
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "only Linux looks for other processes on a port")
+)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SocketRow {
     /// The local address.

@@ -2,7 +2,7 @@
 //!
 //! Minutes are counted by a clock that cannot be set and that goes on while the machine is suspended; their civil time is
 //! found when they are read. So a clock that is set moves all minutes alike, and a suspended machine leaves a gap. All of
-//! it takes 200 KiB at most.
+//! it takes 280 KiB at most.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

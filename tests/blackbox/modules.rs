@@ -1,6 +1,7 @@
 // The black-box tests, the same for every runtime: the test crate of each runtime includes this file.
 
 mod account;
+mod alerts;
 mod backup;
 #[cfg(all(feature = "redis", feature = "mysql"))]
 mod batch_client;
