@@ -101,7 +101,8 @@ fn the_page_shows_the_load_in_every_size_and_colour() {
         let _stop = Stop(&stop);
         scope.spawn(|| load(&client, &stop));
         wait_for_charts(&browser);
-        assert_eq!(browser.text("#level"), "✓ OK");
+        // A busy machine has slow replies, which is a warning.
+        assert!(["✓ OK", "▲ Warning"].contains(&&*browser.text("#level")));
         wait_for("a rate", || (number(&browser.text(&tile(1))) > 1.0).then_some(()));
         assert_eq!([tile(2), tile(3)].map(|tile| browser.text(&tile)), ["0 %", "0/s"]);
         let time = browser.text(&tile(4));
@@ -162,7 +163,7 @@ fn no_foreign_text_leaves_its_place() {
         const text = '<img src=x onerror=showFault(1)><style>*{display:none}</style>\u202e\u2066\n\0' + '﷽'.repeat(64);
         const long = text + 'x'.repeat(100000);
         const finding = { level: '__proto__', sentence: text, remedy: '`' + text, since: 1e300 };
-        return { verdict: finding, findings: [finding, finding], version: text, listen: text, engine: 'constructor',
+        return { verdict: finding, findings: [finding, finding], listen: text, engine: 'constructor',
           disks: [{ what: text, path: text, free: 1, total: 0 }], dropped: { toString: 1, [text]: 2 },
           forwarding: [{ server: text, state: text, cause: text }], denied: [{ user: text, code: text, count: 1 }],
           errors: [{ time: -1e300, level: text, text: long }], talkers: [{ network: text, datagrams: 1 }],
@@ -218,6 +219,50 @@ fn a_page_that_stays_open_does_not_grow_and_follows_the_clock_of_the_server() {
     assert_eq!(browser.text(&tile(1)), "0/s");
     assert!(browser.text("#codes").contains("No request so far."));
     assert_eq!(browser.text("#fault"), "");
+    // An upgraded server has another page.
+    browser.run("window.before = true");
+    show(&browser, 1, "{ version: '9' }");
+    wait_for("the new page", || {
+        let script = "return !window.before && document.querySelector('#level').textContent";
+        (browser.run(script) == "✓ OK").then_some(())
+    });
+    assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
+}
+
+#[test]
+fn the_history_has_words_for_its_troubles_and_gaps() {
+    let (_server, page) = serve(&[]);
+    let browser = Browser::start();
+    browser.open(&format!("http://{page}/"));
+    wait_for("the first look", || (browser.text("#level") == "✓ OK").then_some(()));
+    let said = browser.run(
+        "clearTimeout(timer); running = true; \
+         const minute = (time, failed, level) => [time, 9, 9, failed, 0, 0, 4, 1, 5, 0, null, null, 0.5, level]; \
+         const rows = historyRows({ rows: [minute(3600, 0, 0), minute(3660, 7, 2), minute(3720, 9, 2), \
+           minute(7200, 0, 0), minute(7260, 0, 1), minute(7320, 0, 0)] }); \
+         setRows(historyCharts, rows); \
+         const charts = [...document.querySelectorAll('#history .plot')]; \
+         charts[0].dispatchEvent(new KeyboardEvent('keydown', { key: 'Home' })); \
+         charts[0].dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight' })); \
+         return [historySentence(rows, 7320), charts.map((chart) => chart.getAttribute('aria-valuetext')), \
+           document.querySelectorAll('#history .band').length]",
+    );
+    let sentence = said[0].as_str().unwrap();
+    assert!(sentence.contains(": failed in 2 minutes, from "), "{sentence}");
+    assert!(sentence.contains("; warning in 1 minute, at "), "{sentence}");
+    assert!(sentence.ends_with(" No figures of 57 minutes: the machine slept."), "{sentence}");
+    for (chart, values) in [
+        ": state failed",
+        ": answered 9, refused 0, failed 7, lost 0",
+        ": 99 % within 500 ms",
+        ": checks 4, checks that found a report 1, reports 5, hit rate 25 %",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(said[1][chart].as_str().unwrap().ends_with(values), "{}", said[1][chart]);
+    }
+    assert_eq!(said[2], 2, "bands of trouble");
     assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
 }
 

@@ -120,8 +120,8 @@ function followKeys(group, chart) {
     if (!(event.key in steps) || event.ctrlKey || event.altKey || event.metaKey || !group.rows.length) return;
     event.preventDefault();
     const last = group.rows.length - 1;
-    const index = group.cursor === null ? last : nearest(group.rows, group.cursor) + steps[event.key];
-    pick(group, Math.min(last, Math.max(0, index)));
+    const from = group.cursor === null ? last : nearest(group.rows, group.cursor);
+    pick(group, Math.min(last, Math.max(0, from + steps[event.key])));
   });
   chart.plot.addEventListener('focus', () => {
     if (group.cursor === null && chart.plot.matches(':focus-visible')) pick(group, group.rows.length - 1);

@@ -54,10 +54,10 @@ function shortCount(value) {
   return value < 1 ? String(value) : count(value);
 }
 
-// The axis begins with the oldest row, and half an hour ago at the latest.
+// The axis begins with the oldest row, and ten minutes ago at the latest.
 function historyRange(rows) {
   const to = rows[rows.length - 1].time;
-  return [Math.max(to - 86400, Math.min(rows[0].time, to - 1800)), to];
+  return [Math.max(to - 86400, Math.min(rows[0].time, to - 600)), to];
 }
 
 function liveRange(rows) {

@@ -34,6 +34,8 @@ async function fetchStatus() {
 }
 
 function show(status) {
+  // The server was upgraded, and has another page.
+  if (shown && status.version !== shown.version) return location.reload();
   const restarted = remember(status);
   addPoint(status);
   if (restarted || lostAt !== null) historyAt = -Infinity;

@@ -93,9 +93,10 @@ function showDenied(status) {
 function showForwarding(status) {
   const peers = status.forwarding || [];
   byId('forwarding-section').hidden = peers.length === 0;
-  fill('forwarding', ['server', 'state', '#delivered', '#refused', '#dropped', '#waiting', 'last delivered'],
-    peers.map((peer) => [peer.server, peerState(peer, status.time), peer.delivered, peer.refused, peer.dropped,
-      peer.waiting, moment(peer.last_delivered, status.time)]), 'None.');
+  fill('forwarding',
+    ['server', 'state', '#delivered', '#refused', '#unanswered', '#dropped', '#waiting', 'last delivered'],
+    peers.map((peer) => [peer.server, peerState(peer, status.time), peer.delivered, peer.refused, peer.unanswered,
+      peer.dropped, peer.waiting, moment(peer.last_delivered, status.time)]), 'None.');
 }
 
 function peerState(peer, now) {
@@ -103,18 +104,19 @@ function peerState(peer, now) {
   return `${peer.state}${since}${peer.cause ? `: ${peer.cause}` : ''}`;
 }
 
+const UNKNOWN = 'not known'; // some databases do not tell
 const RECORDS = { mysql: ', estimated by the database' }; // where the number of records is not exact
 
 function showDatabase(status) {
   const { checks, hits } = status;
   const rows = [
     ['engine', status.engine],
-    [`records${wordFor(RECORDS, status.engine, '')}`, status.records ?? 'not known cheaply'],
-    ['size', known(status.database_bytes) ? bytes(status.database_bytes) : 'not known cheaply'],
-    ['new records since the start', status.new_records],
+    [`records${wordFor(RECORDS, status.engine, '')}`, status.records ?? UNKNOWN],
+    ['size', known(status.database_bytes) ? bytes(status.database_bytes) : UNKNOWN],
+    ['new records since the start', status.new_records ?? UNKNOWN],
     ['checks since the start', checks],
     ['checks that found a report', known(hits) ? `${count(hits)}${checks > 0 ? ` (${percent(hits / checks)})` : ''}` : null],
-    ['records removed for their age', status.expired],
+    ['records removed for their age', status.expired ?? UNKNOWN],
     ['last search for old records', known(status.last_expiry) ? moment(status.last_expiry, status.time) : 'none so far'],
     ['time for a batch, 99 % within, since the start', duration(status.store.p99)],
   ];
