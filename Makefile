@@ -1,4 +1,4 @@
-# Two commands do everything on a Debian machine with Rust: `make run` and `make test`.
+# Two commands do everything on a Debian machine: `make run` and `make test`.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,6 +10,8 @@ PYZOR_VERSION := 1.1.2
 RUN_HOME := $(CURDIR)/.run
 
 BUILD_PACKAGES := gcc libc6-dev libgdbm-dev pkg-config
+# Debian's newest Rust, which it has for its browsers, where no other is installed; cargo fetches crates over TLS.
+RUST_PACKAGES := $(if $(shell command -v cargo),,cargo-web rustc-web ca-certificates)
 # Sentinels are `redis-server --sentinel`. Galera copies a node's data with rsync.
 TEST_PACKAGES := python3 python3-gdbm python3-venv python3-redis python3-mysqldb openssl \
 	redis-server redis-tools mariadb-server-core mariadb-client-core galera-4 rsync valgrind iproute2 util-linux strace \
@@ -165,7 +167,7 @@ lint:
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 
 build-packages:
-	$(call install,$(BUILD_PACKAGES))
+	$(call install,$(BUILD_PACKAGES) $(RUST_PACKAGES))
 
 test-packages:
 	$(call install,$(TEST_PACKAGES))
