@@ -41,7 +41,7 @@ define install
 				$(SUDO) service $$service stop; $(SUDO) update-rc.d $$service disable; fi; done; fi
 endef
 
-.PHONY: run test test-databases test-upstream siege wasm deny package-crates deb release image test-deb fuzz soak bench build lint build-packages test-packages client clean
+.PHONY: run test test-databases test-upstream siege wasm deny package-crates deb release image test-deb tour fuzz soak bench build lint build-packages test-packages client clean
 
 # pyzord in the foreground, in a home directory of its own. The engine has its database there: gdbm or sqlite.
 ENGINE := gdbm
@@ -149,6 +149,11 @@ image:
 test-deb: deb client
 	$(call install,$(DEB_TEST_PACKAGES))
 	PYZOR_VENV=$(VENV) tests/package.sh $(DEB)
+
+# A new user's way by the commands of the pages, in a Debian that debootstrap makes. Needs root.
+tour: deb
+	$(call install,debootstrap)
+	tests/tour.sh $(DEB) target/tour
 
 $(TOOLS)/bin/cargo-deb:
 	cargo install cargo-deb --version $(CARGO_DEB_VERSION) --root $(TOOLS) --locked
