@@ -28,6 +28,8 @@ pub(crate) enum Cause {
     ChecksFail,
     /// All real reports and whitelistings fail, and the probe does not know why.
     CountsFail,
+    /// The kernel drops datagrams: the receive buffer is full.
+    KernelDrops { lost: u64, received: u64, sender: Option<Sender> },
     /// The limit of requests drops many datagrams.
     OverLimit { dropped: u64, sender: Option<Sender> },
     /// One network sends more than any mail server does, and there is no limit.
@@ -86,7 +88,7 @@ pub(crate) enum SlowPart {
 }
 
 /// The names of all causes, for metrics.
-pub(crate) const NAMES: [&str; 24] = [
+pub(crate) const NAMES: [&str; 25] = [
     "stuck",
     "disk-full",
     "no-folder",
@@ -97,6 +99,7 @@ pub(crate) const NAMES: [&str; 24] = [
     "database-refuses-counts",
     "checks-fail",
     "counts-fail",
+    "kernel-drops",
     "over-limit",
     "flood",
     "anonymous-reports",
@@ -127,6 +130,7 @@ impl Cause {
             Self::RefusesCounts { .. } => "database-refuses-counts",
             Self::ChecksFail => "checks-fail",
             Self::CountsFail => "counts-fail",
+            Self::KernelDrops { .. } => "kernel-drops",
             Self::OverLimit { .. } => "over-limit",
             Self::Flood { .. } => "flood",
             Self::AnonymousReports { .. } => "anonymous-reports",

@@ -26,6 +26,7 @@ use std::time::Duration;
 use pyzord_core::{Digest, Limits, Now, Store, StoreCall, StoreError, StoreOp, Tick};
 use pyzord_runtime::{Clock, Counters, ForwardState, ForwardTarget, ForwardingView, NewRules};
 
+use crate::kernel_drops::KernelDrops;
 use crate::logs::Logs;
 use answers::{Answers, Question, Wish};
 pub(crate) use cause::NAMES;
@@ -111,6 +112,7 @@ pub(crate) struct Watched {
     pub(crate) logs: &'static Logs,
     pub(crate) limits: Limits,
     pub(crate) forwarding: Option<ForwardingView>,
+    pub(crate) kernel_drops: Arc<KernelDrops>,
 }
 
 /// The thread that looks.
@@ -248,8 +250,9 @@ impl Look {
         if !self.meter.is_due(now.tick) {
             return;
         }
-        let Watched { counters, logs, .. } = &self.watched;
-        self.warnings.look(self.meter.read(counters, logs), &self.health.answers.limits(), now);
+        let Watched { counters, logs, kernel_drops, .. } = &self.watched;
+        let interval = self.meter.read(counters, logs, kernel_drops);
+        self.warnings.look(interval, &self.health.answers.limits(), now);
     }
 
     /// Reads the store, and probes it if that is due or if there is a doubt.

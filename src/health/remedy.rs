@@ -8,7 +8,7 @@ impl Cause {
     /// Returns what to do, in one sentence. It names a command, or a section of the page `on-call.md`.
     pub(crate) fn remedy(&self) -> String {
         match self {
-            Self::Flood { sender, .. } => format!(
+            Self::KernelDrops { sender: Some(sender), .. } | Self::Flood { sender, .. } => format!(
                 "set RequestRate, or {}, and reload; if the load is yours, raise net.core.rmem_max and restart \
                  (on-call.md: Flood)",
                 deny(sender.network)
@@ -65,6 +65,9 @@ impl Cause {
 
     const fn remedy_of_warning(&self) -> &'static str {
         match self {
+            Self::KernelDrops { .. } => {
+                "raise net.core.rmem_max and restart; `pyzorctl top` shows the senders (on-call.md: Flood)"
+            }
             Self::OverLimit { .. } => {
                 "`pyzorctl top` shows the senders: deny those that are no clients with DenyNetworks, or raise \
                  RequestRate; then reload (on-call.md: Flood)"

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pyzord_core::{IpNet, Tick};
 use pyzord_runtime::{Counters, Details, Distribution, Suspect, Suspicion, TopClient};
 
+use crate::kernel_drops::KernelDrops;
 use crate::logs::Logs;
 
 /// A reply, or a batch of the database, that takes longer than this is slow, in nanoseconds. A filter waits for it.
@@ -19,6 +20,8 @@ const NETWORKS: usize = 32;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Tally {
     pub(super) received: u64,
+    /// Datagrams that the system dropped, as the receive buffer was full.
+    pub(super) kernel_drops: u64,
     pub(super) over_limit: u64,
     /// Requests that got 500 because too many wait for the database.
     pub(super) overloaded: u64,
@@ -78,10 +81,11 @@ impl Meter {
     }
 
     /// Returns what has happened since the last call; at first, since the start of the server.
-    pub(super) fn read(&mut self, counters: &Counters, logs: &Logs) -> Interval {
+    pub(super) fn read(&mut self, counters: &Counters, logs: &Logs, kernel_drops: &KernelDrops) -> Interval {
         let at = counters.clock().tick();
         let details = counters.details(usize::MAX);
-        let tally = Tally::read(counters, &details, logs);
+        let mut tally = Tally::read(counters, &details, logs);
+        tally.kernel_drops = kernel_drops.count().unwrap_or(self.tally.kernel_drops);
         let networks = self.talks(&details.top_clients);
         let notices = notices(details.suspects);
         let interval = Interval {
@@ -172,6 +176,8 @@ impl Tally {
         let slow = |found: &Distribution| found.count().saturating_sub(found.at_most(SLOW));
         Self {
             received: counts.received,
+            // Not the counters', but the system's: the caller adds it.
+            kernel_drops: 0,
             over_limit: dropped("over_limit"),
             overloaded: details.overloaded,
             requests: with_code(None),
@@ -197,6 +203,7 @@ impl Tally {
     fn zip(&self, other: &Self, join: impl Fn(u64, u64) -> u64) -> Self {
         Self {
             received: join(self.received, other.received),
+            kernel_drops: join(self.kernel_drops, other.kernel_drops),
             over_limit: join(self.over_limit, other.over_limit),
             overloaded: join(self.overloaded, other.overloaded),
             requests: join(self.requests, other.requests),

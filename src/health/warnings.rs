@@ -8,7 +8,7 @@ use pyzord_runtime::Suspicion;
 
 use super::cause::{Cause, Sender, SlowPart};
 use super::finding::Finding;
-use super::tally::{Interval, Notice, Talk};
+use super::tally::{Interval, Notice, Talk, Tally};
 
 /// How long a moment counts.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -118,6 +118,7 @@ fn stays(cause: &Cause) -> Duration {
 /// Returns what a window shows, the worst first.
 fn causes(window: &Interval, limits: &Limits) -> Vec<Cause> {
     [
+        kernel_drops(window),
         flood(window, limits),
         anonymous_reports(window, limits),
         wrong_signatures(window),
@@ -134,6 +135,12 @@ fn causes(window: &Interval, limits: &Limits) -> Vec<Cause> {
 
 fn positive(count: u64) -> Option<u64> {
     (count > 0).then_some(count)
+}
+
+fn kernel_drops(window: &Interval) -> Option<Cause> {
+    let Tally { kernel_drops: lost, received, .. } = window.tally;
+    let sender = sender(window, received, |talk| talk.datagrams);
+    (lost >= FEW).then_some(Cause::KernelDrops { lost, received, sender })
 }
 
 fn flood(window: &Interval, limits: &Limits) -> Option<Cause> {
@@ -214,7 +221,6 @@ fn sender(window: &Interval, all: u64, part: impl Fn(&Talk) -> u64) -> Option<Se
 mod tests {
     use std::num::NonZeroU32;
 
-    use super::super::tally::Tally;
     use super::*;
     use pyzord_core::{BadSignature, Rate, UnixTime};
 
@@ -268,6 +274,8 @@ mod tests {
             (Tally { over_limit: 1000, ..Tally::default() }, None),
             (Tally { received: 55_000, ..Tally::default() }, None),
             (Tally { received: 56_000, ..Tally::default() }, Some("flood")),
+            (Tally { kernel_drops: 19, ..Tally::default() }, None),
+            (Tally { kernel_drops: 20, ..Tally::default() }, Some("kernel-drops")),
             (Tally { requests: 1000, failed: 19, ..Tally::default() }, None),
             (Tally { requests: 1000, failed: 49, ..Tally::default() }, None),
             (Tally { requests: 1000, failed: 50, ..Tally::default() }, Some("some-requests-fail")),

@@ -34,6 +34,14 @@ impl Cause {
     /// Writes what others do to the server.
     fn fmt_warning(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::KernelDrops { lost, received, sender } => {
+                let all = lost.saturating_add(*received);
+                write!(
+                    f,
+                    "{lost} of {all} datagrams were lost in ten seconds, as the receive buffer was full"
+                )?;
+                from(f, *sender, "those received")
+            }
             Self::OverLimit { dropped, sender } => {
                 write!(f, "RequestRate drops {dropped} datagrams in ten seconds")?;
                 from(f, *sender, "them")

@@ -60,7 +60,8 @@ impl Resources<'_> {
         let clock = counters.clock();
         let guard = shared_guard(settings.limits.clone()).map_err(StartError::RandomNumbers)?;
         let forwards = forwarding.as_ref().map(Forwarding::view);
-        let monitor = watch_health(settings, &counters, probe, logs, forwards, &readiness)?;
+        let drops = Arc::new(kernel_drops(&sockets));
+        let monitor = watch_health(settings, &counters, probe, logs, forwards, &drops, &readiness)?;
         let service = Service {
             sockets: &sockets,
             server: Server::new(policy, guard).with_origin(forwarding.as_ref().map(Forwarding::origin)),
@@ -101,7 +102,7 @@ impl Resources<'_> {
                 },
             }),
         };
-        let facts = facts(settings, &sockets, &counters, rows, logs);
+        let facts = facts(settings, &sockets, &counters, rows, logs, drops);
         let view = forwarding.as_ref().map(Forwarding::view);
         let figures = Arc::new(Figures::new(facts, Arc::clone(&counters), monitor.health().clone(), view));
         let host = |figures: Arc<Figures>| ControlHost {
@@ -154,6 +155,7 @@ fn watch_health(
     store: Box<dyn Store>,
     logs: &'static Logs,
     forwarding: Option<ForwardingView>,
+    kernel_drops: &Arc<KernelDrops>,
     readiness: &Readiness,
 ) -> Result<HealthMonitor, StartError> {
     let (manager, listening) = (Arc::clone(&readiness.manager), readiness.listening.clone());
@@ -169,6 +171,7 @@ fn watch_health(
         logs,
         limits: settings.limits.clone(),
         forwarding,
+        kernel_drops: Arc::clone(kernel_drops),
     };
     HealthMonitor::start(watched, on_change).map_err(StartError::Threads)
 }
@@ -232,18 +235,23 @@ fn stop_forwarding(forwarding: Forwarding, unsent: &Path) {
     unsent::keep(unsent, &servers, &left);
 }
 
+/// Begins to count the datagrams that the system drops.
+fn kernel_drops(sockets: &Sockets) -> KernelDrops {
+    KernelDrops::of(sockets.iter()).unwrap_or_else(|error| {
+        log::warn!("the datagrams that the system drops are not counted: {error}");
+        KernelDrops::default()
+    })
+}
+
 fn facts(
     settings: &Settings,
     sockets: &Sockets,
     counters: &Counters,
     rows: SettingRows,
     logs: &'static Logs,
+    kernel_drops: Arc<KernelDrops>,
 ) -> Facts {
     let now = counters.clock().now();
-    let kernel_drops = KernelDrops::of(sockets.iter()).unwrap_or_else(|error| {
-        log::warn!("the datagrams that the system drops are not counted: {error}");
-        KernelDrops::default()
-    });
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         engine: settings.engine.clone(),
@@ -252,7 +260,7 @@ fn facts(
         started: now.wall.before(now.tick.since(Tick::default())),
         settings: rows,
         logs,
-        kernel_drops: Arc::new(kernel_drops),
+        kernel_drops,
         tells_new_records: registry::is_file(&settings.engine),
     }
 }

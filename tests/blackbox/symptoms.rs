@@ -350,3 +350,24 @@ fn each_command_of_the_page_exists_with_its_options() {
     }
     assert!(seen > 8, "the page has commands");
 }
+
+/// The server stands still, as on a machine without a free processor.
+#[cfg(target_os = "linux")]
+#[test]
+fn datagrams_that_the_kernel_drops_are_named_with_their_sender() {
+    use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+    let (server, page) = serve(&[]);
+    let client = server.client();
+    server.signal(SIGSTOP);
+    // More than any receive buffer of a test machine holds, and each request has its memory in the kernel.
+    (0..200_000).for_each(|_| client.send(request("ping", &[])));
+    server.signal(SIGCONT);
+    let lost = Expected {
+        symptom: "kernel drops",
+        finding: "kernel-drops",
+        level: "warning",
+        sentence: "as the receive buffer was full; 127.0.0.1/32 sends ",
+        remedy: "`DenyNetworks = 127.0.0.1`",
+    };
+    lost.is_named(&server, page, || ());
+}
