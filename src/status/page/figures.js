@@ -30,7 +30,7 @@ function refused(status) {
   return replies(status, (row) => row.code !== 200 && row.code !== 500);
 }
 
-// Datagrams without an answer that somebody may have waited for: the machine or the server was too busy.
+// Datagrams that a client may have waited for in vain: the machine or the server was too busy.
 function lost(status) {
   const { overloaded = 0, stale = 0 } = status.dropped;
   return (status.kernel_drops || 0) + overloaded + stale + status.replies_dropped + status.send_errors;

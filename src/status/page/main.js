@@ -4,13 +4,13 @@
 
 const PERIOD = 2000, HIDDEN_PERIOD = 30000; // milliseconds between two documents, in sight and out of it
 const TIMEOUT = 5000; // milliseconds until a request fails
-const MINUTE = 60; // seconds between two fetches of the history
+const MINUTE = 60, ROW_LATE = 3; // seconds of a row of the history, and until the server has written it
 const CLOCK_DIFFERENCE = 5; // seconds from which on a difference of the clocks is told
 
 const historyCharts = makeHistory(), liveCharts = makeLive();
 let shown = null; // the document that is shown
 let shownAt = 0; // when it came, by the browser's own count of milliseconds
-let historyAt = -Infinity; // when the history was fetched last, by the server's clock
+let historyMinute = null; // the minute in which the history was fetched last, by the server's clock
 let lostAt = null; // since when the server has not answered, by its clock
 let timer = null;
 let running = false;
@@ -38,7 +38,7 @@ function show(status) {
   if (shown && status.version !== shown.version) return location.reload();
   const restarted = remember(status);
   addPoint(status);
-  if (restarted || lostAt !== null) historyAt = -Infinity;
+  if (restarted || lostAt !== null) historyMinute = null;
   [shown, shownAt, lostAt] = [status, performance.now(), null];
   byId('figures').hidden = false;
   byId('figures').classList.remove('old');
@@ -55,7 +55,8 @@ function showClock(time) {
   const difference = Date.now() / 1000 - time;
   const words = Math.abs(difference) < CLOCK_DIFFERENCE ? ''
     : ` This browser's clock is ${age(Math.abs(difference))} ${difference < 0 ? 'behind' : 'ahead of'} it.`;
-  say(byId('clock'), `All times are of the server's clock, ${secondOf(time)} now, in the time zone of this browser, ${zone()}.${words}`);
+  const clock = `All times are of the server's clock, ${secondOf(time)} now`;
+  say(byId('clock'), `${clock}, in the time zone of this browser, ${zone()}.${words}`);
 }
 
 function showLoss(cause) {
@@ -72,8 +73,9 @@ function showLoss(cause) {
 
 async function updateHistory(now) {
   // A clock that was set back is another minute, too.
-  if (Math.floor(now / MINUTE) === Math.floor(historyAt / MINUTE)) return;
-  historyAt = now;
+  const minute = Math.floor((now - ROW_LATE) / MINUTE);
+  if (minute === historyMinute) return;
+  historyMinute = minute;
   let history = null;
   try {
     history = await fetchJson('history.json');
@@ -85,10 +87,11 @@ async function updateHistory(now) {
   setRows(historyCharts, rows);
 }
 
-// A fault of this page is told, so that nobody takes old figures for new ones.
+// Tells of a fault of this page: old figures must not be taken for new ones.
 function showFault(error) {
   console.error(error);
-  sayOrHide(byId('fault'), `This page has a fault and may show old figures: ${error}. On the server, pyzorctl status tells more.`);
+  const words = `This page has a fault and may show old figures: ${error}.`;
+  sayOrHide(byId('fault'), `${words} On the server, pyzorctl status tells more.`);
 }
 
 function causeOf(error) {

@@ -96,7 +96,8 @@ function lostTile(status, start) {
 }
 
 function timeTile(status, start) {
-  const [median, slowest] = [0.5, 0.99].map((wanted) => (start ? percentile(start.latency, status.latency, wanted) : null));
+  const [median, slowest] = [0.5, 0.99]
+    .map((wanted) => (start ? percentile(start.latency, status.latency, wanted) : null));
   return { name: 'Time to answer', value: duration(slowest), bad: slowest > SLOW,
     rest: slowest === null ? 'no successful request now' : `99 % within; median ${duration(median)}` };
 }
@@ -118,7 +119,8 @@ function forwardingTile(status) {
   if (!peers.length) return { name, value: 'off', rest: 'no server is set', bad: false };
   const failing = peers.filter((peer) => peer.state === 'failing');
   const waiting = peers.reduce((sum, peer) => sum + (peer.waiting || 0), 0);
-  if (failing.length) return { name, value: 'failing', rest: `to ${failing.map((peer) => peer.server).join(', ')}`, bad: true };
+  const names = failing.map((peer) => peer.server).join(', ');
+  if (failing.length) return { name, value: 'failing', rest: `to ${names}`, bad: true };
   const idle = peers.every((peer) => peer.state === 'idle');
   return { name, value: idle ? 'idle' : 'works', bad: false,
     rest: `${count(waiting)} waiting, ${peers.length} ${peers.length === 1 ? 'server' : 'servers'}` };

@@ -15,7 +15,8 @@ function fill(id, columns, rows, empty) {
   shown.forEach((row, index) => {
     const line = body.rows[index] || startRow(body);
     if (line.cells.length !== row.length) startCells(line, row.length, columns, names);
-    row.forEach((value, column) => say(line.cells[column], typeof value === 'number' ? count(value) : value ?? NOTHING));
+    const text = (value) => (typeof value === 'number' ? count(value) : value ?? NOTHING);
+    row.forEach((value, column) => say(line.cells[column], text(value)));
   });
 }
 
@@ -65,6 +66,13 @@ function showTables(status, start) {
   showCodes(status);
   showFaults(status);
   showSettings(status);
+  document.querySelectorAll('.table').forEach(makeReachable);
+}
+
+// A table that is too wide scrolls, with the keyboard as well.
+function makeReachable(place) {
+  if (place.scrollWidth > place.clientWidth) place.tabIndex = 0;
+  else place.removeAttribute('tabindex');
 }
 
 function showErrors(status) {
@@ -78,10 +86,10 @@ function showTalkers(status, start) {
   const old = new Map((start ? start.talkers : []).map((row) => [row.network, row.datagrams]));
   const now = (row) => (old.has(row.network)
     ? perSecond(start, status, (of) => (of === start ? old.get(row.network) : row.datagrams)) : null);
-  const range = (row) => (row.excess ? `${count(row.datagrams - row.excess)} to ${count(row.datagrams)}` : row.datagrams);
+  const range = (row) => (row.excess ? `${count(row.datagrams - row.excess)} to ` : '') + count(row.datagrams);
   const size = (row) => Math.floor(Math.log2(Math.max(0.01, now(row) || 0)));
   const rows = [...status.talkers].sort((one, other) => size(other) - size(one));
-  fill('talkers', ['network', '#now', '#datagrams', '#refused', '#dropped'],
+  fill('talkers', ['network', '#now', '#datagrams', '#error replies', '#dropped'],
     rows.map((row) => [row.network, rate(now(row)), range(row), row.refused, row.dropped]), 'None so far.');
 }
 
@@ -109,15 +117,17 @@ const RECORDS = { mysql: ', estimated by the database' }; // where the number of
 
 function showDatabase(status) {
   const { checks, hits } = status;
+  const found = checks > 0 ? `${count(hits)} (${percent(hits / checks)})` : count(hits);
   const rows = [
     ['engine', status.engine],
     [`records${wordFor(RECORDS, status.engine, '')}`, status.records ?? UNKNOWN],
     ['size', known(status.database_bytes) ? bytes(status.database_bytes) : UNKNOWN],
     ['new records since the start', status.new_records ?? UNKNOWN],
     ['checks since the start', checks],
-    ['checks that found a report', known(hits) ? `${count(hits)}${checks > 0 ? ` (${percent(hits / checks)})` : ''}` : null],
+    ['checks that found a report', found],
     ['records removed for their age', status.expired ?? UNKNOWN],
-    ['last search for old records', known(status.last_expiry) ? moment(status.last_expiry, status.time) : 'none so far'],
+    ['last search for old records',
+      known(status.last_expiry) ? moment(status.last_expiry, status.time) : 'none so far'],
     ['time for a batch, 99 % within, since the start', duration(status.store.p99)],
   ];
   fill('database', ['what', '#figure'], rows, '');
@@ -152,7 +162,8 @@ const DROPPED = {
 function faultsOf(status) {
   return [
     ['lost: the receive buffer was full (counted by the kernel)', status.kernel_drops],
-    ...Object.entries(status.dropped).map(([reason, number]) => [wordFor(DROPPED, reason, `dropped: ${reason}`), number]),
+    ...Object.entries(status.dropped)
+      .map(([reason, number]) => [wordFor(DROPPED, reason, `dropped: ${reason}`), number]),
     ['lost: reply could not be sent', status.send_errors],
     ['lost: reply dropped, the send buffer was full', status.replies_dropped],
     ['failed: too many requests waited for the database', status.overloaded],
