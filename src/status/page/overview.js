@@ -7,6 +7,7 @@ const SIGNS = { ok: '✓', warning: '▲', failed: '✕', silent: '✕' };
 const FEW_BYTES = 2 ** 30, FEW_SHARE = 0.05; // below both, a disk is nearly full
 const SLOW = 0.25; // seconds
 const MANY_FAILED = 0.05; // share of the replies
+const MANY_LOST = 20; // datagrams in ten seconds: fewer are lost on every machine
 
 const byId = (id) => document.getElementById(id);
 
@@ -91,7 +92,7 @@ function failedTile(status, start) {
 function lostTile(status, start) {
   const now = start ? perSecond(start, status, lost) : null;
   const out = start ? perSecond(start, status, keptOut) : null;
-  return { name: 'Lost', value: rate(now), bad: now > 0,
+  return { name: 'Lost', value: rate(now), bad: now * WINDOW >= MANY_LOST,
     rest: out > 0 ? `and ${rate(out)} kept out by limits` : `${count(lost(status))} since the start` };
 }
 
