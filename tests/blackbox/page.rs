@@ -220,7 +220,7 @@ fn a_page_that_stays_open_does_not_grow_and_follows_the_clock_of_the_server() {
     assert!(browser.text("#codes").contains("No request so far."));
     assert_eq!(browser.text("#fault"), "");
     // An upgraded server has another page.
-    browser.run("window.before = true");
+    browser.run("window.before = true; performance.now = () => 1e9;");
     show(&browser, 1, "{ version: '9' }");
     wait_for("the new page", || {
         let script = "return !window.before && document.querySelector('#level').textContent";
@@ -272,7 +272,7 @@ fn a_fault_of_the_script_is_told() {
     let browser = Browser::start();
     browser.open(&format!("http://{page}/"));
     wait_for("the first look", || (browser.text("#level") == "✓ OK").then_some(()));
-    browser.run("fetchStatus = async () => ({ time: 1, uptime: 1 })");
+    browser.run("fetchStatus = async () => ({ ...shown, requests: 1 })");
     let said = wait_for("the fault", || Some(browser.text("#fault")).filter(|text| !text.is_empty()));
     assert!(said.contains("This page has a fault and may show old figures: TypeError"), "{said}");
     assert_ne!(browser.complaints(), Vec::<serde_json::Value>::new());

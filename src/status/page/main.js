@@ -5,6 +5,7 @@
 const PERIOD = 2000, HIDDEN_PERIOD = 30000; // milliseconds between two documents, in sight and out of it
 const TIMEOUT = 5000; // milliseconds until a request fails
 const MINUTE = 60, ROW_LATE = 3; // seconds of a row of the history, and until the server has written it
+const LEAST_LIFE = 60000; // milliseconds until the page loads itself anew
 const CLOCK_DIFFERENCE = 5; // seconds from which on a difference of the clocks is told
 
 const historyCharts = makeHistory(), liveCharts = makeLive();
@@ -34,8 +35,7 @@ async function fetchStatus() {
 }
 
 function show(status) {
-  // The server was upgraded, and has another page.
-  if (shown && status.version !== shown.version) return location.reload();
+  if (upgraded(status)) return location.reload();
   const restarted = remember(status);
   addPoint(status);
   if (restarted || lostAt !== null) historyMinute = null;
@@ -49,6 +49,11 @@ function show(status) {
   showTables(status, recent[0] === status ? null : recent[0]);
   showClock(status.time);
   setRows(liveCharts, points);
+}
+
+// Whether the server has another page. Two servers behind one address must not make it load itself all the time.
+function upgraded(status) {
+  return shown !== null && status.version !== shown.version && performance.now() > LEAST_LIFE;
 }
 
 function showClock(time) {
