@@ -9,7 +9,7 @@ use pyzord_engines::registry::NAMES;
 use crate::help::{self, Choices};
 use crate::settings::{self, Setting};
 
-/// Answer Pyzor requests.
+/// Serve Pyzor requests: checks, reports and whitelistings of digests, over UDP.
 #[derive(Parser)]
 #[command(name = "pyzord", version, infer_long_args = true, disable_version_flag = true)]
 #[command(mut_args(help::grouped))]
@@ -26,10 +26,10 @@ pub(crate) struct CommandLine {
     /// Run in the background, write the pid file and send all output to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) detach: Option<PathBuf>,
-    /// Do all that a start does before it writes, print every warning and error and the changed settings, and exit
+    /// Check everything as a start does, print warnings, errors and changed settings, and exit
     #[arg(long)]
     pub(crate) check_config: bool,
-    /// With --check-config, print the settings that have their default, too
+    /// With --check-config, print all settings, defaults included
     #[arg(long, requires = "check_config")]
     pub(crate) all: bool,
     /// Create the table of the mysql engine, and exit
@@ -94,7 +94,7 @@ struct SettingOptions {
     /// Serve the status page and metrics on this TCP address, such as `127.0.0.1:24480` [default: none]
     #[arg(long, value_name = "HOST:PORT")]
     status_address: Option<String>,
-    /// Host names by which clients may ask for the status page, beside the machine's own [default: none]
+    /// Accept these host names in requests for the status page, beside the machine's own [default: none]
     #[arg(long, value_name = "NAMES")]
     status_hosts: Option<String>,
     /// User to become after the port is bound; needs root [default: the user that starts the server]
@@ -146,10 +146,11 @@ struct ExpiryOptions {
     /// Seconds from the latest activity of a record until it expires; 0 is never [default: 10368000]
     #[arg(long, value_name = "SECONDS")]
     cleanup_age: Option<String>,
-    /// Longest time between the clock and the newest record for records to expire; 0 is any [default: 2592000]
+    /// Let no record expire while the clock is further than this from the newest record; 0 is any distance
+    /// [default: 2592000]
     #[arg(long, value_name = "SECONDS")]
     cleanup_max_offset: Option<String>,
-    /// Largest share of at least 1000 records that expires at once; 100 is any [default: 50]
+    /// Let no record expire while more than this share of at least 1000 records would; 100 is any share [default: 50]
     #[arg(long, value_name = "PERCENT")]
     cleanup_max_share: Option<String>,
 }

@@ -10,8 +10,8 @@ use crate::help::Choices;
 
 /// Move the records of one database to another.
 ///
-/// An interrupted run can be repeated: it goes on where it stopped. A record of which the destination has another one is
-/// kept, see --on-conflict; the exit status is 1 then.
+/// An interrupted run can be repeated: it goes on where it stopped. A record that differs from the destination's stays in
+/// the source, see --on-conflict; the exit status is 1 then.
 #[derive(Parser)]
 #[command(name = "pyzor-migrate", version, infer_long_args = true)]
 pub(crate) struct MigrateOptions {
@@ -33,7 +33,7 @@ pub(crate) struct MigrateOptions {
     /// Read the source and say what would be done; write nothing.
     #[arg(long, conflicts_with = "delete")]
     pub(crate) dry_run: bool,
-    /// What becomes of a record of which the destination has another one already.
+    /// What to do with a record that differs from the destination's.
     #[arg(long, value_enum, default_value_t = OnConflict::Keep, value_name = "WHAT")]
     pub(crate) on_conflict: OnConflict,
     /// With --delete: the file by which a migration that was interrupted goes on. By default it is beside the file of the

@@ -154,7 +154,7 @@ impl fmt::Display for VariableWarning {
             VariableCause::Unknown(None) => {
                 write!(
                     f,
-                    "there is no such setting; {} is that of ListenAddress",
+                    "there is no such setting; the variable of ListenAddress is {}",
                     variable(Setting::ListenAddress)
                 )
             }
@@ -223,7 +223,7 @@ mod tests {
             ("PYZORD_ENGIN", "did you mean PYZORD_ENGINE?"),
             ("PYZORD_DIGESTDB", "did you mean PYZORD_DIGEST_DB?"),
             ("PYZORD_Port", "did you mean PYZORD_PORT?"),
-            ("PYZORD_", "PYZORD_LISTEN_ADDRESS is that of ListenAddress"),
+            ("PYZORD_", "the variable of ListenAddress is PYZORD_LISTEN_ADDRESS"),
             ("PYZORD_REDIS_PASSWORD", "there is no such setting"),
             ("PYZORD_\n\u{1b}[2J", "there is no such setting"),
         ] {
