@@ -164,7 +164,6 @@ impl<'a> Document<'a> {
         let Snapshot { facts, counts, details, verdict, now, .. } = snapshot;
         let failure = verdict.failure();
         let requests = details.requests.iter().filter(|(_, _, count)| *count > 0);
-        let talkers = details.top_clients.iter();
         Self {
             version: facts.version,
             engine: &facts.engine,
@@ -208,19 +207,23 @@ impl<'a> Document<'a> {
             store_unreadable: details.unreadable,
             store_no_place: details.no_place,
             batches: Percentiles::new(&details.batches, |datagrams| datagrams),
-            talkers: talkers
-                .map(|client| TopClient {
-                    network: client.network.to_string(),
-                    datagrams: client.datagrams,
-                    excess: client.excess,
-                    refused: client.refused,
-                    dropped: client.dropped,
-                })
-                .collect(),
+            talkers: details.top_clients.iter().map(TopClient::new).collect(),
             denied: details.denied.iter().map(DeniedUser::new).collect(),
             errors: snapshot.errors.iter().map(LogLine::new).collect(),
             forwarding: rows(&snapshot.forwarding),
             settings: &snapshot.settings,
+        }
+    }
+}
+
+impl TopClient {
+    fn new(client: &pyzord_runtime::TopClient) -> Self {
+        Self {
+            network: client.network.to_string(),
+            datagrams: client.datagrams,
+            excess: client.excess,
+            refused: client.refused,
+            dropped: client.dropped,
         }
     }
 }

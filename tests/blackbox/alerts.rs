@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Home, run_python};
-use crate::http::{serve, get};
+use crate::harness::{Home, run_python, wait_for};
+use crate::http::{get, serve};
 use crate::status::{metrics, names};
 
 /// Labels that Prometheus itself adds.
@@ -51,7 +51,11 @@ fn selectors(expression: &str) -> Vec<Selector<'_>> {
 fn matcher(text: &str) -> Matcher<'_> {
     let (label, value) = text.split_once('=').expect("a comparison");
     let value = value.trim_start_matches('~').trim_matches('"');
-    Matcher { label: label.trim_end_matches('!').trim(), is_equal: !label.ends_with('!'), values: value.split('|').collect() }
+    Matcher {
+        label: label.trim_end_matches('!').trim(),
+        is_equal: !label.ends_with('!'),
+        values: value.split('|').collect(),
+    }
 }
 
 /// Returns the labels that an expression groups by.
@@ -82,7 +86,9 @@ fn check(expression: &str, known: &Labels) -> BTreeSet<String> {
     for Selector { metric, matchers } in selectors(expression) {
         let labels = known.get(metric).unwrap_or_else(|| panic!("there is no metric {metric}: {expression}"));
         all.extend(labels.keys().cloned());
-        for Matcher { label, is_equal, values } in matchers.iter().filter(|of| !OF_PROMETHEUS.contains(&of.label)) {
+        for Matcher { label, is_equal, values } in
+            matchers.iter().filter(|of| !OF_PROMETHEUS.contains(&of.label))
+        {
             let there = labels.get(*label).unwrap_or_else(|| panic!("{metric} has no label {label}"));
             let missing: Vec<_> = values.iter().filter(|value| !there.contains(**value)).collect();
             assert!(!is_equal || missing.is_empty(), "{metric}: no {label} is {missing:?}: {there:?}");
@@ -106,9 +112,7 @@ fn the_dashboard_and_the_alerts_name_existing_metrics_and_labels() {
     let client_home = Home::new();
     client_home.write("servers", "127.0.0.1:9\n");
     let (_server, page) = serve(&["--forward-client-homedir", client_home.dir().to_str().unwrap()]);
-    crate::harness::wait_for("the disks", || {
-        get(page, "/metrics").body.contains("pyzord_disk_free_bytes{").then_some(())
-    });
+    wait_for("the disks", || get(page, "/metrics").body.contains("pyzord_disk_free_bytes{").then_some(()));
     let samples = metrics(page);
     let known = labels(&samples);
 
@@ -143,8 +147,9 @@ fn the_dashboard_and_the_alerts_name_existing_metrics_and_labels() {
             }
         }
         let runbook = rule["annotations"]["runbook"].as_str().unwrap();
-        let (file, section) = runbook.split_once('#').map_or((runbook, None), |(file, section)| (file, Some(section)));
-        let text = fs::read_to_string(folder.join(file)).unwrap_or_else(|error| panic!("{name}: {file}: {error}"));
+        let (file, section) =
+            runbook.split_once('#').map_or((runbook, None), |(file, section)| (file, Some(section)));
+        let text = fs::read_to_string(folder.join(file)).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(section.is_none_or(|section| anchors(&text).contains(section)), "{name}: {runbook}");
     }
     // An alert on a rate needs the series before the first event.
@@ -161,9 +166,13 @@ fn the_dashboard_and_the_alerts_name_existing_metrics_and_labels() {
 
 #[test]
 fn expressions_are_read() {
-    let expression = "sum by (instance, le) (rate(pyzord_a_bucket{code=\"500\",op!=\"x\"}[5m])) > 0.01 * sum(pyzord_b)";
+    let expression =
+        "sum by (instance, le) (rate(pyzord_a_bucket{code=\"500\",op!=\"x\"}[5m])) > 0.01 * sum(pyzord_b)";
     let found = selectors(expression);
-    assert_eq!(found.iter().map(|selector| selector.metric).collect::<Vec<_>>(), ["pyzord_a_bucket", "pyzord_b"]);
+    assert_eq!(
+        found.iter().map(|selector| selector.metric).collect::<Vec<_>>(),
+        ["pyzord_a_bucket", "pyzord_b"]
+    );
     let [code, op] = &found[0].matchers[..] else { panic!("{found:?}") };
     assert!(code.label == "code" && code.is_equal && code.values == ["500"]);
     assert!(op.label == "op" && !op.is_equal && op.values == ["x"]);
