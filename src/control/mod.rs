@@ -13,6 +13,7 @@
 //! | `reload` | `ok REPORT`, the JSON of a [`ReloadReport`](crate::reload_report::ReloadReport), once it is in effect |
 //! | `stop` | `ok stopped`, `ok failed` or `ok overdue`; the connection is closed by the end of the process |
 //! | `log-level LEVEL` | `ok LEVEL`, the level before; the next reload sets that of the settings |
+//! | `note TEXT` | `ok`; the server logs the text, with the operator |
 //! | `database` | `ok PATH`, the file that the requests below are about |
 //! | `fetch DIGEST` | `ok RECORD` |
 //! | `put RECORD` | `ok` |

@@ -18,9 +18,11 @@ pub(super) const MAX_REQUEST: u64 = 1024;
 pub(super) const MAX_REPLY: u64 = 4096;
 /// The most bytes of a line with a document.
 pub(super) const MAX_DOCUMENT: u64 = 4 << 20;
+/// The verb of a line that the server logs: what the operator has changed in the database. The rest is any text.
+pub(super) const NOTE: &str = "note";
 /// What stands for a number that stays.
 const KEPT: &str = "-";
-/// The most characters of a key or a cause in a reply, of up to four bytes each: two of them fit into a line.
+/// The most characters of a key, a cause or a note in a reply, of up to four bytes each: two of them fit into a line.
 const MAX_TEXT: usize = 400;
 
 /// Returns the beginning of a text without the characters that end a line or a field.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::client_connection::{ClientConnection, ConnectError, ReplyError};
-use super::protocol::{ControlRequest, StopOutcome};
+use super::protocol::{ControlRequest, NOTE, StopOutcome, one_line};
 use crate::reload_report::ReloadReport;
 
 /// The time for a status, which waits for no database.
@@ -47,6 +47,12 @@ impl ServerClient {
     /// Has the server log what is at least this important. Returns the level before.
     pub(crate) fn set_log_level(&mut self, level: LevelFilter) -> Result<String, ReplyError> {
         self.call(ControlRequest::LogLevel(level), STATUS_TIMEOUT)
+    }
+
+    /// Has the server log a line of text.
+    pub(crate) fn note(&mut self, text: &str) -> Result<(), ReplyError> {
+        self.0.send(&format!("{NOTE} {}\n", one_line(text)))?;
+        self.0.document(STATUS_TIMEOUT).map(drop)
     }
 
     /// Stops the server, and waits until its process has ended. Returns `None` if it did not tell how: it was killed, say.

@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::commands::CommandRefused;
 use super::connections::{ConnectionGuard, TooManyUsers};
 use super::operator::Operator;
-use super::protocol::{ControlRequest, ControlRequestError, GREETING, MAX_REQUEST, one_line};
+use super::protocol::{ControlRequest, ControlRequestError, GREETING, MAX_REQUEST, NOTE, one_line};
 use super::records::{RecordFailure, RecordSession};
 use super::server::ControlHost;
 use crate::settings::level_word;
@@ -98,6 +98,10 @@ impl<'a> Session<'a> {
     /// Executes a request. Returns `None` if the reply comes with the end of the server. The outer error is the
     /// connection's.
     fn answer(&mut self, line: &str, out: &mut dyn Write) -> io::Result<Option<Answer>> {
+        if let Some(text) = line.strip_prefix(NOTE).and_then(|rest| rest.strip_prefix(' ')) {
+            log::info!("pyzorctl of {}: {}", self.operator, one_line(text));
+            return Ok(Some(Ok(String::new())));
+        }
         Ok(Some(match ControlRequest::parse(line) {
             Ok(ControlRequest::Database) => self.database(),
             Ok(ControlRequest::Status) => (self.host.document)().map_err(RequestFailure::from),
@@ -203,7 +207,7 @@ mod tests {
     /// A request, or a line that resembles one.
     fn request() -> impl Strategy<Value = String> {
         let verb = "scan|fetch|put|merge|set|remove|report|whitelist|round|estimate|sync|expire|database|status|\
-                    log-level|[a-z]{0,9}";
+                    log-level|note|[a-z]{0,9}";
         let record = "[0-9a-fA-F]{40}(,-?[0-9]{0,20}(\\.[0-9]{0,7})?){5,7}";
         let rest = prop_oneof!["[0-9a-fA-F]{40}", record, "\\PC{0,60}"];
         (verb, rest).prop_map(|(verb, rest)| format!("{verb} {rest}"))

@@ -17,6 +17,7 @@ use super::merge::Interrupted;
 use super::passphrase::PassphraseError;
 use super::server_command::ServerError;
 use crate::csv::HeadError;
+use crate::forward::ForwardError;
 use crate::pidfile::PidFileError;
 use crate::rules::RulesError;
 
@@ -71,6 +72,10 @@ pub(crate) enum CommandError {
     UnknownAccount(String),
     #[error("accounts file {file}: there is no account `{}`", .user.escape_debug())]
     NotInAccountsFile { file: String, user: String },
+    #[error("--forward: ForwardClientHomeDir is not set, so this server forwards to no other")]
+    NothingForwarded,
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
     #[error("nothing was deleted")]
     NotConfirmed,
     #[error("a count is at most {}", Tally::MAX)]

@@ -15,20 +15,24 @@ mod error;
 mod expiry;
 mod explain;
 mod export;
+mod filters;
 mod format;
 mod genkey;
 mod import;
 mod json;
 mod lookup;
 mod merge;
+mod operator;
 mod options;
 mod partial;
 mod passphrase;
+mod peer;
 mod report;
 mod server_command;
 mod set;
 mod stats;
 mod status;
+mod unlist;
 mod whitelist;
 
 use std::io::{self, BufWriter, Write as _};
@@ -81,6 +85,7 @@ fn execute(options: &PyzorctlOptions) -> Outcome {
         Command::LogLevel(options) => server_command::log_level(&context, options, &mut out),
         Command::Lookup(options) => lookup::run(&context, options, &mut out),
         Command::Whitelist(options) => whitelist::run(&context, options, &mut out),
+        Command::Unlist(options) => unlist::run(&context, options, &mut out),
         Command::Delete(options) => delete::run(&context, options, &mut out),
         Command::Set(options) => set::run(&context, options, &mut out),
         Command::Export(options) => export::run(&context, options, &mut out),

@@ -117,6 +117,8 @@ pub(crate) enum Command {
     Lookup(Lookup),
     /// Let the running server count a whitelisting of digests
     Whitelist(Whitelist),
+    /// End the false listing of digests, here and on other servers, and show what mail filters make of it
+    Unlist(Unlist),
     /// Remove the records of digests
     Delete(Delete),
     /// Change the counts and dates of a digest
@@ -197,6 +199,29 @@ pub(crate) struct Waiting {
     /// Wait up to SECONDS for a gdbm file that another program has open
     #[arg(long, value_name = "SECONDS")]
     pub(crate) wait: Option<u32>,
+}
+
+#[derive(Args)]
+pub(crate) struct Unlist {
+    #[command(flatten)]
+    pub(crate) digests: Digests,
+    /// Keep the record, and whitelist it until SpamAssassin heeds that: ten times, and a fifth of the reports
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Whitelist on the servers of ForwardClientHomeDir, too, as the client that reports are forwarded as
+    #[arg(long)]
+    pub(crate) forward: bool,
+    /// Whitelistings, with --keep or --forward [default: as many as SpamAssassin's rule wants]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) whitelistings: Option<u64>,
+    /// Write one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Do not ask for confirmation, even for many digests
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }
 
 #[derive(Args)]

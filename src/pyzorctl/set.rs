@@ -8,6 +8,7 @@ use pyzord_engines::{Change, RecordEdit, TallyEdit};
 
 use super::context::Context;
 use super::error::{CommandError, Outcome, exit_code};
+use super::operator::Changes;
 use super::options::{CHANGE_ADVICE, Set};
 use super::report;
 use crate::bulk;
@@ -29,6 +30,9 @@ pub(crate) fn run(context: &Context, options: &Set, out: &mut dyn Write) -> Outc
     bulk::change_one(&mut *database, digest, Change::Set(edit))
         .map_err(|error| CommandError::Change { digest, error })?;
     context.sync(&mut *database)?;
+    let mut changes = Changes::new();
+    changes.add(digest, "set the record of");
+    changes.tell(context);
     let record = bulk::fetch_one(&mut *database, digest)
         .map_err(|failure| CommandError::Record { digest, failure })?;
     report::write_record(out, digest, &record)?;

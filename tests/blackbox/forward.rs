@@ -219,8 +219,9 @@ fn status_metrics_and_log_show_whether_a_server_takes_what_is_forwarded() {
     assert_eq!((&idle["server"], &idle["state"]), (&json!(address.to_string()), &json!("idle")));
     assert!(idle["since"].is_null() && idle["cause"].is_null() && idle["last_delivered"].is_null(), "{idle}");
     count_some(&here.client());
-    let dead = wait_for_state(page, "failing");
-    assert_eq!((&dead["cause"], &dead["waiting"]), (&json!("no program listens on its port"), &json!(22)));
+    wait_for_state(page, "failing");
+    let dead = wait_for("all that waits", || Some(shown(page)).filter(|shown| shown["waiting"] == 22));
+    assert_eq!(dead["cause"], "no program listens on its port");
     assert!(dead["since"].is_number() && dead["last_delivered"].is_null(), "{dead}");
     let metric = |name: &str| {
         let name = format!("pyzord_forward_{name} ");

@@ -44,3 +44,4 @@ mod signals;
 mod sqlite;
 mod status;
 mod supervised;
+mod unlist;
