@@ -101,7 +101,7 @@ impl Cause {
                 "`pyzorctl top` shows who sends most, and `top -H` whether the processor is busy (on-call.md: Slow)"
             }
             Self::RecordsVanished { .. } => {
-                "if nobody emptied it, restore a backup or correct DigestDB (on-call.md: Wrong counts)"
+                "restore a backup or correct DigestDB, unless it was emptied on purpose (on-call.md: Wrong counts)"
             }
             Self::Unreadable { .. } => {
                 "`pyzorctl check-database` names the records; delete each with `pyzorctl delete DIGEST` (on-call.md: \

@@ -100,7 +100,10 @@ impl Cause {
                 write!(f, "the database has lost most of its records: {before} before, {now} now")
             }
             Self::Unreadable { calls } => {
-                write!(f, "the database has records that cannot be read: {calls} requests for one got 500")
+                write!(
+                    f,
+                    "the database has records that cannot be read; requests for one that got 500: {calls}"
+                )
             }
             Self::ClockSet { seconds } => {
                 let way = if *seconds < 0 { "back" } else { "forward" };

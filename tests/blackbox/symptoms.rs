@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::harness::{Home, LISTEN, Server, digest, field, request, run_python, wait_for};
 use crate::http::{get, serve, status_address};
+use crate::pyzorctl::{ask as ask_tool, stdout};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -60,7 +61,24 @@ impl Expected {
         assert_eq!(health.body.starts_with("ok"), !worst, "{}", health.body);
         let metric = format!("pyzord_finding{{finding=\"{finding}\"}} 1\n");
         assert!(get(page, "/metrics").body.contains(&metric), "{metric}");
+        self.is_shown_by_tool(server, worst);
         println!("| {symptom} | `{finding}` | {:.1} s |", logged.as_secs_f64());
+    }
+}
+
+impl Expected {
+    /// Asks with `pyzorctl`, unless a namespace hides the control socket.
+    fn is_shown_by_tool(&self, server: &Server, failed: bool) {
+        let engine: &[&str] =
+            match ["pyzord.db.control", "pyzord.control"].map(|name| server.home.path(name).exists()) {
+                [true, _] => &[],
+                [_, true] => &["--database-engine", "redis", "--dsn", "127.0.0.1,1,,0"],
+                _ => return,
+            };
+        let output = ask_tool(server, &[engine, &["status"]].concat());
+        let shown = stdout(&output);
+        assert!(shown.contains(self.sentence) && shown.contains(self.remedy), "{shown}");
+        assert_eq!(output.status.code(), Some(i32::from(failed)), "{shown}");
     }
 }
 
