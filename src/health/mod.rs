@@ -209,7 +209,8 @@ impl Look {
             if wish == Some(Wish::Records) {
                 answers.set_records(records);
             }
-            records.into_iter().for_each(|records| self.warnings.records(records, now.tick));
+            let expired = self.watched.counters.counts().expired.unwrap_or(0);
+            records.into_iter().for_each(|records| self.warnings.records(records, expired, now.tick));
         }
         let mut warnings = self.forwarding(now);
         warnings.extend(self.warnings.current(now.tick));

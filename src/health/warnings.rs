@@ -42,8 +42,8 @@ pub(super) struct Warnings {
     open: Vec<Open>,
     /// The civil time at tick 0, by the last look.
     epoch: Option<i64>,
-    /// The last number of records.
-    records: Option<u64>,
+    /// The last number of records, and of those expired.
+    records: Option<(u64, u64)>,
 }
 
 /// A warning that is told of.
@@ -73,10 +73,11 @@ impl Warnings {
         self.clock(now);
     }
 
-    /// Takes the number of records.
-    pub(super) fn records(&mut self, records: u64, now: Tick) {
-        let before = self.records.replace(records);
-        if let Some(before) = before.filter(|before| *before >= MANY_RECORDS && records <= before / 10) {
+    /// Takes the number of records, and how many have expired since the start.
+    pub(super) fn records(&mut self, records: u64, expired: u64, now: Tick) {
+        let Some((before, expired_before)) = self.records.replace((records, expired)) else { return };
+        let before = before.saturating_sub(expired.saturating_sub(expired_before));
+        if before >= MANY_RECORDS && records <= before / 10 {
             self.raise(Cause::RecordsVanished { before, now: records }, now, now);
         }
     }
@@ -334,15 +335,17 @@ mod tests {
     #[test]
     fn records_that_vanish_are_told_of_and_those_that_expire_are_not() {
         let mut warnings = Warnings::default();
-        for (second, records, warned) in [
-            (0, 0, false),
-            (4, 5000, false),
-            (8, 4000, false),
-            (12, 400, true),
-            (16, 0, true),
-            (616, 0, false),
+        for (second, records, expired, warned) in [
+            (0, 0, 0, false),
+            (4, 9000, 0, false),
+            (8, 5000, 0, false),
+            (12, 90, 4950, false),
+            (16, 4000, 4950, false),
+            (20, 400, 4950, true),
+            (24, 0, 4950, true),
+            (624, 0, 4950, false),
         ] {
-            warnings.records(records, at(second).tick);
+            warnings.records(records, expired, at(second).tick);
             assert_eq!(!warnings.current(at(second).tick).is_empty(), warned, "{second}");
         }
     }
