@@ -57,8 +57,9 @@ pub(crate) fn next(socket: &UdpSocket) -> Option<(SocketAddr, io::Error)> {
     let v4 = to.as_sockaddr_in().map(|to| SocketAddr::from(std::net::SocketAddrV4::from(*to)));
     let v6 = to.as_sockaddr_in6().map(|to| SocketAddr::from(std::net::SocketAddrV6::from(*to)));
     let error = message.cmsgs().ok()?.find_map(|part| match part {
-        ControlMessageOwned::Ipv4RecvErr(error, _) => Some(error.ee_errno),
-        ControlMessageOwned::Ipv6RecvErr(error, _) => Some(error.ee_errno),
+        ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => {
+            Some(error.ee_errno)
+        }
         _ => None,
     })?;
     let error = io::Error::from_raw_os_error(i32::try_from(error).unwrap_or_default());
