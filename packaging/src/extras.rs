@@ -45,13 +45,21 @@ const OF_PYZORD: Extras = Extras {
         ACCESS,
         DATABASE,
         ("/var/log/pyzord", "the logs of the Debian package"),
-        ("/run/pyzord", "the pid file of a start with --detach"),
+        (
+            "/run/pyzord",
+            "the control socket of the Debian package, and the pid file of a start with --detach",
+        ),
     ],
 };
 
 const OF_PYZORCTL: Extras = Extras {
     examples: &[
-        ("pyzorctl --homedir /etc/pyzor status", "Is the server of the Debian package well?"),
+        ("pyzorctl --homedir /etc/pyzor status", "Is something wrong with the server of the Debian package?"),
+        ("pyzorctl top", "Show which networks send most, and which users are refused."),
+        (
+            "pyzorctl reload",
+            "Apply changes of the files, and show what has changed and what needs a restart.",
+        ),
         ("pyzor digest < mail | pyzorctl lookup -", "Show the record of a mail."),
         (
             "pyzorctl whitelist --user alice DIGEST",
@@ -61,7 +69,13 @@ const OF_PYZORCTL: Extras = Extras {
         ("pyzorctl genkey alice --random", "Make a key, and print the line of the account for each side."),
         ("pyzorctl explain --all", "Show which user may ask for what."),
     ],
-    files: &[CONFIGURATION, PASSWD, ACCESS, DATABASE],
+    files: &[
+        CONFIGURATION,
+        PASSWD,
+        ACCESS,
+        DATABASE,
+        ("/run/pyzord/control", "the control socket of the Debian package"),
+    ],
 };
 
 const OF_MIGRATE: Extras = Extras {
