@@ -269,6 +269,7 @@ spamassassin_works() {
 only_this_machine_is_served() {
     local addresses check="runuser -u pyzord -- pyzord --homedir /etc/pyzor --check-config"
     addresses=$(ss -ulnH 'sport = :24441' | awk '{print $4}' | sort -u)
+    [ -S /run/pyzord/control ] || fail 'it has no control socket'
     [ "$addresses" = 127.0.0.1:24441 ] || fail "it listens on $addresses"
     ! $check | grep 'every host' || fail 'it warns of a server that only this machine reaches'
     PYZORD_LISTEN_ADDRESS=0.0.0.0 $check | grep -q '^warning: every host that reaches 0.0.0.0:24441 may ask for ' ||
@@ -359,7 +360,9 @@ inside() {
     local deb=$1
     export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
     snapshot >/tmp/before
-    dpkg --install "$deb" >/tmp/install 2>&1 || fail "$(cat /tmp/install)"
+    # A variable of the shell that installs is none of the service.
+    PYZORD_PORT=many dpkg --install "$deb" >/tmp/install 2>&1 || fail "$(cat /tmp/install)"
+    ! grep 'is not started' /tmp/install || fail 'the configuration is found to be bad'
     files_are_in_place
     echo 'installed: owners, units, man pages, completions'
     names_are_ours
@@ -412,6 +415,7 @@ under_systemd() {
     systemctl show --property StatusText pyzord | grep -q 'Listening on 127.0.0.1:24441' || fail 'systemd has no status'
     pyzorctl --homedir /etc/pyzor status >/tmp/status || fail "pyzorctl does not find it well: $(cat /tmp/status)"
     pid=$(main_pid)
+    pyzorctl --homedir /etc/pyzor reload >/tmp/reload || fail "pyzorctl cannot reload it: $(cat /tmp/reload)"
     systemctl reload pyzord
     wait_for grep -q 'datagrams received' /var/log/pyzord/pyzord.log
     [ "$(main_pid)" = "$pid" ] || fail 'a reload has started another process'
