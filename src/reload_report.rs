@@ -28,20 +28,20 @@ pub(crate) struct ReloadLine {
     pub(crate) text: String,
 }
 
-/// What a line is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// What a line is about, from what an operator wants to know first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LineKind {
+    /// What could not be done.
+    Failed,
     /// Another value or file is in effect.
     Changed,
-    /// What is in effect, whether it has changed or not.
-    Fact,
     /// A change that only a restart applies.
     NeedsRestart,
     /// What the operator should know.
     Warning,
-    /// What could not be done.
-    Failed,
+    /// What is in effect, whether it has changed or not.
+    Fact,
 }
 
 impl ReloadReport {

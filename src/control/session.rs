@@ -155,11 +155,14 @@ impl<'a> Session<'a> {
         records.as_mut().ok_or(RequestFailure::NotLent)
     }
 
-    fn database(&self) -> Answer {
-        match &self.host.open_handle {
-            Some(_) => Ok(self.host.database.display().to_string()),
-            None => Err(RequestFailure::NotLent),
+    /// Tells the file of the database to a client that is going to use it, maybe only when its own input has come.
+    fn database(&mut self) -> Answer {
+        let Self { host, connection, .. } = self;
+        if host.open_handle.is_none() {
+            return Err(RequestFailure::NotLent);
         }
+        connection.use_database()?;
+        Ok(host.database.display().to_string())
     }
 
     /// Reloads as at a USR1, and waits for the report.

@@ -38,6 +38,7 @@ pub(crate) struct Document {
     pub(crate) talkers: Option<Vec<Talker>>,
     pub(crate) denied: Option<Vec<Denied>>,
     pub(crate) forwarding: Option<Vec<Forwarding>>,
+    pub(crate) errors: Option<Vec<LogLine>>,
     settings: Option<Vec<SettingValue>>,
 }
 
@@ -106,6 +107,14 @@ pub(crate) struct Forwarding {
     pub(crate) state: String,
     pub(crate) since: Option<f64>,
     pub(crate) cause: Option<String>,
+}
+
+/// A warning or an error of the log.
+#[derive(Deserialize, Debug)]
+pub(crate) struct LogLine {
+    pub(crate) time: f64,
+    pub(crate) level: String,
+    pub(crate) text: String,
 }
 
 #[derive(Deserialize, Debug)]

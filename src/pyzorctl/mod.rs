@@ -75,7 +75,8 @@ pub(crate) fn run() -> ExitCode {
 
 fn execute(options: &PyzorctlOptions) -> Outcome {
     let mut out = BufWriter::new(io::stdout().lock());
-    let context = Context::read(&options.server)?;
+    let read = if options.command.is_for_running() { Context::of_running } else { Context::read };
+    let context = read(&options.server)?;
     let code = match &options.command {
         Command::Status(options) => status::run(&context, options, &mut out),
         Command::Stats(options) => stats::stats(&context, options, &mut out),

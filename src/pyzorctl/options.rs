@@ -141,6 +141,21 @@ pub(crate) enum Command {
     CompareOrders(CompareOrders),
 }
 
+impl Command {
+    /// Whether the running server answers or does it, whatever its files say now.
+    pub(crate) const fn is_for_running(&self) -> bool {
+        matches!(
+            self,
+            Self::Status(_)
+                | Self::Stats(_)
+                | Self::Top(_)
+                | Self::Reload(_)
+                | Self::Stop
+                | Self::LogLevel(_)
+        )
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Status {
     /// Write a JSON object

@@ -71,7 +71,9 @@ pub(crate) fn reload(context: &Context, options: &Reload, out: &mut dyn Write) -
     if !report.lines.iter().any(|line| matches!(line.kind, LineKind::Changed | LineKind::Failed)) {
         writeln!(out, "nothing has changed")?;
     }
-    for line in &report.lines {
+    let mut lines: Vec<_> = report.lines.iter().collect();
+    lines.sort_by_key(|line| line.kind);
+    for line in lines {
         writeln!(out, "{}: {}", line.kind, OneLine(&line.text))?;
     }
     if report.more > 0 {

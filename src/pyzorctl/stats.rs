@@ -35,8 +35,8 @@ pub(crate) fn top(context: &Context, options: &Figures, out: &mut dyn Write) -> 
     let (text, document) = status::document(context)?;
     if options.json {
         let mut whole: Value = serde_json::from_str(&text).map_err(ServerError::Document)?;
-        let part = |name: &str, whole: &mut Value| (name.to_owned(), whole[name].take());
-        let parts = ["talkers", "denied"].map(|name| part(name, &mut whole));
+        let mut part = |name: &str| whole.get_mut(name).map_or(Value::Null, Value::take);
+        let parts = ["talkers", "denied"].map(|name| (name.to_owned(), part(name)));
         json::write_line(out, &Value::Object(parts.into_iter().collect()))?;
         return Ok(exit_code(true));
     }
@@ -103,16 +103,14 @@ fn since_start(document: &Document) -> Option<Rate> {
 }
 
 fn write_rates(document: &Document, out: &mut dyn Write) -> io::Result<()> {
-    let columns: Vec<Rate> = document
-        .rates
-        .iter()
-        .flatten()
-        .copied()
-        .chain(since_start(document))
-        .filter(|rate| rate.seconds > 0.0)
-        .collect();
+    let mut columns: Vec<(String, Rate)> =
+        document.rates.iter().flatten().map(|rate| (span(rate.seconds), *rate)).collect();
+    // A young server has one span only.
+    columns.dedup_by(|(later, _), (earlier, _)| later == earlier);
+    columns.extend(since_start(document).map(|rate| ("since start".to_owned(), rate)));
+    columns.retain(|(_, rate)| rate.seconds > 0.0);
     write!(out, "{:<28}", "per second, over the last")?;
-    columns.iter().try_for_each(|rate| write!(out, "  {:>14}", span(rate.seconds)))?;
+    columns.iter().try_for_each(|(head, _)| write!(out, "  {head:>14}"))?;
     writeln!(out)?;
     let rows: [(&str, fn(&Rate) -> u64); 7] = [
         ("received", |rate| rate.received),
@@ -125,7 +123,9 @@ fn write_rates(document: &Document, out: &mut dyn Write) -> io::Result<()> {
     ];
     for (name, count) in rows {
         write!(out, "{name:<28}")?;
-        columns.iter().try_for_each(|rate| write!(out, "  {:>14.2}", count(rate) as f64 / rate.seconds))?;
+        columns
+            .iter()
+            .try_for_each(|(_, rate)| write!(out, "  {:>14.2}", count(rate) as f64 / rate.seconds))?;
         writeln!(out)?;
     }
     Ok(())

@@ -28,6 +28,8 @@ use crate::{times, write_access};
 const NOT_RUNNING: u8 = 3;
 /// The exit status that they expect if the state is unknown.
 const UNKNOWN: u8 = 4;
+/// The most lines of the log that are shown.
+const MOST_ERRORS: usize = 5;
 
 /// What is known of a server.
 struct ServerStatus<'a> {
@@ -39,8 +41,9 @@ struct ServerStatus<'a> {
     /// The address that was asked.
     server: String,
     answer: Result<ServerReply, QueryError>,
-    engine: &'a str,
-    database: String,
+    /// `None` if the settings are not known, as for the database.
+    engine: Option<&'a str>,
+    database: Option<String>,
     /// About how many records there are.
     records: Option<u64>,
 }
@@ -60,8 +63,8 @@ struct JsonStatus<'a> {
     control: Cow<'a, str>,
     version: Option<&'a str>,
     uptime: Option<f64>,
-    engine: &'a str,
-    database: &'a str,
+    engine: Option<&'a str>,
+    database: Option<&'a str>,
     records: Option<u64>,
     home: Cow<'a, str>,
 }
@@ -84,10 +87,12 @@ pub(crate) fn run(context: &Context, options: &Status, out: &mut dyn Write) -> O
     let records = match &document {
         Ok(document) => document.records,
         // A gdbm file that no server has open would be read whole, and opening it could get in the way of a start.
-        Err(_) if engine == "gdbm" => None,
+        Err(_) if engine == "gdbm" || context.guessed => None,
         Err(_) => estimate(context),
     };
-    let (home, database) = (context.home.path(), context.database_name());
+    let home = context.home.path();
+    let engine = Some(engine).filter(|_| !context.guessed);
+    let database = (!context.guessed).then(|| context.database_name());
     let status = ServerStatus { home, document, pid, owner, server, answer, engine, database, records };
     let verdict = status.verdict();
     if options.json { status.write_json(&verdict, out) } else { status.write(&verdict, context, out) }?;
@@ -152,6 +157,9 @@ impl ServerStatus<'_> {
                     "run pyzorctl as root, or as the account of the server, with the server's settings";
                 finding("unknown", sentence, Some(remedy))
             }
+            (Err(cause), Err(error)) if cause.is_absent() && self.engine.is_none() => {
+                finding("unknown", format!("its settings are not known, and at the defaults {error}"), None)
+            }
             (Err(cause), Err(error)) if cause.is_absent() => match &self.owner {
                 Owner::NoFile => finding("not running", error.to_string(), None),
                 Owner::Gone(_) => finding("failed", format!("it has crashed, or was killed: {error}"), None),
@@ -192,11 +200,17 @@ impl ServerStatus<'_> {
             Ok(reply) => writeln!(out, "ping: {} says {reply} after {:.1} ms", self.server, millis(reply))?,
             Err(error) => writeln!(out, "ping: {error}")?,
         }
-        writeln!(out, "engine: {}\ndatabase: {}", self.engine, OneLine(&self.database))?;
+        if let Some(engine) = document.and_then(|document| document.engine.as_deref()).or(self.engine) {
+            writeln!(out, "engine: {}", OneLine(engine))?;
+        }
+        if let Some(database) = &self.database {
+            writeln!(out, "database: {}", OneLine(database))?;
+        }
         if let Some(records) = self.records {
             writeln!(out, "records: about {records}")?;
         }
-        Ok(())
+        let document = document.filter(|_| verdict.level != "ok");
+        document.map_or(Ok(()), |document| write_errors(document, out))
     }
 
     fn write_process(&self, document: Option<&Document>, out: &mut dyn Write) -> io::Result<()> {
@@ -241,8 +255,8 @@ impl ServerStatus<'_> {
             control: document.map_or_else(|error| error.to_string().into(), |_| "ok".into()),
             version: document.ok().and_then(|document| document.version.as_deref()),
             uptime: document.ok().and_then(|document| document.uptime),
-            engine: self.engine,
-            database: &self.database,
+            engine: document.ok().and_then(|document| document.engine.as_deref()).or(self.engine),
+            database: self.database.as_deref(),
             records: self.records,
             home: self.home.to_string_lossy(),
         };
@@ -286,6 +300,15 @@ fn write_activity(document: &Document, out: &mut dyn Write) -> io::Result<()> {
         }
         let cause = forwarding.cause.iter().map(|cause| format!(": {}", OneLine(cause))).collect::<String>();
         writeln!(out, "{cause}")?;
+    }
+    Ok(())
+}
+
+/// Writes the last warnings and errors of the log, the newest first.
+fn write_errors(document: &Document, out: &mut dyn Write) -> io::Result<()> {
+    for line in document.errors.iter().flatten().take(MOST_ERRORS) {
+        let time = unix_time(line.time).map_or_else(String::new, times::local);
+        writeln!(out, "log: {time} {} {}", OneLine(&line.level), OneLine(&line.text))?;
     }
     Ok(())
 }

@@ -67,6 +67,16 @@ pub(crate) enum SettingsError {
     },
 }
 
+impl SettingsError {
+    /// Returns the setting whose value in the configuration file is the cause.
+    pub(crate) const fn line_of_file(&self) -> Option<Setting> {
+        match self {
+            Self::Value { origin: Origin::File { setting, .. }, .. } => Some(*setting),
+            _ => None,
+        }
+    }
+}
+
 fn quoted(value: Option<&str>) -> String {
     value.map_or_else(|| "the value (hidden)".to_owned(), |value| format!("`{}`", value.escape_default()))
 }

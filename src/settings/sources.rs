@@ -113,6 +113,11 @@ impl Sources {
         Ok(sources)
     }
 
+    /// Gives a setting its default.
+    pub(crate) fn forget(&mut self, setting: Setting) {
+        self.given.remove(&setting);
+    }
+
     /// Returns the settings whose text differs from that in `other`.
     pub(crate) fn changed_from(&self, other: &Self) -> impl Iterator<Item = Setting> {
         let differs = move |setting: &Setting| self.text(*setting) != other.text(*setting);

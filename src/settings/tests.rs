@@ -179,7 +179,9 @@ proptest! {
         prop_assert_eq!(settings.usage_log_file, path(Setting::UsageLogFile));
         prop_assert_eq!(settings.pid_file, path(Setting::PidFile));
         let control = match wanted(Setting::ControlSocket) {
-            "" if ["gdbm", "sqlite"].contains(&wanted(Setting::Engine).to_lowercase().as_str()) => {
+            "" if ["gdbm", "sqlite"].contains(&wanted(Setting::Engine).to_lowercase().as_str())
+                && !Setting::DigestDB.is_secret(wanted(Setting::DigestDB)) =>
+            {
                 Some(PathBuf::from(format!("{}.control", settings.database.display())))
             }
             "" => Some(home.resolve("pyzord.control")),
@@ -354,7 +356,7 @@ fn no_password_is_shown() {
         )
         .unwrap();
         let settings = Settings::new(&sources, &home, 4).unwrap();
-        let shown = format!("{sources}{sources:?}{settings:?}");
+        let shown = format!("{sources}{sources:?}{settings:?}{:?}", settings.control);
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }

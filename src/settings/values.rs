@@ -23,6 +23,9 @@ use crate::system_account::SystemAccount;
 const ANY_ADDRESS: &str = "0.0.0.0";
 /// The names of the orders of the access file.
 pub(crate) const ACCESS_ORDERS: [&str; 2] = ["first-match", "last-match"];
+/// What the name of the control socket has behind that of the database. It is longer than the suffixes of the files that
+/// libgdbm creates beside a database: the server looks for such files and removes them.
+const SUFFIX: &str = ".control";
 /// The value of `ControlSocket` for no socket.
 const NO_SOCKET: &str = "none";
 /// The largest `DatabaseCache`, in MiB.
@@ -233,14 +236,15 @@ fn expiry_guard(sources: &Sources) -> Result<ExpiryGuard, SettingsError> {
 
 /// Returns the path of the control socket. Without a setting it is beside a database of one file, so that two servers of
 /// one home directory have one each, or else in the home directory.
+///
+/// Messages name the path, so it has no part of a database's name that may be a DSN with its password.
 fn control(sources: &Sources, home: &Home) -> Option<PathBuf> {
+    let database = sources.text(Setting::DigestDB);
     match sources.text(Setting::ControlSocket).trim() {
         text if text.eq_ignore_ascii_case(NO_SOCKET) => None,
-        // The suffix is longer than those of the files that libgdbm creates beside a database: the server looks for such
-        // files and removes them.
-        "" if registry::is_file(&sources.engine()) => {
-            let mut path = home.resolve(sources.text(Setting::DigestDB)).into_os_string();
-            path.push(".control");
+        "" if registry::is_file(&sources.engine()) && !Setting::DigestDB.is_secret(database) => {
+            let mut path = home.resolve(database).into_os_string();
+            path.push(SUFFIX);
             Some(path.into())
         }
         "" => Some(home.resolve("pyzord.control")),

@@ -65,7 +65,12 @@ fn a_reload_a_level_and_a_stop_tell_their_outcome() {
         assert!(report["lines"][0]["kind"] == "changed" && file.contains("pyzord.access has changed"), "{json}");
         let broken = reload("DenyNetworks = 192.0.2.0/33\n");
         assert_eq!(broken.status.code(), Some(1), "{broken:?}");
-        assert!(stdout(&broken).starts_with("failed: ") && stdout(&broken).contains("the old settings"), "{broken:?}");
+        let said = stdout(&broken);
+        assert!(said.starts_with("failed: ") && said.contains("the old settings and rules still hold"), "{broken:?}");
+        // The server that runs is well, and the next one would not start.
+        let status = ctl(home, &["status"]);
+        assert!(status.status.success() && stdout(&status).starts_with("ok: "), "{status:?}");
+        assert!(stderr(&status).contains("a restart of the server would fail"), "{status:?}");
         // What has failed changes nothing.
         let text = printed(&reload("DenyNetworks = 192.0.2.0/24\n"));
         assert!(text.starts_with("nothing has changed\n"), "{text}");
@@ -202,6 +207,25 @@ fn idle_and_half_written_requests_keep_no_operator_out() {
     drop(all);
 }
 
+/// An import whose first line comes late must not be closed as an idle connection.
+#[test]
+fn a_client_that_waits_for_its_own_input_keeps_its_connection() {
+    let server = Server::start(&[]);
+    let path = server.home.path("pyzord.db.control");
+    let (mut import, mut replies) = connect(&path);
+    let mut ask = |request: &str| {
+        import.write_all(request.as_bytes()).unwrap();
+        let mut line = String::new();
+        replies.read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!(ask("database\n"), format!("ok {}\n", server.home.path("pyzord.db").display()));
+    // More connections than there is room for.
+    let all: Vec<_> = (0..60).map(|_| connect(&path)).collect();
+    assert_eq!(ask("estimate\n"), "ok 0\n");
+    drop(all);
+}
+
 /// Returns a command of pyzorctl that runs as nobody. That user cannot enter the folder of the program.
 fn as_nobody(home: &Home, arguments: &[&str]) -> Output {
     let user = User::from_name("nobody").unwrap().unwrap();
@@ -238,6 +262,12 @@ fn another_account_than_root_and_the_servers_is_refused() {
     assert!(stdout(&denied).contains("only root and the account of the server may use this socket"), "{denied:?}");
     let stop = as_nobody(&server.home, &["stop"]);
     assert_eq!(stop.status.code(), Some(1), "{stop:?}");
+    // A configuration that it may not read: nothing is told of settings that are not the server's.
+    let config = server.home.write("config", "[server]\n");
+    fs::set_permissions(config, Permissions::from_mode(0o600)).unwrap();
+    let blind = as_nobody(&server.home, &["status", "--port", "1"]);
+    assert_eq!(blind.status.code(), Some(4), "{blind:?}");
+    assert!(stderr(&blind).contains("config: Permission denied") && !stdout(&blind).contains("engine:"), "{blind:?}");
     server.stop();
 
     // Root commands the server of another account.
