@@ -80,7 +80,7 @@ fn an_unreachable_manager_does_not_stop_the_server() {
     let _server = Guarded(command.stderr(fs::File::create(home.path("stderr")).unwrap()).spawn().unwrap());
     assert_eq!(field(&client_of(&home).ask(request("ping", &[])), "Code"), "200");
     wait_for("the warning", || {
-        home.read("stderr").contains("the service manager does not hear `READY=1").then_some(())
+        home.read("stderr").contains("the service manager cannot be told `READY=1").then_some(())
     });
 }
 
