@@ -55,11 +55,18 @@ impl ReloadReport {
         self.failed |= kind == LineKind::Failed;
         // Failures are few, and the last ones tell most.
         if self.lines.len() < MOST_LINES || kind == LineKind::Failed {
-            self.lines.push(ReloadLine { kind, text: text.chars().take(LONGEST).collect() });
+            self.lines.push(ReloadLine { kind, text: shortened(text) });
         } else {
             self.more += 1;
         }
     }
+}
+
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+    }
+    text
 }
 
 /// The words in front of a line.

@@ -73,6 +73,9 @@ pub(crate) fn top(context: &Context, options: &Figures, out: &mut dyn Write) -> 
     Ok(exit_code(true))
 }
 
+/// Returns one count of a rate.
+type CountOf = fn(&Rate) -> u64;
+
 /// A count, or a dash.
 struct Known(Option<u64>);
 
@@ -112,7 +115,7 @@ fn write_rates(document: &Document, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "{:<28}", "per second, over the last")?;
     columns.iter().try_for_each(|(head, _)| write!(out, "  {head:>14}"))?;
     writeln!(out)?;
-    let rows: [(&str, fn(&Rate) -> u64); 7] = [
+    let rows: [(&str, CountOf); 7] = [
         ("received", |rate| rate.received),
         ("answered with 200", |rate| rate.done),
         ("refused (4xx, 5xx)", |rate| rate.refused),

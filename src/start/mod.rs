@@ -11,7 +11,7 @@ mod watch;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -106,7 +106,7 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
     // Files that a stop must remove are made from here on.
     watch.end().map_err(StartError::Signals)?;
     let driver = RuntimeDriver::new(settings.runtime)?;
-    let control = settings.control.clone().and_then(listen_for_operators);
+    let control = settings.control.as_deref().and_then(listen_for_operators);
     let commands = Arc::new(OperatorCommands::default());
     let own: Vec<SocketAddr> = sockets.addresses().collect();
     let forwarding = forward::start(targets.clone().map(|targets| targets.without_own(&own)))?;
@@ -140,8 +140,8 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
 }
 
 /// Makes the control socket. The server can do without.
-fn listen_for_operators(path: PathBuf) -> Option<ControlListener> {
-    let bound = ControlListener::bind(path.clone()).inspect_err(|error| {
+fn listen_for_operators(path: &Path) -> Option<ControlListener> {
+    let bound = ControlListener::bind(path.to_owned()).inspect_err(|error| {
         log::warn!(
             "control socket {}: {error}; pyzorctl can neither ask nor command this server: set ControlSocket to another \
              file, or to none",
