@@ -223,7 +223,7 @@ pub(crate) struct Unlist {
     /// Keep the record, and whitelist it until SpamAssassin heeds that: ten times, and a fifth of the reports
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Whitelist on the servers of ForwardClientHomeDir, too, as the client that reports are forwarded as
+    /// Whitelist on the servers of `ForwardClientHomeDir`, too, as the client that reports are forwarded as
     #[arg(long)]
     pub(crate) forward: bool,
     /// Whitelistings, with --keep or --forward [default: as many as SpamAssassin's rule wants]

@@ -39,9 +39,9 @@ pub(crate) fn run(context: &Context, options: &Unlist, out: &mut dyn Write) -> O
         let forwarded = peers.iter().map(|peer| forward_to(peer, options.whitelistings, digest)).collect();
         let report = Report::new(digest, here, forwarded);
         if options.json {
-            json::write_line(out, &report)?
+            json::write_line(out, &report)?;
         } else {
-            report.write(out)?
+            report.write(out)?;
         }
         // Other servers take their time.
         out.flush()?;
