@@ -57,7 +57,7 @@ fn a_full_disk_leaves_whole_lines_and_is_said() {
     };
     wait_for("a full file", || {
         ping();
-        server.log().contains("File too large").then_some(())
+        server.log().contains("usage: File too large").then_some(())
     });
     (0..100).for_each(|_| ping());
     let lines = server.home.read("usage");
