@@ -165,6 +165,6 @@ impl Cause {
 
     /// Whether a server that fails has this for no other reason.
     pub(super) const fn follows_from_failures(&self) -> bool {
-        matches!(self, Self::Overloaded { .. } | Self::SomeFail { .. } | Self::Slow { .. })
+        matches!(self, Self::Overloaded { .. } | Self::SomeFail { .. })
     }
 }
