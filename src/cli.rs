@@ -88,15 +88,8 @@ struct SettingOptions {
     /// Pid file, written with --detach [default: pyzord.pid]
     #[arg(long, value_name = "FILE")]
     pid_file: Option<String>,
-    /// Unix socket for pyzorctl, or `none` [default: beside the file of the database, else pyzord.control]
-    #[arg(long, value_name = "FILE")]
-    control_socket: Option<String>,
-    /// Serve the status page and metrics on this TCP address, such as `127.0.0.1:24480` [default: none]
-    #[arg(long, value_name = "HOST:PORT")]
-    status_address: Option<String>,
-    /// Accept these host names in requests for the status page, beside the machine's own [default: none]
-    #[arg(long, value_name = "NAMES")]
-    status_hosts: Option<String>,
+    #[command(flatten)]
+    operator: OperatorOptions,
     /// User to become after the port is bound; needs root [default: the user that starts the server]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -127,6 +120,20 @@ struct SettingOptions {
     /// Accepted for compatibility; has no effect
     #[arg(long, value_name = "BOOL")]
     gevent: Option<String>,
+}
+
+/// Options that override a setting of the configuration file about the sockets of operators.
+#[derive(clap::Args)]
+struct OperatorOptions {
+    /// Unix socket for pyzorctl, or `none` [default: beside the file of the database, else pyzord.control]
+    #[arg(long, value_name = "FILE")]
+    control_socket: Option<String>,
+    /// Serve the status page and metrics on this TCP address, such as `127.0.0.1:24480` [default: none]
+    #[arg(long, value_name = "HOST:PORT")]
+    status_address: Option<String>,
+    /// Accept these host names in requests for the status page, beside the machine's own [default: none]
+    #[arg(long, value_name = "NAMES")]
+    status_hosts: Option<String>,
 }
 
 /// Options that override a setting of the configuration file for the engine sqlite.
@@ -220,6 +227,16 @@ impl LimitOptions {
     }
 }
 
+impl OperatorOptions {
+    fn settings(&self) -> [SettingOption<'_>; 3] {
+        [
+            (Setting::ControlSocket, "--control-socket", &self.control_socket),
+            (Setting::StatusAddress, "--status-address", &self.status_address),
+            (Setting::StatusHosts, "--status-hosts", &self.status_hosts),
+        ]
+    }
+}
+
 impl SqliteOptions {
     fn settings(&self) -> [SettingOption<'_>; 2] {
         [
@@ -265,9 +282,7 @@ impl CommandLine {
             log_file,
             usage_log_file,
             pid_file,
-            control_socket,
-            status_address,
-            status_hosts,
+            operator,
             user,
             group,
             threads,
@@ -292,9 +307,6 @@ impl CommandLine {
             (Setting::LogFile, "--log-file", log_file),
             (Setting::UsageLogFile, "--usage-log-file", usage_log_file),
             (Setting::PidFile, "--pid-file", pid_file),
-            (Setting::ControlSocket, "--control-socket", control_socket),
-            (Setting::StatusAddress, "--status-address", status_address),
-            (Setting::StatusHosts, "--status-hosts", status_hosts),
             (Setting::User, "--user", user),
             (Setting::Group, "--group", group),
             (Setting::Threads, "--threads", threads),
@@ -307,6 +319,7 @@ impl CommandLine {
             (Setting::ForwardClientHomeDir, "--forward-client-homedir", forward_client_homedir),
         ]
         .into_iter()
+        .chain(operator.settings())
         .chain(sqlite.settings())
         .chain(expiry.settings())
         .chain(self.limits.settings())

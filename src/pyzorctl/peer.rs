@@ -31,6 +31,9 @@ pub(super) enum PeerError {
     Io(#[from] io::Error),
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
+    /// As a time-out, of a request that must not be sent again.
+    #[error("no answer within {} s; this whitelisting may be counted or not", .0.as_secs())]
+    Doubtful(Duration),
     /// It answers with another code than 200; the words are escaped.
     #[error("{code} {diag}")]
     Refused { code: u16, diag: String },
@@ -71,7 +74,10 @@ impl<'a> Peer<'a> {
 
     /// Has the server count a whitelisting. Sent once: a request without a reply can be counted.
     pub(super) fn whitelist(&self, digest: Digest) -> Result<(), PeerError> {
-        self.exchange(Operation::Whitelist, Some(digest)).map(drop)
+        self.exchange(Operation::Whitelist, Some(digest)).map(drop).map_err(|error| match error {
+            PeerError::Timeout(time) => PeerError::Doubtful(time),
+            error => error,
+        })
     }
 
     /// Sends a request that counts nothing, again if there is no reply.

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use pyzord_core::client::Remote;
 use pyzord_core::{Digest, Record, StoreFailure, Tally, UnixTime};
 use pyzord_engines::registry::Access;
-use pyzord_engines::{Change, RecordStore};
+use pyzord_engines::{Change, ChangeError, RecordStore};
 use serde::Serialize;
+use thiserror::Error;
 
 use super::context::Context;
 use super::digests;
@@ -72,7 +73,16 @@ struct FoundPeer<'a> {
 struct Here {
     action: Action,
     before: Result<Counts, StoreFailure>,
-    now: Result<Counts, String>,
+    now: Result<Counts, Failure>,
+}
+
+/// Why the listing here does not end.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Database(#[from] StoreFailure),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -141,13 +151,13 @@ fn end_listing(
     } else if before.as_ref().is_ok_and(|before| *before == Counts::default()) {
         Ok(Action::None)
     } else {
-        database.remove(&[digest]).map(|()| Action::Deleted).map_err(|failure| failure.to_string())
+        database.remove(&[digest]).map(|()| Action::Deleted).map_err(Failure::from)
     };
-    let now = changed.clone().and_then(|_| {
+    let (action, now) = match changed {
         // What it is now, and not what it should be: a report may have come in between.
-        bulk::fetch_one(database, digest).map(|record| counts(&record)).map_err(|failure| failure.to_string())
-    });
-    let action = changed.unwrap_or(Action::None);
+        Ok(action) => (action, bulk::fetch_one(database, digest).map(|record| counts(&record))),
+        Err(error) => return Here { action: Action::None, before, now: Err(error) },
+    };
     if action != Action::None {
         let was = before.as_ref().map_or_else(
             |_| "unreadable".to_owned(),
@@ -155,7 +165,7 @@ fn end_listing(
         );
         changes.add(digest, &format!("unlist has {} the record ({was}) of", action.word()));
     }
-    Here { action, before, now }
+    Here { action, before, now: now.map_err(Failure::from) }
 }
 
 /// Adds whitelistings to a record in one step.
@@ -164,42 +174,46 @@ fn whitelist(
     digest: Digest,
     count: u64,
     now: UnixTime,
-) -> Result<Action, String> {
+) -> Result<Action, Failure> {
     if count == 0 {
         return Ok(Action::None);
     }
     let whitelists = Tally { count, entered: Some(now), updated: Some(now) };
     let change = Change::Merge(Record { whitelists, ..Record::default() });
-    bulk::change_one(database, digest, change)
-        .map(|()| Action::Whitelisted)
-        .map_err(|error| error.to_string())
+    bulk::change_one(database, digest, change)?;
+    Ok(Action::Whitelisted)
 }
 
-/// Sends whitelistings until SpamAssassin heeds them there, or as many as are wanted.
+/// Has another server whitelist a digest.
 fn forward_to(found: &FoundPeer<'_>, wanted: Option<u64>, digest: Digest) -> Forwarded {
-    let mut outcome =
-        Forwarded { server: found.remote.to_string(), counted: 0, now: None, counts: None, error: None };
-    let sent = found.peer.as_ref().map_err(ToString::to_string).and_then(|peer| {
-        let missing = match wanted {
-            Some(wanted) => wanted,
-            None => {
-                peer.check(digest).map_err(|error| error.to_string())?.missing_whitelistings().min(MOST_SENT)
-            }
-        };
-        for _ in 0..missing {
-            peer.whitelist(digest).map_err(|error| match error {
-                PeerError::Timeout(_) => format!("{error}; this whitelisting may be counted or not"),
-                _ => error.to_string(),
-            })?;
-            outcome.counted += 1;
-        }
-        peer.check(digest).map_err(|error| error.to_string())
-    });
-    match sent {
-        Ok(counts) => (outcome.counts, outcome.now) = (Some(counts), Some(counts.standing())),
-        Err(error) => outcome.error = Some(error),
+    let mut counted = 0;
+    let failed = |error: &PeerError| (None, Some(error.to_string()));
+    let (counts, error) = match &found.peer {
+        Ok(peer) => send(peer, wanted, digest, &mut counted)
+            .map_or_else(|error| failed(&error), |counts| (Some(counts), None)),
+        Err(error) => failed(error),
+    };
+    let now = counts.map(Counts::standing);
+    Forwarded { server: found.remote.to_string(), counted, now, counts, error }
+}
+
+/// Sends whitelistings until SpamAssassin heeds them there, or as many as are wanted. Adds those that were counted to
+/// `counted`, and returns the counts that are there in the end.
+fn send(
+    peer: &Peer<'_>,
+    wanted: Option<u64>,
+    digest: Digest,
+    counted: &mut u64,
+) -> Result<Counts, PeerError> {
+    let missing = match wanted {
+        Some(wanted) => wanted,
+        None => peer.check(digest)?.missing_whitelistings().min(MOST_SENT),
+    };
+    for _ in 0..missing {
+        peer.whitelist(digest)?;
+        *counted += 1;
     }
-    outcome
+    peer.check(digest)
 }
 
 fn counts(record: &Record) -> Counts {
@@ -226,7 +240,7 @@ impl Report {
             action,
             before: before.ok(),
             here: now.as_ref().ok().map(|counts| counts.standing()),
-            error: now.err(),
+            error: now.err().map(|error| error.to_string()),
             together: sum.filter(|_| !forwarded.is_empty()).map(Counts::standing),
             forwarded,
         }

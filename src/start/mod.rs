@@ -130,7 +130,8 @@ fn start(options: &CommandLine, preparation: Preparation) -> Result<(), StartErr
         rows,
         commands: Arc::clone(&commands),
     };
-    let readiness = Readiness { manager: Arc::new(manager), announcement, listening };
+    let told = Arc::clone(&commands);
+    let readiness = Readiness { manager: Arc::new(manager), announcement, listening, commands: told };
     let resources = Resources { sockets, policy, reload, engine, control, forwarding, unsent, readiness };
     let served = resources.serve(&settings, logs, driver, pid_file.as_ref());
     log::info!("Server shutdown.");

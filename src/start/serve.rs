@@ -11,12 +11,14 @@ use nix::unistd::Pid;
 use pyzord_core::{Policy, Server, Store, Tick};
 use pyzord_engines::registry;
 use pyzord_runtime::{
-    Counters, Forwarding, ForwardingView, Service, Sockets, StatusChange, Supervisor, shared_guard,
+    Clock, Counters, Forwarding, ForwardingView, Service, Sockets, StatusChange, Supervisor, shared_guard,
 };
 
 use super::error::StartError;
 use super::reload::Reload;
-use crate::control::{ControlHost, ControlListener, ControlServer, OperatorCommands, StopOutcome};
+use crate::control::{
+    ControlHost, ControlListener, ControlServer, OpenHandle, OperatorCommands, StopOutcome,
+};
 use crate::detach::Announcement;
 use crate::driver::RuntimeDriver;
 use crate::engine::EngineStores;
@@ -25,7 +27,7 @@ use crate::kernel_drops::KernelDrops;
 use crate::logs::Logs;
 use crate::pidfile::PidFile;
 use crate::settings::Settings;
-use crate::status::{Facts, Figures, SettingRows};
+use crate::status::{Facts, Figures, SettingRows, StatusPage};
 use crate::systemd::Manager;
 use crate::unsent;
 
@@ -55,13 +57,12 @@ impl Resources<'_> {
         let Self { sockets, policy, mut reload, engine, control, forwarding, unsent, readiness } = self;
         let (page, rows) = (reload.page, reload.rows.clone());
         let EngineStores { stores, upkeep, probe, lend } = engine;
-        let commands = Arc::clone(&reload.commands);
         let counters = Arc::new(Counters::detailed(settings.workers + settings.connections));
         let clock = counters.clock();
         let guard = shared_guard(settings.limits.clone()).map_err(StartError::RandomNumbers)?;
         let forwards = forwarding.as_ref().map(Forwarding::view);
         let drops = Arc::new(kernel_drops(&sockets));
-        let monitor = watch_health(settings, &counters, probe, logs, forwards, &drops, &readiness)?;
+        let monitor = watch_health(settings, &counters, probe, logs, forwards.clone(), &drops, &readiness)?;
         let service = Service {
             sockets: &sockets,
             server: Server::new(policy, guard).with_origin(forwarding.as_ref().map(Forwarding::origin)),
@@ -83,60 +84,76 @@ impl Resources<'_> {
             },
             supervisor: Some(Supervisor {
                 period: readiness.manager.period(),
-                notify: &mut |change| match change {
-                    StatusChange::StopOverdue => give_up_stop(pid_file, &commands),
-                    StatusChange::Reloaded => {
-                        readiness.notify(change);
-                        commands.reload_in_effect();
-                    }
-                    StatusChange::Stopping => {
-                        commands.stopping();
-                        readiness.notify(change);
-                    }
-                    StatusChange::Started => {
+                notify: &mut |change| {
+                    match change {
+                        StatusChange::StopOverdue => give_up_stop(pid_file, &readiness.commands),
                         // A start that fails keeps them for the next one.
-                        forwarding.iter().for_each(|forwarding| unsent::restore(&unsent, forwarding));
-                        readiness.notify(change);
+                        StatusChange::Started => {
+                            forwarding.iter().for_each(|to| unsent::restore(&unsent, to));
+                        }
+                        _ => (),
                     }
-                    _ => readiness.notify(change),
+                    readiness.notify(change);
                 },
             }),
         };
         let facts = facts(settings, &sockets, &counters, rows, logs, drops);
-        let view = forwarding.as_ref().map(Forwarding::view);
-        let figures = Arc::new(Figures::new(facts, Arc::clone(&counters), monitor.health().clone(), view));
-        let host = |figures: Arc<Figures>| ControlHost {
-            open_handle: lend,
-            database: settings.database.clone(),
-            commands: Arc::clone(&commands),
-            clock,
-            document: Box::new(move || figures.document()),
-        };
-        let control = control.map(|listener| ControlServer::start(listener, host(Arc::clone(&figures))));
-        let control = control.transpose().map_err(StartError::Threads)?;
-        let (running, ended) = UnixStream::pair().map_err(StartError::SocketPair)?;
-        let served = thread::scope(|scope| {
-            // Dropped on every way out, also by a panic; the other threads end with it.
-            let _running = running;
-            spawn(scope, "status", || page.serve(&ended, &figures))?;
-            spawn(scope, "figures", || figures.keep(&ended))?;
-            #[cfg(target_os = "linux")]
-            spawn(scope, "port", || super::port_watch::watch(&sockets, &ended))?;
-            Ok(driver.serve(service)?)
-        });
+        let figures = Figures::new(facts, Arc::clone(&counters), monitor.health().clone(), forwards);
+        let figures = Arc::new(figures);
+        let start = |listener| start_control(listener, lend, settings, &readiness.commands, clock, &figures);
+        let control = control.map(start).transpose()?;
+        let served = run(driver, service, page, &figures, &sockets);
         let operators_served = control.is_none_or(ControlServer::end);
         monitor.end();
         log::info!("{counters}");
         // Closed before the wait for other servers: a client that asks now is told at once that this one is gone.
         drop(sockets);
-        if let Some(forwarding) = forwarding {
-            stop_forwarding(forwarding, &unsent);
-        }
+        forwarding.into_iter().for_each(|forwarding| stop_forwarding(forwarding, &unsent));
         if !operators_served {
-            give_up_stop(pid_file, &commands);
+            give_up_stop(pid_file, &readiness.commands);
         }
         served
     }
+}
+
+/// Runs the workers, and beside them the threads that show what they do, until a signal stops the server.
+fn run<S: Store>(
+    driver: RuntimeDriver,
+    service: Service<'_, S>,
+    page: &StatusPage,
+    figures: &Figures,
+    sockets: &Sockets,
+) -> Result<(), StartError> {
+    let (running, ended) = UnixStream::pair().map_err(StartError::SocketPair)?;
+    thread::scope(|scope| {
+        // Dropped on every way out, also by a panic; the other threads end with it.
+        let _running = running;
+        spawn(scope, "status", || page.serve(&ended, figures))?;
+        spawn(scope, "figures", || figures.keep(&ended))?;
+        #[cfg(target_os = "linux")]
+        spawn(scope, "port", || super::port_watch::watch(sockets, &ended))?;
+        Ok(driver.serve(service)?)
+    })
+}
+
+/// Serves the control socket.
+fn start_control(
+    listener: ControlListener,
+    open_handle: Option<OpenHandle>,
+    settings: &Settings,
+    commands: &Arc<OperatorCommands>,
+    clock: Clock,
+    figures: &Arc<Figures>,
+) -> Result<ControlServer, StartError> {
+    let figures = Arc::clone(figures);
+    let host = ControlHost {
+        open_handle,
+        database: settings.database.clone(),
+        commands: Arc::clone(commands),
+        clock,
+        document: Box::new(move || figures.document()),
+    };
+    ControlServer::start(listener, host).map_err(StartError::Threads)
 }
 
 /// Ends the process: a thread waits for a disk, and so would the stop.
@@ -195,15 +212,24 @@ pub(super) struct Readiness {
     pub(super) announcement: Option<Announcement>,
     /// Where requests go: what the service manager is told while all is well.
     pub(super) listening: String,
+    /// The operators that wait for a reload or for the stop.
+    pub(super) commands: Arc<OperatorCommands>,
 }
 
 impl Readiness {
     fn notify(&self, change: StatusChange) {
-        if change == StatusChange::Started {
-            self.announcement.iter().for_each(announce);
-            self.manager.ready(&self.listening);
+        match change {
+            StatusChange::Started => {
+                self.announcement.iter().for_each(announce);
+                self.manager.ready(&self.listening);
+            }
+            StatusChange::Stopping => self.commands.stopping(),
+            _ => (),
         }
         self.manager.notify(change);
+        if change == StatusChange::Reloaded {
+            self.commands.reload_in_effect();
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The status page over HTTP: exact counts, health, hostile clients, and no secrets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -38,11 +38,6 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
         }
     }
     samples
-}
-
-/// Returns the names of metrics without their labels.
-pub(crate) fn names(samples: &BTreeMap<String, f64>) -> BTreeSet<&str> {
-    samples.keys().map(|sample| sample.split('{').next().unwrap()).collect()
 }
 
 /// Checks the form of a histogram and returns its number of values.
@@ -108,6 +103,11 @@ fn counts_are_exact_after_a_scripted_load() {
     assert!(histogram(&found, "pyzord_batch_size") <= 210.0);
     // Checks and reports make store calls; several of them in one batch are one measurement.
     assert!((1.0..=120.0).contains(&histogram(&found, "pyzord_store_duration_seconds")));
+    the_document_shows_the_load(page);
+}
+
+/// Checks the figures that are in no metric, or there under another name.
+fn the_document_shows_the_load(page: SocketAddr) {
     let status: Value = serde_json::from_str(&get(page, "/status.json").body).unwrap();
     assert_eq!(status["talkers"][0]["network"], "127.0.0.1/32");
     assert_eq!(status["talkers"][0]["datagrams"], 210);

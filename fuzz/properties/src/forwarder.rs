@@ -192,7 +192,11 @@ impl Driver {
         if other {
             to.set_port(1);
         }
-        let why = [Unreachable::Closed, Unreachable::NoRoute, Unreachable::Forbidden][usize::from(why % 3)];
+        let why = match why % 3 {
+            0 => Unreachable::Closed,
+            1 => Unreachable::NoRoute,
+            _ => Unreachable::Forbidden,
+        };
         let before = (self.totals(), self.conditions());
         self.forwarder.unreachable(to, why, self.tick);
         assert_eq!(self.totals(), before.0);
