@@ -157,8 +157,9 @@ impl ServerStatus<'_> {
                     "run pyzorctl as root, or as the account of the server, with the server's settings";
                 finding("unknown", sentence, Some(remedy))
             }
-            (Err(cause), Err(error)) if cause.is_absent() && self.engine.is_none() => {
-                finding("unknown", format!("its settings are not known, and at the defaults {error}"), None)
+            (Err(cause), Err(error)) if self.engine.is_none() => {
+                let sentence = format!("its settings are not known, and at the defaults {error}; {cause}");
+                finding("unknown", sentence, None)
             }
             (Err(cause), Err(error)) if cause.is_absent() => match &self.owner {
                 Owner::NoFile => finding("not running", error.to_string(), None),

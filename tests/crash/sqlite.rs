@@ -207,10 +207,10 @@ fn no_count_is_acknowledged_while_syncs_fail() {
         report(&server.client(), 0..100);
         let fault = Fault::on(&server, &log(&server.home), SYNCS, "error=EIO");
         let _ = is_counted(&server.client(), &digest(100));
-        server.wait_for_log("not yet mended");
+        server.wait_for_log("cannot be written again yet");
         (0..50).for_each(|number| assert!(!is_counted(&server.client(), &digest(number))));
         assert_answers(&server, 7);
-        assert_eq!(lines(&server, "not yet mended"), 1, "{}", server.log());
+        assert_eq!(lines(&server, "cannot be written again yet"), 1, "{}", server.log());
         drop(fault);
         report_until_counted(&server.client(), 101);
         assert_counts(&server, 0..102);
