@@ -9,7 +9,6 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use pyzord_core::{HashedKey, HeaderBlock};
@@ -294,7 +293,7 @@ mod remote {
         slow.is_named(&server, page, || {
             client.send(request("check", &[&digest(1)]));
             // More requests at once would wait for each other in the proxy, until the database counts as silent.
-            thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         });
     }
 
