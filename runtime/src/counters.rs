@@ -20,6 +20,7 @@ pub struct Counters {
     source_port_zero: AtomicU64,
     denied: AtomicU64,
     over_limit: AtomicU64,
+    over_failure_limit: AtomicU64,
     in_flight: AtomicU64,
     overloaded: AtomicU64,
     stale: AtomicU64,
@@ -54,6 +55,8 @@ pub struct Counts {
     pub internal_errors: u64,
     /// Datagrams that are left without a reply on purpose, by reason.
     pub dropped: [(&'static str, u64); 7],
+    /// Those over a limit that were dropped for the limit of replies to wrong signatures.
+    pub over_failure_limit: u64,
     /// Requests that were received and not executed, because a stop left no time for them.
     pub left_at_stop: u64,
     /// Records that expiry has removed; `None` if the store does not know it.
@@ -77,6 +80,7 @@ pub(crate) struct BatchCounts {
     pub(crate) source_port_zero: u64,
     pub(crate) denied: u64,
     pub(crate) over_limit: u64,
+    pub(crate) over_failure_limit: u64,
     pub(crate) in_flight: u64,
     pub(crate) overloaded: u64,
     pub(crate) stale: u64,
@@ -87,7 +91,11 @@ impl BatchCounts {
         match reason {
             Ignored::Unanswerable => self.source_port_zero += 1,
             Ignored::DeniedNetwork => self.denied += 1,
-            Ignored::TooManyRequests | Ignored::TooManyFailures => self.over_limit += 1,
+            Ignored::TooManyRequests => self.over_limit += 1,
+            Ignored::TooManyFailures => {
+                self.over_limit += 1;
+                self.over_failure_limit += 1;
+            }
             Ignored::InFlight => self.in_flight += 1,
             Ignored::Overloaded => self.overloaded += 1,
             _ => self.not_requests += 1,
@@ -127,6 +135,7 @@ impl Counters {
                 ("overloaded", read(&self.overloaded)),
                 ("stale", read(&self.stale)),
             ],
+            over_failure_limit: read(&self.over_failure_limit),
             left_at_stop: read(&self.left_at_stop),
             expired: read(&self.expiry.removed).checked_sub(1),
             last_expiry: Some(self.expiry.ended.load(Ordering::Relaxed))
@@ -184,6 +193,7 @@ impl Counters {
         add(&self.source_port_zero, batch.source_port_zero);
         add(&self.denied, batch.denied);
         add(&self.over_limit, batch.over_limit);
+        add(&self.over_failure_limit, batch.over_failure_limit);
         add(&self.in_flight, batch.in_flight);
         add(&self.overloaded, batch.overloaded);
         add(&self.stale, batch.stale);

@@ -98,7 +98,8 @@ impl Health {
     /// Returns the approximate number of records, if the database tells it cheaply.
     pub(crate) fn records(&self) -> Option<u64> {
         self.refresh(Wish::Records);
-        self.answers.records()
+        // What a database that does not answer had is not what it has.
+        self.answers.records().filter(|_| self.store_answers())
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) struct Tally {
     pub(super) received: u64,
     /// Datagrams that the system dropped, as the receive buffer was full.
     pub(super) kernel_drops: u64,
+    /// Datagrams that the limit of requests dropped.
     pub(super) over_limit: u64,
     /// Requests that got 500 because too many wait for the database.
     pub(super) overloaded: u64,
@@ -178,7 +179,7 @@ impl Tally {
             received: counts.received,
             // Not the counters', but the system's: the caller adds it.
             kernel_drops: 0,
-            over_limit: dropped("over_limit"),
+            over_limit: dropped("over_limit").saturating_sub(counts.over_failure_limit),
             overloaded: details.overloaded,
             requests: with_code(None),
             failed: with_code(Some(500)),

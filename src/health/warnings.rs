@@ -315,7 +315,9 @@ mod tests {
         ] {
             assert_eq!(seen(Suspicion::BadSignature(why), "bob", 9), []);
             let cause = seen(Suspicion::BadSignature(why), "bob", 10).remove(0);
-            let sentence = format!("10 requests of bob from 192.0.2.7/32 got 401 in ten seconds: {words}");
+            let sentence = format!(
+                "10 requests from 192.0.2.7/32 got 401 in ten seconds, the last of user bob: {words}"
+            );
             assert_eq!(cause.to_string(), sentence);
             assert!(!cause.remedy().is_empty());
         }

@@ -60,7 +60,10 @@ impl Cause {
                     BadSignature::Timestamp => "the clocks differ by more than 300 seconds",
                     _ => "the keys differ",
                 };
-                write!(f, "{requests} requests of {user} from {network} got 401 in ten seconds: {why}")
+                write!(
+                    f,
+                    "{requests} requests from {network} got 401 in ten seconds, the last of user {user}: {why}"
+                )
             }
             Self::ForwardingFails { server, error, waiting } => {
                 write!(f, "forwarding to {server} fails: {error}; {waiting} digests wait")

@@ -118,6 +118,14 @@ impl Sources {
         self.given.remove(&setting);
     }
 
+    /// Gives a setting what it is in `other`.
+    pub(crate) fn keep(&mut self, setting: Setting, other: &Self) {
+        match other.given.get(&setting) {
+            Some(given) => drop(self.given.insert(setting, given.clone())),
+            None => self.forget(setting),
+        }
+    }
+
     /// Returns the settings whose text differs from that in `other`.
     pub(crate) fn changed_from(&self, other: &Self) -> impl Iterator<Item = Setting> {
         let differs = move |setting: &Setting| self.text(*setting) != other.text(*setting);

@@ -52,15 +52,18 @@ impl Reload<'_> {
     fn apply(&mut self, report: &mut ReloadReport) -> Option<NewRules> {
         let failed = |error: &SettingsError| format!("{error}; the old settings and rules still hold");
         let read = self.read().inspect_err(|error| report.add(LineKind::Failed, failed(error)));
-        let (sources, settings) = read.ok()?;
+        let (mut sources, settings) = read.ok()?;
         let policy = self.rules.reload(&settings, report)?;
         sources.warnings().iter().for_each(|warning| report.add(LineKind::Warning, warning.to_string()));
+        if !self.move_page(&settings, report) {
+            let places = [Setting::StatusAddress, Setting::StatusHosts];
+            places.into_iter().for_each(|setting| sources.keep(setting, self.current()));
+        }
         self.compare(&sources, report);
         let open = OpenToAll::find(self.own.iter().copied(), &policy, &settings.limits);
         open.iter().for_each(|open| report.add(LineKind::Warning, open.to_string()));
         self.look_at_forwarding(report);
         self.set_log_level(&sources, &settings, report);
-        self.move_page(&settings, report);
         self.rows.replace(self.rows_in_effect(&sources));
         self.current = Some(sources);
         Some(NewRules { policy, limits: Some(settings.limits) })
@@ -125,10 +128,13 @@ impl Reload<'_> {
         log::set_max_level(level);
     }
 
-    fn move_page(&self, settings: &Settings, report: &mut ReloadReport) {
-        if let Err(error) = self.page.change(settings.status.as_deref(), &settings.status_hosts) {
+    /// Returns whether the page is where the settings say.
+    fn move_page(&self, settings: &Settings, report: &mut ReloadReport) -> bool {
+        let changed = self.page.change(settings.status.as_deref(), &settings.status_hosts);
+        if let Err(error) = &changed {
             report.add(LineKind::Failed, format!("{error}; the page stays where it is"));
         }
+        changed.is_ok()
     }
 
     /// Returns the new settings, and those of the start where a restart is needed.

@@ -146,7 +146,7 @@ fn refused_signatures_are_named_with_user_and_reason() {
             symptom: "401",
             finding: "wrong-signatures",
             level: "warning",
-            sentence: "of bob from 127.0.0.1/32 got 401",
+            sentence: "from 127.0.0.1/32 got 401 in ten seconds, the last of user bob",
             remedy,
         };
         wait_for(reason, || {

@@ -42,7 +42,7 @@ impl<'a> HeaderBlock<'a> {
 
     /// Removes the first header from the block and returns it.
     // Inlined into the parser, a request takes 3 to 9 % fewer instructions.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_header(&mut self) -> Option<Header<'a>> {
         loop {
             let (line, after) = split_line(self.0)?;

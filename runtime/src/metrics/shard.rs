@@ -1,10 +1,11 @@
 //! What one thread has seen.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use pyzord_core::{Answered, Operation, Refusal, StoreAnswer, StoreCall, StoreError, StoreOp, Tick};
+use pyzord_core::{Answered, Digest, Operation, Refusal, StoreAnswer, StoreCall, StoreError, StoreOp, Tick};
 
 use super::denied_users::DeniedUsers;
 use super::histogram::{DURATION, Histogram, SIZE};
@@ -17,8 +18,6 @@ pub(super) const CODES: [u16; 7] = [200, 400, 401, 403, 500, 501, 505];
 /// The name of all operations that do not exist: a client can invent any number of them.
 const OTHER: &str = "other";
 const OPERATIONS: usize = Operation::ALL.len() + 1;
-/// The most searches of a batch for a digest that is in it more than once. Further ones are not told as new records.
-const MOST_SEARCHES: usize = 32;
 
 /// The counts of one thread.
 #[derive(Debug)]
@@ -143,31 +142,30 @@ impl Shard {
     }
 }
 
-/// Returns how many records these calls have made, of those whose answers tell it: all of its counts are in this batch.
+/// Returns how many records these calls have made, of those whose answers tell it: all counts of the record are in this
+/// batch. It takes linear time, as clients choose the digests of a batch.
 fn new_records(calls: &[StoreCall], answers: &[StoreAnswer]) -> u64 {
-    let counts = |call: &StoreCall| call.op != StoreOp::Read;
-    let (mut found, mut searches) = (0, 0);
-    for (index, (call, answer)) in calls.iter().zip(answers).enumerate() {
-        let Ok(record) = answer else { continue };
+    let counts = |call: &&StoreCall| call.op != StoreOp::Read;
+    // 0 is the answer of an engine that does not know it. As a rule a record has more counts than a batch.
+    let young = calls.iter().zip(answers).filter_map(|(call, answer)| {
+        let record = answer.as_ref().ok().filter(|_| counts(&call))?;
         let total = record.reports.count.saturating_add(record.whitelists.count);
-        // 0 is the answer of an engine that does not know it. As a rule a record has more counts than a batch.
-        if total == 0 || total > calls.len() as u64 || !counts(call) {
-            continue;
-        }
-        if total == 1 {
-            found += 1;
-            continue;
-        }
-        // A client chooses the digests of a batch: searches of the whole batch for each of them would take quadratic time.
-        searches += 1;
-        if searches > MOST_SEARCHES {
-            continue;
-        }
-        let same = |other: &&StoreCall| counts(other) && other.digest == call.digest;
-        let is_first = !calls.iter().take(index).any(|other| same(&other));
-        found += u64::from(is_first && total <= calls.iter().filter(same).count() as u64);
+        (1..=calls.len() as u64).contains(&total).then_some((call.digest, total))
+    });
+    let (mut ones, mut all) = (0, 0);
+    young.clone().for_each(|(_, total)| {
+        ones += u64::from(total == 1);
+        all += 1;
+    });
+    if ones == all {
+        return ones;
     }
-    found
+    let mut counted: HashMap<Digest, u64> = HashMap::new();
+    calls.iter().filter(counts).for_each(|call| *counted.entry(call.digest).or_default() += 1);
+    // The first answer for a digest tells it; later ones are about the same record.
+    let is_new =
+        |(digest, total): &(Digest, u64)| counted.remove(digest).is_some_and(|counts| *total <= counts);
+    young.filter(is_new).count() as u64
 }
 
 /// Their names, each at its index.
@@ -203,7 +201,7 @@ pub(super) fn read(counter: &AtomicU64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pyzord_core::{BadSignature, Digest, Now, Record, UnixTime};
+    use pyzord_core::{BadSignature, Now, Record, UnixTime};
 
     #[test]
     fn every_code_has_a_place() {
@@ -251,6 +249,7 @@ mod tests {
             (vec![call(1, report), call(1, whitelist)], vec![record(1, 0), record(1, 1)], 1),
             (vec![call(1, report), call(1, report)], vec![record(3, 0), record(3, 0)], 0),
             (vec![call(1, report), call(2, report)], vec![record(2, 0), record(1, 0)], 1),
+            ((0..200).map(|n| call(n / 2, report)).collect(), vec![record(2, 0); 200], 100),
         ] {
             assert_eq!(new_records(&calls, &answers), expected, "{calls:?} {answers:?}");
         }
