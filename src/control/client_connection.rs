@@ -41,8 +41,17 @@ pub(crate) enum ReplyError {
     #[error("the server's reply is not understood")]
     NotUnderstood,
     /// The connection cannot be used any more.
-    #[error("the connection to the server was lost: {0}")]
+    #[error("{}", lost(.0))]
     Lost(Arc<io::Error>),
+}
+
+fn lost(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            "the server does not answer in time".to_owned()
+        }
+        _ => format!("the connection to the server was lost: {error}"),
+    }
 }
 
 /// An open connection. After an I/O error every call fails: a late reply would be taken for that of another request.

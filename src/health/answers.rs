@@ -52,6 +52,8 @@ struct Found {
     open: Option<(Question, Tick)>,
     /// The store was probed.
     probed: bool,
+    /// When it last passed the probe.
+    passed: Option<Tick>,
     /// What is wrong with the store.
     store: Option<Finding>,
     /// What is wrong with each file, in the order of the files.
@@ -97,6 +99,9 @@ impl Answers {
         let now = self.clock.tick();
         let mut found = self.found();
         found.probed = true;
+        if cause.is_none() {
+            found.passed = Some(now);
+        }
         found.store = lasting(found.store.take(), cause, now);
     }
 
@@ -185,6 +190,11 @@ impl Answers {
     /// Returns what the counters show.
     pub(super) fn warnings(&self) -> Vec<Finding> {
         self.found().warnings.clone()
+    }
+
+    /// Returns when the store last passed the probe: it answered a read, and accepted a count.
+    pub(super) fn passed(&self) -> Option<Tick> {
+        self.found().passed
     }
 
     /// Whether the store was probed.

@@ -11,6 +11,8 @@ use super::finding::{Finding, Verdict};
 
 /// Calls that have failed for longer than this, without one that succeeds, are a trouble. A shorter time is one stall.
 const FAILING: Duration = Duration::from_secs(3);
+/// A probe that the database passes so long after the last failure shows that the failures are over.
+const REFUTED: Duration = Duration::from_secs(3);
 /// Failures that lie longer back than this say nothing of now.
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
@@ -20,7 +22,7 @@ pub(super) fn verdict(counters: &Counters, answers: &Answers) -> Verdict {
     let mut findings: Vec<Finding> = counters.stuck().map(stuck).into_iter().collect();
     // A full disk is why a database in a file refuses counts.
     findings.extend(answers.disk_findings());
-    findings.extend(store(answers, now).or_else(|| outcomes(counters, now)));
+    findings.extend(store(answers, now).or_else(|| outcomes(counters, answers.passed(), now)));
     findings.extend(answers.warnings());
     Verdict::new(findings)
 }
@@ -52,9 +54,10 @@ fn store(answers: &Answers, now: Tick) -> Option<Finding> {
 }
 
 /// Returns the trouble that the last real requests had. It is for what a probe does not find.
-fn outcomes(counters: &Counters, now: Tick) -> Option<Finding> {
+fn outcomes(counters: &Counters, passed: Option<Tick>, now: Tick) -> Option<Finding> {
     let lasting = |calls: &FailingCalls| {
-        calls.latest.since(calls.since) >= FAILING && now.since(calls.latest) < FORGOTTEN
+        let is_over = passed.is_some_and(|passed| passed >= calls.latest.after(REFUTED));
+        calls.latest.since(calls.since) >= FAILING && now.since(calls.latest) < FORGOTTEN && !is_over
     };
     let reads = counters.failing_reads().filter(lasting);
     let counts = counters.failing_counts().filter(lasting);

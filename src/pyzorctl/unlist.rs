@@ -262,6 +262,7 @@ impl Report {
             |Counts { reports, whitelistings }| format!("{reports} reports, {whitelistings} whitelistings"),
         );
         match action {
+            Action::None if error.is_some() => writeln!(out, "{digest}: not changed here ({before})")?,
             Action::None => writeln!(out, "{digest}: nothing to do here ({before})")?,
             Action::Deleted | Action::Whitelisted => writeln!(out, "{digest}: {} ({before})", action.word())?,
         }
