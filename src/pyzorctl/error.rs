@@ -74,6 +74,10 @@ pub(crate) enum CommandError {
     NotInAccountsFile { file: String, user: String },
     #[error("--forward: ForwardClientHomeDir is not set, so this server forwards to no other")]
     NothingForwarded,
+    #[error(
+        "--whitelistings needs --keep or --forward: without them the record is deleted, and nothing is whitelisted"
+    )]
+    NothingWhitelisted,
     #[error(transparent)]
     Forward(#[from] ForwardError),
     #[error("nothing was deleted")]

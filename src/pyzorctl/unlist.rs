@@ -27,6 +27,9 @@ const MOST_SENT: u64 = 1000;
 /// Deletes the record of each digest, or with `--keep` whitelists it until SpamAssassin heeds it; with `--forward` has
 /// other servers whitelist it, too. Ends with 1 if a part fails, or SpamAssassin still takes a digest for listed.
 pub(crate) fn run(context: &Context, options: &Unlist, out: &mut dyn Write) -> Outcome {
+    if options.whitelistings.is_some() && !options.keep && !options.forward {
+        return Err(CommandError::NothingWhitelisted);
+    }
     let digests = digests::read(&options.digests.digests)?;
     let targets = if options.forward { Some(targets(context)?) } else { None };
     delete::confirm(digests.len(), options.yes, "Unlist")?;

@@ -149,10 +149,12 @@ fn a_new_file_is_read_and_other_files_are_looked_for() {
 
 #[test]
 fn the_log_level_follows_the_file_unless_the_command_line_sets_it() {
-    let server = Server::on(with_config("[server]\nLogLevel = info\n"), &[]);
+    let server = Server::on(with_config("[server]\nLogLevel = info\n"), &["--workers", "1"]);
     let client = server.client();
     let logged = |op: &str| server.log().contains(&format!("anonymous,127.0.0.1,{op}"));
     client.ask(request("ping", &[]));
+    // A request is logged after its reply, and before the worker takes the next one.
+    client.ask(request("info", &[&digest(1)]));
     config(&server, "[server]\nLogLevel = debug\n");
     reload(&server, "LogLevel is now `debug`");
     wait_for("requests in the log", || {

@@ -1,8 +1,8 @@
 //! The symptoms of `docs/on-call.md`, each provoked on a real server: the log, the status document, `/healthz` and the
 //! metrics name cause and remedy.
 //!
-//! The log is read first, as nobody looks at a server in the night: a reader makes the server look sooner. Each test prints
-//! the time from the provocation to the line of the log; the goal is five seconds.
+//! The log is read before any status is asked for, since a question makes the server look sooner. Each test prints the time
+//! from the provocation to the line of the log; the goal is five seconds.
 
 use std::fs;
 use std::io::Write as _;

@@ -198,6 +198,7 @@ fn arguments_and_settings_that_cannot_be_meant_are_named_and_change_nothing() {
         (&["unlist", &digest(1), "--forward"][..], 1, "ForwardClientHomeDir is not set"),
         (&["unlist", "abc"], 1, "`abc`: "),
         (&["unlist", &digest(1), "--whitelistings", "0"], 2, "--whitelistings"),
+        (&["unlist", &digest(1), "--whitelistings", "5"], 1, "--whitelistings needs --keep or --forward"),
         (&["unlist"], 2, "DIGEST"),
     ] {
         let output = ctl(&server.home, arguments);
