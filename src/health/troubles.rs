@@ -11,7 +11,7 @@ use super::finding::{Finding, Verdict};
 
 /// Calls that have failed for longer than this, without one that succeeds, are a trouble. A shorter time is one stall.
 const FAILING: Duration = Duration::from_secs(3);
-/// A probe that the database passes so long after the last failure shows that the failures are over.
+/// The failures are over if the database passes a probe at least this long after the last one.
 const REFUTED: Duration = Duration::from_secs(3);
 /// Failures that lie longer back than this say nothing of now.
 const FORGOTTEN: Duration = Duration::from_secs(30);

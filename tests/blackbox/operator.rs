@@ -226,7 +226,7 @@ fn a_client_that_waits_for_its_own_input_keeps_its_connection() {
     drop(all);
 }
 
-/// Returns a command of pyzorctl that runs as nobody. That user cannot enter the folder of the program.
+/// Returns a command of pyzorctl for the account `nobody`, which cannot enter the folder of the program.
 fn as_nobody(home: &Home, arguments: &[&str]) -> Output {
     let user = User::from_name("nobody").unwrap().unwrap();
     let program = home.path("pyzorctl");
